@@ -1,1 +1,4 @@
 //! rooms
+
+pub mod pdu;
+pub mod resolution;

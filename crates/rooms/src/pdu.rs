@@ -1,0 +1,319 @@
+//! A PDU in memory: an event as servers exchange it, parsed once.
+//!
+//! A [`Pdu`] is what authorization and state resolution work on. It is made either from an event
+//! that was just built or received ([`Pdu::from_canonical`], which checks its format and computes
+//! its id), or from text that this server stored earlier ([`Pdu::from_stored`], which trusts both).
+//! Signatures and the content hash are checked elsewhere, before.
+
+use std::borrow::Cow;
+
+use ruma::{
+    CanonicalJsonObject, EventId, MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId,
+    OwnedUserId, RoomId, UserId,
+    events::TimelineEventType,
+    room_version_rules::{EventFormatRules, EventIdFormatVersion, RoomVersionRules},
+    signatures::{JsonError, reference_hash},
+    state_res::Event,
+};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+/// The most bytes a PDU may have as canonical JSON, signatures included.
+///
+/// <https://spec.matrix.org/v1.19/client-server-api/#size-limits>
+pub const MAX_PDU_BYTES: usize = 65_536;
+
+/// The most bytes that `sender`, `room_id`, `state_key`, `type` and each event id may have.
+///
+/// <https://spec.matrix.org/v1.19/client-server-api/#size-limits>
+pub const MAX_ID_BYTES: usize = 255;
+
+/// The most entries that `prev_events` may have.
+///
+/// <https://spec.matrix.org/v1.19/rooms/v4/#event-format>
+pub const MAX_PREV_EVENTS: usize = 20;
+
+/// The most entries that `auth_events` may have.
+///
+/// <https://spec.matrix.org/v1.19/rooms/v4/#event-format>
+pub const MAX_AUTH_EVENTS: usize = 10;
+
+/// Why an event is not a PDU of its room's version. Such an event is dropped, not rejected: nothing
+/// may refer to it.
+#[derive(Debug, thiserror::Error)]
+pub enum PduError {
+    /// The canonical JSON is longer than [`MAX_PDU_BYTES`].
+    #[error("the event has {0} bytes, and at most {MAX_PDU_BYTES} are allowed")]
+    TooLarge(usize),
+    /// A field is missing, of the wrong type, or out of range.
+    #[error("the event is not a valid PDU: {0}")]
+    Json(#[from] serde_json::Error),
+    /// A field is longer than [`MAX_ID_BYTES`].
+    #[error("`{0}` is longer than {MAX_ID_BYTES} bytes")]
+    FieldTooLong(&'static str),
+    /// A list of events has more entries than the format allows.
+    #[error("`{0}` has too many entries")]
+    TooManyEvents(&'static str),
+    /// `content` is not an object.
+    #[error("`content` is not an object")]
+    ContentNotObject,
+    /// Every event but the creation of a room of version 12 and later names its room.
+    #[error("`room_id` is missing")]
+    NoRoomId,
+    /// From room version 12 on, the creation is implied by the room's id.
+    #[error("`auth_events` names the creation of the room")]
+    CreateAmongAuthEvents,
+    /// The id could not be computed.
+    #[error("the reference hash cannot be computed: {0}")]
+    Hash(#[from] JsonError),
+    /// Room versions 1 and 2, whose events carry an id that is not a hash.
+    #[error("the room version has event ids that are not hashes")]
+    UnsupportedRoomVersion,
+}
+
+/// An event as servers exchange it. It never changes once made, but for [`rejected`](Self::rejected).
+#[derive(Clone, Debug)]
+pub struct Pdu {
+    /// The event's id: its reference hash.
+    pub event_id: OwnedEventId,
+    /// The room that it belongs to. The creation of a room of version 12 and later does not name it:
+    /// there the room's id is the hash of this event.
+    pub room_id: OwnedRoomId,
+    /// Who sent it.
+    pub sender: OwnedUserId,
+    /// Its type.
+    pub event_type: TimelineEventType,
+    /// Present, maybe empty, in a state event.
+    pub state_key: Option<String>,
+    /// Its content, canonical.
+    pub content: Box<RawValue>,
+    /// The events that it follows.
+    pub prev_events: Vec<OwnedEventId>,
+    /// The events that it claims to be allowed by.
+    pub auth_events: Vec<OwnedEventId>,
+    /// The event that a redaction redacts, from where the room's version keeps it.
+    pub redacts: Option<OwnedEventId>,
+    /// One more than the greatest depth among `prev_events`, as its server claims.
+    pub depth: u64,
+    /// When it was made, as its server claims.
+    pub origin_server_ts: MilliSecondsSinceUnixEpoch,
+    /// Whether this server rejected it. False when made: it is no property of the event.
+    pub rejected: bool,
+    names_room: bool,
+    json: Box<str>,
+}
+
+impl Pdu {
+    /// Makes a PDU from an event that was just built and signed, or that another server sent, and
+    /// computes its id.
+    ///
+    /// The text that is kept is the object's, so whatever shall not be stored (`unsigned`) is to be
+    /// removed before.
+    pub fn from_canonical(
+        object: &CanonicalJsonObject,
+        rules: &RoomVersionRules,
+    ) -> Result<Self, PduError> {
+        // The map is sorted and holds integers only, so that its plain text is canonical.
+        let json = serde_json::to_string(object)?;
+        if json.len() > MAX_PDU_BYTES {
+            return Err(PduError::TooLarge(json.len()));
+        }
+        if matches!(rules.event_id_format, EventIdFormatVersion::V1) {
+            return Err(PduError::UnsupportedRoomVersion);
+        }
+        let event_id = EventId::new_v2_or_v3(&reference_hash(object, rules)?)
+            .map_err(|_| PduError::UnsupportedRoomVersion)?;
+        let pdu = Self::parse(event_id, json.into_boxed_str(), rules)?;
+        pdu.check_format(&rules.event_format)?;
+        Ok(pdu)
+    }
+
+    /// Makes a PDU from the canonical text that was stored under this id.
+    ///
+    /// Neither id nor limits are checked again: they were when the event was stored, and the text
+    /// of a redacted event still hashes to its id.
+    pub fn from_stored(
+        event_id: OwnedEventId,
+        json: impl Into<Box<str>>,
+        rules: &RoomVersionRules,
+    ) -> Result<Self, PduError> {
+        Self::parse(event_id, json.into(), rules)
+    }
+
+    fn parse(
+        event_id: OwnedEventId,
+        json: Box<str>,
+        rules: &RoomVersionRules,
+    ) -> Result<Self, PduError> {
+        let fields: Fields<'_> = serde_json::from_str(&json)?;
+        if !fields.content.get().starts_with('{') {
+            return Err(PduError::ContentNotObject);
+        }
+        let event_type = TimelineEventType::from(&*fields.event_type);
+        let redacts = (event_type == TimelineEventType::RoomRedaction)
+            .then(|| fields.redacts(rules))
+            .flatten();
+        let names_room = fields.room_id.is_some();
+        let room_id = match fields.room_id {
+            Some(room_id) => room_id,
+            None if event_type == TimelineEventType::RoomCreate
+                && !rules.event_format.require_room_create_room_id =>
+            {
+                RoomId::new_v2(hash_of(&event_id)).map_err(|_| PduError::NoRoomId)?
+            }
+            None => return Err(PduError::NoRoomId),
+        };
+        Ok(Self {
+            event_id,
+            room_id,
+            sender: fields.sender,
+            event_type,
+            state_key: fields.state_key,
+            content: fields.content.to_owned(),
+            prev_events: fields.prev_events,
+            auth_events: fields.auth_events,
+            redacts,
+            depth: fields.depth,
+            origin_server_ts: fields.origin_server_ts,
+            rejected: false,
+            names_room,
+            json,
+        })
+    }
+
+    /// The limits that parsing does not imply.
+    fn check_format(&self, rules: &EventFormatRules) -> Result<(), PduError> {
+        let short = |field, value: &str| {
+            if value.len() > MAX_ID_BYTES { Err(PduError::FieldTooLong(field)) } else { Ok(()) }
+        };
+        short("sender", self.sender.as_str())?;
+        short("type", &self.event_type.to_string())?;
+        short("state_key", self.state_key.as_deref().unwrap_or_default())?;
+        for id in &self.prev_events {
+            short("prev_events", id.as_str())?;
+        }
+        for id in &self.auth_events {
+            short("auth_events", id.as_str())?;
+        }
+        if self.prev_events.len() > MAX_PREV_EVENTS {
+            return Err(PduError::TooManyEvents("prev_events"));
+        }
+        if self.auth_events.len() > MAX_AUTH_EVENTS {
+            return Err(PduError::TooManyEvents("auth_events"));
+        }
+        short("room_id", self.room_id.as_str())?;
+        if !rules.allow_room_create_in_auth_events
+            && self.auth_events.iter().any(|id| hash_of(id) == self.room_id.strip_sigil())
+        {
+            return Err(PduError::CreateAmongAuthEvents);
+        }
+        Ok(())
+    }
+
+    /// The whole event as canonical JSON: what is stored, and what other servers get.
+    pub fn json(&self) -> &str {
+        &self.json
+    }
+
+    /// Whether this is a state event.
+    pub fn is_state(&self) -> bool {
+        self.state_key.is_some()
+    }
+}
+
+/// What follows the sigil of an event id.
+fn hash_of(event_id: &EventId) -> &str {
+    event_id.as_str().strip_prefix('$').unwrap_or(event_id.as_str())
+}
+
+/// The fields of a PDU that this server acts on. Everything else stays in the text.
+#[derive(Deserialize)]
+struct Fields<'a> {
+    #[serde(default, deserialize_with = "present")]
+    room_id: Option<OwnedRoomId>,
+    sender: OwnedUserId,
+    #[serde(rename = "type", borrow)]
+    event_type: Cow<'a, str>,
+    #[serde(default, deserialize_with = "present")]
+    state_key: Option<String>,
+    #[serde(borrow)]
+    content: &'a RawValue,
+    prev_events: Vec<OwnedEventId>,
+    auth_events: Vec<OwnedEventId>,
+    #[serde(default, borrow)]
+    redacts: Option<&'a RawValue>,
+    depth: u64,
+    origin_server_ts: MilliSecondsSinceUnixEpoch,
+}
+
+impl Fields<'_> {
+    /// The event that a redaction names, or `None` where it names nothing that could be an event:
+    /// such a redaction is a PDU like any other, and redacts nothing.
+    fn redacts(&self, rules: &RoomVersionRules) -> Option<OwnedEventId> {
+        #[derive(Deserialize)]
+        struct Content {
+            redacts: OwnedEventId,
+        }
+        if rules.redaction.content_field_redacts {
+            let content: Content = serde_json::from_str(self.content.get()).ok()?;
+            Some(content.redacts)
+        } else {
+            serde_json::from_str(self.redacts?.get()).ok()
+        }
+    }
+}
+
+/// A field that may be absent, yet is not `null` where it is present.
+fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+impl Event for Pdu {
+    type Id = OwnedEventId;
+
+    fn event_id(&self) -> &OwnedEventId {
+        &self.event_id
+    }
+
+    fn room_id(&self) -> Option<&RoomId> {
+        self.names_room.then_some(&*self.room_id)
+    }
+
+    fn sender(&self) -> &UserId {
+        &self.sender
+    }
+
+    fn origin_server_ts(&self) -> MilliSecondsSinceUnixEpoch {
+        self.origin_server_ts
+    }
+
+    fn event_type(&self) -> &TimelineEventType {
+        &self.event_type
+    }
+
+    fn content(&self) -> &RawValue {
+        &self.content
+    }
+
+    fn state_key(&self) -> Option<&str> {
+        self.state_key.as_deref()
+    }
+
+    fn prev_events(&self) -> Box<dyn DoubleEndedIterator<Item = &OwnedEventId> + '_> {
+        Box::new(self.prev_events.iter())
+    }
+
+    fn auth_events(&self) -> Box<dyn DoubleEndedIterator<Item = &OwnedEventId> + '_> {
+        Box::new(self.auth_events.iter())
+    }
+
+    fn redacts(&self) -> Option<&OwnedEventId> {
+        self.redacts.as_ref()
+    }
+
+    fn rejected(&self) -> bool {
+        self.rejected
+    }
+}

@@ -1,1 +1,20 @@
-//! storage
+//! The only place with SQL: the two databases behind one [`Store`], the log's writer, and one
+//! repository module for each family of tables.
+//!
+//! A statement is one static text that both databases understand: `$1` binds, `BIGINT`
+//! milliseconds, JSON as `TEXT`, lists bound as one JSON array and read with `json_each`. Where the
+//! databases truly differ, two whole texts stand side by side.
+
+mod conn;
+mod error;
+pub mod log;
+mod nids;
+pub mod repo;
+mod store;
+
+pub use self::{
+    conn::{Bind, Conn, FromRow, Row},
+    error::{Error, Result},
+    nids::NidAllocator,
+    store::{Backend, OpenError, Options, Store},
+};

@@ -1,0 +1,23 @@
+//! On whose behalf a change is made.
+
+use std::net::IpAddr;
+
+use ruma::{OwnedDeviceId, OwnedUserId, UserId};
+
+/// Who makes a change, from which device and address. Every changing function takes one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Actor {
+    /// The user.
+    pub user_id: OwnedUserId,
+    /// The device whose token the request carried; none for the server's own acts.
+    pub device_id: Option<OwnedDeviceId>,
+    /// Where the request came from.
+    pub address: Option<IpAddr>,
+}
+
+impl Actor {
+    /// The user acting without a device, as in set-up commands and jobs.
+    pub fn user(user_id: &UserId) -> Self {
+        Self { user_id: user_id.to_owned(), device_id: None, address: None }
+    }
+}

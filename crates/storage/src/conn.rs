@@ -1,0 +1,288 @@
+//! A connection to either database, and how values go into a statement and come out of a row.
+
+use futures_util::TryStreamExt;
+use sqlx::{
+    PgConnection, Postgres, Row as _, Sqlite, SqliteConnection, Transaction,
+    pool::PoolConnection,
+    postgres::{PgArguments, PgRow},
+    query::Query,
+    sqlite::{SqliteArguments, SqliteRow},
+};
+
+use crate::Result;
+
+/// A connection, or a transaction that is rolled back unless it is committed.
+#[derive(Debug)]
+pub struct Conn(Inner);
+
+#[derive(Debug)]
+enum Inner {
+    Sqlite(PoolConnection<Sqlite>),
+    SqliteTransaction(Transaction<'static, Sqlite>),
+    Postgres(PoolConnection<Postgres>),
+    PostgresTransaction(Transaction<'static, Postgres>),
+}
+
+enum Target<'c> {
+    Sqlite(&'c mut SqliteConnection),
+    Postgres(&'c mut PgConnection),
+}
+
+impl From<PoolConnection<Sqlite>> for Conn {
+    fn from(conn: PoolConnection<Sqlite>) -> Self {
+        Self(Inner::Sqlite(conn))
+    }
+}
+
+impl From<Transaction<'static, Sqlite>> for Conn {
+    fn from(conn: Transaction<'static, Sqlite>) -> Self {
+        Self(Inner::SqliteTransaction(conn))
+    }
+}
+
+impl From<PoolConnection<Postgres>> for Conn {
+    fn from(conn: PoolConnection<Postgres>) -> Self {
+        Self(Inner::Postgres(conn))
+    }
+}
+
+impl From<Transaction<'static, Postgres>> for Conn {
+    fn from(conn: Transaction<'static, Postgres>) -> Self {
+        Self(Inner::PostgresTransaction(conn))
+    }
+}
+
+impl Conn {
+    fn target(&mut self) -> Target<'_> {
+        match &mut self.0 {
+            Inner::Sqlite(conn) => Target::Sqlite(conn),
+            Inner::SqliteTransaction(conn) => Target::Sqlite(conn),
+            Inner::Postgres(conn) => Target::Postgres(conn),
+            Inner::PostgresTransaction(conn) => Target::Postgres(conn),
+        }
+    }
+
+    /// All rows that the statement gives.
+    pub async fn all<T: FromRow>(
+        &mut self,
+        sql: &'static str,
+        binds: &[Bind<'_>],
+    ) -> Result<Vec<T>> {
+        let mut found = Vec::new();
+        match self.target() {
+            Target::Sqlite(conn) => {
+                let mut rows = sqlite_query(sql, binds).fetch(conn);
+                while let Some(row) = rows.try_next().await? {
+                    found.push(T::from_row(&Row::Sqlite(row))?);
+                }
+            }
+            Target::Postgres(conn) => {
+                let mut rows = postgres_query(sql, binds).fetch(conn);
+                while let Some(row) = rows.try_next().await? {
+                    found.push(T::from_row(&Row::Postgres(row))?);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// The first row that the statement gives, if there is one.
+    pub async fn optional<T: FromRow>(
+        &mut self,
+        sql: &'static str,
+        binds: &[Bind<'_>],
+    ) -> Result<Option<T>> {
+        let row = match self.target() {
+            Target::Sqlite(conn) => {
+                sqlite_query(sql, binds).fetch_optional(conn).await?.map(Row::Sqlite)
+            }
+            Target::Postgres(conn) => {
+                postgres_query(sql, binds).fetch_optional(conn).await?.map(Row::Postgres)
+            }
+        };
+        row.map(|row| T::from_row(&row)).transpose()
+    }
+
+    /// The one row that the statement always gives.
+    pub async fn one<T: FromRow>(&mut self, sql: &'static str, binds: &[Bind<'_>]) -> Result<T> {
+        self.optional(sql, binds).await?.ok_or_else(|| sqlx::Error::RowNotFound.into())
+    }
+
+    /// Runs a statement that gives no rows, and says how many rows it changed.
+    pub async fn execute(&mut self, sql: &'static str, binds: &[Bind<'_>]) -> Result<u64> {
+        Ok(match self.target() {
+            Target::Sqlite(conn) => sqlite_query(sql, binds).execute(conn).await?.rows_affected(),
+            Target::Postgres(conn) => {
+                postgres_query(sql, binds).execute(conn).await?.rows_affected()
+            }
+        })
+    }
+
+    /// Commits a transaction. On a connection outside a transaction there is nothing to do.
+    pub async fn commit(self) -> Result<()> {
+        match self.0 {
+            Inner::SqliteTransaction(transaction) => transaction.commit().await?,
+            Inner::PostgresTransaction(transaction) => transaction.commit().await?,
+            Inner::Sqlite(_) | Inner::Postgres(_) => {}
+        }
+        Ok(())
+    }
+}
+
+/// A value bound to a statement.
+#[derive(Clone, Debug)]
+pub enum Bind<'a> {
+    /// A number, a time in milliseconds, or a truth value as 0 or 1.
+    Int(Option<i64>),
+    /// Text, or JSON as text.
+    Text(Option<&'a str>),
+    /// Text that was made for this statement, such as a list.
+    Owned(String),
+    /// Bytes.
+    Bytes(&'a [u8]),
+}
+
+impl Bind<'_> {
+    /// A list, bound as one JSON array for `json_each`.
+    pub fn list<T: serde::Serialize>(items: impl IntoIterator<Item = T>) -> Self {
+        let items: Vec<T> = items.into_iter().collect();
+        // Numbers and strings always serialize.
+        Self::Owned(serde_json::to_string(&items).unwrap_or_default())
+    }
+}
+
+impl From<i64> for Bind<'_> {
+    fn from(value: i64) -> Self {
+        Self::Int(Some(value))
+    }
+}
+
+impl From<Option<i64>> for Bind<'_> {
+    fn from(value: Option<i64>) -> Self {
+        Self::Int(value)
+    }
+}
+
+impl From<bool> for Bind<'_> {
+    fn from(value: bool) -> Self {
+        Self::Int(Some(i64::from(value)))
+    }
+}
+
+impl<'a> From<&'a str> for Bind<'a> {
+    fn from(value: &'a str) -> Self {
+        Self::Text(Some(value))
+    }
+}
+
+impl<'a> From<Option<&'a str>> for Bind<'a> {
+    fn from(value: Option<&'a str>) -> Self {
+        Self::Text(value)
+    }
+}
+
+impl<'a> From<&'a String> for Bind<'a> {
+    fn from(value: &'a String) -> Self {
+        Self::Text(Some(value))
+    }
+}
+
+impl<'a> From<&'a [u8]> for Bind<'a> {
+    fn from(value: &'a [u8]) -> Self {
+        Self::Bytes(value)
+    }
+}
+
+fn sqlite_query<'q>(
+    sql: &'static str,
+    binds: &'q [Bind<'q>],
+) -> Query<'q, Sqlite, SqliteArguments> {
+    binds.iter().fold(sqlx::query(sql), |query, bind| match bind {
+        Bind::Int(value) => query.bind(*value),
+        Bind::Text(value) => query.bind(*value),
+        Bind::Owned(value) => query.bind(value.as_str()),
+        Bind::Bytes(value) => query.bind(*value),
+    })
+}
+
+fn postgres_query<'q>(
+    sql: &'static str,
+    binds: &'q [Bind<'q>],
+) -> Query<'q, Postgres, PgArguments> {
+    binds.iter().fold(sqlx::query(sql), |query, bind| match bind {
+        Bind::Int(value) => query.bind(*value),
+        Bind::Text(value) => query.bind(*value),
+        Bind::Owned(value) => query.bind(value.as_str()),
+        Bind::Bytes(value) => query.bind(*value),
+    })
+}
+
+/// A row of either database. Columns are read by their place in the statement.
+#[derive(Debug)]
+pub enum Row {
+    /// A row from SQLite.
+    Sqlite(SqliteRow),
+    /// A row from PostgreSQL.
+    Postgres(PgRow),
+}
+
+impl Row {
+    /// The value of the column at `index`, counted from zero.
+    pub fn get<T: Value>(&self, index: usize) -> Result<T> {
+        T::get(self, index)
+    }
+}
+
+/// A type that a column can be read as.
+pub trait Value: Sized {
+    /// Reads the column at `index`.
+    fn get(row: &Row, index: usize) -> Result<Self>;
+}
+
+macro_rules! column_value {
+    ($($type:ty),*) => {$(
+        impl Value for $type {
+            fn get(row: &Row, index: usize) -> Result<Self> {
+                Ok(match row {
+                    Row::Sqlite(row) => row.try_get(index)?,
+                    Row::Postgres(row) => row.try_get(index)?,
+                })
+            }
+        }
+    )*};
+}
+
+column_value!(i64, Option<i64>, String, Option<String>, Vec<u8>);
+
+impl Value for bool {
+    fn get(row: &Row, index: usize) -> Result<Self> {
+        Ok(i64::get(row, index)? != 0)
+    }
+}
+
+/// What a row of a statement is read into.
+pub trait FromRow: Sized {
+    /// Reads the row.
+    fn from_row(row: &Row) -> Result<Self>;
+}
+
+macro_rules! from_row_for_tuples {
+    ($(($($name:ident $index:tt),+))*) => {$(
+        impl<$($name: Value),+> FromRow for ($($name,)+) {
+            fn from_row(row: &Row) -> Result<Self> {
+                Ok(($(row.get::<$name>($index)?,)+))
+            }
+        }
+    )*};
+}
+
+from_row_for_tuples! {
+    (A 0)
+    (A 0, B 1)
+    (A 0, B 1, C 2)
+    (A 0, B 1, C 2, D 3)
+    (A 0, B 1, C 2, D 3, E 4)
+    (A 0, B 1, C 2, D 3, E 4, F 5)
+    (A 0, B 1, C 2, D 3, E 4, F 5, G 6)
+    (A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7)
+}

@@ -1,0 +1,43 @@
+//! Internal numbers, drawn from the deployment's counter in blocks.
+
+use stoa_base::Nid;
+use tokio::sync::Mutex;
+
+use crate::{Result, Store};
+
+const BLOCK: i64 = 10_000;
+
+/// Hands out internal numbers. A number that is never used is not missed.
+#[derive(Debug)]
+pub struct NidAllocator {
+    store: Store,
+    block: Mutex<std::ops::Range<Nid>>,
+}
+
+impl NidAllocator {
+    /// An allocator that draws its blocks from `store`.
+    pub fn new(store: Store) -> Self {
+        Self { store, block: Mutex::new(0..0) }
+    }
+
+    /// The next `count` numbers, which follow one another.
+    pub async fn take(&self, count: u32) -> Result<std::ops::Range<Nid>> {
+        let count = i64::from(count);
+        let mut block = self.block.lock().await;
+        if block.end - block.start < count {
+            let size = BLOCK.max(count);
+            let mut conn = self.store.write().await?;
+            let (end,): (i64,) = conn
+                .one(
+                    "UPDATE counters SET value = value + $1 WHERE name = 'nid' RETURNING value",
+                    &[size.into()],
+                )
+                .await?;
+            conn.commit().await?;
+            *block = end - size..end;
+        }
+        let taken = block.start..block.start + count;
+        block.start = taken.end;
+        Ok(taken)
+    }
+}

@@ -1,0 +1,1 @@
+//! Repositories: one module for each family of tables.

@@ -1,0 +1,250 @@
+//! Opening a database, and giving out connections to it.
+
+use std::{
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
+
+use sqlx::{
+    PgPool, SqlitePool,
+    migrate::{Migrate, MigrateError, Migrator},
+    postgres::{PgConnectOptions, PgPoolOptions},
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+
+use crate::{Conn, Error, Result};
+
+static SQLITE_MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/sqlite");
+static POSTGRES_MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/postgres");
+
+/// Which database a store is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// The embedded database of a deployment with one node.
+    Sqlite,
+    /// The shared database of a deployment with any number of nodes.
+    Postgres,
+}
+
+/// Where the database is and how it is used.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// `sqlite:PATH` or `postgres://…`.
+    pub url: String,
+    /// A URL for what needs a session of its own, where `url` leads to a transaction pooler.
+    pub direct_url: Option<String>,
+    /// The largest number of pooled connections.
+    pub max_connections: u32,
+}
+
+/// Why a database cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The URL is of neither database.
+    #[error("`{0}` is not a database URL: it must begin with `sqlite:` or `postgres://`")]
+    Url(String),
+    /// The database does not answer or refuses the connection.
+    #[error("the database cannot be reached: {0}")]
+    Unreachable(#[source] sqlx::Error),
+    /// The schema could not be brought up to date.
+    #[error("the database cannot be migrated: {0}")]
+    Migrate(#[from] MigrateError),
+    /// The database was made for another server name.
+    #[error(
+        "this database belongs to the server name `{found}`, and the configuration says \
+         `{configured}`. A server name cannot be changed: every user and room bears it. Set \
+         `server_name` back, or use another database"
+    )]
+    ServerName {
+        /// The name in the database.
+        found: String,
+        /// The name in the configuration.
+        configured: String,
+    },
+    /// Reading or writing failed.
+    #[error(transparent)]
+    Storage(#[from] Error),
+}
+
+/// A database that is open. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Store(Pools);
+
+#[derive(Clone, Debug)]
+enum Pools {
+    Sqlite { readers: SqlitePool, writer: SqlitePool },
+    Postgres { pool: PgPool, direct: PgConnectOptions },
+}
+
+impl Store {
+    /// Opens the database; one in SQLite is created where there is none.
+    pub async fn open(options: &Options) -> Result<Self, OpenError> {
+        if let Some(path) = options.url.strip_prefix("sqlite:") {
+            Self::open_sqlite(Path::new(path), options.max_connections).await
+        } else if options.url.starts_with("postgres:") || options.url.starts_with("postgresql:") {
+            Self::open_postgres(options).await
+        } else {
+            Err(OpenError::Url(options.url.clone()))
+        }
+    }
+
+    async fn open_sqlite(path: &Path, max_connections: u32) -> Result<Self, OpenError> {
+        let path: PathBuf = path.strip_prefix("//").unwrap_or(path).into();
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(Duration::from_secs(10))
+            .foreign_keys(false)
+            .pragma("cache_size", "-16384")
+            .pragma("temp_store", "memory");
+        let writer = SqlitePoolOptions::new()
+            .max_connections(1)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .test_before_acquire(false)
+            .connect_with(options.clone())
+            .await
+            .map_err(OpenError::Unreachable)?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(max_connections)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .test_before_acquire(false)
+            .connect_lazy_with(options.create_if_missing(false).pragma("query_only", "on"));
+        Ok(Self(Pools::Sqlite { readers, writer }))
+    }
+
+    async fn open_postgres(options: &Options) -> Result<Self, OpenError> {
+        let parse = |url: &str| {
+            PgConnectOptions::from_str(url)
+                .map(|options| {
+                    options
+                        .application_name("stoa")
+                        .options([("lock_timeout", "10s"), ("statement_timeout", "60s")])
+                })
+                .map_err(OpenError::Unreachable)
+        };
+        let pooled = parse(&options.url)?;
+        let direct = options.direct_url.as_deref().map_or(Ok(pooled.clone()), parse)?;
+        let pool = PgPoolOptions::new()
+            .max_connections(options.max_connections)
+            .acquire_timeout(Duration::from_secs(10))
+            .connect_with(pooled)
+            .await
+            .map_err(OpenError::Unreachable)?;
+        Ok(Self(Pools::Postgres { pool, direct }))
+    }
+
+    /// Applies the migrations that are missing.
+    pub async fn migrate(&self) -> Result<(), OpenError> {
+        match &self.0 {
+            Pools::Sqlite { writer, .. } => SQLITE_MIGRATIONS.run(writer).await?,
+            Pools::Postgres { direct, .. } => {
+                use sqlx::ConnectOptions as _;
+                let mut conn = direct.connect().await.map_err(OpenError::Unreachable)?;
+                POSTGRES_MIGRATIONS.run_direct(None, &mut conn, false).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// How many migrations this program knows that the database does not have yet.
+    pub async fn pending_migrations(&self) -> Result<usize, OpenError> {
+        let (known, applied) = match &self.0 {
+            Pools::Sqlite { writer, .. } => {
+                let mut conn = writer.acquire().await.map_err(Error::from)?;
+                conn.ensure_migrations_table("_sqlx_migrations").await?;
+                (&SQLITE_MIGRATIONS, conn.list_applied_migrations("_sqlx_migrations").await?)
+            }
+            Pools::Postgres { pool, .. } => {
+                let mut conn = pool.acquire().await.map_err(Error::from)?;
+                conn.ensure_migrations_table("_sqlx_migrations").await?;
+                (&POSTGRES_MIGRATIONS, conn.list_applied_migrations("_sqlx_migrations").await?)
+            }
+        };
+        Ok(known.iter().count().saturating_sub(applied.len()))
+    }
+
+    /// Claims a new database for `server_name`, or checks that it was made for it.
+    pub async fn claim(&self, server_name: &str) -> Result<(), OpenError> {
+        let mut conn = self.write().await?;
+        conn.execute(
+            "INSERT INTO deployment (name, value) VALUES ('server_name', $1) ON CONFLICT DO NOTHING",
+            &[server_name.into()],
+        )
+        .await?;
+        let (found,): (String,) =
+            conn.one("SELECT value FROM deployment WHERE name = 'server_name'", &[]).await?;
+        conn.commit().await?;
+        if found == server_name {
+            Ok(())
+        } else {
+            Err(OpenError::ServerName { found, configured: server_name.to_owned() })
+        }
+    }
+
+    /// Which database this is.
+    pub fn backend(&self) -> Backend {
+        match self.0 {
+            Pools::Sqlite { .. } => Backend::Sqlite,
+            Pools::Postgres { .. } => Backend::Postgres,
+        }
+    }
+
+    /// A connection to read with.
+    pub async fn read(&self) -> Result<Conn> {
+        Ok(match &self.0 {
+            Pools::Sqlite { readers, .. } => readers.acquire().await?.into(),
+            Pools::Postgres { pool, .. } => pool.acquire().await?.into(),
+        })
+    }
+
+    /// A read-only transaction in which every statement sees the same moment.
+    pub async fn snapshot(&self) -> Result<Conn> {
+        Ok(match &self.0 {
+            Pools::Sqlite { readers, .. } => readers.begin_with("BEGIN DEFERRED").await?.into(),
+            Pools::Postgres { pool, .. } => {
+                pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?.into()
+            }
+        })
+    }
+
+    /// A transaction to write with, which must be committed. In SQLite it is the only one at a
+    /// time, and the log's writer waits for it: hold it briefly.
+    pub async fn write(&self) -> Result<Conn> {
+        Ok(match &self.0 {
+            Pools::Sqlite { writer, .. } => writer.begin_with("BEGIN IMMEDIATE").await?.into(),
+            Pools::Postgres { pool, .. } => pool.begin().await?.into(),
+        })
+    }
+
+    /// How to open a connection of one's own to PostgreSQL; none for SQLite.
+    pub(crate) fn direct(&self) -> Option<&PgConnectOptions> {
+        match &self.0 {
+            Pools::Sqlite { .. } => None,
+            Pools::Postgres { direct, .. } => Some(direct),
+        }
+    }
+
+    /// Connections that are open and those of them that are idle, for metrics.
+    pub fn pool_size(&self) -> (u32, usize) {
+        match &self.0 {
+            Pools::Sqlite { readers, .. } => (readers.size(), readers.num_idle()),
+            Pools::Postgres { pool, .. } => (pool.size(), pool.num_idle()),
+        }
+    }
+
+    /// Closes every connection, after the statements under way.
+    pub async fn close(&self) {
+        match &self.0 {
+            Pools::Sqlite { readers, writer } => {
+                readers.close().await;
+                writer.close().await;
+            }
+            Pools::Postgres { pool, .. } => pool.close().await,
+        }
+    }
+}

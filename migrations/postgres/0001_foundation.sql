@@ -90,8 +90,9 @@ CREATE TABLE state_changes (
     state_key TEXT COLLATE "C" NOT NULL,
     old_nid BIGINT,
     new_nid BIGINT,
-    PRIMARY KEY (room_nid, pos, type, state_key)
+    PRIMARY KEY (room_nid, type, state_key, pos)
 );
+CREATE INDEX state_changes_pos ON state_changes (room_nid, pos);
 
 CREATE TABLE memberships (
     user_id TEXT COLLATE "C" NOT NULL,

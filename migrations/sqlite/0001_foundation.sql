@@ -90,8 +90,9 @@ CREATE TABLE state_changes (
     state_key TEXT NOT NULL,
     old_nid INTEGER,
     new_nid INTEGER,
-    PRIMARY KEY (room_nid, pos, type, state_key)
+    PRIMARY KEY (room_nid, type, state_key, pos)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX state_changes_pos ON state_changes (room_nid, pos);
 
 CREATE TABLE memberships (
     user_id TEXT NOT NULL,

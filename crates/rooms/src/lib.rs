@@ -1,4 +1,244 @@
-//! rooms
+//! Rooms: the event graph, authorization, state, membership, and who may see what.
+//!
+//! [`Rooms`] is built once. Its changing functions take an [`Actor`](stoa_base::Actor), build
+//! events on the room's head in memory, and return when they are flushed; its reading functions take
+//! the reader, and give only what that user may see. What the network brings comes in through
+//! [`Rooms::receive`].
 
+mod change;
+mod create;
+mod error;
+pub mod events;
+mod key;
+mod membership;
+mod memberships;
 pub mod pdu;
+mod power;
+mod read;
+mod redact;
 pub mod resolution;
+mod resolution_of_room;
+mod room;
+mod send;
+mod stage;
+pub mod state;
+mod timeline;
+mod visibility;
+
+use std::sync::Arc;
+
+use ruma::{
+    OwnedServerName, RoomId, RoomVersionId, ServerName, UserId, signatures::Ed25519KeyPair,
+};
+use stoa_base::{Clock, Random, RoomNid};
+use stoa_cluster::CacheKeeper;
+use stoa_storage::{NidAllocator, Store, log::Writer};
+use tokio::sync::Semaphore;
+
+pub use self::{
+    change::Transaction,
+    create::{CreateRoom, Preset},
+    error::{Result, RoomError},
+    events::{Event, Events},
+    key::load_or_create as load_or_create_key,
+    membership::{MemberProfile, MembershipChange},
+    memberships::{Membership, Memberships},
+    power::Power,
+    room::{Committed, Room},
+    stage::NewEvent,
+    state::States,
+    timeline::Page,
+    visibility::Seen,
+};
+use self::{
+    change::Transactions, memberships::MembershipCache, room::RoomCache, timeline::RecentEvents,
+};
+
+/// How much the caches of rooms may hold.
+#[derive(Clone, Debug)]
+pub struct RoomsOptions {
+    /// The version of rooms whose creator names none.
+    pub default_version: RoomVersionId,
+    /// How many rooms stay in memory.
+    pub rooms: u64,
+    /// How many bytes of events stay in memory, roughly.
+    pub event_bytes: u64,
+    /// How many bytes of state trees stay in memory, roughly.
+    pub state_bytes: u64,
+    /// How many users' memberships stay in memory.
+    pub users: u64,
+    /// How many state resolutions run at once.
+    pub resolutions: usize,
+}
+
+impl Default for RoomsOptions {
+    fn default() -> Self {
+        Self {
+            default_version: RoomVersionId::V12,
+            rooms: 20_000,
+            event_bytes: 64 << 20,
+            state_bytes: 32 << 20,
+            users: 20_000,
+            resolutions: 2,
+        }
+    }
+}
+
+/// All rooms of this server.
+#[derive(Debug)]
+pub struct Rooms {
+    server_name: OwnedServerName,
+    key: Arc<Ed25519KeyPair>,
+    clock: Clock,
+    random: Random,
+    store: Store,
+    writer: Writer,
+    nids: Arc<NidAllocator>,
+    options: RoomsOptions,
+    rooms: Arc<RoomCache>,
+    events: Events,
+    states: States,
+    memberships: Arc<MembershipCache>,
+    recent: Arc<RecentEvents>,
+    transactions: Arc<Transactions>,
+    /// Limits the state resolutions that run at once.
+    heavy: Semaphore,
+}
+
+/// The caches of rooms, which follow the log. They are made first, since the log's writer needs
+/// to know them.
+#[derive(Clone, Debug)]
+pub struct RoomCaches {
+    rooms: Arc<RoomCache>,
+    events: Events,
+    states: States,
+    memberships: Arc<MembershipCache>,
+    recent: Arc<RecentEvents>,
+    /// What a device sent lately, by the key of the transaction.
+    transactions: Arc<Transactions>,
+}
+
+impl RoomCaches {
+    /// Empty caches over `store`.
+    pub fn new(store: &Store, nids: &Arc<NidAllocator>, options: &RoomsOptions) -> Self {
+        let events = Events::new(store.clone(), options.event_bytes);
+        Self {
+            rooms: Arc::new(RoomCache::new(store.clone(), events.clone(), options.rooms)),
+            states: States::new(store.clone(), Arc::clone(nids), options.state_bytes),
+            memberships: Arc::new(MembershipCache::new(store.clone(), options.users)),
+            recent: Arc::new(RecentEvents::new(options.rooms, events.clone())),
+            transactions: Arc::default(),
+            events,
+        }
+    }
+
+    /// The caches, in the order in which they are to hear of a batch.
+    pub fn keepers(&self) -> Vec<Arc<dyn CacheKeeper>> {
+        vec![
+            Arc::new(self.events.clone()),
+            Arc::clone(&self.rooms) as _,
+            Arc::clone(&self.memberships) as _,
+            Arc::clone(&self.recent) as _,
+            Arc::clone(&self.transactions) as _,
+        ]
+    }
+}
+
+/// What rooms are built from.
+#[derive(Debug)]
+pub struct Parts {
+    /// The name of this server.
+    pub server_name: OwnedServerName,
+    /// The key that it signs with.
+    pub key: Arc<Ed25519KeyPair>,
+    /// The time.
+    pub clock: Clock,
+    /// Randomness.
+    pub random: Random,
+    /// The database.
+    pub store: Store,
+    /// The way into the log.
+    pub writer: Writer,
+    /// Internal numbers.
+    pub nids: Arc<NidAllocator>,
+    /// The caches, which the log's reader keeps.
+    pub caches: RoomCaches,
+    /// The limits.
+    pub options: RoomsOptions,
+}
+
+impl Rooms {
+    /// The rooms of a server.
+    pub fn new(parts: Parts) -> Self {
+        let caches = parts.caches;
+        Self {
+            server_name: parts.server_name,
+            key: parts.key,
+            clock: parts.clock,
+            random: parts.random,
+            store: parts.store,
+            writer: parts.writer,
+            nids: parts.nids,
+            heavy: Semaphore::new(parts.options.resolutions.max(1)),
+            options: parts.options,
+            rooms: caches.rooms,
+            events: caches.events,
+            states: caches.states,
+            memberships: caches.memberships,
+            recent: caches.recent,
+            transactions: caches.transactions,
+        }
+    }
+
+    /// The name of this server.
+    pub fn server_name(&self) -> &ServerName {
+        &self.server_name
+    }
+
+    /// Whether a user belongs to this server.
+    pub fn is_local(&self, user_id: &UserId) -> bool {
+        user_id.server_name() == self.server_name
+    }
+
+    /// The version of rooms whose creator names none.
+    pub fn default_version(&self) -> &RoomVersionId {
+        &self.options.default_version
+    }
+
+    /// The events of all rooms, without a look at who may see them.
+    pub fn events(&self) -> &Events {
+        &self.events
+    }
+
+    /// The states of all rooms, without a look at who may see them.
+    pub fn states(&self) -> &States {
+        &self.states
+    }
+
+    /// The room with this Matrix ID.
+    pub async fn room(&self, room_id: &RoomId) -> Result<Arc<Room>> {
+        match self.rooms.nid(room_id).await? {
+            Some(nid) => self.rooms.get(nid).await,
+            None => Err(RoomError::NotFound("room")),
+        }
+    }
+
+    /// The room with this internal number.
+    pub async fn room_by_nid(&self, nid: RoomNid) -> Result<Arc<Room>> {
+        self.rooms.get(nid).await
+    }
+
+    /// A room as it is after everything that is committed and applied on this node.
+    pub async fn committed(&self, room: &Room) -> Result<Committed> {
+        self.rooms.committed(room).await
+    }
+
+    /// How many rooms, events and state nodes are in memory, for metrics.
+    pub fn cached(&self) -> [(&'static str, u64); 3] {
+        [
+            ("rooms", self.rooms.len()),
+            ("events", self.events.cached()),
+            ("state_nodes", self.states.cached_nodes()),
+        ]
+    }
+}

@@ -1,1 +1,7 @@
 //! Repositories: one module for each family of tables.
+
+pub mod deployment;
+pub mod events;
+pub mod memberships;
+pub mod rooms;
+pub mod state;

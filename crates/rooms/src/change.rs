@@ -1,0 +1,213 @@
+//! Changing a room: building on its head, queueing what was built, and building anew where the room
+//! moved meanwhile.
+
+use std::sync::Arc;
+
+use ruma::OwnedEventId;
+use stoa_base::Pos;
+use stoa_cluster::{Batch, CacheKeeper};
+use stoa_storage::{
+    log::{Append, AppendError, Guard},
+    repo,
+};
+use tokio::sync::oneshot;
+
+use crate::{
+    Result, RoomError, Rooms,
+    room::{Head, Room},
+};
+
+/// How often an event is built anew before the log is locked for it.
+const ATTEMPTS: usize = 3;
+
+/// A request that its device may repeat.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transaction {
+    /// The user and device: `@user:server DEVICE`.
+    pub device: String,
+    /// The endpoint, its parameters and the client's transaction ID.
+    pub key: String,
+}
+
+/// What building came to.
+pub(crate) enum Built<T> {
+    /// Something to write.
+    New(T),
+    /// Nothing to write: what was wanted is there already.
+    Present(T),
+}
+
+impl Rooms {
+    /// Builds a change on the head of `room` and writes it. `session` is the hash of the access
+    /// token on whose strength it is done; with a revoked one nothing is written.
+    ///
+    /// `build` is called again where the room moved, so it must not have other effects.
+    pub(crate) async fn change<T: Clone>(
+        &self,
+        room: &Arc<Room>,
+        session: Option<&str>,
+        build: impl AsyncFn(&mut Head, &mut Append) -> Result<Built<T>>,
+    ) -> Result<T> {
+        for _ in 0..ATTEMPTS {
+            let (answer, value) = {
+                let mut slot = room.head.lock().await;
+                let is_current = slot.as_ref().is_some_and(|head| !head.chain.is_broken());
+                if room.take_stale() || !is_current {
+                    room.settled().await;
+                    *slot = Some(self.rooms.load_head(room).await?);
+                }
+                let Some(head) = slot.as_mut() else { continue };
+                let mut next = head.clone();
+                let mut append = Append::new();
+                match build(&mut next, &mut append).await? {
+                    Built::New(value) => {
+                        guard(&mut append, &next, session);
+                        let pending = self.writer.enqueue(append)?;
+                        *head = next;
+                        room.in_flight.send_modify(|count| *count += 1);
+                        let room = Arc::clone(room);
+                        // In a task of its own: a client that hangs up cancels nothing.
+                        let answer = tokio::spawn(async move {
+                            let answer = pending.wait().await;
+                            room.in_flight.send_modify(|count| *count -= 1);
+                            answer
+                        });
+                        (answer, value)
+                    }
+                    Built::Present(value) => {
+                        let chain = Arc::clone(&head.chain);
+                        drop(slot);
+                        // What is there may not be flushed yet, and may still fail.
+                        room.settled().await;
+                        if chain.is_broken() {
+                            continue;
+                        }
+                        return Ok(value);
+                    }
+                }
+            };
+            match answer.await {
+                Ok(Ok(_)) => return Ok(value),
+                Ok(Err(AppendError::Conflict)) => {}
+                Ok(Err(error)) => return Err(error.into()),
+                Err(_) => return Err(AppendError::Unavailable.into()),
+            }
+        }
+        self.change_locked(room, session, build).await
+    }
+
+    /// As [`Rooms::change`], with the log locked while the change is built.
+    async fn change_locked<T: Clone>(
+        &self,
+        room: &Arc<Room>,
+        session: Option<&str>,
+        build: impl AsyncFn(&mut Head, &mut Append) -> Result<Built<T>>,
+    ) -> Result<T> {
+        let mut slot = room.head.lock().await;
+        // What is still queued on the old head comes after the lock, and would be in the way.
+        if let Some(head) = slot.take() {
+            head.chain.break_off();
+        }
+        let (has_turn, turn) = oneshot::channel();
+        let (hand_over, handed_over) = oneshot::channel();
+        let writer = self.writer.clone();
+        let written = tokio::spawn(async move {
+            writer
+                .append_locked(move || async move {
+                    let _ = has_turn.send(());
+                    handed_over.await.map_err(|_| AppendError::Conflict)
+                })
+                .await
+        });
+        if turn.await.is_err() {
+            return match written.await {
+                Ok(Err(error)) => Err(error.into()),
+                _ => Err(AppendError::Unavailable.into()),
+            };
+        }
+        let mut head = self.rooms.load_head(room).await?;
+        let mut append = Append::new();
+        let value = match build(&mut head, &mut append).await? {
+            Built::Present(value) => return Ok(value),
+            Built::New(value) => value,
+        };
+        guard(&mut append, &head, session);
+        if hand_over.send(append).is_err() {
+            return Err(AppendError::Unavailable.into());
+        }
+        match written.await {
+            Ok(Ok(_)) => {
+                *slot = Some(head);
+                Ok(value)
+            }
+            Ok(Err(error)) => Err(error.into()),
+            Err(_) => Err(AppendError::Unavailable.into()),
+        }
+    }
+
+    /// The event that was sent by an earlier request of the same transaction, as far as this node
+    /// remembers. What it does not remember the log finds out when the event is appended.
+    pub(crate) fn remembered(&self, transaction: Option<&Transaction>) -> Option<OwnedEventId> {
+        let transaction = transaction?;
+        self.transactions.get(&transaction.device, &transaction.key)
+    }
+
+    /// What `sent` came to; where the log found that the transaction was carried out before, the
+    /// event that it sent then.
+    pub(crate) async fn once(
+        &self,
+        transaction: Option<&Transaction>,
+        sent: Result<OwnedEventId>,
+    ) -> Result<OwnedEventId> {
+        match (sent, transaction) {
+            (Err(RoomError::Append(AppendError::Duplicate)), Some(transaction)) => {
+                let mut conn = self.store.read().await?;
+                let row =
+                    repo::events::by_transaction(&mut conn, &transaction.device, &transaction.key)
+                        .await?
+                        .ok_or(AppendError::Duplicate)?;
+                OwnedEventId::try_from(row.event_id)
+                    .map_err(|error| stoa_storage::Error::corrupt(error).into())
+            }
+            (sent, _) => sent,
+        }
+    }
+}
+
+fn guard(append: &mut Append, head: &Head, session: Option<&str>) {
+    let changes_state = append.room_updates.iter().any(|update| update.state_root.is_some());
+    let chain = Arc::clone(&head.chain);
+    append.guards.push(if changes_state { Guard::Head(chain) } else { Guard::State(chain) });
+    append.guards.extend(session.map(|token_hash| Guard::Session(token_hash.to_owned())));
+}
+
+/// What this node's devices sent lately, by transaction.
+#[derive(Debug)]
+pub(crate) struct Transactions(moka::sync::Cache<(String, String), OwnedEventId>);
+
+impl Default for Transactions {
+    fn default() -> Self {
+        Self(moka::sync::Cache::new(50_000))
+    }
+}
+
+impl Transactions {
+    fn get(&self, device: &str, key: &str) -> Option<OwnedEventId> {
+        self.0.get(&(device.to_owned(), key.to_owned()))
+    }
+}
+
+impl CacheKeeper for Transactions {
+    fn apply(&self, batch: Batch<'_>) {
+        for row in batch.appends.into_iter().flatten().flat_map(|(_, append)| &append.events) {
+            if let (Some(device), Some(key), Ok(event_id)) =
+                (&row.txn_device, &row.txn_id, OwnedEventId::try_from(row.event_id.as_str()))
+            {
+                self.0.insert((device.clone(), key.clone()), event_id);
+            }
+        }
+    }
+
+    /// Transactions do not go stale.
+    fn clear(&self, _: Pos) {}
+}

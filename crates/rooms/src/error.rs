@@ -1,0 +1,69 @@
+//! Why something about a room was refused.
+
+use ruma::{OwnedEventId, RoomVersionId};
+use stoa_storage::log::AppendError;
+
+use crate::{pdu::PduError, resolution::ResolutionError};
+
+/// The result of an operation on a room.
+pub type Result<T, E = RoomError> = std::result::Result<T, E>;
+
+/// Why an operation on a room was refused or failed.
+#[derive(Debug, thiserror::Error)]
+pub enum RoomError {
+    /// There is no such room, event or state entry, or this user may not know of it.
+    #[error("{0} not found")]
+    NotFound(&'static str),
+    /// The authorization rules or the server's own refuse it.
+    #[error("{0}")]
+    Forbidden(String),
+    /// The content does not have the form that its type demands.
+    #[error("{0}")]
+    BadJson(String),
+    /// A parameter has a value that is not allowed.
+    #[error("{0}")]
+    InvalidParam(String),
+    /// The event is larger than the specification allows.
+    #[error("the event is too large: {0}")]
+    TooLarge(String),
+    /// The room version is not supported.
+    #[error("room version {0} is not supported")]
+    UnsupportedVersion(RoomVersionId),
+    /// The room would be invalid, for example by its initial state.
+    #[error("{0}")]
+    InvalidRoomState(String),
+    /// Events that this one follows are not here.
+    #[error("{} previous events are missing", .0.len())]
+    MissingPrevEvents(Vec<OwnedEventId>),
+    /// Events that this one claims to be allowed by are not here.
+    #[error("{} auth events are missing", .0.len())]
+    MissingAuthEvents(Vec<OwnedEventId>),
+    /// The log did not take it.
+    #[error(transparent)]
+    Append(#[from] AppendError),
+    /// The event could not be built.
+    #[error("the event cannot be built: {0}")]
+    Pdu(#[from] PduError),
+    /// The state of a fork could not be resolved.
+    #[error(transparent)]
+    Resolution(#[from] ResolutionError),
+    /// The database failed.
+    #[error(transparent)]
+    Storage(#[from] stoa_storage::Error),
+}
+
+impl RoomError {
+    /// Why an event that a client wants to send cannot be built.
+    pub(crate) fn from_build(error: PduError) -> Self {
+        match error {
+            PduError::TooLarge(_) | PduError::FieldTooLong(_) => Self::TooLarge(error.to_string()),
+            PduError::Json(_) | PduError::ContentNotObject => Self::BadJson(error.to_string()),
+            error => Self::Pdu(error),
+        }
+    }
+
+    /// Refuses something, saying why to the user.
+    pub fn forbidden(why: impl Into<String>) -> Self {
+        Self::Forbidden(why.into())
+    }
+}

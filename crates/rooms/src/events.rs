@@ -1,0 +1,284 @@
+//! Events in memory.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use moka::{policy::EvictionPolicy, sync::Cache};
+use ruma::{EventId, OwnedEventId, RoomVersionId, room_version_rules::RoomVersionRules};
+use stoa_base::{EventNid, Pos, RoomNid, StateNid};
+use stoa_cluster::{Batch, CacheKeeper};
+use stoa_storage::{
+    Conn, Error, Result, Store,
+    log::{EventStatus, Stream, Topic},
+    repo::{
+        self,
+        events::{Order, StoredEventRow},
+    },
+};
+
+use crate::pdu::Pdu;
+
+/// An event, with all that this server knows of it.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// Its internal number.
+    pub nid: EventNid,
+    /// Its room.
+    pub room: RoomNid,
+    /// The event itself.
+    pub pdu: Pdu,
+    /// Where it entered the live timeline.
+    pub pos: Option<Pos>,
+    /// Its place in the room's order; none for an outlier.
+    pub order: Option<Order>,
+    /// Whether it was accepted.
+    pub status: EventStatus,
+    /// The room's state before it; none for an outlier.
+    pub state_before: Option<StateNid>,
+    /// The room's state after it; none for an outlier.
+    pub state_after: Option<StateNid>,
+    /// The state event that it took the place of.
+    pub replaces: Option<EventNid>,
+    /// The device that sent it and the key of its transaction.
+    pub txn: Option<(String, String)>,
+    /// The event that redacted it.
+    pub redacted_by: Option<EventNid>,
+}
+
+impl Event {
+    fn from_row(row: StoredEventRow, rules: &RoomVersionRules) -> Result<Self> {
+        let event_id = OwnedEventId::try_from(row.event_id).map_err(Error::corrupt)?;
+        let mut pdu =
+            Pdu::from_stored(event_id, row.json.into_boxed_str(), rules).map_err(Error::corrupt)?;
+        pdu.rejected = row.status == EventStatus::Rejected;
+        Ok(Self {
+            nid: row.nid,
+            room: row.room,
+            pdu,
+            pos: row.pos,
+            order: row.order,
+            status: row.status,
+            state_before: row.state_before,
+            state_after: row.state_after,
+            replaces: row.replaces,
+            txn: row.txn_device.zip(row.txn_id),
+            redacted_by: row.redacted_by,
+        })
+    }
+
+    /// The membership that this event sets, where it is a member event.
+    pub fn membership(&self) -> Option<String> {
+        #[derive(serde::Deserialize)]
+        struct Content {
+            membership: String,
+        }
+        (self.pdu.event_type == ruma::events::TimelineEventType::RoomMember)
+            .then(|| serde_json::from_str::<Content>(self.pdu.content.get()).ok())
+            .flatten()
+            .map(|content| content.membership)
+    }
+}
+
+/// All events of all rooms. Cheap to clone.
+///
+/// An event in memory is as the log has it up to the position that this node has applied: a
+/// redaction, or a change of its place or status, drops it.
+#[derive(Clone, Debug)]
+pub struct Events {
+    store: Store,
+    by_nid: Cache<EventNid, Arc<Event>>,
+    /// Counts what made events in memory stale, so that a read that began before is not kept.
+    generation: Arc<AtomicU64>,
+    versions: Cache<RoomNid, Arc<RoomVersionRules>>,
+}
+
+impl Events {
+    /// Events that are stored in `store`, with up to `cache_bytes` of them in memory.
+    pub fn new(store: Store, cache_bytes: u64) -> Self {
+        let by_nid = Cache::builder()
+            .max_capacity(cache_bytes)
+            .weigher(|_, event: &Arc<Event>| {
+                u32::try_from(1_024 + 2 * event.pdu.json().len()).unwrap_or(u32::MAX)
+            })
+            .eviction_policy(EvictionPolicy::lru())
+            .support_invalidation_closures()
+            .build();
+        Self { store, by_nid, generation: Arc::default(), versions: Cache::new(100_000) }
+    }
+
+    /// How many events are in memory, for metrics.
+    pub fn cached(&self) -> u64 {
+        self.by_nid.entry_count()
+    }
+
+    /// Puts an event into memory that this node has just built or stored.
+    pub(crate) fn insert(&self, event: Arc<Event>) {
+        self.by_nid.insert(event.nid, event);
+    }
+
+    /// The event with this number, if it is in memory.
+    pub(crate) fn in_memory(&self, nid: EventNid) -> Option<Arc<Event>> {
+        self.by_nid.get(&nid)
+    }
+
+    /// The event with this number.
+    pub async fn get(&self, nid: EventNid) -> Result<Arc<Event>> {
+        if let Some(event) = self.by_nid.get(&nid) {
+            return Ok(event);
+        }
+        self.get_many([nid])
+            .await?
+            .remove(&nid)
+            .ok_or_else(|| Error::corrupt(format_args!("no event {}", nid.0)))
+    }
+
+    /// The events with these numbers.
+    pub async fn get_many(
+        &self,
+        nids: impl IntoIterator<Item = EventNid>,
+    ) -> Result<HashMap<EventNid, Arc<Event>>> {
+        let mut found = HashMap::new();
+        let mut missing = HashSet::new();
+        for nid in nids {
+            match self.by_nid.get(&nid) {
+                Some(event) => {
+                    found.insert(nid, event);
+                }
+                None => {
+                    missing.insert(nid);
+                }
+            }
+        }
+        if !missing.is_empty() {
+            let generation = self.generation.load(Ordering::SeqCst);
+            let mut conn = self.store.read().await?;
+            let rows = repo::events::by_nids(&mut conn, missing).await?;
+            for event in self.from_rows(&mut conn, rows).await? {
+                self.by_nid.insert(event.nid, Arc::clone(&event));
+                if self.generation.load(Ordering::SeqCst) != generation {
+                    self.by_nid.invalidate(&event.nid);
+                }
+                found.insert(event.nid, event);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The events with these Matrix IDs that are here.
+    pub async fn by_ids<'a>(
+        &self,
+        ids: impl IntoIterator<Item = &'a EventId>,
+    ) -> Result<HashMap<OwnedEventId, Arc<Event>>> {
+        let mut conn = self.store.read().await?;
+        let ids = ids.into_iter().map(EventId::as_str);
+        let rows = repo::events::by_ids(&mut conn, ids).await?;
+        let events = self.from_rows(&mut conn, rows).await?;
+        Ok(events.into_iter().map(|event| (event.pdu.event_id.clone(), event)).collect())
+    }
+
+    /// The event with this Matrix ID.
+    pub async fn by_id(&self, id: &EventId) -> Result<Option<Arc<Event>>> {
+        Ok(self.by_ids([id]).await?.into_values().next())
+    }
+
+    /// Parses rows that were read through `conn`, in their order.
+    ///
+    /// What is in memory wins over the row, since it may not be older.
+    pub async fn from_rows(
+        &self,
+        conn: &mut Conn,
+        rows: Vec<StoredEventRow>,
+    ) -> Result<Vec<Arc<Event>>> {
+        let mut events = Vec::with_capacity(rows.len());
+        for row in rows {
+            if let Some(event) = self.by_nid.get(&row.nid) {
+                events.push(event);
+                continue;
+            }
+            let rules = self.rules(conn, row.room).await?;
+            events.push(Arc::new(Event::from_row(row, &rules)?));
+        }
+        Ok(events)
+    }
+
+    /// The rules of a room's version. They never change.
+    pub async fn rules(&self, conn: &mut Conn, room: RoomNid) -> Result<Arc<RoomVersionRules>> {
+        if let Some(rules) = self.versions.get(&room) {
+            return Ok(rules);
+        }
+        let heads = repo::rooms::heads(conn, &[room]).await?;
+        let head =
+            heads.first().ok_or_else(|| Error::corrupt(format_args!("no room {}", room.0)))?;
+        let rules = rules_of(&head.version)?;
+        self.versions.insert(room, Arc::clone(&rules));
+        Ok(rules)
+    }
+
+    /// Notes the rules of a room that is being made.
+    pub(crate) fn insert_rules(&self, room: RoomNid, rules: Arc<RoomVersionRules>) {
+        self.versions.insert(room, rules);
+    }
+}
+
+fn rules_of(version: &str) -> Result<Arc<RoomVersionRules>> {
+    RoomVersionId::try_from(version)
+        .ok()
+        .and_then(|version| version.rules())
+        .map(Arc::new)
+        .ok_or_else(|| Error::corrupt(format_args!("room version {version}")))
+}
+
+impl CacheKeeper for Events {
+    fn apply(&self, batch: Batch<'_>) {
+        match batch.appends {
+            Some(appends) => {
+                for (base, append) in appends {
+                    if !append.redactions.is_empty() || !append.event_updates.is_empty() {
+                        self.generation.fetch_add(1, Ordering::SeqCst);
+                    }
+                    for row in &append.redactions {
+                        self.by_nid.invalidate(&row.nid);
+                    }
+                    for row in &append.event_updates {
+                        self.by_nid.invalidate(&row.nid);
+                    }
+                    for row in &append.events {
+                        // From now on the event has its place.
+                        let pos = row.pos.map(|pos| Pos(base.0 + pos.0));
+                        if let (Some(event), Some(pos)) = (self.by_nid.get(&row.nid), pos) {
+                            let order =
+                                Order { pos: pos.0, depth: row.ord_depth, seq: row.ord_seq };
+                            let placed = Event {
+                                pos: Some(pos),
+                                order: Some(order),
+                                ..Event::clone(&event)
+                            };
+                            self.by_nid.insert(row.nid, Arc::new(placed));
+                        }
+                    }
+                }
+            }
+            None => {
+                for (stream, topic) in batch.touched.iter() {
+                    if let (Stream::Redaction, Topic::Room(room)) = (stream, topic) {
+                        self.generation.fetch_add(1, Ordering::SeqCst);
+                        let room = RoomNid(*room);
+                        // Closures are supported by construction.
+                        let _ =
+                            self.by_nid.invalidate_entries_if(move |_, event| event.room == room);
+                    }
+                }
+            }
+        }
+    }
+
+    fn clear(&self, _: Pos) {
+        self.generation.fetch_add(1, Ordering::SeqCst);
+        self.by_nid.invalidate_all();
+    }
+}

@@ -1,0 +1,263 @@
+//! Joining, inviting, leaving, kicking, banning and unbanning.
+
+use std::sync::Arc;
+
+use ruma::{
+    CanonicalJsonObject, CanonicalJsonValue, OwnedEventId, OwnedUserId, RoomId, UserId,
+    events::{StateEventType, TimelineEventType},
+    state_res::events::RoomPowerLevelsIntField,
+};
+use stoa_base::{Actor, StateNid};
+use stoa_storage::repo;
+
+use crate::{
+    Result, RoomError, Rooms, change::Built, events::Event, room::Room, stage::NewEvent,
+    state::StateKey,
+};
+
+/// What others see of a user in a room.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MemberProfile {
+    /// The display name.
+    pub displayname: Option<String>,
+    /// The avatar.
+    pub avatar_url: Option<String>,
+}
+
+/// A change of a user's membership.
+#[derive(Clone, Debug)]
+pub enum MembershipChange {
+    /// The actor joins. What else the request's body holds goes into the content.
+    Join(CanonicalJsonObject),
+    /// The actor leaves, rejects an invite, or takes a knock back.
+    Leave,
+    /// The actor asks to be let in.
+    Knock,
+    /// The actor invites a user.
+    Invite(OwnedUserId),
+    /// The actor removes a user.
+    Kick(OwnedUserId),
+    /// The actor bans a user.
+    Ban(OwnedUserId),
+    /// The actor lifts the ban of a user.
+    Unban(OwnedUserId),
+}
+
+impl MembershipChange {
+    fn target<'a>(&'a self, actor: &'a Actor) -> &'a UserId {
+        match self {
+            Self::Join(_) | Self::Leave | Self::Knock => &actor.user_id,
+            Self::Invite(user_id)
+            | Self::Kick(user_id)
+            | Self::Ban(user_id)
+            | Self::Unban(user_id) => user_id,
+        }
+    }
+
+    const fn membership(&self) -> &'static str {
+        match self {
+            Self::Join(_) => "join",
+            Self::Leave | Self::Kick(_) | Self::Unban(_) => "leave",
+            Self::Knock => "knock",
+            Self::Invite(_) => "invite",
+            Self::Ban(_) => "ban",
+        }
+    }
+
+    /// Refuses what the authorization rules would allow but makes no sense to a user, and says
+    /// whether there is nothing to do.
+    fn check(&self, current: Option<&str>) -> Result<bool> {
+        let refuse = |why: &str| Err(RoomError::forbidden(why));
+        match (self, current) {
+            (Self::Join(content), Some("join")) => Ok(content.is_empty()),
+            (Self::Leave, Some("leave")) => Ok(true),
+            (Self::Leave, None) => refuse("You are not in this room"),
+            (Self::Leave, Some("ban")) => refuse("You are banned from this room"),
+            (Self::Invite(_), Some("join")) => refuse("The user is in the room already"),
+            (Self::Invite(_), Some("ban")) => refuse("The user is banned from the room"),
+            (Self::Kick(_), None | Some("leave")) => refuse("The user is not in the room"),
+            (Self::Kick(_), Some("ban")) => refuse("The user is banned from the room"),
+            (Self::Unban(_), current) if current != Some("ban") => {
+                refuse("The user is not banned from the room")
+            }
+            _ => Ok(false),
+        }
+    }
+}
+
+impl Rooms {
+    /// Changes a membership, and gives the ID of the member event once it is flushed. `profile` is
+    /// that of the user whose membership it is, where this server has it.
+    ///
+    /// <https://spec.matrix.org/v1.19/client-server-api/#room-membership>
+    pub async fn change_membership(
+        &self,
+        actor: &Actor,
+        session: Option<&str>,
+        room: &Arc<Room>,
+        change: MembershipChange,
+        profile: &MemberProfile,
+        reason: Option<String>,
+    ) -> Result<OwnedEventId> {
+        let target = change.target(actor).to_owned();
+        let key = StateKey::member(&target);
+        self.change(room, session, async |head, append| {
+            let current = match self.states.get(head.state, key).await? {
+                Some(nid) => Some(self.events.get(nid).await?),
+                None => None,
+            };
+            let membership = current.as_ref().and_then(|event| event.membership());
+            if change.check(membership.as_deref())?
+                && let Some(current) = &current
+            {
+                return Ok(Built::Present(current.pdu.event_id.clone()));
+            }
+            let mut content = match &change {
+                MembershipChange::Join(content) => content.clone(),
+                _ => CanonicalJsonObject::new(),
+            };
+            put(&mut content, "membership", Some(change.membership()));
+            if matches!(change.membership(), "join" | "invite" | "knock") {
+                put(&mut content, "displayname", profile.displayname.as_deref());
+                put(&mut content, "avatar_url", profile.avatar_url.as_deref());
+            }
+            if reason.is_some() {
+                put(&mut content, "reason", reason.as_deref());
+            }
+            if matches!(change, MembershipChange::Join(_))
+                && !matches!(membership.as_deref(), Some("join" | "invite"))
+            {
+                let by = self.restricted_join(room, head.state, &target).await?;
+                put(
+                    &mut content,
+                    "join_authorised_via_users_server",
+                    by.as_deref().map(UserId::as_str),
+                );
+            }
+            let new = NewEvent::state(
+                TimelineEventType::RoomMember,
+                target.as_str(),
+                actor.user_id.clone(),
+                content,
+            );
+            let event = self.stage(room, head, append, new).await?;
+            Ok(Built::New(event.pdu.event_id.clone()))
+        })
+        .await
+    }
+
+    /// Writes a user's new profile into a room that he is in.
+    pub async fn update_member_profile(
+        &self,
+        actor: &Actor,
+        room: &Arc<Room>,
+        profile: &MemberProfile,
+    ) -> Result<()> {
+        let key = StateKey::member(&actor.user_id);
+        self.change(room, None, async |head, append| {
+            let Some(nid) = self.states.get(head.state, key).await? else {
+                return Ok(Built::Present(()));
+            };
+            let current = self.events.get(nid).await?;
+            if current.membership().as_deref() != Some("join") {
+                return Ok(Built::Present(()));
+            }
+            let mut content = content_of(&current)?;
+            let before = content.clone();
+            put(&mut content, "displayname", profile.displayname.as_deref());
+            put(&mut content, "avatar_url", profile.avatar_url.as_deref());
+            if content == before {
+                return Ok(Built::Present(()));
+            }
+            let new = NewEvent::state(
+                TimelineEventType::RoomMember,
+                actor.user_id.as_str(),
+                actor.user_id.clone(),
+                content,
+            );
+            self.stage(room, head, append, new).await?;
+            Ok(Built::New(()))
+        })
+        .await
+    }
+
+    /// Where a room lets in the members of other rooms and `user_id` is one: a local user of the
+    /// room who could invite, on whose authority the join is made.
+    ///
+    /// <https://spec.matrix.org/v1.19/client-server-api/#restricted-rooms>
+    async fn restricted_join(
+        &self,
+        room: &Room,
+        state: StateNid,
+        user_id: &UserId,
+    ) -> Result<Option<OwnedUserId>> {
+        let key = StateKey::typed(&StateEventType::RoomJoinRules, "");
+        let Some(nid) = self.states.get(state, key).await? else { return Ok(None) };
+        let rules: JoinRules =
+            serde_json::from_str(self.events.get(nid).await?.pdu.content.get()).unwrap_or_default();
+        if !room.rules.authorization.restricted_join_rule
+            || !matches!(rules.join_rule.as_str(), "restricted" | "knock_restricted")
+        {
+            return Ok(None);
+        }
+        let mut is_allowed = false;
+        for allow in rules.allow.iter().filter(|allow| allow.kind == "m.room_membership") {
+            let other = allow.room_id.as_deref().and_then(|id| RoomId::parse(id).ok());
+            let Some(other) = other else { continue };
+            if let Some(nid) = self.rooms.nid(&other).await? {
+                let mut conn = self.store.read().await?;
+                let row =
+                    repo::memberships::of_user_in_room(&mut conn, user_id.as_str(), nid).await?;
+                is_allowed |= row.is_some_and(|row| row.membership == "join");
+            }
+        }
+        if !is_allowed {
+            return Err(RoomError::forbidden(
+                "You are in none of the rooms whose members may join this one",
+            ));
+        }
+        let power = self.power(room, state).await?;
+        let needed = power.needed(RoomPowerLevelsIntField::Invite)?;
+        let members = {
+            let mut conn = self.store.read().await?;
+            repo::memberships::of_room(&mut conn, room.nid, "join", 1_000).await?
+        };
+        for member in members {
+            let Ok(member) = OwnedUserId::try_from(member.user_id) else { continue };
+            if self.is_local(&member) && power.of(&member)? >= needed {
+                return Ok(Some(member));
+            }
+        }
+        Err(RoomError::forbidden("Nobody on this server can let you into the room"))
+    }
+}
+
+#[derive(Default, serde::Deserialize)]
+struct JoinRules {
+    #[serde(default)]
+    join_rule: String,
+    #[serde(default)]
+    allow: Vec<Allow>,
+}
+
+#[derive(serde::Deserialize)]
+struct Allow {
+    #[serde(rename = "type")]
+    kind: String,
+    room_id: Option<String>,
+}
+
+pub(crate) fn put(content: &mut CanonicalJsonObject, key: &str, value: Option<&str>) {
+    match value {
+        Some(value) => {
+            content.insert(key.to_owned(), CanonicalJsonValue::String(value.to_owned()));
+        }
+        None => {
+            content.remove(key);
+        }
+    }
+}
+
+fn content_of(event: &Event) -> Result<CanonicalJsonObject> {
+    Ok(serde_json::from_str(event.pdu.content.get()).map_err(stoa_storage::Error::corrupt)?)
+}

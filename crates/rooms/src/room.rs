@@ -1,0 +1,336 @@
+//! One room in memory: what is committed of it, and the head that the next event is built on.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use moka::sync::Cache;
+use ruma::{
+    OwnedEventId, OwnedRoomId, RoomId, RoomVersionId, room_version_rules::RoomVersionRules,
+};
+use stoa_base::{EventNid, Pos, RoomNid, StateNid};
+use stoa_cluster::{Batch, CacheKeeper};
+use stoa_storage::{
+    Error, Store,
+    log::{self, Chain, Stream, Topic},
+    repo::{self, rooms::RoomHeadRow},
+};
+use tokio::sync::{Mutex as AsyncMutex, watch};
+
+use crate::{Result, RoomError, events::Events};
+
+/// A room that this server knows.
+#[derive(Debug)]
+pub struct Room {
+    /// Its internal number.
+    pub nid: RoomNid,
+    /// Its Matrix ID.
+    pub id: OwnedRoomId,
+    /// Its version.
+    pub version: RoomVersionId,
+    /// The rules of its version.
+    pub rules: Arc<RoomVersionRules>,
+    /// Where new events are built, one after the other.
+    pub(crate) head: AsyncMutex<Option<Head>>,
+    /// Appends of this node to the room that are not answered yet.
+    pub(crate) in_flight: watch::Sender<usize>,
+    /// Whether the room moved in another way than by what was built on `head`.
+    stale: AtomicBool,
+    committed: Mutex<Option<Committed>>,
+    /// Counts the batches that touched the room, so that a read that began before one is not kept.
+    generation: AtomicU64,
+}
+
+/// A room as it is after everything that is committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// The current state.
+    pub state: StateNid,
+    /// When the current state last changed.
+    pub state_pos: Pos,
+    /// When the timeline last moved.
+    pub head_pos: Pos,
+    /// How many members are joined.
+    pub joined: i64,
+    /// How many members are invited.
+    pub invited: i64,
+    /// The head of the log that this was read at, or brought up to.
+    as_of: Pos,
+}
+
+/// What the next event of a room is built on. It may be ahead of what is committed.
+#[derive(Clone, Debug)]
+pub(crate) struct Head {
+    pub(crate) chain: Arc<Chain>,
+    pub(crate) extremities: Vec<Extremity>,
+    pub(crate) state: StateNid,
+}
+
+/// A forward extremity.
+#[derive(Clone, Debug)]
+pub(crate) struct Extremity {
+    pub(crate) nid: EventNid,
+    pub(crate) event_id: OwnedEventId,
+    pub(crate) depth: u64,
+    pub(crate) state_after: StateNid,
+}
+
+impl Room {
+    fn new(
+        nid: RoomNid,
+        id: OwnedRoomId,
+        version: RoomVersionId,
+        rules: Arc<RoomVersionRules>,
+    ) -> Self {
+        Self {
+            nid,
+            id,
+            version,
+            rules,
+            head: AsyncMutex::new(None),
+            in_flight: watch::Sender::new(0),
+            stale: AtomicBool::new(false),
+            committed: Mutex::new(None),
+            generation: AtomicU64::new(0),
+        }
+    }
+
+    /// Waits until every append of this node to the room is answered.
+    pub(crate) async fn settled(&self) {
+        let mut in_flight = self.in_flight.subscribe();
+        // The sender lives as long as `self`.
+        let _ = in_flight.wait_for(|count| *count == 0).await;
+    }
+
+    /// Whether a head that was loaded earlier must not be built on any more.
+    pub(crate) fn take_stale(&self) -> bool {
+        self.stale.swap(false, Ordering::AcqRel)
+    }
+
+    fn cached_commit(&self) -> Option<Committed> {
+        *self.committed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn apply(&self, batch: Batch<'_>) {
+        self.generation.fetch_add(1, Ordering::AcqRel);
+        let mut committed = self.committed.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(appends) = batch.appends else {
+            *committed = None;
+            self.stale.store(true, Ordering::Release);
+            return;
+        };
+        let Some(current) = committed.as_mut() else { return };
+        if current.as_of > batch.prev {
+            if current.as_of < batch.last {
+                *committed = None;
+            }
+            return;
+        }
+        for (base, append) in appends {
+            for update in append.room_updates.iter().filter(|row| row.room_nid == self.nid) {
+                current.state = update.state_root.unwrap_or(current.state);
+                if let Some(pos) = update.state_pos {
+                    current.state_pos = Pos(base.0 + pos.0);
+                }
+                if let Some(pos) = update.head_pos {
+                    current.head_pos = Pos(base.0 + pos.0);
+                }
+                current.joined += update.joined;
+                current.invited += update.invited;
+            }
+        }
+        current.as_of = batch.last;
+    }
+
+    fn forget(&self) {
+        self.generation.fetch_add(1, Ordering::AcqRel);
+        self.stale.store(true, Ordering::Release);
+        *self.committed.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+/// The rooms in memory.
+#[derive(Debug)]
+pub(crate) struct RoomCache {
+    store: Store,
+    events: Events,
+    by_nid: Cache<RoomNid, Arc<Room>>,
+    by_id: Cache<OwnedRoomId, RoomNid>,
+    /// Every room that somebody holds, also one that the cache has dropped: there must never be two
+    /// of the same room, each with a head of its own.
+    alive: Mutex<HashMap<RoomNid, Weak<Room>>>,
+}
+
+impl RoomCache {
+    pub(crate) fn new(store: Store, events: Events, capacity: u64) -> Self {
+        Self {
+            store,
+            events,
+            by_nid: Cache::new(capacity),
+            by_id: Cache::new(4 * capacity),
+            alive: Mutex::default(),
+        }
+    }
+
+    fn alive(&self, nid: RoomNid) -> Option<Arc<Room>> {
+        self.alive.lock().unwrap_or_else(PoisonError::into_inner).get(&nid)?.upgrade()
+    }
+
+    /// The one room of this number: `new`, unless it is in memory already.
+    fn keep(&self, new: Room) -> Arc<Room> {
+        let mut alive = self.alive.lock().unwrap_or_else(PoisonError::into_inner);
+        if u64::try_from(alive.len()).unwrap_or(u64::MAX) > 2 * self.by_nid.entry_count() + 1_000 {
+            alive.retain(|_, room| room.strong_count() > 0);
+        }
+        let room = alive.get(&new.nid).and_then(Weak::upgrade).unwrap_or_else(|| Arc::new(new));
+        alive.insert(room.nid, Arc::downgrade(&room));
+        drop(alive);
+        self.by_nid.insert(room.nid, Arc::clone(&room));
+        room
+    }
+
+    pub(crate) fn len(&self) -> u64 {
+        self.by_nid.entry_count()
+    }
+
+    /// The number of the room with this ID.
+    pub(crate) async fn nid(&self, id: &RoomId) -> Result<Option<RoomNid>> {
+        if let Some(nid) = self.by_id.get(id) {
+            return Ok(Some(nid));
+        }
+        let nid = repo::rooms::nid(&mut self.store.read().await?, id.as_str()).await?;
+        if let Some(nid) = nid {
+            self.by_id.insert(id.to_owned(), nid);
+        }
+        Ok(nid)
+    }
+
+    /// The room with this number.
+    pub(crate) async fn get(&self, nid: RoomNid) -> Result<Arc<Room>> {
+        if let Some(room) = self.by_nid.get(&nid) {
+            return Ok(room);
+        }
+        let rows = repo::rooms::heads(&mut self.store.read().await?, &[nid]).await?;
+        let row = rows
+            .into_iter()
+            .next()
+            .ok_or_else(|| Error::corrupt(format_args!("no room {}", nid.0)))?;
+        let id = OwnedRoomId::try_from(row.room_id).map_err(Error::corrupt)?;
+        let version = RoomVersionId::try_from(row.version).map_err(Error::corrupt)?;
+        let rules = version
+            .rules()
+            .map(Arc::new)
+            .ok_or_else(|| RoomError::UnsupportedVersion(version.clone()))?;
+        self.events.insert_rules(nid, Arc::clone(&rules));
+        self.by_id.insert(id.clone(), nid);
+        Ok(self.keep(Room::new(nid, id, version, rules)))
+    }
+
+    /// Puts a room into memory that is being made.
+    pub(crate) fn insert_new(
+        &self,
+        nid: RoomNid,
+        id: OwnedRoomId,
+        version: RoomVersionId,
+        rules: Arc<RoomVersionRules>,
+    ) -> Arc<Room> {
+        self.events.insert_rules(nid, Arc::clone(&rules));
+        self.keep(Room::new(nid, id, version, rules))
+    }
+
+    /// Puts a room in the place of one that was made under a provisional ID.
+    pub(crate) fn replace_new(
+        &self,
+        nid: RoomNid,
+        id: OwnedRoomId,
+        version: RoomVersionId,
+        rules: Arc<RoomVersionRules>,
+    ) -> Arc<Room> {
+        self.alive.lock().unwrap_or_else(PoisonError::into_inner).remove(&nid);
+        self.keep(Room::new(nid, id, version, rules))
+    }
+
+    /// The room as it is after everything that is committed and applied.
+    pub(crate) async fn committed(&self, room: &Room) -> Result<Committed> {
+        loop {
+            if let Some(committed) = room.cached_commit() {
+                return Ok(committed);
+            }
+            let generation = room.generation.load(Ordering::Acquire);
+            let mut conn = self.store.snapshot().await?;
+            let as_of = log::head(&mut conn).await?;
+            let row = self.row(&mut conn, room.nid).await?;
+            let committed = Committed {
+                state: row.state_root,
+                state_pos: row.state_pos,
+                head_pos: row.head_pos,
+                joined: row.joined,
+                invited: row.invited,
+                as_of,
+            };
+            let mut slot = room.committed.lock().unwrap_or_else(PoisonError::into_inner);
+            if room.generation.load(Ordering::Acquire) == generation {
+                *slot = Some(committed);
+                return Ok(committed);
+            }
+        }
+    }
+
+    /// The head of a room as the database has it.
+    pub(crate) async fn load_head(&self, room: &Room) -> Result<Head> {
+        let mut conn = self.store.snapshot().await?;
+        let row = self.row(&mut conn, room.nid).await?;
+        let rows = repo::events::by_nids(&mut conn, row.extremities.iter().copied()).await?;
+        let events: HashMap<EventNid, _> = self
+            .events
+            .from_rows(&mut conn, rows)
+            .await?
+            .into_iter()
+            .map(|event| (event.nid, event))
+            .collect();
+        let extremities = row.extremities.iter().map(|nid| {
+            let event = events.get(nid).ok_or_else(|| Error::corrupt("an extremity is missing"))?;
+            Ok(Extremity {
+                nid: *nid,
+                event_id: event.pdu.event_id.clone(),
+                depth: event.pdu.depth,
+                state_after: event
+                    .state_after
+                    .ok_or_else(|| Error::corrupt("an extremity has no state"))?,
+            })
+        });
+        Ok(Head {
+            chain: Arc::new(Chain::new(room.nid, row.state_pos, row.head_pos)),
+            extremities: extremities.collect::<Result<_, Error>>()?,
+            state: row.state_root,
+        })
+    }
+
+    async fn row(&self, conn: &mut stoa_storage::Conn, nid: RoomNid) -> Result<RoomHeadRow, Error> {
+        let rows = repo::rooms::heads(conn, &[nid]).await?;
+        rows.into_iter().next().ok_or_else(|| Error::corrupt(format_args!("no room {}", nid.0)))
+    }
+}
+
+impl CacheKeeper for RoomCache {
+    fn apply(&self, batch: Batch<'_>) {
+        for (stream, topic) in batch.touched.iter() {
+            if let (Stream::Timeline | Stream::State, Topic::Room(nid)) = (stream, topic)
+                && let Some(room) = self.alive(RoomNid(*nid))
+            {
+                room.apply(batch);
+            }
+        }
+    }
+
+    fn clear(&self, _: Pos) {
+        let alive = self.alive.lock().unwrap_or_else(PoisonError::into_inner);
+        for room in alive.values().filter_map(Weak::upgrade) {
+            room.forget();
+        }
+    }
+}

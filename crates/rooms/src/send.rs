@@ -1,0 +1,113 @@
+//! Sending messages and state.
+
+use std::sync::Arc;
+
+use ruma::{
+    CanonicalJsonObject, OwnedEventId,
+    canonical_json::to_canonical_value,
+    events::{StateEventType, TimelineEventType},
+};
+use stoa_base::Actor;
+
+use crate::{
+    Result, RoomError, Rooms,
+    change::{Built, Transaction},
+    events::Event,
+    pdu::MAX_ID_BYTES,
+    room::Room,
+    stage::NewEvent,
+    state::StateKey,
+};
+
+impl Rooms {
+    /// Sends an event that is no state, and gives its ID once it is flushed. The same transaction
+    /// gets the same event.
+    ///
+    /// <https://spec.matrix.org/v1.19/client-server-api/#put_matrixclientv3roomsroomidsendeventtypetxnid>
+    pub async fn send_message(
+        &self,
+        actor: &Actor,
+        session: Option<&str>,
+        room: &Arc<Room>,
+        kind: TimelineEventType,
+        content: CanonicalJsonObject,
+        transaction: Option<Transaction>,
+    ) -> Result<OwnedEventId> {
+        check_type(&kind.to_string())?;
+        if let Some(event_id) = self.remembered(transaction.as_ref()) {
+            return Ok(event_id);
+        }
+        let new = NewEvent {
+            kind,
+            state_key: None,
+            sender: actor.user_id.clone(),
+            content,
+            redacts: None,
+            txn: transaction.clone().map(|transaction| (transaction.device, transaction.key)),
+        };
+        let sent = self
+            .change(room, session, async |head, append| {
+                let event = self.stage(room, head, append, new.clone()).await?;
+                Ok(Built::New(event.pdu.event_id.clone()))
+            })
+            .await;
+        self.once(transaction.as_ref(), sent).await
+    }
+
+    /// Sets a state entry, and gives the event's ID once it is flushed. Where the same user has
+    /// set the same content before and it still stands, that event's ID.
+    ///
+    /// <https://spec.matrix.org/v1.19/client-server-api/#put_matrixclientv3roomsroomidstateeventtypestatekey>
+    pub async fn send_state(
+        &self,
+        actor: &Actor,
+        session: Option<&str>,
+        room: &Arc<Room>,
+        kind: StateEventType,
+        state_key: &str,
+        content: CanonicalJsonObject,
+    ) -> Result<OwnedEventId> {
+        check_type(&kind.to_string())?;
+        if state_key.len() > MAX_ID_BYTES {
+            return Err(RoomError::TooLarge("the state key".to_owned()));
+        }
+        if state_key.contains('\0') {
+            return Err(RoomError::BadJson("a state key cannot hold U+0000".to_owned()));
+        }
+        let kind = kind.to_string();
+        let key = StateKey::new(&kind, state_key);
+        let new = NewEvent::state(kind.as_str(), state_key, actor.user_id.clone(), content);
+        self.change(room, session, async |head, append| {
+            if let Some(nid) = self.states.get(head.state, key).await? {
+                let present = self.events.get(nid).await?;
+                if is_same(&present, &new)? {
+                    return Ok(Built::Present(present.pdu.event_id.clone()));
+                }
+            }
+            let event = self.stage(room, head, append, new.clone()).await?;
+            Ok(Built::New(event.pdu.event_id.clone()))
+        })
+        .await
+    }
+}
+
+fn is_same(present: &Event, new: &NewEvent) -> Result<bool> {
+    if present.pdu.sender != new.sender {
+        return Ok(false);
+    }
+    let content: serde_json::Value =
+        serde_json::from_str(present.pdu.content.get()).map_err(stoa_storage::Error::corrupt)?;
+    let content =
+        to_canonical_value(content).map_err(|error| RoomError::BadJson(error.to_string()))?;
+    Ok(content.as_object() == Some(&new.content))
+}
+
+fn check_type(kind: &str) -> Result<()> {
+    if kind.len() > MAX_ID_BYTES {
+        return Err(RoomError::TooLarge("the event type".to_owned()));
+    }
+    if kind.contains('\0') {
+        return Err(RoomError::BadJson("an event type cannot hold U+0000".to_owned()));
+    }
+    Ok(())
+}

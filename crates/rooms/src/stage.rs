@@ -1,0 +1,379 @@
+//! Building one event on a room's head: chosen to follow the extremities, authorized, hashed,
+//! signed, and written down as rows of an append.
+
+use std::{collections::HashMap, sync::Arc};
+
+use ruma::{
+    CanonicalJsonObject, CanonicalJsonValue, OwnedEventId, OwnedUserId,
+    events::{StateEventType, TimelineEventType},
+    room_version_rules::RoomVersionRules,
+    signatures::hash_and_sign_event,
+    state_res::{
+        auth_types_for_event, check_state_dependent_auth_rules, check_state_independent_auth_rules,
+    },
+};
+use serde_json::value::RawValue;
+use stoa_base::{EventNid, StateNid};
+use stoa_storage::log::{
+    Append, EventRow, EventStatus, MembershipRow, RelPos, RoomUpdateRow, StateChangeRow, Stream,
+};
+
+use crate::{
+    Result, RoomError, Rooms,
+    events::Event,
+    pdu::{MAX_PREV_EVENTS, Pdu},
+    room::{Extremity, Head, Room},
+    state::{NewState, StateKey},
+};
+
+/// An event that is to be built.
+#[derive(Clone, Debug)]
+pub struct NewEvent {
+    /// Its type.
+    pub kind: TimelineEventType,
+    /// Its state key, of a state event.
+    pub state_key: Option<String>,
+    /// Who sends it.
+    pub sender: OwnedUserId,
+    /// Its content.
+    pub content: CanonicalJsonObject,
+    /// The event that a redaction redacts.
+    pub redacts: Option<OwnedEventId>,
+    /// The device that sends it, and the key of its transaction.
+    pub txn: Option<(String, String)>,
+}
+
+impl NewEvent {
+    /// A state event.
+    pub fn state(
+        kind: impl Into<TimelineEventType>,
+        state_key: impl Into<String>,
+        sender: OwnedUserId,
+        content: CanonicalJsonObject,
+    ) -> Self {
+        Self {
+            kind: kind.into(),
+            state_key: Some(state_key.into()),
+            sender,
+            content,
+            redacts: None,
+            txn: None,
+        }
+    }
+}
+
+impl Rooms {
+    /// Builds `new` on `head`, adds what is to be stored to `append`, and moves `head` on.
+    ///
+    /// Where this fails, `head` and `append` may have been changed in part: the caller drops both.
+    pub(crate) async fn stage(
+        &self,
+        room: &Room,
+        head: &mut Head,
+        append: &mut Append,
+        new: NewEvent,
+    ) -> Result<Arc<Event>> {
+        let (prev, state_before) = self.previous(room, head, append).await?;
+        let auth = self.auth_events(&room.rules, state_before, &new).await?;
+        let pdu = self.build(room, &prev, &auth, &new)?;
+        authorize(&room.rules, &pdu, &auth)?;
+
+        let mut nodes = NewState::default();
+        let nid = EventNid(self.nids.take(1).await?.start);
+        let key =
+            pdu.state_key.as_deref().map(|key| StateKey::new(&pdu.event_type.to_string(), key));
+        let (replaces, state_after) = match key {
+            Some(key) => (
+                self.states.get(state_before, key).await?,
+                self.states.set(state_before, key, Some(nid), &mut nodes).await?,
+            ),
+            None => (None, state_before),
+        };
+        append.state_nodes.append(&mut nodes.rows);
+
+        let pos = append.next_pos();
+        let event = Arc::new(Event {
+            nid,
+            room: room.nid,
+            pos: None,
+            order: None,
+            status: EventStatus::Accepted,
+            state_before: Some(state_before),
+            state_after: Some(state_after),
+            replaces,
+            txn: new.txn,
+            redacted_by: None,
+            pdu,
+        });
+        self.events.insert(Arc::clone(&event));
+        append.events.push(event_row(&event, Some(pos)));
+        append.touched.add(Stream::Timeline, room.nid);
+
+        let consumed: Vec<EventNid> = prev.iter().map(|extremity| extremity.nid).collect();
+        head.extremities.retain(|extremity| !consumed.contains(&extremity.nid));
+        head.extremities.push(Extremity {
+            nid,
+            event_id: event.pdu.event_id.clone(),
+            depth: event.pdu.depth,
+            state_after,
+        });
+        let mut update = RoomUpdateRow {
+            room_nid: room.nid,
+            added: vec![nid],
+            consumed,
+            state_root: None,
+            state_pos: None,
+            head_pos: Some(pos),
+            joined: 0,
+            invited: 0,
+        };
+        let state = self.resolve_extremities(room, &head.extremities, append).await?;
+        if state != head.state {
+            self.note_state_change(room, head.state, state, pos, append, &mut update).await?;
+            head.state = state;
+        }
+        append.room_updates.push(update);
+        Ok(event)
+    }
+
+    /// The events that the next one follows, and the state before it.
+    async fn previous(
+        &self,
+        room: &Room,
+        head: &Head,
+        append: &mut Append,
+    ) -> Result<(Vec<Extremity>, StateNid)> {
+        let mut prev = head.extremities.clone();
+        if prev.len() <= MAX_PREV_EVENTS {
+            return Ok((prev, head.state));
+        }
+        prev.sort_by(|a, b| b.depth.cmp(&a.depth).then_with(|| a.event_id.cmp(&b.event_id)));
+        prev.truncate(MAX_PREV_EVENTS);
+        let state = self.resolve_extremities(room, &prev, append).await?;
+        Ok((prev, state))
+    }
+
+    /// The events of the state that decide on `new`, by type and state key.
+    pub(crate) async fn auth_events(
+        &self,
+        rules: &RoomVersionRules,
+        state: StateNid,
+        new: &NewEvent,
+    ) -> Result<AuthEvents> {
+        let content = to_raw(&new.content)?;
+        let wanted = auth_types_for_event(
+            &new.kind,
+            &new.sender,
+            new.state_key.as_deref(),
+            &content,
+            &rules.authorization,
+        )
+        .map_err(RoomError::BadJson)?;
+        self.auth_events_for(rules, state, wanted).await
+    }
+
+    pub(crate) async fn auth_events_for(
+        &self,
+        rules: &RoomVersionRules,
+        state: StateNid,
+        mut wanted: Vec<(StateEventType, String)>,
+    ) -> Result<AuthEvents> {
+        // From room version 12 on the creation decides without being named.
+        let create = (StateEventType::RoomCreate, String::new());
+        let names_create = wanted.contains(&create);
+        if !names_create {
+            wanted.push(create.clone());
+        }
+        let keys: Vec<(StateNid, StateKey)> =
+            wanted.iter().map(|(kind, key)| (state, StateKey::typed(kind, key))).collect();
+        let nids = self.states.get_many(&keys).await?;
+        let events = self.events.get_many(nids.values().copied()).await?;
+        let mut auth = AuthEvents {
+            names_create: names_create && rules.event_format.allow_room_create_in_auth_events,
+            by_key: HashMap::new(),
+        };
+        for (entry, key) in wanted.into_iter().zip(keys) {
+            if let Some(event) = nids.get(&key).and_then(|nid| events.get(nid)) {
+                auth.by_key.insert(entry, Arc::clone(event));
+            }
+        }
+        Ok(auth)
+    }
+
+    /// The event as it is to be signed, hashed, signed and parsed.
+    fn build(
+        &self,
+        room: &Room,
+        prev: &[Extremity],
+        auth: &AuthEvents,
+        new: &NewEvent,
+    ) -> Result<Pdu> {
+        let text = |text: &str| CanonicalJsonValue::String(text.to_owned());
+        let depth = prev.iter().map(|extremity| extremity.depth).max().map_or(1, |depth| depth + 1);
+        let mut object = CanonicalJsonObject::new();
+        let is_create = new.kind == TimelineEventType::RoomCreate;
+        if !is_create || room.rules.event_format.require_room_create_room_id {
+            object.insert("room_id".into(), text(room.id.as_str()));
+        }
+        object.insert("type".into(), text(&new.kind.to_string()));
+        object.insert("sender".into(), text(new.sender.as_str()));
+        if let Some(state_key) = &new.state_key {
+            object.insert("state_key".into(), text(state_key));
+        }
+        let mut content = new.content.clone();
+        if let Some(redacts) = &new.redacts {
+            if room.rules.redaction.content_field_redacts {
+                content.insert("redacts".into(), text(redacts.as_str()));
+            } else {
+                object.insert("redacts".into(), text(redacts.as_str()));
+            }
+        }
+        object.insert("content".into(), content.into());
+        object.insert("depth".into(), integer(depth.min(MAX_DEPTH))?);
+        object.insert("origin_server_ts".into(), integer(u64::from(self.clock.now().get()))?);
+        let ids = |ids: Vec<&str>| CanonicalJsonValue::Array(ids.into_iter().map(text).collect());
+        let prev_ids = prev.iter().map(|extremity| extremity.event_id.as_str()).collect();
+        object.insert("prev_events".into(), ids(prev_ids));
+        object.insert("auth_events".into(), ids(auth.ids().map(|id| id.as_str()).collect()));
+        hash_and_sign_event(
+            self.server_name.as_str(),
+            &*self.key,
+            &mut object,
+            &room.rules.redaction,
+        )
+        .map_err(|error| RoomError::TooLarge(error.to_string()))?;
+        Pdu::from_canonical(&object, &room.rules).map_err(RoomError::from_build)
+    }
+
+    /// Adds to `append` what follows from the room's current state changing from `from` to `to`.
+    pub(crate) async fn note_state_change(
+        &self,
+        room: &Room,
+        from: StateNid,
+        to: StateNid,
+        pos: RelPos,
+        append: &mut Append,
+        update: &mut RoomUpdateRow,
+    ) -> Result<()> {
+        update.state_root = Some(to);
+        update.state_pos = Some(pos);
+        append.touched.add(Stream::State, room.nid);
+        let differences = self.states.difference(from, to).await?;
+        let nids = differences.values().flat_map(|(old, new)| [*old, *new]).flatten();
+        let events = self.events.get_many(nids).await?;
+        for (old, new) in differences.into_values() {
+            let event_of = |nid: Option<EventNid>| nid.and_then(|nid| events.get(&nid));
+            let (old_event, new_event) = (event_of(old), event_of(new));
+            let Some(event) = new_event.or(old_event) else { continue };
+            let state_key = event.pdu.state_key.clone().unwrap_or_default();
+            append.state_changes.push(StateChangeRow {
+                room_nid: room.nid,
+                pos,
+                kind: event.pdu.event_type.to_string(),
+                state_key: state_key.clone(),
+                old_nid: old,
+                new_nid: new,
+            });
+            if event.pdu.event_type == TimelineEventType::RoomMember {
+                let was = old_event.and_then(|event| event.membership());
+                let is = new_event.and_then(|event| event.membership());
+                count(&mut update.joined, "join", was.as_deref(), is.as_deref());
+                count(&mut update.invited, "invite", was.as_deref(), is.as_deref());
+                if let Ok(user_id) = ruma::UserId::parse(state_key.as_str()) {
+                    append.touched.add(Stream::Membership, &*user_id);
+                }
+                append.memberships.push(MembershipRow {
+                    user_id: state_key,
+                    room_nid: room.nid,
+                    membership: is.unwrap_or_else(|| "leave".to_owned()),
+                    event_nid: event.nid,
+                    sender: event.pdu.sender.to_string(),
+                    pos,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The largest depth that canonical JSON can hold.
+const MAX_DEPTH: u64 = (1 << 53) - 1;
+
+fn integer(value: u64) -> Result<CanonicalJsonValue> {
+    let value = i64::try_from(value).ok().and_then(|value| ruma::Int::try_from(value).ok());
+    value
+        .map(CanonicalJsonValue::Integer)
+        .ok_or_else(|| RoomError::BadJson("a number is out of range".to_owned()))
+}
+
+fn count(number: &mut i64, membership: &str, was: Option<&str>, is: Option<&str>) {
+    *number += i64::from(is == Some(membership)) - i64::from(was == Some(membership));
+}
+
+/// Canonical JSON as text, for what parses lazily.
+pub(crate) fn to_raw(object: &CanonicalJsonObject) -> Result<Box<RawValue>> {
+    serde_json::value::to_raw_value(object).map_err(|error| RoomError::BadJson(error.to_string()))
+}
+
+/// The row of an event. `pos` is set for one that enters the live timeline.
+pub(crate) fn event_row(event: &Event, pos: Option<RelPos>) -> EventRow {
+    let (txn_device, txn_id) = event.txn.clone().unzip();
+    EventRow {
+        nid: event.nid,
+        event_id: event.pdu.event_id.to_string(),
+        room_nid: event.room,
+        pos,
+        ord_pos: event.order.map(|order| order.pos),
+        ord_depth: event.order.map_or(i64::MAX, |order| order.depth),
+        ord_seq: event.order.map_or(0, |order| order.seq),
+        depth: i64::try_from(event.pdu.depth).unwrap_or(i64::MAX),
+        sender: event.pdu.sender.to_string(),
+        kind: event.pdu.event_type.to_string(),
+        state_key: event.pdu.state_key.clone(),
+        origin_ts: i64::try_from(u64::from(event.pdu.origin_server_ts.get())).unwrap_or(i64::MAX),
+        status: event.status,
+        state_before: event.state_before,
+        state_after: event.state_after,
+        partial: 0,
+        replaces: event.replaces,
+        txn_device,
+        txn_id,
+        json: event.pdu.json().to_owned(),
+    }
+}
+
+/// The events of a state that decide whether another event is allowed.
+#[derive(Debug)]
+pub(crate) struct AuthEvents {
+    /// Whether the event names the room's creation among them.
+    names_create: bool,
+    by_key: HashMap<(StateEventType, String), Arc<Event>>,
+}
+
+impl AuthEvents {
+    /// The IDs that the event names.
+    fn ids(&self) -> impl Iterator<Item = &OwnedEventId> {
+        self.by_key
+            .iter()
+            .filter(|((kind, _), _)| self.names_create || *kind != StateEventType::RoomCreate)
+            .map(|(_, event)| &event.pdu.event_id)
+    }
+
+    pub(crate) fn get(&self, kind: &StateEventType, key: &str) -> Option<&Pdu> {
+        self.by_key.get(&(kind.clone(), key.to_owned())).map(|event| &event.pdu)
+    }
+
+    fn by_id(&self, id: &ruma::EventId) -> Option<&Pdu> {
+        self.by_key.values().map(|event| &event.pdu).find(|pdu| pdu.event_id == id)
+    }
+}
+
+/// Checks an event that was built here against the state that it was built on.
+fn authorize(rules: &RoomVersionRules, pdu: &Pdu, auth: &AuthEvents) -> Result<()> {
+    let rules = &rules.authorization;
+    check_state_independent_auth_rules(rules, pdu, |id| auth.by_id(id))
+        .and_then(|()| {
+            check_state_dependent_auth_rules(rules, pdu, |kind, key| auth.get(kind, key))
+        })
+        .map_err(RoomError::Forbidden)
+}

@@ -1,0 +1,436 @@
+//! A room's state at any moment: a persistent tree whose versions share what did not change.
+//!
+//! A state maps keys (the hash of type and state key) to events. It is a tree with up to sixteen
+//! branches a level. Changing one entry makes the nodes on the way to it anew and keeps all others,
+//! so what is stored follows the changes, times the logarithm of the state's size, and one entry is
+//! found without loading the rest. Every member event has an odd first digit in its key, all else an
+//! even one, so that a large room's state can be walked without its members.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
+
+use moka::{policy::EvictionPolicy, sync::Cache};
+use ruma::events::StateEventType;
+use sha2::{Digest, Sha256};
+use stoa_base::{EventNid, Nid, StateNid};
+use stoa_storage::{Conn, Error, NidAllocator, Result, Store, log::StateNodeRow, repo};
+
+/// The state of a room before its first event. It has no node.
+pub const EMPTY: StateNid = StateNid(0);
+
+const BITS: usize = 4;
+const LEVELS: usize = 128 / BITS;
+
+/// The hash of a type and a state key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StateKey(u128);
+
+impl StateKey {
+    /// The key of the entry for `kind` and `state_key`.
+    pub fn new(kind: &str, state_key: &str) -> Self {
+        let mut hasher = Sha256::new();
+        hasher.update((kind.len() as u64).to_le_bytes());
+        hasher.update(kind);
+        hasher.update(state_key);
+        let digest = hasher.finalize();
+        let mut bytes = [0; 16];
+        for (byte, digest) in bytes.iter_mut().zip(digest) {
+            *byte = digest;
+        }
+        let hash = u128::from_le_bytes(bytes);
+        Self(if kind == "m.room.member" { hash | 1 } else { hash & !1 })
+    }
+
+    /// The key of the entry for `kind` and `state_key`.
+    pub fn typed(kind: &StateEventType, state_key: &str) -> Self {
+        Self::new(&kind.to_string(), state_key)
+    }
+
+    /// The key of a user's member event.
+    pub fn member(user_id: &ruma::UserId) -> Self {
+        Self::new("m.room.member", user_id.as_str())
+    }
+
+    const fn digit(self, level: usize) -> u8 {
+        ((self.0 >> (level * BITS)) & 0xf) as u8
+    }
+}
+
+/// Which entries of a state are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// All entries.
+    All,
+    /// All but the member events.
+    WithoutMembers,
+    /// The member events.
+    Members,
+}
+
+impl Part {
+    const fn has_digit(self, level: usize, digit: u8) -> bool {
+        match self {
+            Self::All => true,
+            Self::WithoutMembers => level > 0 || digit & 1 == 0,
+            Self::Members => level > 0 || digit & 1 == 1,
+        }
+    }
+}
+
+/// One node: for each digit at most one entry or one subtree.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Node {
+    slots: BTreeMap<u8, Slot>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Slot {
+    Entry(StateKey, EventNid),
+    Subtree(StateNid),
+}
+
+impl Node {
+    fn encode(&self) -> String {
+        use std::fmt::Write as _;
+        let mut hex = String::with_capacity(self.slots.len() * 50);
+        for (digit, slot) in &self.slots {
+            // Writing to a string cannot fail.
+            let _ = match slot {
+                Slot::Entry(key, event) => {
+                    write!(hex, "{digit:02x}{:032x}{:016x}", key.0, event.0)
+                }
+                Slot::Subtree(node) => write!(hex, "{:02x}{:016x}", digit | 0x10, node.0),
+            };
+        }
+        hex
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self> {
+        let mut slots = BTreeMap::new();
+        let mut rest = bytes;
+        while let Some((tag, after)) = rest.split_first() {
+            let digit = tag & 0xf;
+            let slot = if tag & 0x10 == 0 {
+                let (key, after) = take::<16>(after)?;
+                let (event, after) = take::<8>(after)?;
+                rest = after;
+                Slot::Entry(StateKey(u128::from_be_bytes(key)), EventNid(Nid::from_be_bytes(event)))
+            } else {
+                let (node, after) = take::<8>(after)?;
+                rest = after;
+                Slot::Subtree(StateNid(Nid::from_be_bytes(node)))
+            };
+            slots.insert(digit, slot);
+        }
+        Ok(Self { slots })
+    }
+
+    fn weight(&self) -> u32 {
+        64 + 48 * u32::try_from(self.slots.len()).unwrap_or(u32::MAX / 64)
+    }
+}
+
+fn take<const N: usize>(bytes: &[u8]) -> Result<([u8; N], &[u8])> {
+    bytes
+        .split_first_chunk::<N>()
+        .map(|(chunk, rest)| (*chunk, rest))
+        .ok_or_else(|| Error::corrupt("a state node is cut short"))
+}
+
+/// All states of all rooms. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct States {
+    store: Store,
+    nids: Arc<NidAllocator>,
+    nodes: Cache<StateNid, Arc<Node>>,
+}
+
+/// A state that was made from another, with the nodes that are not stored yet. It counts only once
+/// an append has stored them.
+#[derive(Clone, Debug, Default)]
+pub struct NewState {
+    /// The rows to store.
+    pub rows: Vec<StateNodeRow>,
+}
+
+impl States {
+    /// States that are stored in `store`, with up to `cache_bytes` of their nodes in memory.
+    pub fn new(store: Store, nids: Arc<NidAllocator>, cache_bytes: u64) -> Self {
+        let nodes = Cache::builder()
+            .max_capacity(cache_bytes)
+            .weigher(|_, node: &Arc<Node>| node.weight())
+            // The newest nodes are those that are not stored yet: they must be the last to go.
+            .eviction_policy(EvictionPolicy::lru())
+            .build();
+        Self { store, nids, nodes }
+    }
+
+    /// How many nodes are in memory, for metrics.
+    pub fn cached_nodes(&self) -> u64 {
+        self.nodes.entry_count()
+    }
+
+    /// The event of one entry.
+    pub async fn get(&self, root: StateNid, key: StateKey) -> Result<Option<EventNid>> {
+        let mut at = root;
+        for level in 0..LEVELS {
+            if at == EMPTY {
+                return Ok(None);
+            }
+            let node = self.node(at).await?;
+            match node.slots.get(&key.digit(level)) {
+                None => return Ok(None),
+                Some(Slot::Entry(found, event)) => return Ok((*found == key).then_some(*event)),
+                Some(Slot::Subtree(child)) => at = *child,
+            }
+        }
+        Err(Error::corrupt("a state tree is too deep"))
+    }
+
+    /// For each state, the events of these entries: one query a level for all of them together.
+    pub async fn get_many(
+        &self,
+        wanted: &[(StateNid, StateKey)],
+    ) -> Result<HashMap<(StateNid, StateKey), EventNid>> {
+        let mut found = HashMap::new();
+        let mut open: Vec<(StateNid, StateNid, StateKey)> = wanted
+            .iter()
+            .filter(|(root, _)| *root != EMPTY)
+            .map(|(root, key)| (*root, *root, *key))
+            .collect();
+        for level in 0..LEVELS {
+            if open.is_empty() {
+                return Ok(found);
+            }
+            let nodes = self.nodes_of(open.iter().map(|(_, at, _)| *at)).await?;
+            let mut next = Vec::new();
+            for (root, at, key) in open {
+                match nodes.get(&at).and_then(|node| node.slots.get(&key.digit(level))) {
+                    Some(Slot::Entry(entry, event)) if *entry == key => {
+                        found.insert((root, key), *event);
+                    }
+                    Some(Slot::Subtree(child)) => next.push((root, *child, key)),
+                    Some(Slot::Entry(..)) | None => {}
+                }
+            }
+            open = next;
+        }
+        Err(Error::corrupt("a state tree is too deep"))
+    }
+
+    /// All entries of a part of a state.
+    pub async fn entries(
+        &self,
+        root: StateNid,
+        part: Part,
+    ) -> Result<BTreeMap<StateKey, EventNid>> {
+        let mut entries = BTreeMap::new();
+        let mut open: Vec<StateNid> = if root == EMPTY { vec![] } else { vec![root] };
+        for level in 0..=LEVELS {
+            if open.is_empty() {
+                return Ok(entries);
+            }
+            let nodes = self.nodes_of(open.iter().copied()).await?;
+            let mut next = Vec::new();
+            for node in nodes.values() {
+                for (digit, slot) in &node.slots {
+                    if part.has_digit(level, *digit) {
+                        match slot {
+                            Slot::Entry(key, event) => {
+                                entries.insert(*key, *event);
+                            }
+                            Slot::Subtree(child) => next.push(*child),
+                        }
+                    }
+                }
+            }
+            open = next;
+        }
+        Err(Error::corrupt("a state tree is too deep"))
+    }
+
+    /// The state `root` with `key` set to `event`, or without it. Nodes that are new are added to
+    /// `new` and are found by this node at once.
+    pub async fn set(
+        &self,
+        root: StateNid,
+        key: StateKey,
+        event: Option<EventNid>,
+        new: &mut NewState,
+    ) -> Result<StateNid> {
+        let mut path: Vec<(usize, Arc<Node>)> = Vec::new();
+        let mut at = root;
+        for level in 0..LEVELS {
+            if at == EMPTY {
+                path.push((level, Arc::default()));
+                break;
+            }
+            let node = self.node(at).await?;
+            let child = match node.slots.get(&key.digit(level)) {
+                Some(Slot::Subtree(child)) => Some(*child),
+                _ => None,
+            };
+            path.push((level, node));
+            match child {
+                Some(child) => at = child,
+                None => break,
+            }
+        }
+        let Some((level, last)) = path.pop() else { return Ok(root) };
+        let mut node = Node::clone(&last);
+        match (event, node.slots.get(&key.digit(level)).copied()) {
+            (Some(event), Some(Slot::Entry(other, other_event))) if other != key => {
+                let subtree =
+                    self.split(level + 1, (other, other_event), (key, event), new).await?;
+                node.slots.insert(key.digit(level), Slot::Subtree(subtree));
+            }
+            (Some(event), _) => {
+                node.slots.insert(key.digit(level), Slot::Entry(key, event));
+            }
+            (None, Some(Slot::Entry(found, _))) if found == key => {
+                node.slots.remove(&key.digit(level));
+            }
+            (None, _) => return Ok(root),
+        }
+        let mut child = self.add(node, new).await?;
+        while let Some((level, parent)) = path.pop() {
+            let mut node = Node::clone(&parent);
+            if child == EMPTY {
+                node.slots.remove(&key.digit(level));
+            } else {
+                node.slots.insert(key.digit(level), Slot::Subtree(child));
+            }
+            child = self.add(node, new).await?;
+        }
+        Ok(child)
+    }
+
+    /// The entries in which `from` and `to` differ, each with its event in either. Subtrees that
+    /// both share are not visited.
+    pub async fn difference(
+        &self,
+        from: StateNid,
+        to: StateNid,
+    ) -> Result<BTreeMap<StateKey, (Option<EventNid>, Option<EventNid>)>> {
+        let mut differences: BTreeMap<StateKey, (Option<EventNid>, Option<EventNid>)> =
+            BTreeMap::new();
+        // Subtrees that stand on one side only at this level, by side.
+        let mut open = (HashSet::from([from]), HashSet::from([to]));
+        for _ in 0..=LEVELS {
+            let shared: Vec<StateNid> = open.0.intersection(&open.1).copied().collect();
+            for nid in shared.into_iter().chain([EMPTY]) {
+                open.0.remove(&nid);
+                open.1.remove(&nid);
+            }
+            if open.0.is_empty() && open.1.is_empty() {
+                differences.retain(|_, (from, to)| from != to);
+                return Ok(differences);
+            }
+            let nodes = self.nodes_of(open.0.iter().chain(&open.1).copied()).await?;
+            let mut next = (HashSet::new(), HashSet::new());
+            for nid in &open.0 {
+                for slot in nodes.get(nid).into_iter().flat_map(|node| node.slots.values()) {
+                    match slot {
+                        Slot::Entry(key, event) => {
+                            differences.entry(*key).or_default().0 = Some(*event);
+                        }
+                        Slot::Subtree(child) => {
+                            next.0.insert(*child);
+                        }
+                    }
+                }
+            }
+            for nid in &open.1 {
+                for slot in nodes.get(nid).into_iter().flat_map(|node| node.slots.values()) {
+                    match slot {
+                        Slot::Entry(key, event) => {
+                            differences.entry(*key).or_default().1 = Some(*event);
+                        }
+                        Slot::Subtree(child) => {
+                            next.1.insert(*child);
+                        }
+                    }
+                }
+            }
+            open = next;
+        }
+        Err(Error::corrupt("a state tree is too deep"))
+    }
+
+    /// The subtree at `level` that holds two entries.
+    async fn split(
+        &self,
+        level: usize,
+        one: (StateKey, EventNid),
+        other: (StateKey, EventNid),
+        new: &mut NewState,
+    ) -> Result<StateNid> {
+        let mut common = level;
+        while common < LEVELS && one.0.digit(common) == other.0.digit(common) {
+            common += 1;
+        }
+        if common >= LEVELS {
+            return Err(Error::corrupt("two state keys have the same hash"));
+        }
+        let mut node = Node::default();
+        node.slots.insert(one.0.digit(common), Slot::Entry(one.0, one.1));
+        node.slots.insert(other.0.digit(common), Slot::Entry(other.0, other.1));
+        let mut child = self.add(node, new).await?;
+        for level in (level..common).rev() {
+            let slots = BTreeMap::from([(one.0.digit(level), Slot::Subtree(child))]);
+            child = self.add(Node { slots }, new).await?;
+        }
+        Ok(child)
+    }
+
+    async fn add(&self, node: Node, new: &mut NewState) -> Result<StateNid> {
+        if node.slots.is_empty() {
+            return Ok(EMPTY);
+        }
+        let nid = StateNid(self.nids.take(1).await?.start);
+        new.rows.push(StateNodeRow { nid, node: node.encode() });
+        self.nodes.insert(nid, Arc::new(node));
+        Ok(nid)
+    }
+
+    async fn node(&self, nid: StateNid) -> Result<Arc<Node>> {
+        if let Some(node) = self.nodes.get(&nid) {
+            return Ok(node);
+        }
+        let mut nodes = self.nodes_of([nid]).await?;
+        nodes.remove(&nid).ok_or_else(|| Error::corrupt(format_args!("no state node {}", nid.0)))
+    }
+
+    async fn nodes_of(
+        &self,
+        nids: impl IntoIterator<Item = StateNid>,
+    ) -> Result<HashMap<StateNid, Arc<Node>>> {
+        let mut found = HashMap::new();
+        let mut missing = HashSet::new();
+        for nid in nids {
+            match self.nodes.get(&nid) {
+                Some(node) => {
+                    found.insert(nid, node);
+                }
+                None => {
+                    missing.insert(nid);
+                }
+            }
+        }
+        if !missing.is_empty() {
+            let mut conn: Conn = self.store.read().await?;
+            let missing: Vec<StateNid> = missing.into_iter().collect();
+            for (nid, bytes) in repo::state::nodes(&mut conn, &missing).await? {
+                let node = Arc::new(Node::decode(&bytes)?);
+                self.nodes.insert(nid, Arc::clone(&node));
+                found.insert(nid, node);
+            }
+            if let Some(nid) = missing.iter().find(|nid| !found.contains_key(nid)) {
+                return Err(Error::corrupt(format_args!("no state node {}", nid.0)));
+            }
+        }
+        Ok(found)
+    }
+}

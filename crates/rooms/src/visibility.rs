@@ -1,0 +1,162 @@
+//! Who may see what: one oracle of history visibility and membership, for every event that leaves
+//! the server.
+//!
+//! <https://spec.matrix.org/v1.19/client-server-api/#room-history-visibility>
+
+use std::sync::Arc;
+
+use ruma::{UserId, events::TimelineEventType};
+use stoa_base::{EventNid, Pos, StateNid};
+use stoa_storage::repo;
+
+use crate::{Result, Rooms, events::Event, room::Room, state::StateKey};
+
+/// Whether a reader may see an event, and as what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Whether the event may be shown.
+    pub visible: bool,
+    /// The reader's membership of the room at the event: `leave` where he had none.
+    pub membership: String,
+}
+
+/// How much of a room's history is shown, least first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum HistoryVisibility {
+    Joined,
+    Invited,
+    Shared,
+    WorldReadable,
+}
+
+impl Rooms {
+    /// What `reader` may see of these events of one room, in their order.
+    ///
+    /// The number of queries does not depend on the number of events.
+    pub async fn see(
+        &self,
+        reader: &UserId,
+        room: &Room,
+        events: &[Arc<Event>],
+    ) -> Result<Vec<Seen>> {
+        let last_joined = self.last_joined(reader, room).await?;
+        let history = StateKey::new("m.room.history_visibility", "");
+        let member = StateKey::member(reader);
+        let mut wanted: Vec<(StateNid, StateKey)> = Vec::new();
+        for event in events {
+            for state in [event.state_before, event.state_after].into_iter().flatten() {
+                wanted.push((state, history));
+                wanted.push((state, member));
+            }
+        }
+        wanted.sort_unstable();
+        wanted.dedup();
+        let found = self.states.get_many(&wanted).await?;
+        let deciding = self.events.get_many(found.values().copied()).await?;
+        let entry = |state: Option<StateNid>, key: StateKey| {
+            state.and_then(|state| found.get(&(state, key))).and_then(|nid| deciding.get(nid))
+        };
+
+        let seen = events.iter().map(|event| {
+            let is_history = event.pdu.event_type == TimelineEventType::RoomHistoryVisibility;
+            let is_own_member = event.pdu.event_type == TimelineEventType::RoomMember
+                && event.pdu.state_key.as_deref() == Some(reader.as_str());
+            let after = entry(event.state_after, member).and_then(|event| event.membership());
+            let before = entry(event.state_before, member).and_then(|event| event.membership());
+            let mut visibility = history_visibility(entry(event.state_before, history));
+            if is_history {
+                // A change is shown to whoever may see either side of it.
+                visibility = visibility.max(history_visibility(entry(event.state_after, history)));
+            }
+            let memberships = [
+                Some(after.as_deref()),
+                // So is a change of the reader's own membership.
+                is_own_member.then_some(before.as_deref()),
+            ];
+            let has = |wanted: &str| {
+                memberships.iter().flatten().any(|membership| *membership == Some(wanted))
+            };
+            let joined_later = event
+                .order
+                .is_some_and(|order| last_joined.is_some_and(|last| last.0 >= order.pos));
+            let visible = is_own_member
+                || has("join")
+                || match visibility {
+                    HistoryVisibility::WorldReadable => true,
+                    HistoryVisibility::Shared => joined_later,
+                    HistoryVisibility::Invited => has("invite") && joined_later,
+                    HistoryVisibility::Joined => false,
+                };
+            Seen { visible, membership: after.unwrap_or_else(|| "leave".to_owned()) }
+        });
+        Ok(seen.collect())
+    }
+
+    /// Whether `reader` may see this event.
+    pub async fn may_see(&self, reader: &UserId, room: &Room, event: &Arc<Event>) -> Result<bool> {
+        let seen = self.see(reader, room, std::slice::from_ref(event)).await?;
+        Ok(seen.first().is_some_and(|seen| seen.visible))
+    }
+
+    /// The last position at which the user was joined to the room: the end of the log where he is
+    /// now; none where he never was.
+    pub(crate) async fn last_joined(&self, user_id: &UserId, room: &Room) -> Result<Option<Pos>> {
+        let Some(current) = self.membership(user_id, room).await? else { return Ok(None) };
+        if current.membership == "join" {
+            return Ok(Some(Pos(i64::MAX)));
+        }
+        let changes = {
+            let mut conn = self.store.read().await?;
+            repo::state::changes_of_entry(&mut conn, room.nid, "m.room.member", user_id.as_str())
+                .await?
+        };
+        let replaced: Vec<(Pos, EventNid)> =
+            changes.iter().filter_map(|change| Some((change.pos, change.old?))).collect();
+        let events = self.events.get_many(replaced.iter().map(|(_, nid)| *nid)).await?;
+        let was_join = |nid| {
+            events.get(nid).and_then(|event: &Arc<Event>| event.membership()).as_deref()
+                == Some("join")
+        };
+        let ends = replaced.iter().filter(|(_, nid)| was_join(nid));
+        Ok(ends.map(|(pos, _)| Pos(pos.0 - 1)).max())
+    }
+
+    /// Whether anybody may read the room at `state`.
+    pub(crate) async fn is_world_readable(&self, state: StateNid) -> Result<bool> {
+        let key = StateKey::new("m.room.history_visibility", "");
+        let event = match self.states.get(state, key).await? {
+            Some(nid) => Some(self.events.get(nid).await?),
+            None => None,
+        };
+        Ok(history_visibility(event.as_ref()) == HistoryVisibility::WorldReadable)
+    }
+}
+
+/// What an `m.room.history_visibility` says. Where there is none, or one that cannot be
+/// understood: shared.
+fn history_visibility(event: Option<&Arc<Event>>) -> HistoryVisibility {
+    #[derive(serde::Deserialize)]
+    struct Content {
+        history_visibility: String,
+    }
+    let content =
+        event.and_then(|event| serde_json::from_str::<Content>(event.pdu.content.get()).ok());
+    match content.as_ref().map(|content| content.history_visibility.as_str()) {
+        Some("joined") => HistoryVisibility::Joined,
+        Some("invited") => HistoryVisibility::Invited,
+        Some("world_readable") => HistoryVisibility::WorldReadable,
+        _ => HistoryVisibility::Shared,
+    }
+}
+
+/// The events of a page that a reader may see, each with his membership at it.
+pub(crate) fn visible(
+    events: Vec<Arc<Event>>,
+    seen: Vec<Seen>,
+) -> impl Iterator<Item = (Arc<Event>, String)> {
+    events
+        .into_iter()
+        .zip(seen)
+        .filter(|(_, seen)| seen.visible)
+        .map(|(event, seen)| (event, seen.membership))
+}

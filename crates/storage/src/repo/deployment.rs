@@ -1,0 +1,35 @@
+//! The deployment's signing keys.
+
+use crate::{Bind, Conn, FromRow, Result, Row};
+
+/// A key that this server signs with.
+#[derive(Clone)]
+pub struct SigningKeyRow {
+    /// The key's identifier after `ed25519:`.
+    pub key_id: String,
+    /// The private key as a PKCS#8 document.
+    pub pkcs8: Vec<u8>,
+    /// When it was made, in milliseconds.
+    pub created_ms: i64,
+}
+
+impl FromRow for SigningKeyRow {
+    fn from_row(row: &Row) -> Result<Self> {
+        Ok(Self { key_id: row.get(0)?, pkcs8: row.get(1)?, created_ms: row.get(2)? })
+    }
+}
+
+/// Stores `key` unless the deployment has one already, and gives the one that it has.
+pub async fn signing_key_or_insert(conn: &mut Conn, key: &SigningKeyRow) -> Result<SigningKeyRow> {
+    conn.execute(
+        "INSERT INTO signing_keys (key_id, pkcs8, created_ms)
+         SELECT $1, $2, $3 WHERE NOT EXISTS (SELECT 1 FROM signing_keys)",
+        &[(&key.key_id).into(), Bind::Bytes(&key.pkcs8), key.created_ms.into()],
+    )
+    .await?;
+    conn.one(
+        "SELECT key_id, pkcs8, created_ms FROM signing_keys ORDER BY created_ms DESC LIMIT 1",
+        &[],
+    )
+    .await
+}

@@ -1,0 +1,206 @@
+//! Events: their rows, and their order in a room.
+
+use stoa_base::{EventNid, Pos, RoomNid, StateNid};
+
+use crate::{Bind, Conn, Error, FromRow, Result, Row, log::EventStatus};
+
+/// A place in a room's one order, which sync, `/messages` and `/context` share.
+///
+/// An event with a position stands at it. One without (backfill) stands immediately before the live
+/// event that it was fetched for, among such by depth and then by arrival.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Order {
+    /// The position at or before which the event stands.
+    pub pos: i64,
+    /// The depth, clamped; `i64::MAX` for a live event.
+    pub depth: i64,
+    /// The order of arrival.
+    pub seq: i64,
+}
+
+impl Order {
+    /// Immediately after everything up to `pos`.
+    pub const fn after(pos: Pos) -> Self {
+        Self { pos: pos.0, depth: i64::MAX, seq: i64::MAX }
+    }
+
+    /// Before everything.
+    pub const START: Self = Self { pos: i64::MIN, depth: i64::MIN, seq: i64::MIN };
+    /// After everything.
+    pub const END: Self = Self { pos: i64::MAX, depth: i64::MAX, seq: i64::MAX };
+}
+
+/// An event as it is stored.
+#[derive(Clone, Debug)]
+pub struct StoredEventRow {
+    /// Its internal number.
+    pub nid: EventNid,
+    /// Its Matrix ID.
+    pub event_id: String,
+    /// Its room.
+    pub room: RoomNid,
+    /// Where it entered the live timeline.
+    pub pos: Option<Pos>,
+    /// Its place in the room's order; none for an outlier.
+    pub order: Option<Order>,
+    /// Whether it was accepted.
+    pub status: EventStatus,
+    /// The room's state before it; none for an outlier.
+    pub state_before: Option<StateNid>,
+    /// The room's state after it; none for an outlier.
+    pub state_after: Option<StateNid>,
+    /// The state event that it took the place of.
+    pub replaces: Option<EventNid>,
+    /// The user and device that sent it, where it was sent with a transaction ID.
+    pub txn_device: Option<String>,
+    /// The key of the transaction.
+    pub txn_id: Option<String>,
+    /// The event that redacted it.
+    pub redacted_by: Option<EventNid>,
+    /// The event as canonical JSON.
+    pub json: String,
+}
+
+impl FromRow for StoredEventRow {
+    fn from_row(row: &Row) -> Result<Self> {
+        let ord_pos: Option<i64> = row.get(4)?;
+        let order = match ord_pos {
+            Some(pos) => Some(Order { pos, depth: row.get(5)?, seq: row.get(6)? }),
+            None => None,
+        };
+        let status: i64 = row.get(7)?;
+        Ok(Self {
+            nid: EventNid(row.get(0)?),
+            event_id: row.get(1)?,
+            room: RoomNid(row.get(2)?),
+            pos: row.get::<Option<i64>>(3)?.map(Pos),
+            order,
+            status: EventStatus::from_number(status)
+                .ok_or_else(|| Error::corrupt(format_args!("event status {status}")))?,
+            state_before: row.get::<Option<i64>>(8)?.map(StateNid),
+            state_after: row.get::<Option<i64>>(9)?.map(StateNid),
+            replaces: row.get::<Option<i64>>(10)?.map(EventNid),
+            txn_device: row.get(11)?,
+            txn_id: row.get(12)?,
+            redacted_by: row.get::<Option<i64>>(13)?.map(EventNid),
+            json: row.get(14)?,
+        })
+    }
+}
+
+macro_rules! select_events {
+    ($rest:literal) => {
+        concat!(
+            "SELECT nid, event_id, room_nid, pos, ord_pos, ord_depth, ord_seq, status, \
+             state_before, state_after, replaces, txn_device, txn_id, redacted_by, json \
+             FROM events ",
+            $rest
+        )
+    };
+}
+
+/// The events with these numbers, in no order.
+pub async fn by_nids(
+    conn: &mut Conn,
+    nids: impl IntoIterator<Item = EventNid>,
+) -> Result<Vec<StoredEventRow>> {
+    conn.all(
+        select_events!("WHERE nid IN (SELECT CAST(value AS BIGINT) FROM json_each($1))"),
+        &[Bind::list(nids)],
+    )
+    .await
+}
+
+/// The events with these Matrix IDs, in no order.
+pub async fn by_ids<'a>(
+    conn: &mut Conn,
+    ids: impl IntoIterator<Item = &'a str>,
+) -> Result<Vec<StoredEventRow>> {
+    conn.all(
+        select_events!("WHERE event_id IN (SELECT value FROM json_each($1))"),
+        &[Bind::list(ids)],
+    )
+    .await
+}
+
+/// The event that this device sent with this transaction ID.
+pub async fn by_transaction(
+    conn: &mut Conn,
+    device: &str,
+    txn_id: &str,
+) -> Result<Option<StoredEventRow>> {
+    conn.optional(
+        select_events!("WHERE txn_device = $1 AND txn_id = $2"),
+        &[device.into(), txn_id.into()],
+    )
+    .await
+}
+
+/// The accepted events of a room after `after` and up to `up_to`, oldest first, at most `limit`.
+pub async fn forward(
+    conn: &mut Conn,
+    room: RoomNid,
+    after: Order,
+    up_to: Order,
+    limit: i64,
+) -> Result<Vec<StoredEventRow>> {
+    conn.all(
+        select_events!(
+            "WHERE room_nid = $1 AND status = 0 AND ord_pos IS NOT NULL
+               AND ord_pos >= $2 AND (ord_pos, ord_depth, ord_seq) > ($2, $3, $4)
+               AND ord_pos <= $5 AND (ord_pos, ord_depth, ord_seq) <= ($5, $6, $7)
+             ORDER BY ord_pos, ord_depth, ord_seq LIMIT $8"
+        ),
+        &[
+            room.0.into(),
+            after.pos.into(),
+            after.depth.into(),
+            after.seq.into(),
+            up_to.pos.into(),
+            up_to.depth.into(),
+            up_to.seq.into(),
+            limit.into(),
+        ],
+    )
+    .await
+}
+
+/// The accepted events of a room up to `from` and after `after`, newest first, at most `limit`.
+pub async fn backward(
+    conn: &mut Conn,
+    room: RoomNid,
+    from: Order,
+    after: Order,
+    limit: i64,
+) -> Result<Vec<StoredEventRow>> {
+    conn.all(
+        select_events!(
+            "WHERE room_nid = $1 AND status = 0 AND ord_pos IS NOT NULL
+               AND ord_pos <= $2 AND (ord_pos, ord_depth, ord_seq) <= ($2, $3, $4)
+               AND ord_pos >= $5 AND (ord_pos, ord_depth, ord_seq) > ($5, $6, $7)
+             ORDER BY ord_pos DESC, ord_depth DESC, ord_seq DESC LIMIT $8"
+        ),
+        &[
+            room.0.into(),
+            from.pos.into(),
+            from.depth.into(),
+            from.seq.into(),
+            after.pos.into(),
+            after.depth.into(),
+            after.seq.into(),
+            limit.into(),
+        ],
+    )
+    .await
+}
+
+/// Which events, of those that are not here, some event of the room names as previous.
+pub async fn waiting_for(conn: &mut Conn, event_id: &str) -> Result<Vec<EventNid>> {
+    let rows: Vec<(i64,)> = conn
+        .all(
+            "SELECT event_nid FROM missing_prev_events WHERE prev_event_id = $1",
+            &[event_id.into()],
+        )
+        .await?;
+    Ok(rows.into_iter().map(|(nid,)| EventNid(nid)).collect())
+}

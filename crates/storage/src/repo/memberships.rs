@@ -1,0 +1,77 @@
+//! Who is in which room, as the rooms' current state says.
+
+use stoa_base::{EventNid, Pos, RoomNid};
+
+use crate::{Conn, FromRow, Result, Row};
+
+/// A user's current membership of a room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MembershipRow {
+    /// The user.
+    pub user_id: String,
+    /// The room.
+    pub room: RoomNid,
+    /// `join`, `invite`, `leave`, `ban` or `knock`.
+    pub membership: String,
+    /// The member event.
+    pub event: EventNid,
+    /// Who sent it.
+    pub sender: String,
+    /// When it became current.
+    pub pos: Pos,
+    /// Whether the user has forgotten the room.
+    pub forgotten: bool,
+}
+
+impl FromRow for MembershipRow {
+    fn from_row(row: &Row) -> Result<Self> {
+        Ok(Self {
+            user_id: row.get(0)?,
+            room: RoomNid(row.get(1)?),
+            membership: row.get(2)?,
+            event: EventNid(row.get(3)?),
+            sender: row.get(4)?,
+            pos: Pos(row.get(5)?),
+            forgotten: row.get(6)?,
+        })
+    }
+}
+
+/// All memberships of a user, past ones too, by room.
+pub async fn of_user(conn: &mut Conn, user_id: &str) -> Result<Vec<MembershipRow>> {
+    conn.all(
+        "SELECT user_id, room_nid, membership, event_nid, sender, pos, forgotten
+         FROM memberships WHERE user_id = $1 ORDER BY room_nid",
+        &[user_id.into()],
+    )
+    .await
+}
+
+/// The membership of a user in one room.
+pub async fn of_user_in_room(
+    conn: &mut Conn,
+    user_id: &str,
+    room: RoomNid,
+) -> Result<Option<MembershipRow>> {
+    conn.optional(
+        "SELECT user_id, room_nid, membership, event_nid, sender, pos, forgotten
+         FROM memberships WHERE user_id = $1 AND room_nid = $2",
+        &[user_id.into(), room.0.into()],
+    )
+    .await
+}
+
+/// The members of a room with a membership, by user, at most `limit`.
+pub async fn of_room(
+    conn: &mut Conn,
+    room: RoomNid,
+    membership: &str,
+    limit: i64,
+) -> Result<Vec<MembershipRow>> {
+    conn.all(
+        "SELECT user_id, room_nid, membership, event_nid, sender, pos, forgotten
+         FROM memberships WHERE room_nid = $1 AND membership = $2 ORDER BY user_id LIMIT $3",
+        &[room.0.into(), membership.into(), limit.into()],
+    )
+    .await
+}

@@ -57,7 +57,14 @@ impl Cli {
 #[derive(Debug, Args)]
 struct ConfigArgs {
     /// The configuration file [default: stoa.toml, if there is one]
-    #[arg(short, long, value_name = "PATH", env = "STOA_CONFIG", global = true)]
+    #[arg(
+        short,
+        long,
+        value_name = "PATH",
+        env = "STOA_CONFIG",
+        hide_env_values = true,
+        global = true
+    )]
     config: Option<PathBuf>,
 }
 

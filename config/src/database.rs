@@ -58,6 +58,14 @@ pub enum DatabaseUrl {
 }
 
 impl DatabaseUrl {
+    /// The whole URL, password included, for the driver.
+    pub fn expose(&self) -> String {
+        match self {
+            Self::Sqlite(path) => format!("sqlite:{}", path.display()),
+            Self::Postgres(url) => url.expose().to_owned(),
+        }
+    }
+
     fn parse(text: &str) -> Option<Self> {
         let Some(path) = text.strip_prefix("sqlite:") else {
             return PostgresUrl::parse(text).map(Self::Postgres);
@@ -83,7 +91,7 @@ impl JsonSchema for DatabaseUrl {
 impl fmt::Display for DatabaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
+            Self::Sqlite(_) => f.write_str(&self.expose()),
             Self::Postgres(url) => url.fmt(f),
         }
     }

@@ -1,1 +1,155 @@
+//! The configuration of Stoa: what can be set, what holds where nothing is set, and what is said
+//! when something is wrong.
+//!
+//! [`Config::load`] reads one TOML file and the `STOA_` variables of the environment, lays them
+//! over the defaults and gives typed sections. Nothing is accepted that has no meaning: an unknown
+//! key or variable is an error, and all errors are reported at once, each with its file and line
+//! or its variable.
+//!
+//! The doc comment of a field is what an admin reads about that setting: [`json_schema`],
+//! [`reference_markdown`] and [`sample_toml`] are made from the types, and a test keeps the copies
+//! in the repository equal to them. The first paragraph of every such comment therefore stands on
+//! its own and speaks of the setting, not of the code.
 
+mod base_url;
+mod database;
+mod error;
+mod kind;
+mod layout;
+mod limits;
+mod listen;
+mod load;
+mod log;
+mod parse;
+mod reference;
+mod registration;
+mod rooms;
+mod sample;
+mod schema;
+mod secret;
+mod settings;
+mod suggest;
+
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
+
+use ruma::{OwnedServerName, owned_server_name};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use self::{
+    base_url::BaseUrl,
+    database::{Database, DatabaseUrl, PostgresUrl},
+    error::{ConfigError, ConfigErrors},
+    limits::{Limits, Rate},
+    listen::Listen,
+    log::{Log, LogFilter, LogFormat},
+    reference::reference_markdown,
+    registration::Registration,
+    rooms::{Rooms, SUPPORTED_ROOM_VERSIONS},
+    sample::sample_toml,
+    schema::json_schema,
+    secret::Secret,
+};
+
+/// Everything that can be set.
+///
+/// [`Default`] gives what holds without a file and without variables. Serializing a configuration
+/// hides its secrets, so the result cannot be loaded again.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "Stoa", description = "The configuration file of Stoa.")]
+pub struct Config {
+    /// The name that stands after the colon in the ids of this server's users and rooms, as in
+    /// `@alice:example.com`.
+    ///
+    /// It can never be changed: a database made for another name is refused.
+    #[serde(deserialize_with = "parse::server_name")]
+    #[schemars(with = "String", example = "example.com")]
+    pub server_name: OwnedServerName,
+
+    /// The folder for the files of this server, made when it is missing.
+    ///
+    /// A relative path is taken from the folder in which Stoa is started.
+    #[serde(deserialize_with = "parse::path")]
+    pub data_dir: PathBuf,
+
+    /// The address at which clients reach this server from outside, where it stands behind a
+    /// reverse proxy.
+    ///
+    /// It is what `/.well-known/matrix/client` tells clients. While it is not set, clients find
+    /// nothing there.
+    #[schemars(example = "https://matrix.example.com")]
+    pub public_base_url: Option<BaseUrl>,
+
+    /// The addresses at which the server waits for connections.
+    ///
+    /// Each setting takes one `address:port` or a list of them; an empty list turns a listener off.
+    pub listen: Listen,
+
+    /// Where everything that must last is kept.
+    pub database: Database,
+
+    /// What holds for rooms that are made here.
+    pub rooms: Rooms,
+
+    /// How accounts come to be.
+    pub registration: Registration,
+
+    /// What one user or one address may ask of the server.
+    ///
+    /// Where something comes too often, the answer is `M_LIMIT_EXCEEDED` with the time to wait.
+    /// With several nodes the rates hold for all of them together.
+    pub limits: Limits,
+
+    /// What the server writes about itself, to standard error.
+    pub log: Log,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            server_name: owned_server_name!("localhost"),
+            data_dir: PathBuf::from("./stoa-data"),
+            public_base_url: None,
+            listen: Listen::default(),
+            database: Database::default(),
+            rooms: Rooms::default(),
+            registration: Registration::default(),
+            limits: Limits::default(),
+            log: Log::default(),
+        }
+    }
+}
+
+impl Config {
+    /// Reads the configuration from `file`, if there is one, and from the variables in
+    /// `environment`, which win over the file.
+    ///
+    /// Variables whose name does not begin with `STOA_` are passed over, and so is `STOA_CONFIG`,
+    /// which names the file and is the caller's to follow.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with the file and the variables, in one [`ConfigErrors`].
+    pub fn load<N, V>(
+        file: Option<&Path>,
+        environment: impl IntoIterator<Item = (N, V)>,
+    ) -> Result<Self, ConfigErrors>
+    where
+        N: Into<OsString>,
+        V: Into<OsString>,
+    {
+        load::load(file, environment.into_iter().map(|(name, value)| (name.into(), value.into())))
+    }
+
+    /// The database to use: `database.url`, or the SQLite file `stoa.db` in the data folder.
+    pub fn database_url(&self) -> DatabaseUrl {
+        self.database
+            .url
+            .clone()
+            .unwrap_or_else(|| DatabaseUrl::Sqlite(self.data_dir.join("stoa.db")))
+    }
+}

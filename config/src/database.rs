@@ -1,0 +1,168 @@
+use std::{borrow::Cow, fmt, path::PathBuf};
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use url::Url;
+
+use crate::{parse, secret::HIDDEN};
+
+/// Where everything that must last is kept.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Database {
+    /// `sqlite:PATH` or `postgres://USER:PASSWORD@HOST/DATABASE`. Without it, the SQLite file
+    /// `stoa.db` in `data_dir` is used.
+    ///
+    /// Several nodes of one deployment share one PostgreSQL. A relative path is taken from the
+    /// folder in which Stoa is started.
+    #[schemars(example = "postgres://stoa:PASSWORD@localhost/stoa")]
+    pub url: Option<DatabaseUrl>,
+
+    /// The same PostgreSQL without the pooler in between, where `url` leads to one that hands out
+    /// connections per transaction.
+    ///
+    /// Migrations and notifications need a session of their own and use this one.
+    #[schemars(example = "postgres://stoa:PASSWORD@localhost:5433/stoa")]
+    pub direct_url: Option<PostgresUrl>,
+
+    /// How many connections this node opens to the database at most.
+    #[schemars(range(min = 2, max = 1000))]
+    pub max_connections: u32,
+}
+
+impl Default for Database {
+    fn default() -> Self {
+        Self { url: None, direct_url: None, max_connections: 20 }
+    }
+}
+
+impl Database {
+    /// What is wrong with `direct_url` beside this `url`, where something is.
+    pub(crate) fn conflict(&self) -> Option<&'static str> {
+        let postgres = matches!(self.url, Some(DatabaseUrl::Postgres(_)));
+        (self.direct_url.is_some() && !postgres).then_some(
+            "only of use beside a PostgreSQL in `database.url`; set that, or take this out",
+        )
+    }
+}
+
+/// Which database is used, and where it is.
+///
+/// Shown, it keeps its password to itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DatabaseUrl {
+    /// The SQLite file at this path.
+    Sqlite(PathBuf),
+    /// A PostgreSQL server.
+    Postgres(PostgresUrl),
+}
+
+impl DatabaseUrl {
+    /// The whole URL, password included, for the driver.
+    pub fn expose(&self) -> String {
+        match self {
+            Self::Sqlite(path) => format!("sqlite:{}", path.display()),
+            Self::Postgres(url) => url.expose().to_owned(),
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let Some(path) = text.strip_prefix("sqlite:") else {
+            return PostgresUrl::parse(text).map(Self::Postgres);
+        };
+        let path = path.strip_prefix("//").unwrap_or(path);
+        // A database in memory would break the promise that what is acknowledged is kept, and the
+        // connection's parameters are not the admin's to choose.
+        let on_disk = !path.is_empty() && !path.starts_with(':') && !path.contains('?');
+        on_disk.then(|| Self::Sqlite(PathBuf::from(path)))
+    }
+}
+
+impl JsonSchema for DatabaseUrl {
+    fn schema_name() -> Cow<'static, str> {
+        "DatabaseUrl".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "writeOnly": true })
+    }
+}
+
+impl fmt::Display for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(_) => f.write_str(&self.expose()),
+            Self::Postgres(url) => url.fmt(f),
+        }
+    }
+}
+
+impl Serialize for DatabaseUrl {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for DatabaseUrl {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let expected = "`sqlite:PATH` or `postgres://USER:PASSWORD@HOST/DATABASE`";
+        parse::text(deserializer, expected, Self::parse)
+    }
+}
+
+/// The address of a PostgreSQL server, with what is needed to sign in there.
+///
+/// Shown, it keeps its password to itself.
+#[derive(Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(extend("writeOnly" = true))]
+pub struct PostgresUrl(#[schemars(with = "String")] Url);
+
+impl PostgresUrl {
+    /// The whole address, password included, for the driver.
+    pub fn expose(&self) -> &str {
+        self.0.as_str()
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let url = Url::parse(text).ok()?;
+        // A password with a bare `#` or `/` makes a URL too, but one that shows a part of it as
+        // fragment or path.
+        let whole = url.fragment().is_none() && !url.path().contains('@');
+        let postgres = matches!(url.scheme(), "postgres" | "postgresql");
+        (postgres && whole && !url.cannot_be_a_base()).then_some(Self(url))
+    }
+}
+
+impl fmt::Display for PostgresUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = self.0.clone();
+        // Setting a password fails only where there is no host, and then there was none to hide.
+        if shown.password().is_some() && shown.set_password(Some(HIDDEN)).is_err() {
+            return f.write_str(HIDDEN);
+        }
+        // Parameters can hold a password too, and are seldom worth reading.
+        if shown.query().is_some() {
+            shown.set_query(Some("..."));
+        }
+        shown.fmt(f)
+    }
+}
+
+impl fmt::Debug for PostgresUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PostgresUrl({self})")
+    }
+}
+
+impl Serialize for PostgresUrl {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for PostgresUrl {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let expected = "`postgres://USER:PASSWORD@HOST/DATABASE`";
+        parse::text(deserializer, expected, Self::parse)
+    }
+}

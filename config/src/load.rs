@@ -1,0 +1,109 @@
+//! From a file and the environment to a [`Config`].
+//!
+//! Each source becomes a [`Layer`] of settings that have the right shape. The layers are laid over
+//! the defaults, and the types have the last word on each value. What is wrong is noted and left
+//! out, so that the rest is looked at too.
+
+mod file;
+mod layer;
+mod variables;
+
+use std::{ffi::OsString, path::Path};
+
+use toml::{Table, Value};
+
+use self::layer::Layer;
+use crate::{
+    Config, ConfigErrors,
+    error::{ConfigError, Origin, Problem},
+    settings::{Setting, Settings},
+};
+
+pub(crate) fn load(
+    file: Option<&Path>,
+    environment: impl Iterator<Item = (OsString, OsString)>,
+) -> Result<Config, ConfigErrors> {
+    let mut loader = Loader { settings: Settings::collect(), errors: Vec::new() };
+    let mut layer = file.map(|path| loader.read_file(path)).unwrap_or_default();
+    layer.cover_with(loader.read_variables(environment));
+    let config = loader.build(layer);
+
+    let mut errors = loader.errors;
+    errors.sort_by(|a, b| a.origin.cmp(&b.origin));
+    match config {
+        Some(config) if errors.is_empty() => Ok(config),
+        _ => Err(ConfigErrors(errors)),
+    }
+}
+
+/// What the steps share: what can be set, and what was found wrong so far.
+struct Loader {
+    settings: Settings,
+    errors: Vec<ConfigError>,
+}
+
+impl Loader {
+    fn refuse(&mut self, origin: &Origin, problem: Problem) {
+        self.errors.push(ConfigError { origin: origin.clone(), problem });
+    }
+
+    /// Refuses the value of a setting, and shows it unless it is a secret.
+    fn refuse_value(&mut self, path: &str, origin: &Origin, expected: String, value: Value) {
+        let shown = self.settings.find(path).is_some_and(|setting| !setting.secret);
+        self.refuse(origin, Problem::Value { expected, found: shown.then_some(value) });
+    }
+
+    /// Makes the configuration. A value that its type refuses becomes an error and gives way to
+    /// the default, until all that are left are right.
+    fn build(&mut self, mut layer: Layer) -> Option<Config> {
+        loop {
+            let merged = self.merge(&layer);
+            let error = match serde_path_to_error::deserialize::<_, Config>(merged) {
+                Ok(config) => {
+                    self.check(&config, &layer);
+                    return Some(config);
+                }
+                Err(error) => error,
+            };
+            let path = error.path().to_string();
+            let (value, origin) = layer.remove(&path)?;
+            let expected = error.into_inner().message().to_owned();
+            self.refuse_value(&path, &origin, expected, value);
+        }
+    }
+
+    /// The layer over the defaults, in the form that the types are deserialized from.
+    fn merge(&self, layer: &Layer) -> Table {
+        let mut root = Table::new();
+        for setting in self.settings.iter() {
+            if let Some(value) = layer.value(&setting.path).or(setting.default.as_ref()) {
+                insert(&mut root, setting, value.clone());
+            }
+        }
+        root
+    }
+
+    /// What no value alone can show. It is looked at only when all values are right, since
+    /// otherwise a default may stand where something else was meant.
+    fn check(&mut self, config: &Config, layer: &Layer) {
+        if !self.errors.is_empty() {
+            return;
+        }
+        let conflict = config.database.conflict();
+        if let (Some(problem), Some(origin)) = (conflict, layer.origin("database.direct_url")) {
+            self.refuse(origin, Problem::Conflict(problem));
+        }
+    }
+}
+
+/// Puts a value at the path of its setting, and makes the sections on the way.
+fn insert(root: &mut Table, setting: &Setting, value: Value) {
+    let mut keys = setting.path.split('.').collect::<Vec<_>>();
+    let last = keys.pop().unwrap_or_default();
+    let table = keys.into_iter().try_fold(root, |table, key| {
+        table.entry(key).or_insert_with(|| Value::Table(Table::new())).as_table_mut()
+    });
+    if let Some(table) = table {
+        table.insert(last.to_owned(), value);
+    }
+}

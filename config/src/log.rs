@@ -1,0 +1,73 @@
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::parse;
+
+/// What the server writes about itself.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    /// Lines for people (`text`), or one JSON object a line for programs (`json`).
+    pub format: LogFormat,
+
+    /// How much is written: a level, and levels for parts of the program, as in
+    /// `info,stoa_sync=debug`. The levels are `error`, `warn`, `info`, `debug`, `trace` and `off`.
+    #[schemars(example = "info,stoa_sync=debug")]
+    pub filter: LogFilter,
+}
+
+/// How a line of the log is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Lines for people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// A level, and levels for modules of the program: `LEVEL` and `MODULE=LEVEL`, with commas between
+/// them.
+///
+/// This is what filters of the `tracing` crates have in common, less the bare module name, since
+/// that would make a slip of the pen in a level a valid filter which logs nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(transparent)]
+pub struct LogFilter(String);
+
+impl LogFilter {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+    /// The filter as it was written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let is_level = |level: &str| Self::LEVELS.contains(&level);
+        let is_module = |module: &str| {
+            let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | ':');
+            !module.is_empty() && module.chars().all(plain)
+        };
+        let valid = text.split(',').all(|directive| match directive.split_once('=') {
+            None => is_level(directive),
+            Some((module, level)) => is_module(module) && is_level(level),
+        });
+        valid.then(|| Self(text.to_owned()))
+    }
+}
+
+impl Default for LogFilter {
+    fn default() -> Self {
+        Self("info".to_owned())
+    }
+}
+
+impl<'de> Deserialize<'de> for LogFilter {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let expected = "a level (off, error, warn, info, debug, trace) \
+                        and MODULE=LEVEL, with commas in between";
+        parse::text(deserializer, expected, Self::parse)
+    }
+}

@@ -1,0 +1,36 @@
+use ruma::RoomVersionId;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+
+use crate::parse;
+
+/// The room versions that this server knows in full, oldest first.
+pub const SUPPORTED_ROOM_VERSIONS: [RoomVersionId; 7] = [
+    RoomVersionId::V6,
+    RoomVersionId::V7,
+    RoomVersionId::V8,
+    RoomVersionId::V9,
+    RoomVersionId::V10,
+    RoomVersionId::V11,
+    RoomVersionId::V12,
+];
+
+/// What holds for rooms that are made here.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rooms {
+    /// The version of a new room where its creator does not ask for another.
+    #[serde(deserialize_with = "parse::room_version")]
+    #[schemars(schema_with = "supported_versions")]
+    pub default_version: RoomVersionId,
+}
+
+impl Default for Rooms {
+    fn default() -> Self {
+        Self { default_version: RoomVersionId::V12 }
+    }
+}
+
+fn supported_versions(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "enum": SUPPORTED_ROOM_VERSIONS })
+}

@@ -1,0 +1,43 @@
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::parse;
+
+/// What stands in the place of a secret wherever a configuration is shown.
+pub(crate) const HIDDEN: &str = "***";
+
+/// A text that is never shown: not in `Debug`, not in errors, not when serialized.
+///
+/// It has no equality either, since comparing secrets byte by byte tells how far they agree.
+#[derive(Clone, JsonSchema)]
+#[schemars(extend("writeOnly" = true))]
+pub struct Secret(String);
+
+impl Secret {
+    /// The secret itself, for the place that needs it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Secret({HIDDEN})")
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(HIDDEN)
+    }
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        parse::text(deserializer, "a string that is not empty", |text| {
+            (!text.is_empty()).then(|| Self(text.to_owned()))
+        })
+    }
+}

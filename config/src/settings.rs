@@ -1,0 +1,163 @@
+//! The list of all settings, made from the types.
+//!
+//! The schema says what each setting is for and what it takes; the serialized defaults say what
+//! holds without it, and in which order the fields were declared, which a schema does not keep.
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor},
+};
+use serde_json::{Value as Json, value::RawValue};
+use toml::Value;
+
+use crate::{Config, kind::Kind, schema};
+
+/// All sections in the order in which their fields were declared; the first has no name and holds
+/// what stands outside of any `[section]`.
+pub(crate) struct Settings {
+    pub(crate) sections: Vec<Section>,
+}
+
+pub(crate) struct Section {
+    /// The dotted path, as in `limits.messages`.
+    pub(crate) path: String,
+    pub(crate) description: String,
+    pub(crate) settings: Vec<Setting>,
+}
+
+pub(crate) struct Setting {
+    /// The dotted path, as in `limits.messages.burst`.
+    pub(crate) path: String,
+    pub(crate) description: String,
+    pub(crate) kind: Kind,
+    pub(crate) default: Option<Value>,
+    /// Something to show where there is no default.
+    pub(crate) example: Option<Value>,
+    /// Whether the value must not be shown.
+    pub(crate) secret: bool,
+    /// The secret setting whose value is read from the file that this one names.
+    pub(crate) holds: Option<String>,
+}
+
+impl Settings {
+    pub(crate) fn collect() -> Self {
+        let schema = schema::of_types();
+        let defaults = serde_json::to_string(&Config::default()).unwrap_or_default();
+        let mut settings = Self { sections: Vec::new() };
+        settings.add_section("", &schema, &defaults);
+        settings
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Setting> {
+        self.sections.iter().flat_map(|section| &section.settings)
+    }
+
+    pub(crate) fn find(&self, path: &str) -> Option<&Setting> {
+        self.iter().find(|setting| setting.path == path)
+    }
+
+    pub(crate) fn find_section(&self, path: &str) -> Option<&Section> {
+        self.sections.iter().find(|section| section.path == path)
+    }
+
+    fn add_section(&mut self, path: &str, schema: &Json, defaults: &str) {
+        let index = self.sections.len();
+        let here = schema::at(schema, path);
+        self.sections.push(Section {
+            path: path.to_owned(),
+            description: description(here),
+            settings: Vec::new(),
+        });
+        let Ordered(fields) = serde_json::from_str(defaults).unwrap_or_default();
+        for (key, default) in fields {
+            let path = if path.is_empty() { key } else { format!("{path}.{key}") };
+            let field = schema::at(schema, &path);
+            if field.get("properties").is_some() {
+                self.add_section(&path, schema, default.get());
+            } else if let Some(section) = self.sections.get_mut(index) {
+                section.add(Setting::new(path, field, default.get()));
+            }
+        }
+    }
+}
+
+impl Section {
+    /// Adds a setting, and behind a secret one that names a file which holds it.
+    fn add(&mut self, setting: Setting) {
+        let file = setting.secret.then(|| setting.file());
+        self.settings.push(setting);
+        self.settings.extend(file);
+    }
+}
+
+impl Setting {
+    fn new(path: String, schema: &Json, default: &str) -> Self {
+        let value = |json: &Json| Value::try_from(json).ok();
+        Self {
+            path,
+            description: description(schema),
+            kind: Kind::of(schema),
+            default: serde_json::from_str(default).ok().and_then(|json| value(&json)),
+            example: value(&schema["examples"][0]),
+            secret: schema["writeOnly"] == true,
+            holds: None,
+        }
+    }
+
+    fn file(&self) -> Self {
+        let key = self.key();
+        Self {
+            path: format!("{}_path", self.path),
+            description: format!(
+                "A file that holds `{key}`, so that it stands neither here nor in the environment."
+            ),
+            kind: Kind::Text,
+            default: None,
+            example: Some(format!("/run/secrets/{}", self.path.replace(['.', '_'], "-")).into()),
+            secret: false,
+            holds: Some(self.path.clone()),
+        }
+    }
+
+    /// The last part of the path: the key within its section.
+    pub(crate) fn key(&self) -> &str {
+        self.path.rsplit('.').next().unwrap_or(&self.path)
+    }
+
+    /// The variable of the environment that sets this.
+    pub(crate) fn variable(&self) -> String {
+        format!("STOA_{}", self.path.replace('.', "__").to_uppercase())
+    }
+}
+
+fn description(schema: &Json) -> String {
+    schema["description"].as_str().unwrap_or_default().to_owned()
+}
+
+/// The fields of a JSON object in the order in which they stand in its text.
+#[derive(Default)]
+struct Ordered(Vec<(String, Box<RawValue>)>);
+
+impl<'de> Deserialize<'de> for Ordered {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields;
+
+        impl<'de> Visitor<'de> for Fields {
+            type Value = Ordered;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Ordered, A::Error> {
+                let mut fields = Vec::new();
+                while let Some(field) = map.next_entry()? {
+                    fields.push(field);
+                }
+                Ok(Ordered(fields))
+            }
+        }
+
+        deserializer.deserialize_map(Fields)
+    }
+}

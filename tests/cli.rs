@@ -1,0 +1,142 @@
+//! The command line, tried as somebody at a terminal would.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::{
+    fs,
+    process::{Command, Output},
+};
+
+use tempfile::TempDir;
+
+/// A folder to work in, in which the program sees nothing of the environment but what a test sets.
+struct Terminal {
+    folder: TempDir,
+    variables: Vec<(&'static str, &'static str)>,
+}
+
+impl Terminal {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap(), variables: Vec::new() }
+    }
+
+    fn file(self, name: &str, text: &str) -> Self {
+        fs::write(self.folder.path().join(name), text).unwrap();
+        self
+    }
+
+    fn variable(mut self, name: &'static str, value: &'static str) -> Self {
+        self.variables.push((name, value));
+        self
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_stoa"))
+            .args(arguments)
+            .env_clear()
+            .envs(self.variables.iter().copied())
+            .current_dir(self.folder.path())
+            .output()
+            .unwrap()
+    }
+
+    /// What a command that must succeed prints.
+    #[track_caller]
+    fn prints(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        let complaint = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success() && complaint.is_empty(), "{complaint}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// What a command that must fail says, having printed nothing else.
+    #[track_caller]
+    fn fails(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), "");
+        String::from_utf8(output.stderr).unwrap()
+    }
+}
+
+#[test]
+fn version() {
+    let version = format!("stoa {}\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!(Terminal::new().prints(&["version"]), version);
+    assert_eq!(Terminal::new().prints(&["--version"]), version);
+}
+
+#[test]
+fn check_config_without_a_file() {
+    assert_eq!(
+        Terminal::new().prints(&["check-config"]),
+        "There is no configuration file, and what holds without one is right.\n\
+         \x20 server name  localhost\n\
+         \x20 data folder  ./stoa-data\n\
+         \x20 database     sqlite:./stoa-data/stoa.db\n\
+         \x20 clients      127.0.0.1:8008\n"
+    );
+}
+
+#[test]
+fn check_config_with_the_file_in_the_folder() {
+    let terminal = Terminal::new()
+        .file("stoa.toml", "server_name = 'example.com'")
+        .variable("STOA_DATABASE__URL", "postgres://stoa:hunter2@localhost/stoa");
+    assert_eq!(
+        terminal.prints(&["check-config"]),
+        "The configuration in stoa.toml is right.\n\
+         \x20 server name  example.com\n\
+         \x20 data folder  ./stoa-data\n\
+         \x20 database     postgres://stoa:***@localhost/stoa\n\
+         \x20 clients      127.0.0.1:8008\n"
+    );
+}
+
+#[test]
+fn check_config_says_what_is_wrong() {
+    let terminal = Terminal::new()
+        .file("stoa.toml", "server_nam = 'example.com'\n[limits]\nenabled = 'no'\n")
+        .variable("STOA_LOG_FORMAT", "json");
+    assert_eq!(
+        terminal.fails(&["check-config"]),
+        "error: the configuration cannot be used:\n\
+         \x20 stoa.toml:1: `server_nam`: there is no such setting; did you mean `server_name`?\n\
+         \x20 stoa.toml:3: `limits.enabled`: expected true or false, found \"no\"\n\
+         \x20 STOA_LOG_FORMAT: there is no such setting; did you mean STOA_LOG__FORMAT?\n"
+    );
+}
+
+#[test]
+fn the_file_that_is_read() {
+    let first_line = |terminal: &Terminal, arguments: &[&str]| {
+        terminal.prints(arguments).lines().next().unwrap().to_owned()
+    };
+    let terminal = Terminal::new().file("stoa.toml", "").file("a.toml", "").file("b.toml", "");
+    let in_the_folder = first_line(&terminal, &["check-config"]);
+    assert_eq!(in_the_folder, "The configuration in stoa.toml is right.");
+
+    let terminal = terminal.variable("STOA_CONFIG", "a.toml");
+    let by_variable = first_line(&terminal, &["check-config"]);
+    assert_eq!(by_variable, "The configuration in a.toml is right.");
+
+    for arguments in [["--config", "b.toml", "check-config"], ["check-config", "-c", "b.toml"]] {
+        let by_argument = first_line(&terminal, &arguments);
+        assert_eq!(by_argument, "The configuration in b.toml is right.");
+    }
+}
+
+#[test]
+fn a_file_that_is_named_must_exist() {
+    assert_eq!(
+        Terminal::new().fails(&["check-config", "--config", "none.toml"]),
+        "error: the configuration cannot be used:\n\
+         \x20 none.toml: cannot be read: No such file or directory (os error 2)\n"
+    );
+}
+
+#[test]
+fn generate_config_prints_a_file_that_is_right() {
+    let sample = Terminal::new().prints(&["generate-config"]);
+    assert!(sample.contains("\n#server_name = \"localhost\"\n"), "{sample}");
+    Terminal::new().file("stoa.toml", &sample).prints(&["check-config"]);
+}

@@ -11,11 +11,7 @@ use stoa_base::{Actor, Pos, RoomNid};
 use stoa_storage::log::{Append, AppendError, Chain, Guard, RoomRow};
 
 use crate::{
-    MemberProfile, Result, RoomError, Rooms,
-    membership::put,
-    room::Head,
-    stage::NewEvent,
-    state,
+    MemberProfile, Result, RoomError, Rooms, membership::put, room::Head, stage::NewEvent, state,
 };
 
 /// The settings that a room starts with.

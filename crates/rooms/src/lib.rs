@@ -6,6 +6,7 @@
 //! [`Rooms::receive`].
 
 mod change;
+mod client_format;
 mod create;
 mod error;
 pub mod events;
@@ -37,6 +38,7 @@ use tokio::sync::Semaphore;
 
 pub use self::{
     change::Transaction,
+    client_format::Reader,
     create::{CreateRoom, Preset},
     error::{Result, RoomError},
     events::{Event, Events},

@@ -1,0 +1,181 @@
+//! Events as clients get them: the event's own fields, and an `unsigned` made for the reader.
+//!
+//! <https://spec.matrix.org/v1.19/client-server-api/#room-event-format>
+
+use std::{collections::HashMap, sync::Arc};
+
+use ruma::{OwnedEventId, RoomId, UserId};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use stoa_base::EventNid;
+
+use crate::{Result, Rooms, events::Event};
+
+/// For whom events are written.
+#[derive(Clone, Copy, Debug)]
+pub struct Reader<'a> {
+    /// The user and device that read, as transactions name them: `@user:server DEVICE`.
+    pub device: Option<&'a str>,
+    /// Whether each event names its room. In a sync it stands under its room already.
+    pub with_room_id: bool,
+}
+
+#[derive(Serialize)]
+struct ClientEvent<'a> {
+    content: &'a RawValue,
+    event_id: &'a OwnedEventId,
+    origin_server_ts: ruma::MilliSecondsSinceUnixEpoch,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    redacts: Option<&'a OwnedEventId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    room_id: Option<&'a RoomId>,
+    sender: &'a UserId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state_key: Option<&'a str>,
+    #[serde(rename = "type")]
+    kind: &'a ruma::events::TimelineEventType,
+    unsigned: Unsigned<'a>,
+}
+
+#[derive(Serialize)]
+struct Unsigned<'a> {
+    age: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    membership: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prev_content: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    redacted_because: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replaces_state: Option<&'a OwnedEventId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    transaction_id: Option<String>,
+}
+
+/// Stripped state: what is shown of a room to one who is not in it.
+///
+/// <https://spec.matrix.org/v1.19/client-server-api/#stripped-state>
+#[derive(Serialize)]
+struct StrippedEvent<'a> {
+    content: &'a RawValue,
+    sender: &'a UserId,
+    state_key: &'a str,
+    #[serde(rename = "type")]
+    kind: &'a ruma::events::TimelineEventType,
+}
+
+impl Rooms {
+    /// Writes events for a reader, each with his membership at it where that is given.
+    pub async fn to_client<'e>(
+        &self,
+        reader: Reader<'_>,
+        events: impl IntoIterator<Item = (&'e Arc<Event>, Option<&'e str>)>,
+    ) -> Result<Vec<Box<RawValue>>> {
+        let events: Vec<_> = events.into_iter().collect();
+        let others = events.iter().flat_map(|(event, _)| [event.replaces, event.redacted_by]);
+        let others: Vec<EventNid> = others.flatten().collect();
+        let others =
+            if others.is_empty() { HashMap::new() } else { self.events.get_many(others).await? };
+        events
+            .into_iter()
+            .map(|(event, membership)| self.write(reader, event, membership, &others))
+            .collect()
+    }
+
+    fn write(
+        &self,
+        reader: Reader<'_>,
+        event: &Event,
+        membership: Option<&str>,
+        others: &HashMap<EventNid, Arc<Event>>,
+    ) -> Result<Box<RawValue>> {
+        let other = |nid: Option<EventNid>| nid.and_then(|nid| others.get(&nid));
+        let replaced = other(event.replaces);
+        let redaction = other(event.redacted_by);
+        let redacted_because = match redaction {
+            Some(redaction) => Some(self.write(reader, redaction, None, &HashMap::new())?),
+            None => None,
+        };
+        let pdu = &event.pdu;
+        let is_own =
+            |device: &str| event.txn.as_ref().is_some_and(|(sent_by, _)| sent_by == device);
+        // The key is the endpoint and its parameters, then what the client chose.
+        let transaction_id = event
+            .txn
+            .as_ref()
+            .filter(|_| reader.device.is_some_and(is_own))
+            .and_then(|(_, key)| key.rsplit_once(' '))
+            .map(|(_, id)| unescape(id));
+        let age =
+            self.clock.now_ms() - i64::try_from(u64::from(pdu.origin_server_ts.get())).unwrap_or(0);
+        let written = ClientEvent {
+            content: &pdu.content,
+            event_id: &pdu.event_id,
+            origin_server_ts: pdu.origin_server_ts,
+            redacts: pdu.redacts.as_ref(),
+            room_id: reader.with_room_id.then_some(&*pdu.room_id),
+            sender: &pdu.sender,
+            state_key: pdu.state_key.as_deref(),
+            kind: &pdu.event_type,
+            unsigned: Unsigned {
+                age: age.max(0),
+                membership,
+                prev_content: replaced.map(|event| &*event.pdu.content),
+                redacted_because,
+                replaces_state: replaced.map(|event| &event.pdu.event_id),
+                transaction_id,
+            },
+        };
+        Ok(serde_json::value::to_raw_value(&written).map_err(stoa_storage::Error::corrupt)?)
+    }
+}
+
+impl Event {
+    /// The event as stripped state; nothing where it is no state.
+    pub fn to_stripped(&self) -> Option<Box<RawValue>> {
+        let stripped = StrippedEvent {
+            content: &self.pdu.content,
+            sender: &self.pdu.sender,
+            state_key: self.pdu.state_key.as_deref()?,
+            kind: &self.pdu.event_type,
+        };
+        serde_json::value::to_raw_value(&stripped).ok()
+    }
+}
+
+impl crate::Transaction {
+    /// The transaction of a request: `endpoint` with the parameters that tell it from others, and
+    /// the ID that the client chose.
+    pub fn new(
+        user_id: &UserId,
+        device_id: &ruma::DeviceId,
+        endpoint: &str,
+        id: &ruma::TransactionId,
+    ) -> Self {
+        let id = escape(id.as_str());
+        Self { device: format!("{user_id} {device_id}"), key: format!("{endpoint} {id}") }
+    }
+}
+
+/// A transaction ID may hold anything; written so, it holds no space and nothing that a database
+/// refuses.
+fn escape(id: &str) -> String {
+    id.replace('%', "%25").replace(' ', "%20").replace('\0', "%00")
+}
+
+fn unescape(id: &str) -> String {
+    id.replace("%00", "\0").replace("%20", " ").replace("%25", "%")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_transaction_id_survives() {
+        for id in ["m1", "a b", "100%", "%20", "\0", "%2520 %00"] {
+            assert_eq!(unescape(&escape(id)), id);
+            assert!(!escape(id).contains([' ', '\0']));
+        }
+    }
+}

@@ -16,6 +16,7 @@ mod memberships;
 pub mod pdu;
 mod power;
 mod read;
+mod receive;
 mod redact;
 pub mod resolution;
 mod resolution_of_room;
@@ -46,6 +47,7 @@ pub use self::{
     membership::{MemberProfile, MembershipChange},
     memberships::{Membership, Memberships},
     power::Power,
+    receive::Received,
     room::{Committed, Room},
     stage::NewEvent,
     state::States,

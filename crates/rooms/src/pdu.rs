@@ -215,6 +215,12 @@ impl Pdu {
         &self.json
     }
 
+    /// The same event with another verdict of this server.
+    #[must_use]
+    pub fn with_rejected(self, rejected: bool) -> Self {
+        Self { rejected, ..self }
+    }
+
     /// Whether this is a state event.
     pub fn is_state(&self) -> bool {
         self.state_key.is_some()

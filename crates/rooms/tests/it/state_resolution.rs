@@ -4,74 +4,23 @@
 //! auth events and by the state before it, and forks are resolved where an event joins them. At
 //! every step Synapse's outcome is the one to meet.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
-    path::Path,
-};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use ruma::{
-    CanonicalJsonObject, EventId, OwnedEventId, RoomVersionId,
+    EventId, OwnedEventId, RoomVersionId,
     events::StateEventType,
     room_version_rules::RoomVersionRules,
-    serde::{Base64, base64::Standard},
     signatures::{PublicKeyMap, Verified, verify_event},
     state_res::{self, check_state_dependent_auth_rules, check_state_independent_auth_rules},
 };
-use serde::Deserialize;
 use stoa_rooms::{
     pdu::Pdu,
     resolution::{ResolutionError, StateMap, auth_chain, conflicted_subgraph, resolve},
 };
 
-#[derive(Deserialize)]
-struct Fixture {
-    room_version: RoomVersionId,
-    keys: BTreeMap<String, BTreeMap<String, Base64<Standard>>>,
-    rooms: HashMap<String, Vec<FixtureEvent>>,
-    scenarios: Vec<Scenario>,
-}
-
-#[derive(Clone, Deserialize)]
-struct FixtureEvent {
-    name: String,
-    id: OwnedEventId,
-    pdu: CanonicalJsonObject,
-}
-
-#[derive(Deserialize)]
-struct Scenario {
-    name: String,
-    room: Option<String>,
-    events: Vec<FixtureEvent>,
-    rejected: BTreeSet<String>,
-    resolutions: Vec<Resolution>,
-}
-
-#[derive(Deserialize)]
-struct Resolution {
-    before: Option<String>,
-    extremities: Option<Vec<String>>,
-    states: Vec<BTreeSet<String>>,
-    resolved: BTreeSet<String>,
-}
+use crate::fixture::{Fixture, Resolution, Scenario};
 
 impl Fixture {
-    fn read(version: u8) -> Self {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join(format!("tests/fixtures/state_resolution/v{version}.json"));
-        serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
-    }
-
-    fn rules(&self) -> RoomVersionRules {
-        self.room_version.rules().unwrap()
-    }
-
-    /// The events of a scenario and of the room it starts from, in order.
-    fn events<'a>(&'a self, scenario: &'a Scenario) -> impl Iterator<Item = &'a FixtureEvent> {
-        let room = scenario.room.iter().flat_map(|room| &self.rooms[room]);
-        room.chain(&scenario.events)
-    }
-
     fn graph(&self, scenario: &Scenario) -> Graph {
         let rules = self.rules();
         let mut graph = Graph { rules, events: HashMap::new(), ids: HashMap::new() };

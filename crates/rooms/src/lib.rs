@@ -130,7 +130,7 @@ impl RoomCaches {
             rooms: Arc::new(RoomCache::new(store.clone(), events.clone(), options.rooms)),
             states: States::new(store.clone(), Arc::clone(nids), options.state_bytes),
             memberships: Arc::new(MembershipCache::new(store.clone(), options.users)),
-            recent: Arc::new(RecentEvents::new(options.rooms, events.clone())),
+            recent: Arc::new(RecentEvents::new(events.clone())),
             transactions: Arc::default(),
             events,
         }

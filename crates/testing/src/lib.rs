@@ -6,11 +6,16 @@
 
 mod database;
 mod node;
+#[cfg(feature = "server")]
+mod server;
 
 pub use self::{
     database::{TestDatabase, run_on},
     node::{TestNode, TestNodeOptions},
 };
+
+#[cfg(feature = "server")]
+pub use self::server::{PASSWORD, TestClient, TestRequest, TestResponse, TestServer};
 
 /// The database that a test runs on.
 pub use stoa_storage::Backend;

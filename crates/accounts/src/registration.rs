@@ -161,7 +161,7 @@ impl Accounts {
         if let Some(user_id) = &user_id {
             self.check_is_free(user_id).await?;
         }
-        let passed = match self.interactive_auth(interactive).await? {
+        let passed = match self.interactive_auth(&interactive).await? {
             InteractiveAuth::Passed(passed) => passed,
             InteractiveAuth::Challenge(info) => return Ok(RegistrationAnswer::Challenge(info)),
         };

@@ -29,7 +29,7 @@ pub(crate) async fn change_password(
     let confirmed =
         Confirmed { new_password: &body.new_password, logout_devices: body.logout_devices };
     let auth = accounts
-        .interactive_auth(InteractiveRequest {
+        .interactive_auth(&InteractiveRequest {
             operation: "account/password",
             user: Some(&session.user_id),
             body: &confirmed,

@@ -10,6 +10,7 @@ use stoa_accounts::{Accounts, AttemptLimits, SessionCache};
 use stoa_base::{Clock, Random};
 use stoa_cluster::{CacheKeeper, Freshness, Tailer, TailerOptions, Waiters};
 use stoa_config::{Config, DatabaseUrl};
+use stoa_rooms::{RoomCaches, Rooms, RoomsOptions};
 use stoa_storage::{
     NidAllocator, OpenError, Options as StoreOptions, Store,
     log::{self, OnCommit, Writer, WriterOptions},
@@ -106,8 +107,15 @@ impl App {
         let incarnation = new_incarnation(&store).await?;
         let Environment { clock, random, .. } = environment;
 
+        let nids = Arc::new(NidAllocator::new(store.clone()));
         let sessions = SessionCache::new(SESSION_CACHE);
-        let caches: Vec<Arc<dyn CacheKeeper>> = vec![Arc::clone(&sessions) as _];
+        let room_options = RoomsOptions {
+            default_version: config.rooms.default_version.clone(),
+            ..RoomsOptions::default()
+        };
+        let room_caches = RoomCaches::new(&store, &nids, &room_options);
+        let mut caches: Vec<Arc<dyn CacheKeeper>> = vec![Arc::clone(&sessions) as _];
+        caches.extend(room_caches.keepers());
         let waiters = Waiters::default();
         let tailer = Tailer::start(store.clone(), caches, waiters.clone()).await?;
         let mut background = Vec::new();
@@ -132,11 +140,25 @@ impl App {
             account_options(&config, environment.password_cost),
         )?);
 
+        let key = stoa_rooms::load_or_create_key(&store, &clock, &random).await?;
+        let rooms = Arc::new(Rooms::new(stoa_rooms::Parts {
+            server_name: config.server_name.clone(),
+            key: Arc::new(key),
+            clock: clock.clone(),
+            random: random.clone(),
+            store: store.clone(),
+            writer: writer.clone(),
+            nids: Arc::clone(&nids),
+            caches: room_caches,
+            options: room_options,
+        }));
+
         let state = AppState::new(Parts {
             limits: Limits::new(&config.limits, &clock),
             trusted_proxies: TrustedProxies::new(config.listen.trusted_proxies.clone()),
             max_request_bytes: config.limits.max_request_bytes as usize,
-            nids: Arc::new(NidAllocator::new(store.clone())),
+            nids,
+            rooms,
             panics: Panics::default(),
             stopping: CancellationToken::new(),
             config,

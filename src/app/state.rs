@@ -5,6 +5,7 @@ use stoa_accounts::Accounts;
 use stoa_base::{Clock, Random};
 use stoa_cluster::{Freshness, Tailer, Waiters};
 use stoa_config::Config;
+use stoa_rooms::Rooms;
 use stoa_storage::{NidAllocator, Store, log::Writer};
 use tokio_util::sync::CancellationToken;
 
@@ -35,6 +36,8 @@ pub struct Parts {
     pub nids: Arc<NidAllocator>,
     /// Users, devices, tokens, profiles, account data, filters.
     pub accounts: Arc<Accounts>,
+    /// Rooms: the event graph, state, membership, and who may see what.
+    pub rooms: Arc<Rooms>,
     /// How often somebody may do something.
     pub limits: Limits,
     /// The reverse proxies whose word counts.
@@ -78,6 +81,7 @@ macro_rules! parts {
 
 parts! {
     accounts: Arc<Accounts>,
+    rooms: Arc<Rooms>,
     clock: Clock,
     freshness: Freshness,
     limits: Limits,

@@ -8,6 +8,7 @@ pub(crate) mod filter;
 pub(crate) mod profile;
 pub(crate) mod push_rules;
 pub(crate) mod registration;
+pub(crate) mod rooms;
 pub(crate) mod session;
 
 use ruma::UserId;

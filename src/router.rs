@@ -7,7 +7,7 @@ use ruma::api::error::ErrorKind;
 use crate::{
     app::AppState,
     client::{
-        account, account_data, discovery, filter, profile, push_rules, registration, session,
+        account, account_data, discovery, filter, profile, push_rules, registration, rooms, session,
     },
     health,
     http::{Error, Routes, cors, observe},
@@ -58,6 +58,15 @@ pub fn routes() -> Routes {
         .ruma(push_rules::get_push_rule::get_push_rule)
         .ruma(push_rules::get_push_rule::get_push_rule_actions)
         .ruma(push_rules::get_push_rule::get_push_rule_enabled)
+        // Reading rooms.
+        .ruma(rooms::joined_rooms::get_joined_rooms)
+        .ruma(rooms::get_state::get_state)
+        .ruma(rooms::get_state_event::get_state_event)
+        .ruma(rooms::members::get_members)
+        .ruma(rooms::joined_members::get_joined_members)
+        .ruma(rooms::get_event::get_event)
+        .ruma(rooms::messages::get_messages)
+        .ruma(rooms::context::get_context)
         // What load balancers ask.
         .public(Method::GET, "/health", health::health)
         .public(Method::GET, "/ready", health::ready)

@@ -52,7 +52,7 @@ impl Stage {
 }
 
 /// A request for an operation that asks for authentication.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct InteractiveRequest<'a, B> {
     /// A name for the operation, which no other has.
     pub operation: &'static str,
@@ -157,10 +157,10 @@ impl Accounts {
     /// A session that is not known, or that has expired, is answered with a new one.
     pub async fn interactive_auth<B: Serialize>(
         &self,
-        request: InteractiveRequest<'_, B>,
+        request: &InteractiveRequest<'_, B>,
     ) -> Result<InteractiveAuth, InteractiveAuthError> {
         let begun = match request.auth.and_then(AuthData::session) {
-            Some(id) => self.find_session(id, &request).await?,
+            Some(id) => self.find_session(id, request).await?,
             None => None,
         };
         let mut completed = match &begun {
@@ -170,7 +170,7 @@ impl Accounts {
         let tried = match request.auth {
             // With an unknown session it is not known what the user agreed to.
             Some(auth) if begun.is_some() || auth.session().is_none() => {
-                self.try_stage(auth, &request).await?
+                self.try_stage(auth, request).await?
             }
             _ => Tried::Nothing,
         };
@@ -195,7 +195,7 @@ impl Accounts {
                 Some(key)
             }
             None if has_passed => None,
-            None => Some(self.begin_auth_session(&request, &completed).await?),
+            None => Some(self.begin_auth_session(request, &completed).await?),
         };
         if has_passed {
             return Ok(InteractiveAuth::Passed(Passed { session: key }));

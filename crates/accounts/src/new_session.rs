@@ -125,13 +125,14 @@ impl Accounts {
         let expires_ms = pair.lifetime.map(|lifetime| {
             now_ms.saturating_add(i64::try_from(lifetime.as_millis()).unwrap_or(i64::MAX))
         });
+        let refresh_hash = pair.refresh.as_deref().map(secrets::hash);
         let token = NewTokenRow {
             token_hash: &secrets::hash(&pair.access),
             user_id,
             device_id,
             created_ms: now_ms,
             expires_ms,
-            refresh_hash: pair.refresh.as_deref().map(secrets::hash).as_deref(),
+            refresh_hash: refresh_hash.as_deref(),
             parent_hash,
         };
         tokens::insert(conn, &token).await

@@ -62,11 +62,11 @@ both_databases! {
         assert_eq!(seen().await, Some((start_ms, "192.0.2.1".to_owned())));
 
         // A minute later is not worth writing, five are.
-        node.clock.advance(Duration::from_secs(60));
+        node.clock.advance(Duration::from_mins(1));
         node.accounts.note_seen(&session, Some("192.0.2.2".parse().unwrap()));
         node.accounts.flush_last_seen().await.unwrap();
         assert_eq!(seen().await, Some((start_ms, "192.0.2.1".to_owned())));
-        node.clock.advance(Duration::from_secs(240));
+        node.clock.advance(Duration::from_mins(4));
         node.accounts.note_seen(&session, Some("2001:db8::1".parse().unwrap()));
         node.accounts.flush_last_seen().await.unwrap();
         assert_eq!(seen().await, Some((start_ms + 300_000, "2001:db8::1".to_owned())));

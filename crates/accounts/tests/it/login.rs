@@ -11,7 +11,7 @@ use crate::fixture::{
 
 fn limited() -> Options {
     let limits = AttemptLimits {
-        window: Duration::from_secs(60),
+        window: Duration::from_mins(1),
         failed_logins_per_user: 3,
         failed_logins_per_address: 5,
         registrations_per_address: 2,

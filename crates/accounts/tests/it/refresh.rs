@@ -6,7 +6,7 @@ use stoa_testing::{Backend, TestAccounts, both_databases};
 
 use crate::fixture::{Taken, log_in, log_in_from, refreshable, taken, user};
 
-const LIFETIME: Duration = Duration::from_secs(60 * 60);
+const LIFETIME: Duration = Duration::from_hours(1);
 
 /// New tokens for old ones.
 async fn refresh(accounts: &Accounts, tokens: &NewTokens) -> Result<NewTokens, RefreshError> {
@@ -30,7 +30,7 @@ both_databases! {
         let first = first.tokens;
         assert_eq!(first.expires_in, Some(LIFETIME));
         assert_eq!(taken(&node.accounts, &first.access_token).await, Taken::Good);
-        node.clock.advance(LIFETIME - Duration::from_millis(1));
+        node.clock.advance(Duration::from_millis(60 * 60 * 1_000 - 1));
         assert_eq!(taken(&node.accounts, &first.access_token).await, Taken::Good);
         node.clock.advance(Duration::from_millis(1));
         assert_eq!(taken(&node.accounts, &first.access_token).await, Taken::SoftLogout);

@@ -241,7 +241,7 @@ both_databases! {
 
     async fn an_address_may_register_only_so_often(db: TestDatabase) {
         let limits = AttemptLimits {
-            window: Duration::from_secs(60),
+            window: Duration::from_mins(1),
             registrations_per_address: 2,
             ..AttemptLimits::default()
         };

@@ -106,11 +106,10 @@ impl Accounts {
         match account_data::find(&mut conn, &actor.user_id, room, kind).await? {
             // What is set already is no news.
             Some(data) if data.content == content => return Ok(()),
-            Some(_) => {}
             None if account_data::count(&mut conn, &actor.user_id, room).await? >= MAX_TYPES => {
                 return Err(AccountDataError::TooMany);
             }
-            None => {}
+            _ => {}
         }
         drop(conn);
         let mut append = Append::new();

@@ -9,7 +9,7 @@ use stoa_storage::{Store, log::Writer};
 
 use crate::{
     BadPasswordCost, Options, SessionCache, filters::FilterCache, last_seen::LastSeen,
-    passwords::Passwords,
+    passwords::Passwords, shared_secret::oldest_nonce,
 };
 
 /// What accounts are built from.
@@ -75,7 +75,7 @@ impl Accounts {
         let now_ms = self.clock.now_ms();
         let mut conn = self.store.write().await?;
         repo::interactive_auth::prune(&mut conn, self.oldest_interactive_auth(now_ms)).await?;
-        repo::registration_nonces::prune(&mut conn, self.oldest_nonce(now_ms)).await?;
+        repo::registration_nonces::prune(&mut conn, oldest_nonce(now_ms)).await?;
         if let Some(limits) = &self.options.limits {
             repo::attempts::prune(&mut conn, before(now_ms, limits.window)).await?;
         }

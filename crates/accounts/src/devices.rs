@@ -23,6 +23,9 @@ impl Accounts {
         user_id: &UserId,
         device_id: &DeviceId,
     ) -> Result<Option<Device>, Failure> {
+        if !can_be_stored(device_id) {
+            return Ok(None);
+        }
         Ok(devices::find(&mut self.store.read().await?, user_id, device_id).await?)
     }
 
@@ -33,6 +36,9 @@ impl Accounts {
         device_id: &DeviceId,
         display_name: Option<&str>,
     ) -> Result<bool, Failure> {
+        if !can_be_stored(device_id) {
+            return Ok(false);
+        }
         let name = display_name.map(device_name);
         let mut conn = self.store.write().await?;
         let is_there =
@@ -40,4 +46,9 @@ impl Accounts {
         conn.commit().await?;
         Ok(is_there)
     }
+}
+
+/// PostgreSQL takes no NUL in a text; no device has one in its ID.
+fn can_be_stored(device_id: &DeviceId) -> bool {
+    !device_id.as_str().contains('\0')
 }

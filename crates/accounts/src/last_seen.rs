@@ -13,7 +13,7 @@ use stoa_storage::repo::devices::{self, LastSeenRow};
 use crate::{Accounts, Session, accounts::before};
 
 /// How exact the time is.
-const INTERVAL: Duration = Duration::from_secs(3 * 60);
+const INTERVAL: Duration = Duration::from_mins(3);
 /// How many devices may wait to be written. What is over it is noted at the device's next request.
 const LIMIT: usize = 100_000;
 /// How many devices are written at once.

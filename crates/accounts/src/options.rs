@@ -28,8 +28,8 @@ impl Default for Options {
         Self {
             registration_enabled: false,
             registration_shared_secret: None,
-            access_token_lifetime: Duration::from_secs(60 * 60),
-            interactive_auth_lifetime: Duration::from_secs(60 * 60),
+            access_token_lifetime: Duration::from_hours(1),
+            interactive_auth_lifetime: Duration::from_hours(1),
             limits: Some(AttemptLimits::default()),
             password_cost: PasswordCost::default(),
             password_workers: std::thread::available_parallelism().map_or(1, Into::into),
@@ -62,7 +62,7 @@ pub struct AttemptLimits {
 impl Default for AttemptLimits {
     fn default() -> Self {
         Self {
-            window: Duration::from_secs(10 * 60),
+            window: Duration::from_mins(10),
             failed_logins_per_user: 10,
             failed_logins_per_address: 100,
             registrations_per_address: 100,

@@ -93,12 +93,11 @@ impl Passwords {
             if let Some(hashed) = hashed {
                 return verify(&argon2, &password, &hashed);
             }
-            let nobody = match nobody.get() {
-                Some(nobody) => nobody,
-                None => {
-                    let made = hash(&argon2, "", &salt)?;
-                    nobody.get_or_init(|| made)
-                }
+            let nobody = if let Some(nobody) = nobody.get() {
+                nobody
+            } else {
+                let made = hash(&argon2, "", &salt)?;
+                nobody.get_or_init(|| made)
             };
             verify(&argon2, &password, nobody).map(|_| false)
         })

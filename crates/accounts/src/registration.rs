@@ -155,9 +155,24 @@ impl Accounts {
             auth: request.auth,
             address: request.address,
         };
-        if let Some((key, outcome)) = self.interactive_result(&interactive).await? {
-            return self.repeat(&request, &key, &outcome);
+        if let Some(answer) = self.repeated(&request, &interactive).await? {
+            return Ok(answer);
         }
+        match self.register_once(&request, user_id, &interactive).await {
+            // The same request may have been sent twice at once.
+            Err(RegistrationError::UserInUse) => {
+                self.repeated(&request, &interactive).await?.ok_or(RegistrationError::UserInUse)
+            }
+            answer => answer,
+        }
+    }
+
+    async fn register_once(
+        &self,
+        request: &Registration<'_>,
+        user_id: Option<OwnedUserId>,
+        interactive: &InteractiveRequest<'_, Body<'_>>,
+    ) -> Result<RegistrationAnswer, RegistrationError> {
         if let Some(user_id) = &user_id {
             self.check_is_free(user_id).await?;
         }
@@ -168,8 +183,10 @@ impl Accounts {
         let password = request.password.ok_or(RegistrationError::MissingPassword)?;
         let password_hash = self.hash_new_password(password).await?;
         self.count_registration(request.address).await?;
-        let user_id =
-            user_id.map_or_else(|| self.generated_user_id(), Ok::<_, RegistrationError>)?;
+        let user_id = match user_id {
+            Some(user_id) => user_id,
+            None => self.new_user_id(&self.random.alphanumeric(12).to_ascii_lowercase())?,
+        };
 
         let account = NewAccount {
             user_id: &user_id,
@@ -177,16 +194,8 @@ impl Accounts {
             admin: false,
             display_name: None,
         };
-        match self.finish_registration(&request, account, passed.session()).await {
-            Err(RegistrationError::UserInUse) => {
-                // The same request may have been sent twice at once.
-                match self.interactive_result(&interactive).await? {
-                    Some((key, outcome)) => self.repeat(&request, &key, &outcome),
-                    None => Err(RegistrationError::UserInUse),
-                }
-            }
-            registered => registered.map(RegistrationAnswer::Registered),
-        }
+        let registered = self.finish_registration(request, account, passed.session()).await?;
+        Ok(RegistrationAnswer::Registered(registered))
     }
 
     /// Whether `username` could be registered now.
@@ -202,10 +211,6 @@ impl Accounts {
     pub(crate) fn new_user_id(&self, username: &str) -> Result<OwnedUserId, RegistrationError> {
         username::new_user_id(username, &self.server_name)
             .map_err(RegistrationError::InvalidUsername)
-    }
-
-    fn generated_user_id(&self) -> Result<OwnedUserId, RegistrationError> {
-        self.new_user_id(&self.random.alphanumeric(12).to_ascii_lowercase())
     }
 
     pub(crate) async fn check_is_free(&self, user_id: &UserId) -> Result<(), RegistrationError> {
@@ -288,14 +293,16 @@ impl Accounts {
     }
 
     /// The answer that was given before to the same request in the same session.
-    fn repeat(
+    async fn repeated(
         &self,
         request: &Registration<'_>,
-        key: &SessionKey,
-        outcome: &str,
-    ) -> Result<RegistrationAnswer, RegistrationError> {
+        interactive: &InteractiveRequest<'_, Body<'_>>,
+    ) -> Result<Option<RegistrationAnswer>, RegistrationError> {
+        let Some((key, outcome)) = self.interactive_result(interactive).await? else {
+            return Ok(None);
+        };
         let Outcome { user_id, device_id } =
-            serde_json::from_str(outcome).map_err(stoa_storage::Error::corrupt)?;
+            serde_json::from_str(&outcome).map_err(stoa_storage::Error::corrupt)?;
         let session = device_id.map(|device_id| NewSession {
             user_id: user_id.clone(),
             device_id,
@@ -303,6 +310,6 @@ impl Accounts {
                 .new_tokens(request.device.refreshable, Some(key.token_seed()))
                 .into_new_tokens(),
         });
-        Ok(RegistrationAnswer::Registered(Registered { user_id, session }))
+        Ok(Some(RegistrationAnswer::Registered(Registered { user_id, session })))
     }
 }

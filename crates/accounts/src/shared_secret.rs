@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// How long a nonce is good.
-const NONCE_LIFETIME: Duration = Duration::from_secs(60);
+const NONCE_LIFETIME: Duration = Duration::from_mins(1);
 /// How many nonces may be open on the whole deployment.
 const MAX_NONCES: i64 = 10_000;
 
@@ -69,7 +69,7 @@ impl Accounts {
         let nonce = self.random.alphanumeric(64);
         let now_ms = self.clock.now_ms();
         let mut conn = self.store.write().await?;
-        registration_nonces::prune(&mut conn, self.oldest_nonce(now_ms)).await?;
+        registration_nonces::prune(&mut conn, oldest_nonce(now_ms)).await?;
         let is_added = registration_nonces::insert(&mut conn, &nonce, now_ms, MAX_NONCES).await?;
         conn.commit().await?;
         if is_added { Ok(nonce) } else { Err(Failure::Busy.into()) }
@@ -113,17 +113,17 @@ impl Accounts {
         if nonce.contains('\0') {
             return Ok(false);
         }
-        let oldest_ms = self.oldest_nonce(self.clock.now_ms());
+        let oldest_ms = oldest_nonce(self.clock.now_ms());
         let mut conn = self.store.write().await?;
         let is_good = registration_nonces::take(&mut conn, nonce, oldest_ms).await?;
         conn.commit().await?;
         Ok(is_good)
     }
+}
 
-    /// When the oldest nonce that is still good was given.
-    pub(crate) fn oldest_nonce(&self, now_ms: i64) -> i64 {
-        before(now_ms, NONCE_LIFETIME)
-    }
+/// When the oldest nonce that is still good was given.
+pub(crate) fn oldest_nonce(now_ms: i64) -> i64 {
+    before(now_ms, NONCE_LIFETIME)
 }
 
 /// Whether the MAC is that of the request. Takes as long for any wrong one.

@@ -4,6 +4,7 @@
 //! Test support ends a test that cannot go on: here, and only here, code outside of tests panics.
 #![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on must end")]
 
+mod accounts;
 mod database;
 mod node;
 mod rooms;
@@ -11,6 +12,7 @@ mod rooms;
 mod server;
 
 pub use self::{
+    accounts::TestAccounts,
     database::{TestDatabase, run_on},
     node::{TestNode, TestNodeOptions},
     rooms::TestRooms,

@@ -97,3 +97,110 @@ async fn wrong_method() -> Error {
     let message = "This endpoint does not take this method.";
     Error::new(StatusCode::METHOD_NOT_ALLOWED, ErrorKind::Unrecognized, message)
 }
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderName, Method, header};
+    use serde_json::json;
+    use stoa_testing::{TestServer, both_databases};
+
+    use crate::http::observe;
+
+    both_databases! {
+        async fn what_is_not_served_is_said_so(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let client = server.client();
+            for path in ["/", "/_matrix/client/v3/unknown", "/_matrix/client/v3/login/"] {
+                let answer = client.get(path).await;
+                answer.refused(404, "M_UNRECOGNIZED");
+                assert_eq!(answer.headers["access-control-allow-origin"], "*");
+                assert_eq!(answer.headers["content-type"], "application/json");
+            }
+            let wrong = client.put("/_matrix/client/v3/login", json!({})).await;
+            wrong.refused(405, "M_UNRECOGNIZED");
+            assert_eq!(wrong.headers["access-control-allow-origin"], "*");
+            let odd = Method::from_bytes(b"PROPFIND").unwrap();
+            let odd = client.request(odd, "/_matrix/client/v3/login").send().await;
+            odd.refused(405, "M_UNRECOGNIZED");
+        }
+
+        async fn browsers_may_ask_before_they_ask(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            for path in ["/_matrix/client/v3/account/whoami", "/_matrix/client/v3/unknown"] {
+                let answer = server.client().request(Method::OPTIONS, path).send().await;
+                assert_eq!(answer.status, 200);
+                assert!(answer.body.is_empty());
+                let header = |name: &str| answer.headers[name].to_str().unwrap().to_lowercase();
+                assert_eq!(header("access-control-allow-origin"), "*");
+                for method in ["get", "post", "put", "delete", "options"] {
+                    assert!(header("access-control-allow-methods").contains(method), "{method}");
+                }
+                for name in ["x-requested-with", "content-type", "authorization"] {
+                    assert!(header("access-control-allow-headers").contains(name), "{name}");
+                }
+            }
+        }
+
+        async fn an_answer_has_the_id_of_its_request(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let id = HeaderName::from_static(observe::REQUEST_ID);
+            let request = || server.client().request(Method::GET, "/_matrix/client/versions");
+            let made_up = request().send().await;
+            assert_eq!(made_up.headers[&id].len(), 16);
+            let given = request().header(id.clone(), "proxy-1.7").send().await;
+            assert_eq!(given.headers[&id], "proxy-1.7");
+            let odd = request().header(id.clone(), "a b").send().await;
+            assert_ne!(odd.headers[&id], "a b");
+        }
+
+        async fn bodies_have_a_size_and_a_depth(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let alice = server.register("alice").await;
+            let path = "/_matrix/client/v3/user/@alice:test/account_data/test.key";
+            let put = |body: String| alice.request(Method::PUT, path).body(body).send();
+            let limit = server.state().max_request_bytes;
+            let large = format!("{{\"a\":\"{}\"}}", "x".repeat(limit));
+            put(large).await.refused(413, "M_TOO_LARGE");
+            let nested = format!("{{\"a\":{}{}}}", "[".repeat(100), "]".repeat(100));
+            put(nested).await.refused(400, "M_BAD_JSON");
+            let deep = format!("{{\"a\":{}{}}}", "[".repeat(99), "]".repeat(99));
+            put(deep).await.ok();
+            for body in ["{", "{} {}", "{\"a\":NaN}", "{\"a\":Infinity}", "nonsense"] {
+                put(body.to_owned()).await.refused(400, "M_NOT_JSON");
+            }
+        }
+
+        async fn a_token_may_stand_in_the_query(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let alice = server.register("alice").await;
+            let path = "/_matrix/client/v3/account/whoami?access_token=";
+            let path = format!("{path}{}", alice.token().unwrap());
+            assert_eq!(server.client().get(&path).await.ok()["user_id"], "@alice:test");
+        }
+
+        async fn another_kind_of_authorization_is_none(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let request = server.client().request(Method::GET, "/_matrix/client/v3/account/whoami");
+            let answer = request.header(header::AUTHORIZATION, "Basic YTpi").send().await;
+            answer.refused(401, "M_MISSING_TOKEN");
+        }
+
+        async fn load_balancers_are_told(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            assert_eq!(server.client().get("/health").await.status, 200);
+            assert_eq!(server.client().get("/ready").await.status, 200);
+            server.state().stopping.cancel();
+            assert_eq!(server.client().get("/ready").await.status, 503);
+        }
+
+        async fn without_its_database_a_server_is_alive_and_not_ready(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let alice = server.register("alice").await;
+            server.state().store.close().await;
+            assert_eq!(server.client().get("/health").await.status, 200);
+            assert_eq!(server.client().get("/ready").await.status, 503);
+            let answer = alice.get("/_matrix/client/v3/devices").await;
+            answer.refused(500, "M_UNKNOWN");
+        }
+    }
+}

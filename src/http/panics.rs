@@ -45,3 +45,29 @@ fn message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::{Router, body::Body, routing::get};
+    use http::Request;
+    use http_body_util::BodyExt as _;
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_an_answer_and_is_counted() {
+        let panics = Panics::default();
+        #[expect(clippy::panic, reason = "this is what is tested")]
+        let router: Router = Router::new()
+            .route("/", get(async || -> () { panic!("the secret is 1234") }))
+            .layer(panics.layer());
+        let request = Request::new(Body::empty());
+        let response = router.oneshot(request).await.expect("an answer");
+        assert_eq!(response.status(), 500);
+        let body = response.into_body().collect().await.expect("a body").to_bytes();
+        let body = String::from_utf8_lossy(&body);
+        assert!(body.contains("M_UNKNOWN") && !body.contains("1234"), "{body}");
+        assert_eq!(panics.count(), 1);
+    }
+}

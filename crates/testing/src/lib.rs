@@ -20,6 +20,8 @@ pub use self::{
 
 #[cfg(feature = "server")]
 pub use self::server::{PASSWORD, TestClient, TestRequest, TestResponse, TestServer};
+#[cfg(feature = "server")]
+pub use stoa::app::Environment;
 
 /// The database that a test runs on.
 pub use stoa_storage::Backend;

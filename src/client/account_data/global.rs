@@ -42,3 +42,49 @@ pub(crate) async fn set_account_data(
     accounts.set_account_data(&request.actor(), None, &kind, body.data.json()).await?;
     Ok(Answer(set_data::Response::new()))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use stoa_testing::{TestServer, both_databases};
+
+    const PATH: &str = "/_matrix/client/v3/user/@alice:test/account_data/test.key";
+
+    both_databases! {
+        async fn what_is_set_is_given_and_replaced(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let alice = server.register("alice").await;
+            alice.get(PATH).await.refused(404, "M_NOT_FOUND");
+            for value in [json!({ "value": "first" }), json!({ "order": 0.5, "deep": [[{}]] })] {
+                assert_eq!(alice.put(PATH, value.clone()).await.ok(), json!({}));
+                assert_eq!(alice.get(PATH).await.ok(), value);
+            }
+        }
+
+        async fn it_is_the_users_own(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let alice = server.register("alice").await;
+            alice.put(PATH, json!({ "secret": 1 })).await.ok();
+            let bob = server.register("bob").await;
+            bob.get(PATH).await.refused(403, "M_FORBIDDEN");
+            bob.put(PATH, json!({})).await.refused(403, "M_FORBIDDEN");
+        }
+
+        async fn only_objects_can_be_set(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let alice = server.register("alice").await;
+            for value in [json!("text"), json!([1]), json!(null)] {
+                alice.put(PATH, value).await.refused(400, "M_BAD_JSON");
+            }
+        }
+
+        async fn what_the_server_manages_cannot_be_set(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let alice = server.register("alice").await;
+            for kind in ["m.fully_read", "m.push_rules"] {
+                let path = format!("/_matrix/client/v3/user/@alice:test/account_data/{kind}");
+                alice.put(&path, json!({})).await.refused(405, "M_BAD_JSON");
+            }
+        }
+    }
+}

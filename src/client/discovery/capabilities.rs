@@ -73,3 +73,28 @@ pub(crate) async fn get_capabilities(
         },
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use ruma::RoomVersionId;
+    use stoa_testing::{TestServer, both_databases};
+
+    both_databases! {
+        async fn what_can_be_done_is_said_in_full(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let alice = server.register("alice").await;
+            let answer = alice.get("/_matrix/client/v3/capabilities").await.ok();
+            insta::assert_json_snapshot!(answer, @"");
+        }
+
+        async fn the_default_room_version_is_the_configured_one(db: TestDatabase) {
+            let server = TestServer::start_with(db, |config, _| {
+                config.rooms.default_version = RoomVersionId::V11;
+            })
+            .await;
+            let alice = server.register("alice").await;
+            let answer = alice.get("/_matrix/client/v3/capabilities").await.ok();
+            assert_eq!(answer["capabilities"]["m.room_versions"]["default"], "11");
+        }
+    }
+}

@@ -14,3 +14,29 @@ const VERSIONS: &str = r#"{"versions":["v1.1","v1.2","v1.3","v1.4","v1.5","v1.6"
 pub(crate) async fn get_versions() -> Response {
     json_bytes(VERSIONS)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+    use stoa_testing::{TestServer, both_databases};
+
+    both_databases! {
+        async fn versions_are_told_to_anybody(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let answer = server.client().get("/_matrix/client/versions").await;
+            assert_eq!(answer.headers["content-type"], "application/json");
+            assert_eq!(answer.headers["access-control-allow-origin"], "*");
+            let body = answer.ok();
+            let versions: Vec<&str> =
+                body["versions"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+            assert_eq!(versions.first(), Some(&"v1.1"));
+            assert_eq!(versions.last(), Some(&"v1.19"));
+            assert_eq!(versions.len(), 19);
+            let features = body["unstable_features"].as_object().unwrap();
+            assert!(features.values().all(Value::is_boolean), "{features:?}");
+
+            let stale = server.client().with_token("expired");
+            assert_eq!(stale.get("/_matrix/client/versions").await.ok(), body);
+        }
+    }
+}

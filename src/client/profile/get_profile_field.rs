@@ -21,3 +21,34 @@ pub(crate) async fn get_profile_field(
     let value = value.ok_or_else(|| Error::not_found("There is no such user or field."))?;
     Ok(Json(BTreeMap::from([(field.to_owned(), value)])))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use stoa_testing::{TestServer, both_databases};
+
+    both_databases! {
+        async fn one_field_is_shown_to_anybody(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let alice = server.register("alice").await;
+            for path in [
+                "/_matrix/client/v3/profile/@alice:test/displayname",
+                "/_matrix/client/r0/profile/@alice:test/displayname",
+            ] {
+                alice.put(path, json!({ "displayname": path })).await.ok();
+                let shown = server.client().get(path).await.ok();
+                assert_eq!(shown, json!({ "displayname": path }));
+            }
+        }
+
+        async fn a_field_that_is_not_set_is_not_found(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            server.register("alice").await;
+            let client = server.client();
+            for user in ["@alice:test", "@nobody:test"] {
+                let path = format!("/_matrix/client/v3/profile/{user}/avatar_url");
+                client.get(&path).await.refused(404, "M_NOT_FOUND");
+            }
+        }
+    }
+}

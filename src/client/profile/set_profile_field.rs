@@ -71,3 +71,54 @@ pub(crate) async fn set_profile_field(
     ops::set_profile::set_profile_field(&state, &request.actor(), field, Some(value)).await?;
     Ok(Answer(Response::new()))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use stoa_testing::{TestServer, both_databases};
+
+    both_databases! {
+        async fn a_field_is_set_and_taken_back(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let alice = server.register("alice").await;
+            let path = "/_matrix/client/v3/profile/@alice:test/avatar_url";
+            // Not an address of media: clients have put all kinds of things here.
+            alice.put(path, json!({ "avatar_url": "LemurLover" })).await.ok();
+            assert_eq!(alice.get(path).await.ok(), json!({ "avatar_url": "LemurLover" }));
+            alice.put(path, json!({ "avatar_url": null })).await.ok();
+            alice.get(path).await.refused(404, "M_NOT_FOUND");
+        }
+
+        async fn users_have_fields_of_their_own(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let alice = server.register("alice").await;
+            let path = "/_matrix/client/v3/profile/@alice:test/org.example.pronouns";
+            let value = json!({ "org.example.pronouns": [{ "language": "en", "summary": "she" }] });
+            alice.put(path, value.clone()).await.ok();
+            assert_eq!(alice.get(path).await.ok(), value);
+            let long = format!("/_matrix/client/v3/profile/@alice:test/{}", "x".repeat(256));
+            let answer = alice.put(&long, json!({ "x".repeat(256): 1 })).await;
+            answer.refused(400, "M_KEY_TOO_LARGE");
+            let large = json!({ "org.example.pronouns": "x".repeat(65_536) });
+            alice.put(path, large).await.refused(400, "M_PROFILE_TOO_LARGE");
+        }
+
+        async fn a_profile_is_set_by_its_owner(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            server.register("alice").await;
+            let bob = server.register("bob").await;
+            let path = "/_matrix/client/v3/profile/@alice:test/displayname";
+            let answer = bob.put(path, json!({ "displayname": "Mallory" })).await;
+            answer.refused(403, "M_FORBIDDEN");
+        }
+
+        async fn the_field_has_to_be_in_the_body(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let alice = server.register("alice").await;
+            let path = "/_matrix/client/v3/profile/@alice:test/displayname";
+            alice.put(path, json!({ "avatar_url": "x" })).await.refused(400, "M_BAD_JSON");
+            alice.put(path, json!("x")).await.refused(400, "M_BAD_JSON");
+            alice.put(path, json!({ "displayname": 1 })).await.refused(400, "M_INVALID_PARAM");
+        }
+    }
+}

@@ -22,3 +22,29 @@ pub(crate) async fn get_global_push_rules(
 ) -> Answer<get_global::Response> {
     Answer(get_global::Response::new(stoa_push::rules(&session.user_id)))
 }
+
+#[cfg(test)]
+mod tests {
+    use stoa_testing::{TestServer, both_databases};
+
+    both_databases! {
+        async fn everybody_starts_with_the_same_rules(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let alice = server.register("alice").await;
+            let rules = alice.get("/_matrix/client/v3/pushrules/").await.ok();
+            for kind in ["override", "content", "room", "sender", "underride"] {
+                assert!(rules["global"][kind].is_array(), "{rules}");
+            }
+            let first = &rules["global"]["override"][0];
+            assert_eq!(first["rule_id"], ".m.rule.master");
+            assert_eq!(first["enabled"], false);
+            assert!(rules.to_string().contains("@alice:test"), "mentions are of the user");
+
+            let without_slash = alice.get("/_matrix/client/v3/pushrules").await.ok();
+            assert_eq!(without_slash, rules);
+            for path in ["/_matrix/client/v3/pushrules/global/", "/_matrix/client/r0/pushrules/global/"] {
+                assert_eq!(alice.get(path).await.ok(), rules["global"]);
+            }
+        }
+    }
+}

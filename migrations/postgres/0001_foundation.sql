@@ -208,10 +208,13 @@ CREATE INDEX receipts_pos ON receipts (room_nid, pos);
 
 CREATE TABLE aliases (
     alias TEXT COLLATE "C" PRIMARY KEY,
-    room_nid BIGINT NOT NULL,
-    creator TEXT COLLATE "C" NOT NULL
+    -- None while the alias is only reserved, for a room that is being made.
+    room_nid BIGINT,
+    creator TEXT COLLATE "C" NOT NULL,
+    reserved_until_ms BIGINT
 );
 CREATE INDEX aliases_room ON aliases (room_nid);
+CREATE INDEX aliases_reserved ON aliases (reserved_until_ms) WHERE reserved_until_ms IS NOT NULL;
 
 CREATE TABLE published_rooms (
     room_nid BIGINT PRIMARY KEY

@@ -208,10 +208,13 @@ CREATE INDEX receipts_pos ON receipts (room_nid, pos);
 
 CREATE TABLE aliases (
     alias TEXT PRIMARY KEY,
-    room_nid INTEGER NOT NULL,
-    creator TEXT NOT NULL
+    -- None while the alias is only reserved, for a room that is being made.
+    room_nid INTEGER,
+    creator TEXT NOT NULL,
+    reserved_until_ms INTEGER
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX aliases_room ON aliases (room_nid);
+CREATE INDEX aliases_reserved ON aliases (reserved_until_ms) WHERE reserved_until_ms IS NOT NULL;
 
 CREATE TABLE published_rooms (
     room_nid INTEGER PRIMARY KEY

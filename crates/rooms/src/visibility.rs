@@ -122,7 +122,7 @@ impl Rooms {
     }
 
     /// Whether anybody may read the room at `state`.
-    pub(crate) async fn is_world_readable(&self, state: StateNid) -> Result<bool> {
+    pub async fn is_world_readable(&self, state: StateNid) -> Result<bool> {
         let key = StateKey::new("m.room.history_visibility", "");
         let event = match self.states.get(state, key).await? {
             Some(nid) => Some(self.events.get(nid).await?),

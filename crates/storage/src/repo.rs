@@ -3,6 +3,7 @@
 
 pub mod account_data;
 pub mod attempts;
+pub mod aliases;
 pub mod deployment;
 pub mod devices;
 pub mod events;
@@ -11,6 +12,7 @@ pub mod interactive_auth;
 pub mod memberships;
 pub mod profiles;
 pub mod registration_nonces;
+pub mod published;
 pub mod rooms;
 pub mod state;
 pub mod tokens;

@@ -1,0 +1,110 @@
+//! Aliases of rooms, and those that are reserved for rooms that are being made.
+
+use stoa_base::RoomNid;
+
+use crate::{Conn, FromRow, Result, Row};
+
+/// An alias that leads to a room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AliasRow {
+    /// The alias.
+    pub alias: String,
+    /// The room.
+    pub room: RoomNid,
+    /// Who made it.
+    pub creator: String,
+}
+
+impl FromRow for AliasRow {
+    fn from_row(row: &Row) -> Result<Self> {
+        Ok(Self { alias: row.get(0)?, room: RoomNid(row.get(1)?), creator: row.get(2)? })
+    }
+}
+
+/// Where an alias leads. One that is only reserved leads nowhere.
+pub async fn get(conn: &mut Conn, alias: &str) -> Result<Option<AliasRow>> {
+    conn.optional(
+        "SELECT alias, room_nid, creator FROM aliases
+         WHERE alias = $1 AND room_nid IS NOT NULL",
+        &[alias.into()],
+    )
+    .await
+}
+
+/// The aliases of a room in order, at most `limit`.
+pub async fn of_room(conn: &mut Conn, room: RoomNid, limit: i64) -> Result<Vec<AliasRow>> {
+    conn.all(
+        "SELECT alias, room_nid, creator FROM aliases
+         WHERE room_nid = $1 ORDER BY alias LIMIT $2",
+        &[room.0.into(), limit.into()],
+    )
+    .await
+}
+
+/// Adds an alias, and says whether it was free.
+pub async fn insert(conn: &mut Conn, row: &AliasRow) -> Result<bool> {
+    let written = conn
+        .execute(
+            "INSERT INTO aliases (alias, room_nid, creator) VALUES ($1, $2, $3)
+             ON CONFLICT DO NOTHING",
+            &[(&row.alias).into(), row.room.0.into(), (&row.creator).into()],
+        )
+        .await?;
+    Ok(written == 1)
+}
+
+/// Reserves an alias until a time of the database, and says whether it was free.
+pub async fn reserve(conn: &mut Conn, alias: &str, creator: &str, until_ms: i64) -> Result<bool> {
+    let written = conn
+        .execute(
+            "INSERT INTO aliases (alias, creator, reserved_until_ms) VALUES ($1, $2, $3)
+             ON CONFLICT DO NOTHING",
+            &[alias.into(), creator.into(), until_ms.into()],
+        )
+        .await?;
+    Ok(written == 1)
+}
+
+/// Makes a reservation an alias of `room`, and says whether the reservation was still there.
+pub async fn settle(
+    conn: &mut Conn,
+    alias: &str,
+    reserved_until_ms: i64,
+    room: RoomNid,
+) -> Result<bool> {
+    let written = conn
+        .execute(
+            "UPDATE aliases SET room_nid = $1, reserved_until_ms = NULL
+             WHERE alias = $2 AND reserved_until_ms = $3",
+            &[room.0.into(), alias.into(), reserved_until_ms.into()],
+        )
+        .await?;
+    Ok(written == 1)
+}
+
+/// Gives a reservation up.
+pub async fn release(conn: &mut Conn, alias: &str, reserved_until_ms: i64) -> Result<()> {
+    conn.execute(
+        "DELETE FROM aliases WHERE alias = $1 AND reserved_until_ms = $2",
+        &[alias.into(), reserved_until_ms.into()],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Gives up all reservations that ended before `now_ms`: those who made them are gone.
+pub async fn release_overdue(conn: &mut Conn, now_ms: i64) -> Result<()> {
+    conn.execute("DELETE FROM aliases WHERE reserved_until_ms < $1", &[now_ms.into()]).await?;
+    Ok(())
+}
+
+/// Deletes an alias of `room`, and says whether it was there.
+pub async fn delete(conn: &mut Conn, alias: &str, room: RoomNid) -> Result<bool> {
+    let written = conn
+        .execute(
+            "DELETE FROM aliases WHERE alias = $1 AND room_nid = $2",
+            &[alias.into(), room.0.into()],
+        )
+        .await?;
+    Ok(written == 1)
+}

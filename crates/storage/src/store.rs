@@ -1,10 +1,6 @@
 //! Opening a database, and giving out connections to it.
 
-use std::{
-    path::{Path, PathBuf},
-    str::FromStr,
-    time::Duration,
-};
+use std::{path::Path, str::FromStr, time::Duration};
 
 use sqlx::{
     PgPool, SqlitePool,
@@ -81,6 +77,7 @@ impl Store {
     /// Opens the database; one in SQLite is created where there is none.
     pub async fn open(options: &Options) -> Result<Self, OpenError> {
         if let Some(path) = options.url.strip_prefix("sqlite:") {
+            let path = path.strip_prefix("//").unwrap_or(path);
             Self::open_sqlite(Path::new(path), options.max_connections).await
         } else if options.url.starts_with("postgres:") || options.url.starts_with("postgresql:") {
             Self::open_postgres(options).await
@@ -90,7 +87,6 @@ impl Store {
     }
 
     async fn open_sqlite(path: &Path, max_connections: u32) -> Result<Self, OpenError> {
-        let path: PathBuf = path.strip_prefix("//").unwrap_or(path).into();
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)

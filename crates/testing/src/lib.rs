@@ -1,1 +1,55 @@
-//! testing
+//! What the tests of every crate stand on: databases that live as long as one test, and the parts
+//! of a node put together.
+//!
+//! Test support ends a test that cannot go on: here, and only here, code outside of tests panics.
+#![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on must end")]
+
+mod database;
+mod node;
+
+pub use self::{
+    database::{TestDatabase, run_on},
+    node::{TestNode, TestNodeOptions},
+};
+
+/// The database that a test runs on.
+pub use stoa_storage::Backend;
+
+/// Makes of each function two tests, one on SQLite and one on PostgreSQL, each on a new database
+/// that is gone when the test ends.
+///
+/// ```text
+/// both_databases! {
+///     async fn a_token_is_found_by_its_hash(db: TestDatabase) {
+///         let store = db.store().await;
+///         …
+///     }
+/// }
+/// ```
+///
+/// The tests are named `a_token_is_found_by_its_hash::sqlite` and `…::postgres`. PostgreSQL is the
+/// one at `STOA_TEST_POSTGRES`, the URL of a superuser. Without it these tests pass without doing
+/// anything and say so, unless `STOA_TEST_REQUIRE_POSTGRES=1`.
+#[macro_export]
+macro_rules! both_databases {
+    ($($(#[$meta:meta])* async fn $name:ident($db:ident: TestDatabase) $body:block)*) => {$(
+        mod $name {
+            #[allow(clippy::allow_attributes, unused_imports, reason = "for what the body names")]
+            use super::*;
+
+            async fn run($db: &$crate::TestDatabase) $body
+
+            $(#[$meta])*
+            #[test]
+            fn sqlite() {
+                $crate::run_on($crate::Backend::Sqlite, async |db| run(db).await);
+            }
+
+            $(#[$meta])*
+            #[test]
+            fn postgres() {
+                $crate::run_on($crate::Backend::Postgres, async |db| run(db).await);
+            }
+        }
+    )*};
+}

@@ -1,0 +1,175 @@
+//! Databases that live as long as one test.
+
+use std::{
+    path::Path,
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
+use stoa_storage::{Backend, Options, Store};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+/// Tells apart the databases that one process makes.
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+/// A new database of one test. Dropping it deletes it, whoever is still connected.
+#[derive(Debug)]
+pub struct TestDatabase {
+    url: String,
+    folder: TempDir,
+    /// The server's own URL and the database's name, on PostgreSQL.
+    postgres: Option<(String, String)>,
+}
+
+impl TestDatabase {
+    /// A database on `backend`; none where that is a PostgreSQL which there is not.
+    pub async fn create(backend: Backend) -> Option<Self> {
+        match backend {
+            Backend::Sqlite => Some(Self::sqlite()),
+            Backend::Postgres => Self::postgres().await,
+        }
+    }
+
+    /// A SQLite database in a folder of its own.
+    pub fn sqlite() -> Self {
+        let folder = TempDir::with_prefix("stoa-test-").expect("a temporary folder");
+        let url = format!("sqlite:{}", folder.path().join("stoa.db").display());
+        Self { url, folder, postgres: None }
+    }
+
+    /// A database on the PostgreSQL at `STOA_TEST_POSTGRES`; none where that is not set.
+    pub async fn postgres() -> Option<Self> {
+        let server = postgres_server()?;
+        Some(Self::on_server(&server).await)
+    }
+
+    /// A database on the PostgreSQL whose superuser's URL is `server`.
+    pub async fn on_server(server: &str) -> Self {
+        let count = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("stoa_test_{}_{count}", std::process::id());
+        administer(server, format!("CREATE DATABASE {name}")).await;
+        Self {
+            url: on_database(server, &name),
+            folder: TempDir::with_prefix("stoa-test-").expect("a temporary folder"),
+            postgres: Some((server.to_owned(), name)),
+        }
+    }
+
+    /// Which database it is.
+    pub fn backend(&self) -> Backend {
+        if self.postgres.is_some() { Backend::Postgres } else { Backend::Sqlite }
+    }
+
+    /// Its URL, as the configuration takes it.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// A folder that is deleted with the database, such as for media or a node's own files.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Opens it without migrating it.
+    pub async fn open(&self) -> Store {
+        let options = Options { url: self.url.clone(), direct_url: None, max_connections: 8 };
+        Store::open(&options).await.expect("the test database opens")
+    }
+
+    /// Opens it with the newest schema.
+    pub async fn store(&self) -> Store {
+        let store = self.open().await;
+        store.migrate().await.expect("the test database is migrated");
+        store
+    }
+}
+
+impl Drop for TestDatabase {
+    fn drop(&mut self) {
+        let Some((server, name)) = self.postgres.take() else { return };
+        // On a thread with a runtime of its own: this one may be in the middle of a runtime.
+        let dropping = std::thread::spawn(move || {
+            let sql = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
+            runtime().block_on(administer(&server, sql));
+        });
+        if dropping.join().is_err() {
+            eprintln!("a test database could not be dropped");
+        }
+    }
+}
+
+/// Runs a test on a new database of `backend`, on a runtime of its own. Passes with a note where
+/// that is a PostgreSQL which there is not.
+pub fn run_on(backend: Backend, test: impl AsyncFnOnce(&TestDatabase)) {
+    let runtime = runtime();
+    let Some(database) = runtime.block_on(TestDatabase::create(backend)) else { return };
+    runtime.block_on(test(&database));
+    // Whatever the test has left running ends before its database does.
+    runtime.shutdown_timeout(Duration::from_secs(5));
+}
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime")
+}
+
+fn postgres_server() -> Option<String> {
+    if let Ok(server) = std::env::var("STOA_TEST_POSTGRES") {
+        return Some(server);
+    }
+    if std::env::var("STOA_TEST_REQUIRE_POSTGRES").is_ok_and(|required| required == "1") {
+        panic!("PostgreSQL is required, and STOA_TEST_POSTGRES is not set");
+    }
+    eprintln!("skipped: STOA_TEST_POSTGRES is not set");
+    None
+}
+
+async fn administer(server: &str, sql: String) {
+    let mut conn = PgConnection::connect(server).await.expect("the PostgreSQL for tests answers");
+    conn.execute(AssertSqlSafe(sql.as_str()))
+        .await
+        .unwrap_or_else(|error| panic!("{sql}: {error}"));
+    // The server notices a connection that is dropped as well.
+    let _ = conn.close().await;
+}
+
+/// The URL of another database on the same server.
+fn on_database(server: &str, name: &str) -> String {
+    let (address, parameters) =
+        server.split_once('?').map_or((server, None), |(address, rest)| (address, Some(rest)));
+    let after_scheme = address.find("://").map_or(0, |at| at + 3);
+    let end = address[after_scheme..].find('/').map_or(address.len(), |at| after_scheme + at);
+    let address = &address[..end];
+    match parameters {
+        Some(parameters) => format!("{address}/{name}?{parameters}"),
+        None => format!("{address}/{name}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_database_of_a_url_is_replaced() {
+        let replaced = |url| on_database(url, "new");
+        assert_eq!(replaced("postgres://u:p@h:1/old?a=b"), "postgres://u:p@h:1/new?a=b");
+        assert_eq!(replaced("postgres://u@h/old"), "postgres://u@h/new");
+        assert_eq!(replaced("postgres://u@h"), "postgres://u@h/new");
+    }
+
+    crate::both_databases! {
+        async fn a_database_is_new_and_has_the_schema(db: TestDatabase) {
+            let store = db.store().await;
+            assert_eq!(store.backend(), db.backend());
+            let mut conn = store.read().await.unwrap();
+            let head = stoa_storage::log::head(&mut conn).await.unwrap();
+            assert_eq!(head, stoa_base::Pos::START);
+        }
+    }
+}

@@ -24,6 +24,7 @@ mod send;
 mod stage;
 pub mod state;
 mod timeline;
+pub mod tokens;
 mod visibility;
 
 use std::sync::Arc;

@@ -16,6 +16,7 @@ mod memberships;
 pub mod pdu;
 mod power;
 mod read;
+mod receive;
 mod redact;
 pub mod resolution;
 mod resolution_of_room;
@@ -47,6 +48,7 @@ pub use self::{
     membership::{MemberProfile, MembershipChange},
     memberships::{Membership, Memberships},
     power::Power,
+    receive::Received,
     room::{Committed, Room},
     stage::NewEvent,
     state::States,
@@ -129,7 +131,7 @@ impl RoomCaches {
             rooms: Arc::new(RoomCache::new(store.clone(), events.clone(), options.rooms)),
             states: States::new(store.clone(), Arc::clone(nids), options.state_bytes),
             memberships: Arc::new(MembershipCache::new(store.clone(), options.users)),
-            recent: Arc::new(RecentEvents::new(options.rooms, events.clone())),
+            recent: Arc::new(RecentEvents::new(events.clone())),
             transactions: Arc::default(),
             events,
         }

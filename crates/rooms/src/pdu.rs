@@ -215,6 +215,12 @@ impl Pdu {
         &self.json
     }
 
+    /// The same event with another verdict of this server.
+    #[must_use]
+    pub fn with_rejected(self, rejected: bool) -> Self {
+        Self { rejected, ..self }
+    }
+
     /// Whether this is a state event.
     pub fn is_state(&self) -> bool {
         self.state_key.is_some()
@@ -315,5 +321,160 @@ impl Event for Pdu {
 
     fn rejected(&self) -> bool {
         self.rejected
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ruma::RoomVersionId;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn rules(version: &RoomVersionId) -> RoomVersionRules {
+        version.rules().unwrap()
+    }
+
+    /// A message that is valid in room version 11, with these fields instead of its own.
+    fn pdu_with(changes: &Value) -> Value {
+        let mut pdu = json!({
+            "room_id": "!room:a.test", "sender": "@alice:a.test", "type": "m.room.message",
+            "content": {"body": "hello"}, "prev_events": ["$prev"], "auth_events": ["$create"],
+            "depth": 7, "origin_server_ts": 1_700_000_000_000_u64,
+            "hashes": {"sha256": "aGFzaA"}, "signatures": {},
+        });
+        for (key, value) in changes.as_object().unwrap() {
+            pdu[key] = value.clone();
+        }
+        pdu
+    }
+
+    fn parse(pdu: &Value, version: &RoomVersionId) -> Result<Pdu, PduError> {
+        Pdu::from_canonical(&serde_json::from_value(pdu.clone()).unwrap(), &rules(version))
+    }
+
+    fn error(changes: &Value) -> PduError {
+        parse(&pdu_with(changes), &RoomVersionId::V11).unwrap_err()
+    }
+
+    #[test]
+    fn text_that_was_stored_gives_the_same_pdu_again() {
+        let made = parse(&pdu_with(&json!({"state_key": ""})), &RoomVersionId::V11).unwrap();
+        let read =
+            Pdu::from_stored(made.event_id.clone(), made.json(), &rules(&RoomVersionId::V11));
+        assert_eq!(format!("{:?}", read.unwrap()), format!("{made:?}"));
+        assert!(made.is_state());
+    }
+
+    #[test]
+    fn the_size_limit_is_on_the_canonical_text() {
+        let empty = parse(&pdu_with(&json!({"content": {"body": ""}})), &RoomVersionId::V11);
+        let rest = MAX_PDU_BYTES - empty.unwrap().json().len();
+        let largest = pdu_with(&json!({"content": {"body": "x".repeat(rest)}}));
+        let pdu = parse(&largest, &RoomVersionId::V11).unwrap();
+        assert_eq!(pdu.json().len(), MAX_PDU_BYTES);
+        let too_large = json!({"content": {"body": "x".repeat(rest + 1)}});
+        assert!(matches!(error(&too_large), PduError::TooLarge(65_537)));
+    }
+
+    #[test]
+    fn identifiers_are_limited_in_bytes() {
+        // Two bytes each: 127 of them and the rest are short enough, 128 are not.
+        let long = "é".repeat(128);
+        for (changes, field) in [
+            (json!({"type": long}), "type"),
+            (json!({"state_key": long}), "state_key"),
+            (json!({"sender": format!("@{}:a.test", "x".repeat(248))}), "sender"),
+            (json!({"room_id": format!("!{long}:a.test")}), "room_id"),
+            (json!({"prev_events": [format!("${long}")]}), "prev_events"),
+            (json!({"auth_events": [format!("${long}")]}), "auth_events"),
+        ] {
+            let error = error(&changes);
+            assert!(matches!(error, PduError::FieldTooLong(f) if f == field), "{field}: {error}");
+        }
+        let short = json!({"state_key": "é".repeat(127), "type": "t".repeat(255)});
+        assert!(parse(&pdu_with(&short), &RoomVersionId::V11).is_ok());
+    }
+
+    #[test]
+    fn lists_of_events_are_limited() {
+        let ids = |n: usize| (0..n).map(|i| format!("${i}")).collect::<Vec<_>>();
+        let full = json!({"prev_events": ids(20), "auth_events": ids(10)});
+        assert!(parse(&pdu_with(&full), &RoomVersionId::V11).is_ok());
+        let prev = error(&json!({"prev_events": ids(21)}));
+        assert!(matches!(prev, PduError::TooManyEvents("prev_events")));
+        let auth = error(&json!({"auth_events": ids(11)}));
+        assert!(matches!(auth, PduError::TooManyEvents("auth_events")));
+    }
+
+    #[test]
+    fn fields_of_the_wrong_type_are_refused() {
+        for changes in [
+            json!({"depth": -1}),
+            json!({"depth": "7"}),
+            json!({"origin_server_ts": null}),
+            json!({"state_key": null}),
+            json!({"room_id": null}),
+            json!({"sender": "alice"}),
+            json!({"prev_events": [["$prev", {}]]}),
+            json!({"auth_events": "$create"}),
+        ] {
+            let error = error(&changes);
+            assert!(matches!(error, PduError::Json(_)), "{changes}: {error}");
+        }
+    }
+
+    #[test]
+    fn content_is_an_object() {
+        let stored = pdu_with(&json!({"content": "text"})).to_string();
+        let id = OwnedEventId::try_from("$id").unwrap();
+        let read = Pdu::from_stored(id, stored, &rules(&RoomVersionId::V11));
+        assert!(matches!(read, Err(PduError::ContentNotObject)));
+        assert!(parse(&pdu_with(&json!({"content": []})), &RoomVersionId::V11).is_err());
+    }
+
+    #[test]
+    fn only_a_creation_from_version_12_on_may_leave_its_room_out() {
+        let lacking = |ty: &str| {
+            let mut pdu = pdu_with(&json!({"type": ty, "state_key": "", "auth_events": []}));
+            pdu.as_object_mut().unwrap().remove("room_id");
+            pdu
+        };
+        let create = parse(&lacking("m.room.create"), &RoomVersionId::V12).unwrap();
+        assert_eq!(create.room_id.strip_sigil(), &create.event_id.as_str()[1..]);
+        assert_eq!(create.room_id(), None);
+        for (ty, version) in
+            [("m.room.create", RoomVersionId::V11), ("m.room.topic", RoomVersionId::V12)]
+        {
+            assert!(matches!(parse(&lacking(ty), &version), Err(PduError::NoRoomId)));
+        }
+    }
+
+    #[test]
+    fn the_creation_is_not_cited_from_version_12_on() {
+        let pdu = pdu_with(&json!({"room_id": "!create", "auth_events": ["$create"]}));
+        assert!(parse(&pdu, &RoomVersionId::V11).is_ok());
+        let refused = parse(&pdu, &RoomVersionId::V12);
+        assert!(matches!(refused, Err(PduError::CreateAmongAuthEvents)));
+    }
+
+    #[test]
+    fn what_a_redaction_redacts_stands_where_the_version_keeps_it() {
+        let pdu = pdu_with(&json!({
+            "type": "m.room.redaction", "redacts": "$old", "content": {"redacts": "$new"},
+        }));
+        for (version, redacts) in [(RoomVersionId::V10, "$old"), (RoomVersionId::V11, "$new")] {
+            assert_eq!(parse(&pdu, &version).unwrap().redacts.unwrap(), redacts);
+        }
+        let nonsense = json!({"type": "m.room.redaction", "content": {"redacts": 7}});
+        assert_eq!(parse(&pdu_with(&nonsense), &RoomVersionId::V11).unwrap().redacts, None);
+        let message = json!({"content": {"redacts": "$new"}});
+        assert_eq!(parse(&pdu_with(&message), &RoomVersionId::V11).unwrap().redacts, None);
+    }
+
+    #[test]
+    fn room_versions_without_hashes_as_ids_are_refused() {
+        let refused = parse(&pdu_with(&json!({})), &RoomVersionId::V1);
+        assert!(matches!(refused, Err(PduError::UnsupportedRoomVersion)));
     }
 }

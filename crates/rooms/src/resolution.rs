@@ -86,10 +86,10 @@ pub fn resolve<'e>(
 ///
 /// The events themselves are part of it. The specification leaves them out in words; that its
 /// difference of auth chains counts them is what all servers do.
-pub fn auth_chain<'e>(
-    from: impl IntoIterator<Item = &'e EventId>,
+pub fn auth_chain<'a, 'e: 'a>(
+    from: impl IntoIterator<Item = &'a EventId>,
     events: impl Fn(&EventId) -> Option<&'e Pdu>,
-) -> Result<HashSet<&'e EventId>, ResolutionError> {
+) -> Result<HashSet<&'a EventId>, ResolutionError> {
     let events = Lookup::new(events);
     let chain = walk_auth_chain(from, |_| false, &events);
     events.complete()?;
@@ -100,10 +100,10 @@ pub fn auth_chain<'e>(
 /// from one of them to another, both ends included.
 ///
 /// <https://spec.matrix.org/v1.19/rooms/v12/#state-resolution>
-pub fn conflicted_subgraph<'e>(
-    conflicted: impl IntoIterator<Item = &'e EventId>,
+pub fn conflicted_subgraph<'a, 'e: 'a>(
+    conflicted: impl IntoIterator<Item = &'a EventId>,
     events: impl Fn(&EventId) -> Option<&'e Pdu>,
-) -> Result<HashSet<&'e EventId>, ResolutionError> {
+) -> Result<HashSet<&'a EventId>, ResolutionError> {
     let events = Lookup::new(events);
     let subgraph = walk_subgraph(conflicted, &events);
     events.complete()?;
@@ -222,4 +222,116 @@ fn differing_auth_chains<'e>(
         .into_iter()
         .map(|chain| chain.difference(&in_all).map(|&id| id.to_owned()).collect())
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use ruma::{RoomVersionId, events::StateEventType};
+    use serde_json::json;
+
+    use super::*;
+
+    fn rules() -> RoomVersionRules {
+        RoomVersionId::V12.rules().unwrap()
+    }
+
+    fn id(name: &str) -> OwnedEventId {
+        OwnedEventId::try_from(format!("${name}")).unwrap()
+    }
+
+    /// A topic that cites these events.
+    fn event(name: &str, cited: &[impl AsRef<str>]) -> (OwnedEventId, Pdu) {
+        let auth_events: Vec<_> = cited.iter().map(|name| id(name.as_ref())).collect();
+        let json = json!({
+            "room_id": "!room", "sender": "@alice:a.test", "type": "m.room.topic", "state_key": "",
+            "content": {}, "prev_events": [], "auth_events": auth_events, "depth": 1,
+            "origin_server_ts": 1,
+        });
+        (id(name), Pdu::from_stored(id(name), json.to_string(), &rules()).unwrap())
+    }
+
+    fn names(ids: &HashSet<&EventId>) -> BTreeSet<String> {
+        ids.iter().map(|id| id.as_str()[1..].to_owned()).collect()
+    }
+
+    fn set(names: &[&str]) -> BTreeSet<String> {
+        names.iter().copied().map(ToOwned::to_owned).collect()
+    }
+
+    fn graph(edges: &[(&str, &[&str])]) -> HashMap<OwnedEventId, Pdu> {
+        edges.iter().map(|(name, cited)| event(name, cited)).collect()
+    }
+
+    #[test]
+    fn the_subgraph_is_what_lies_between_conflicted_events() {
+        let events = graph(&[
+            ("root", &[]),
+            ("old", &["root"]),
+            ("between", &["old"]),
+            ("new", &["between", "root"]),
+            ("side", &["between"]),
+        ]);
+        let conflicted = [id("new"), id("old"), id("side")];
+        let fetch = |id: &EventId| events.get(id);
+        let found = conflicted_subgraph(conflicted.iter().map(|id| &**id), fetch).unwrap();
+        assert_eq!(names(&found), set(&["new", "old", "side", "between"]));
+
+        let conflicted = [id("new"), id("side")];
+        let found = conflicted_subgraph(conflicted.iter().map(|id| &**id), fetch).unwrap();
+        assert_eq!(names(&found), set(&["new", "side"]));
+    }
+
+    #[test]
+    fn a_hole_in_an_auth_chain_is_an_error_that_names_all_of_it() {
+        let events = graph(&[("tip", &["left", "right", "there"]), ("there", &["deep"])]);
+        let fetch = |id: &EventId| events.get(id);
+        let Err(ResolutionError::Missing(missing)) = auth_chain([&*id("tip")], fetch) else {
+            panic!("the hole went unnoticed");
+        };
+        assert_eq!(missing, [id("deep"), id("left"), id("right")]);
+    }
+
+    /// Each layer cites both events of the one below, so that the number of paths doubles with
+    /// every layer: a walk that takes one path after the other never ends.
+    #[test]
+    fn a_graph_with_countless_paths_is_walked_once() {
+        let layers = 2_000;
+        let mut events = HashMap::new();
+        for layer in 0..layers {
+            let below: Vec<_> = match layer {
+                0 => Vec::new(),
+                _ => ["a", "b"].map(|side| format!("{side}{}", layer - 1)).to_vec(),
+            };
+            events.extend(["a", "b"].map(|side| event(&format!("{side}{layer}"), &below)));
+        }
+        let fetch = |id: &EventId| events.get(id);
+        let ends = [id(&format!("a{}", layers - 1)), id("b0")];
+        let ends = || ends.iter().map(|id| &**id);
+        // All but the other event of the top layer; then also but the other at the bottom.
+        assert_eq!(auth_chain(ends(), fetch).unwrap().len(), 2 * layers - 1);
+        assert_eq!(conflicted_subgraph(ends(), fetch).unwrap().len(), 2 * layers - 2);
+    }
+
+    #[test]
+    fn a_chain_longer_than_any_stack_is_walked() {
+        let length = 100_000;
+        let mut events = HashMap::from([event("e0", &[""; 0])]);
+        events.extend((1..length).map(|i| event(&format!("e{i}"), &[format!("e{}", i - 1)])));
+        let fetch = |id: &EventId| events.get(id);
+        let ends = [id(&format!("e{}", length - 1)), id("e0")];
+        let ends = || ends.iter().map(|id| &**id);
+        assert_eq!(auth_chain(ends(), fetch).unwrap().len(), length);
+        assert_eq!(conflicted_subgraph(ends(), fetch).unwrap().len(), length);
+    }
+
+    /// States that agree need no event in memory, however large they are.
+    #[test]
+    fn states_that_agree_are_not_looked_into() {
+        let key = (StateEventType::RoomTopic, String::new());
+        let state = StateMap::from([(key, id("topic"))]);
+        let nothing = |_: &EventId| None;
+        let resolved = resolve(&rules(), &[state.clone(), state.clone()], nothing).unwrap();
+        assert_eq!(resolved, state);
+        assert!(resolve(&rules(), &[], nothing).unwrap().is_empty());
+    }
 }

@@ -38,6 +38,22 @@ impl Rooms {
         Ok(state)
     }
 
+    /// The state after these events together, all of which must be here.
+    pub async fn state_after(&self, room: &Room, event_ids: &[OwnedEventId]) -> Result<StateNid> {
+        let events = self.events.by_ids(event_ids.iter().map(|id| &**id)).await?;
+        let missing: Vec<OwnedEventId> = event_ids
+            .iter()
+            .filter(|id| events.get(*id).is_none_or(|event| event.state_after.is_none()))
+            .cloned()
+            .collect();
+        if !missing.is_empty() {
+            return Err(RoomError::MissingPrevEvents(missing));
+        }
+        let roots: BTreeSet<StateNid> = events.values().filter_map(|e| e.state_after).collect();
+        let roots: Vec<StateNid> = roots.into_iter().collect();
+        self.resolve_roots(room, &roots, &mut NewState::default()).await
+    }
+
     /// One state out of several.
     pub(crate) async fn resolve_roots(
         &self,

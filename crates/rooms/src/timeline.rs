@@ -21,6 +21,9 @@ use crate::{
 /// How many of a room's newest events stay in memory.
 const RING: usize = 64;
 
+/// How many newest events of all rooms together stay in memory.
+const RINGS: usize = 20_000;
+
 /// A stretch of a room's timeline.
 #[derive(Clone, Debug, Default)]
 pub struct Page {
@@ -100,9 +103,58 @@ fn page(mut events: Vec<Arc<Event>>, limit: usize) -> Page {
 /// them read no table.
 #[derive(Debug)]
 pub(crate) struct RecentEvents {
-    capacity: u64,
-    rings: Mutex<HashMap<RoomNid, Ring>>,
+    rings: Mutex<Rings>,
     events: Events,
+}
+
+#[derive(Debug, Default)]
+struct Rings {
+    by_room: HashMap<RoomNid, Ring>,
+    /// How many events all rings hold.
+    len: usize,
+}
+
+impl Rings {
+    fn remove(&mut self, room: RoomNid) {
+        if let Some(ring) = self.by_room.remove(&room) {
+            self.len -= ring.events.len();
+        }
+    }
+
+    fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    fn push(&mut self, room: RoomNid, event: Arc<Event>, pos: Pos) {
+        let ring = self
+            .by_room
+            .entry(room)
+            .or_insert_with(|| Ring { complete_after: Pos(pos.0 - 1), events: VecDeque::new() });
+        ring.events.push_back(event);
+        self.len += 1;
+        if ring.events.len() > RING
+            && let Some(oldest) = ring.events.pop_front()
+        {
+            ring.complete_after = oldest.pos.unwrap_or(pos);
+            self.len -= 1;
+        }
+        if self.len > RINGS {
+            self.drop_quiet_rooms();
+        }
+    }
+
+    /// Drops the half of the rooms in which nothing happened for the longest time.
+    fn drop_quiet_rooms(&mut self) {
+        let mut rooms: Vec<(Option<Pos>, RoomNid)> = self
+            .by_room
+            .iter()
+            .map(|(room, ring)| (ring.events.back().and_then(|event| event.pos), *room))
+            .collect();
+        rooms.sort_unstable();
+        for (_, room) in rooms.drain(..rooms.len().div_ceil(2)) {
+            self.remove(room);
+        }
+    }
 }
 
 /// The events of a room after a position, without a gap.
@@ -113,14 +165,14 @@ struct Ring {
 }
 
 impl RecentEvents {
-    pub(crate) fn new(capacity: u64, events: Events) -> Self {
-        Self { capacity, rings: Mutex::default(), events }
+    pub(crate) fn new(events: Events) -> Self {
+        Self { rings: Mutex::default(), events }
     }
 
     /// All events of a room after `since` and up to `up_to`, where they are all in memory.
     fn after(&self, room: RoomNid, since: Pos, up_to: Pos) -> Option<Vec<Arc<Event>>> {
         let rings = self.rings.lock().unwrap_or_else(PoisonError::into_inner);
-        let ring = rings.get(&room).filter(|ring| ring.complete_after <= since)?;
+        let ring = rings.by_room.get(&room).filter(|ring| ring.complete_after <= since)?;
         let in_range =
             |event: &&Arc<Event>| event.pos.is_some_and(|pos| pos > since && pos <= up_to);
         Some(ring.events.iter().filter(in_range).cloned().collect())
@@ -135,18 +187,15 @@ impl CacheKeeper for RecentEvents {
                 && (stream == Stream::Redaction
                     || (stream == Stream::Timeline && batch.appends.is_none()))
             {
-                rings.remove(&RoomNid(*room));
+                rings.remove(RoomNid(*room));
             }
         }
         let Some(appends) = batch.appends else { return };
-        if u64::try_from(rings.len()).unwrap_or(u64::MAX) > self.capacity {
-            rings.clear();
-        }
         for (base, append) in appends {
             for row in append.event_updates.iter().filter(|row| row.pos.is_some()) {
                 // An outlier that becomes live: rare, and its room is not in the row.
                 if let Some(event) = self.events.in_memory(row.nid) {
-                    rings.remove(&event.room);
+                    rings.remove(event.room);
                 } else {
                     rings.clear();
                 }
@@ -154,20 +203,10 @@ impl CacheKeeper for RecentEvents {
             for row in &append.events {
                 let Some(pos) = row.pos else { continue };
                 let Some(event) = self.events.in_memory(row.nid) else {
-                    rings.remove(&row.room_nid);
+                    rings.remove(row.room_nid);
                     continue;
                 };
-                let pos = Pos(base.0 + pos.0);
-                let ring = rings.entry(row.room_nid).or_insert_with(|| Ring {
-                    complete_after: Pos(pos.0 - 1),
-                    events: VecDeque::new(),
-                });
-                ring.events.push_back(event);
-                if ring.events.len() > RING
-                    && let Some(oldest) = ring.events.pop_front()
-                {
-                    ring.complete_after = oldest.pos.unwrap_or(batch.prev);
-                }
+                rings.push(row.room_nid, event, Pos(base.0 + pos.0));
             }
         }
     }

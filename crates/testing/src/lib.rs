@@ -6,10 +6,12 @@
 
 mod database;
 mod node;
+mod rooms;
 
 pub use self::{
     database::{TestDatabase, run_on},
     node::{TestNode, TestNodeOptions},
+    rooms::TestRooms,
 };
 
 /// The database that a test runs on.

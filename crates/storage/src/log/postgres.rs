@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{Error, Result, Store};
 
-const APPEND: &str = "SELECT append_batch($1::jsonb)::text";
+const APPEND: &str = "SELECT append_batch($1::text::jsonb)::text";
 const LOG_LOCK: &str = "SELECT pg_advisory_xact_lock(7310579619)";
 
 /// How long connecting may take.

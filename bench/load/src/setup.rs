@@ -1,0 +1,163 @@
+//! What the scenarios share: the server, and accounts and rooms that are made before measuring.
+
+use std::{
+    cell::{Cell, RefCell},
+    fmt::Write as _,
+    time::Duration,
+};
+
+use hmac::{Hmac, KeyInit, Mac};
+use hyper::Method;
+use serde::Deserialize;
+use serde_json::json;
+use sha1::Sha1;
+
+use crate::{
+    api::Account,
+    connection::{Connection, Failure, Server},
+    drive::{Limit, drive},
+    processes::Processes,
+    scenario::{Scale, sync::ManyRooms},
+};
+
+/// Requests in flight while accounts and rooms are made.
+const SETUP_WORKERS: usize = 8;
+
+/// A server under test.
+pub(crate) struct Bench {
+    pub(crate) server: Server,
+    pub(crate) processes: Processes,
+    pub(crate) scale: Scale,
+    /// Made by the first of the scenarios that need it.
+    pub(crate) many_rooms: RefCell<Option<ManyRooms>>,
+    secret: String,
+    /// Apart from other runs of this program against the same server.
+    id: u32,
+    accounts: RefCell<Vec<Account>>,
+    names: Cell<usize>,
+}
+
+impl Bench {
+    pub(crate) fn new(server: Server, secret: &str, processes: Processes, scale: Scale) -> Self {
+        Self {
+            server,
+            processes,
+            scale,
+            many_rooms: RefCell::default(),
+            secret: secret.to_owned(),
+            id: rand::random(),
+            accounts: RefCell::default(),
+            names: Cell::default(),
+        }
+    }
+
+    /// A name that nothing else on the server has.
+    pub(crate) fn unique_name(&self, kind: &str) -> String {
+        let number = self.names.replace(self.names.get() + 1);
+        format!("{kind}-{:08x}-{number}", self.id)
+    }
+
+    /// Accounts that may have been in other scenarios, which only the first run has to make.
+    pub(crate) async fn accounts(&self, count: usize) -> Result<Vec<Account>, Failure> {
+        let lacking = count.saturating_sub(self.accounts.borrow().len());
+        let register = async |connection: &mut Connection, _| self.register(connection).await;
+        let new = self.prepare("accounts", lacking, register).await?;
+        let mut accounts = self.accounts.borrow_mut();
+        accounts.extend(new);
+        Ok(accounts.iter().take(count).cloned().collect())
+    }
+
+    /// A new account. Its password is its name.
+    pub(crate) async fn register(&self, connection: &mut Connection) -> Result<Account, Failure> {
+        #[derive(Deserialize)]
+        struct Nonce {
+            nonce: String,
+        }
+        let path = "/_synapse/admin/v1/register";
+        let reply = connection.call(Method::GET, path, None, None).await?;
+        let Nonce { nonce } = reply.parse()?;
+        let name = self.unique_name("user");
+        let body = json!({
+            "nonce": nonce, "username": name, "password": name, "admin": false,
+            "mac": registration_mac(&self.secret, &nonce, &name)?,
+        });
+        connection.call(Method::POST, path, None, Some(body.to_string())).await?.parse()
+    }
+
+    /// Public rooms with all these members. They are created by the members in turn.
+    pub(crate) async fn rooms(
+        &self,
+        count: usize,
+        members: &[Account],
+    ) -> Result<Vec<String>, Failure> {
+        let creator = |room: usize| room % members.len().max(1);
+        let create = async |connection: &mut Connection, room| {
+            connection.create_room(&members[creator(room)]).await
+        };
+        let rooms = self.prepare("rooms", count, create).await?;
+        let joins: Vec<(&Account, &str)> = rooms
+            .iter()
+            .enumerate()
+            .flat_map(|(room, id)| {
+                let others = members.iter().enumerate().filter(move |(i, _)| *i != creator(room));
+                others.map(move |(_, member)| (member, &**id))
+            })
+            .collect();
+        let join = async |connection: &mut Connection, i: usize| {
+            let (member, room) = joins[i];
+            connection.join(member, room).await
+        };
+        self.prepare("joins", joins.len(), join).await?;
+        Ok(rooms)
+    }
+
+    /// Does something as often as given, unmeasured, and gives the results in the order of their
+    /// numbers. All of it has to succeed.
+    pub(crate) async fn prepare<T>(
+        &self,
+        what: &str,
+        count: usize,
+        operation: impl AsyncFn(&mut Connection, usize) -> Result<T, Failure>,
+    ) -> Result<Vec<T>, Failure> {
+        if count > 0 {
+            eprintln!("  preparing {count} {what}");
+        }
+        let limit = Limit { operations: count, time: Duration::from_hours(1) };
+        let mut driven =
+            drive(&self.server, SETUP_WORKERS, limit, async |connection, _, number| {
+                Ok(((number, operation(connection, number).await?), Duration::ZERO))
+            })
+            .await;
+        if driven.results.len() < count {
+            let failures = driven.recorder.failures();
+            return Err(Failure::Unexpected(format!("cannot prepare {count} {what}: {failures}")));
+        }
+        driven.results.sort_unstable_by_key(|(number, _)| *number);
+        Ok(driven.results.into_iter().map(|(_, result)| result).collect())
+    }
+}
+
+/// Proof that the secret is known. The password is the name.
+fn registration_mac(secret: &str, nonce: &str, name: &str) -> Result<String, Failure> {
+    let mut mac = Hmac::<Sha1>::new_from_slice(secret.as_bytes())
+        .map_err(|error| Failure::Unexpected(error.to_string()))?;
+    mac.update(format!("{nonce}\0{name}\0{name}\0notadmin").as_bytes());
+    let mut hex = String::new();
+    for byte in mac.finalize().into_bytes() {
+        // Writing to a string cannot fail.
+        let _ = write!(hex, "{byte:02x}");
+    }
+    Ok(hex)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_proof_is_what_servers_expect() {
+        // From Python's `hmac.new(b"secret", b"nonce\0user\0user\0notadmin", "sha1")`.
+        let mac = registration_mac("secret", "nonce", "user").unwrap();
+        assert_eq!(mac, "71b296993854ffa7318a46b1f292118113a05eb7");
+    }
+}

@@ -1,0 +1,358 @@
+//! Events from elsewhere: checked, put into the graph, and weighed in the room's state.
+//!
+//! <https://spec.matrix.org/v1.19/server-server-api/#checks-performed-on-receipt-of-a-pdu>
+//!
+//! Signatures and content hashes are checked before, where the sender's keys are known. What an
+//! event follows and what allows it must be here: a missing one is named in the error, to be
+//! fetched first.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use ruma::{
+    EventId, OwnedEventId, OwnedRoomId, RoomVersionId,
+    events::{StateEventType, TimelineEventType},
+    state_res::{check_state_dependent_auth_rules, check_state_independent_auth_rules},
+};
+use stoa_base::{EventNid, RoomNid, StateNid};
+use stoa_storage::{
+    log::{Append, EventStatus, EventUpdateRow, RoomRow, RoomUpdateRow, Stream},
+    repo,
+};
+
+use crate::{
+    Result, RoomError, Rooms,
+    change::Built,
+    events::Event,
+    pdu::Pdu,
+    redact::note_redaction,
+    room::{Extremity, Head, Room},
+    stage::event_row,
+    state::{NewState, StateKey},
+};
+
+/// What became of an event from elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Received {
+    /// It is part of the room.
+    Accepted,
+    /// It counts in state resolution and is shown to nobody.
+    SoftFailed,
+    /// It changes nothing and is shown to nobody.
+    Rejected,
+    /// It was here already.
+    Known,
+}
+
+/// An event's place in the graph, worked out before it is written.
+struct Weighed {
+    status: EventStatus,
+    state_before: StateNid,
+    state_after: StateNid,
+    replaces: Option<EventNid>,
+}
+
+impl Rooms {
+    /// Makes this server know a room that others made, by its creation.
+    pub async fn receive_room(
+        &self,
+        room_id: OwnedRoomId,
+        version: &RoomVersionId,
+    ) -> Result<Arc<Room>> {
+        if let Some(nid) = self.rooms.nid(&room_id).await? {
+            return self.rooms.get(nid).await;
+        }
+        version.rules().ok_or_else(|| RoomError::UnsupportedVersion(version.clone()))?;
+        let nid = RoomNid(self.nids.take(1).await?.start);
+        let mut append = Append::new();
+        append.rooms.push(RoomRow {
+            nid,
+            room_id: room_id.to_string(),
+            version: version.to_string(),
+            created_ms: self.clock.now_ms(),
+        });
+        self.writer.append(append).await?;
+        self.rooms.get(nid).await
+    }
+
+    /// Stores an event that is not part of the graph yet: an auth event, or one whose place is not
+    /// known. Its own auth events must be here.
+    pub async fn receive_outlier(&self, room: &Arc<Room>, pdu: Pdu) -> Result<Received> {
+        if self.events.by_id(&pdu.event_id).await?.is_some() {
+            return Ok(Received::Known);
+        }
+        let auth = self.named_auth_events(&pdu).await?;
+        let status = match allowed_by_named(room, &pdu, &auth) {
+            Ok(()) => EventStatus::Accepted,
+            Err(why) => {
+                tracing::info!(event_id = %pdu.event_id, why, "an event was rejected");
+                EventStatus::Rejected
+            }
+        };
+        let event = Event {
+            nid: EventNid(self.nids.take(1).await?.start),
+            room: room.nid,
+            pos: None,
+            order: None,
+            status,
+            state_before: None,
+            state_after: None,
+            replaces: None,
+            txn: None,
+            redacted_by: None,
+            pdu: pdu.with_rejected(status == EventStatus::Rejected),
+        };
+        let mut append = Append::new();
+        append.events.push(event_row(&event, None));
+        self.writer.append(append).await?;
+        Ok(received(status))
+    }
+
+    /// Takes an event into the room's graph: an event that just happened elsewhere, or an outlier
+    /// whose previous events have come.
+    pub async fn receive(&self, room: &Arc<Room>, pdu: Pdu) -> Result<Received> {
+        self.change(room, None, async |head, append| {
+            let known = self.events.by_id(&pdu.event_id).await?;
+            if known.as_ref().is_some_and(|event| event.state_before.is_some()) {
+                return Ok(Built::Present(Received::Known));
+            }
+            let known = known.map(|event| event.nid);
+            let status = self.take_in(room, head, append, &pdu, known).await?;
+            Ok(Built::New(received(status)))
+        })
+        .await
+    }
+
+    async fn take_in(
+        &self,
+        room: &Arc<Room>,
+        head: &mut Head,
+        append: &mut Append,
+        pdu: &Pdu,
+        known: Option<EventNid>,
+    ) -> Result<EventStatus> {
+        let prev = self.previous_of(pdu).await?;
+        let auth = self.named_auth_events(pdu).await?;
+        let nid = match known {
+            Some(nid) => nid,
+            None => EventNid(self.nids.take(1).await?.start),
+        };
+        let weighed = self.weigh(room, head, append, pdu, nid, &prev, &auth).await?;
+        let pos = (weighed.status == EventStatus::Accepted).then(|| append.next_pos());
+        let event = Arc::new(Event {
+            nid,
+            room: room.nid,
+            pos: None,
+            order: None,
+            status: weighed.status,
+            state_before: Some(weighed.state_before),
+            state_after: Some(weighed.state_after),
+            replaces: weighed.replaces,
+            txn: None,
+            redacted_by: None,
+            pdu: pdu.clone().with_rejected(weighed.status == EventStatus::Rejected),
+        });
+        if known.is_some() {
+            append.event_updates.push(EventUpdateRow {
+                nid,
+                pos,
+                ord_pos: None,
+                ord_depth: pos.map(|_| i64::MAX),
+                ord_seq: None,
+                status: Some(weighed.status),
+                state_before: event.state_before,
+                state_after: event.state_after,
+                partial: None,
+            });
+        } else {
+            append.events.push(event_row(&event, pos));
+        }
+        self.events.insert(Arc::clone(&event));
+        // Nothing follows an event that is shown to nobody, but for what others build on it.
+        let Some(pos) = pos else { return Ok(weighed.status) };
+        append.touched.add(Stream::Timeline, room.nid);
+
+        let consumed: Vec<EventNid> = head
+            .extremities
+            .iter()
+            .filter(|extremity| pdu.prev_events.contains(&extremity.event_id))
+            .map(|extremity| extremity.nid)
+            .collect();
+        head.extremities.retain(|extremity| !consumed.contains(&extremity.nid));
+        let is_followed = {
+            let mut conn = self.store.read().await?;
+            !repo::events::waiting_for(&mut conn, pdu.event_id.as_str()).await?.is_empty()
+        };
+        let mut update = RoomUpdateRow {
+            room_nid: room.nid,
+            added: Vec::new(),
+            consumed,
+            state_root: None,
+            state_pos: None,
+            head_pos: Some(pos),
+            joined: 0,
+            invited: 0,
+        };
+        if !is_followed {
+            update.added.push(nid);
+            head.extremities.push(Extremity {
+                nid,
+                event_id: pdu.event_id.clone(),
+                depth: pdu.depth,
+                state_after: weighed.state_after,
+            });
+        }
+        let state = self.resolve_extremities(room, &head.extremities, append).await?;
+        if state != head.state {
+            self.note_state_change(room, head.state, state, pos, append, &mut update).await?;
+            head.state = state;
+        }
+        append.room_updates.push(update);
+        self.redact_if_allowed(room, head.state, &event, append).await?;
+        Ok(weighed.status)
+    }
+
+    /// Carries out the three authorization checks, and works out the state on both sides of the
+    /// event.
+    async fn weigh(
+        &self,
+        room: &Arc<Room>,
+        head: &Head,
+        append: &mut Append,
+        pdu: &Pdu,
+        nid: EventNid,
+        prev: &[Arc<Event>],
+        auth: &HashMap<OwnedEventId, Arc<Event>>,
+    ) -> Result<Weighed> {
+        let roots: BTreeSet<StateNid> = prev.iter().filter_map(|event| event.state_after).collect();
+        let roots: Vec<StateNid> = roots.into_iter().collect();
+        let mut nodes = NewState::default();
+        let state_before = self.resolve_roots(room, &roots, &mut nodes).await?;
+        let mut status = EventStatus::Accepted;
+        let refused = match allowed_by_named(room, pdu, auth) {
+            Ok(()) => self.allowed_by_state(room, state_before, pdu).await?.err(),
+            Err(why) => Some(why),
+        };
+        if let Some(why) = refused {
+            tracing::info!(event_id = %pdu.event_id, why, "an event was rejected");
+            status = EventStatus::Rejected;
+        } else if pdu.event_type != TimelineEventType::RoomCreate
+            && let Err(why) = self.allowed_by_state(room, head.state, pdu).await?
+        {
+            tracing::info!(event_id = %pdu.event_id, why, "an event failed softly");
+            status = EventStatus::SoftFailed;
+        }
+        let mut state_after = state_before;
+        let mut replaces = None;
+        if let (Some(state_key), true) = (&pdu.state_key, status != EventStatus::Rejected) {
+            let key = StateKey::new(&pdu.event_type.to_string(), state_key);
+            replaces = self.states.get(state_before, key).await?;
+            state_after = self.states.set(state_before, key, Some(nid), &mut nodes).await?;
+        }
+        append.state_nodes.append(&mut nodes.rows);
+        Ok(Weighed { status, state_before, state_after, replaces })
+    }
+
+    /// The events that this one follows, all of them with their state.
+    async fn previous_of(&self, pdu: &Pdu) -> Result<Vec<Arc<Event>>> {
+        let found = self.events.by_ids(pdu.prev_events.iter().map(|id| &**id)).await?;
+        let is_missing =
+            |id: &&OwnedEventId| found.get(*id).is_none_or(|event| event.state_after.is_none());
+        let missing: Vec<OwnedEventId> =
+            pdu.prev_events.iter().filter(is_missing).cloned().collect();
+        if missing.is_empty() {
+            Ok(found.into_values().collect())
+        } else {
+            Err(RoomError::MissingPrevEvents(missing))
+        }
+    }
+
+    /// The events that this one says it is allowed by; in a room of version 12 and later with the
+    /// creation, which it does not name.
+    async fn named_auth_events(&self, pdu: &Pdu) -> Result<HashMap<OwnedEventId, Arc<Event>>> {
+        let mut wanted: Vec<OwnedEventId> = pdu.auth_events.clone();
+        let implied = EventId::parse(format!("${}", pdu.room_id.as_str().trim_start_matches('!')));
+        if let (Ok(create), false) = (implied, pdu.event_type == TimelineEventType::RoomCreate)
+            && !pdu.room_id.as_str().contains(':')
+        {
+            wanted.push(create);
+        }
+        let found = self.events.by_ids(wanted.iter().map(|id| &**id)).await?;
+        let missing: Vec<OwnedEventId> =
+            wanted.into_iter().filter(|id| !found.contains_key(id)).collect();
+        if missing.is_empty() { Ok(found) } else { Err(RoomError::MissingAuthEvents(missing)) }
+    }
+
+    /// Whether a state allows an event.
+    async fn allowed_by_state(
+        &self,
+        room: &Room,
+        state: StateNid,
+        pdu: &Pdu,
+    ) -> Result<Result<(), String>> {
+        let rules = &room.rules.authorization;
+        let wanted = ruma::state_res::auth_types_for_event(
+            &pdu.event_type,
+            &pdu.sender,
+            pdu.state_key.as_deref(),
+            &pdu.content,
+            rules,
+        );
+        let wanted = match wanted {
+            Ok(wanted) => wanted,
+            Err(why) => return Ok(Err(why)),
+        };
+        let auth = self.auth_events_for(&room.rules, state, wanted).await?;
+        Ok(check_state_dependent_auth_rules(rules, pdu, |kind, key| auth.get(kind, key)))
+    }
+
+    async fn redact_if_allowed(
+        &self,
+        room: &Room,
+        state: StateNid,
+        redaction: &Event,
+        append: &mut Append,
+    ) -> Result<()> {
+        if redaction.pdu.event_type != TimelineEventType::RoomRedaction {
+            return Ok(());
+        }
+        let Some(target) = &redaction.pdu.redacts else { return Ok(()) };
+        let target = self.events.by_id(target).await?.filter(|event| event.room == room.nid);
+        if let Some(target) = target
+            && self.may_redact(room, state, &redaction.pdu.sender, &target).await?
+        {
+            note_redaction(room, &target, redaction, append)?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether an event is allowed by the events that it names.
+fn allowed_by_named(
+    room: &Room,
+    pdu: &Pdu,
+    auth: &HashMap<OwnedEventId, Arc<Event>>,
+) -> Result<(), String> {
+    let rules = &room.rules.authorization;
+    check_state_independent_auth_rules(rules, pdu, |id| auth.get(id).map(|event| &event.pdu))?;
+    let by_key: HashMap<(StateEventType, &str), &Pdu> = auth
+        .values()
+        .filter_map(|event| {
+            let kind = StateEventType::from(event.pdu.event_type.to_string());
+            Some(((kind, event.pdu.state_key.as_deref()?), &event.pdu))
+        })
+        .collect();
+    check_state_dependent_auth_rules(rules, pdu, |kind, key| {
+        by_key.get(&(kind.clone(), key)).copied()
+    })
+}
+
+const fn received(status: EventStatus) -> Received {
+    match status {
+        EventStatus::Accepted => Received::Accepted,
+        EventStatus::SoftFailed => Received::SoftFailed,
+        EventStatus::Rejected => Received::Rejected,
+    }
+}

@@ -1,0 +1,49 @@
+//! The rooms of one node, put together as the server does it.
+
+use std::sync::Arc;
+
+use ruma::OwnedServerName;
+use stoa_base::{Clock, Random};
+use stoa_rooms::{Parts, RoomCaches, Rooms, RoomsOptions, load_or_create_key};
+use stoa_storage::NidAllocator;
+
+use crate::{TestDatabase, TestNode, TestNodeOptions};
+
+/// A node with rooms.
+#[derive(Clone, Debug)]
+pub struct TestRooms {
+    /// The node.
+    pub node: TestNode,
+    /// Its rooms.
+    pub rooms: Arc<Rooms>,
+}
+
+impl TestRooms {
+    /// A node of the server `test`.
+    pub async fn start(database: &TestDatabase) -> Self {
+        Self::start_with(database, RoomsOptions::default()).await
+    }
+
+    /// A node whose rooms have these limits.
+    pub async fn start_with(database: &TestDatabase, options: RoomsOptions) -> Self {
+        let store = database.store().await;
+        let nids = Arc::new(NidAllocator::new(store.clone()));
+        let caches = RoomCaches::new(&store, &nids, &options);
+        let node_options = TestNodeOptions { caches: caches.keepers(), ..Default::default() };
+        let node = TestNode::start_on(store, node_options).await;
+        let random = Random::system();
+        let key = load_or_create_key(&node.store, &Clock::system(), &random).await;
+        let rooms = Rooms::new(Parts {
+            server_name: OwnedServerName::try_from("test").expect("a server name"),
+            key: Arc::new(key.expect("a signing key")),
+            clock: node.clock.clone(),
+            random,
+            store: node.store.clone(),
+            writer: node.writer.clone(),
+            nids,
+            caches,
+            options,
+        });
+        Self { node, rooms: Arc::new(rooms) }
+    }
+}

@@ -32,7 +32,7 @@ impl Rooms {
         reason: Option<String>,
         transaction: Option<Transaction>,
     ) -> Result<OwnedEventId> {
-        if let Some(event_id) = self.remembered(transaction.as_ref()) {
+        if let Some(event_id) = self.remembered(session, transaction.as_ref()).await? {
             return Ok(event_id);
         }
         let target = self.events.by_id(target).await?.filter(|event| event.room == room.nid);
@@ -48,16 +48,17 @@ impl Rooms {
             redacts: Some(target.pdu.event_id.clone()),
             txn: transaction.clone().map(|transaction| (transaction.device, transaction.key)),
         };
+        let (new, target) = (&new, &*target);
         let sent = self
-            .change(room, session, async |head, append| {
-                if !self.may_redact(room, head.state, &new.sender, &target).await? {
+            .change(room, session, |mut draft| async move {
+                if !self.may_redact(room, draft.head.state, &new.sender, target).await? {
                     return Err(RoomError::forbidden(
                         "You may redact your own events only; others' need a higher power level",
                     ));
                 }
-                let event = self.stage(room, head, append, new.clone()).await?;
-                note_redaction(room, &target, &event, append)?;
-                Ok(Built::New(event.pdu.event_id.clone()))
+                let event = self.stage(room, &mut draft, new.clone()).await?;
+                note_redaction(room, target, &event, &mut draft.append)?;
+                Ok(Built::New(draft, event.pdu.event_id.clone()))
             })
             .await;
         self.once(transaction.as_ref(), sent).await

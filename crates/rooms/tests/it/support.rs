@@ -1,75 +1,40 @@
 //! A node with rooms, and short ways to do what users do.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use ruma::{
     CanonicalJsonObject, EventId, OwnedEventId, OwnedUserId, RoomVersionId, UserId,
-    canonical_json::to_canonical_value, events::StateEventType, owned_server_name,
-    signatures::Ed25519KeyPair,
+    canonical_json::{CanonicalJsonValue, to_canonical_value},
+    events::StateEventType,
 };
 use serde_json::{Value, json};
-use stoa_base::{Actor, Clock, ManualClock, Random};
+use stoa_base::Actor;
 use stoa_rooms::{
-    CreateRoom, Event, MemberProfile, MembershipChange, Parts, Preset, Reader, Result, Room,
-    RoomCaches, RoomError, Rooms, RoomsOptions, Transaction, load_or_create_key, state::Part,
+    CreateRoom, Event, MemberProfile, MembershipChange, Preset, Reader, Result, Room, RoomError,
+    Rooms, Transaction, state::Part,
 };
-use stoa_storage::{NidAllocator, Store};
-use stoa_testing::{TestDatabase, TestNode, TestNodeOptions};
+use stoa_testing::{TestDatabase, TestNode, TestRooms};
 
-pub const ALICE: &str = "@alice:test";
-pub const BOB: &str = "@bob:test";
-pub const CHARLIE: &str = "@charlie:test";
+pub(crate) const ALICE: &str = "@alice:test";
+pub(crate) const BOB: &str = "@bob:test";
+pub(crate) const CHARLIE: &str = "@charlie:test";
 
 /// One node's rooms.
-pub struct World {
-    pub node: TestNode,
-    pub rooms: Rooms,
-    pub clock: ManualClock,
+#[derive(Clone)]
+pub(crate) struct World {
+    pub(crate) node: TestNode,
+    pub(crate) rooms: Arc<Rooms>,
 }
 
 impl World {
     /// A node that has nothing in memory.
-    pub async fn start(db: &TestDatabase) -> Self {
-        Self::start_with(db, RoomsOptions::default()).await
-    }
-
-    pub async fn start_with(db: &TestDatabase, options: RoomsOptions) -> Self {
-        Self::start_on(db.store().await, options).await
-    }
-
-    async fn start_on(store: Store, options: RoomsOptions) -> Self {
-        let manual = ManualClock::at(1_700_000_000_000);
-        let clock = Clock::from(manual.clone());
-        let random = Random::system();
-        let key: Ed25519KeyPair =
-            load_or_create_key(&store, &clock, &random).await.expect("a signing key");
-        let nids = Arc::new(NidAllocator::new(store.clone()));
-        let caches = RoomCaches::new(&store, &nids, &options);
-        let node = TestNode::start_on(
-            store,
-            TestNodeOptions {
-                caches: caches.keepers(),
-                clock: Some(clock.clone()),
-                ..TestNodeOptions::default()
-            },
-        )
-        .await;
-        let rooms = Rooms::new(Parts {
-            server_name: owned_server_name!("test"),
-            key: Arc::new(key),
-            clock,
-            random,
-            store: node.store.clone(),
-            writer: node.writer.clone(),
-            nids,
-            caches,
-            options,
-        });
-        Self { node, rooms, clock: manual }
+    pub(crate) async fn start(db: &TestDatabase) -> Self {
+        let TestRooms { node, rooms } = TestRooms::start(db).await;
+        Self { node, rooms }
     }
 
     /// Creates a room with the preset for public chats, changed by `change`.
-    pub async fn try_create(
+    pub(crate) async fn try_create(
         &self,
         creator: &str,
         change: impl FnOnce(&mut CreateRoom),
@@ -92,15 +57,15 @@ impl World {
         self.rooms.room(&id).await
     }
 
-    pub async fn create(
+    pub(crate) async fn create(
         &self,
         creator: &str,
         change: impl FnOnce(&mut CreateRoom),
     ) -> Arc<Room> {
-        self.try_create(creator, change).await.expect("the room is created")
+        self.try_create(creator, change).await.unwrap()
     }
 
-    pub async fn change(
+    pub(crate) async fn change(
         &self,
         room: &Arc<Room>,
         who: &str,
@@ -110,33 +75,31 @@ impl World {
         self.rooms.change_membership(&actor(who), None, room, change, &profile, None).await
     }
 
-    pub async fn join(&self, room: &Arc<Room>, who: &str) -> OwnedEventId {
+    pub(crate) async fn join(&self, room: &Arc<Room>, who: &str) -> OwnedEventId {
         let join = MembershipChange::Join(CanonicalJsonObject::new());
-        self.change(room, who, join).await.expect("the join is allowed")
+        self.change(room, who, join).await.unwrap()
     }
 
-    pub async fn invite(&self, room: &Arc<Room>, who: &str, whom: &str) -> OwnedEventId {
+    pub(crate) async fn invite(&self, room: &Arc<Room>, who: &str, whom: &str) -> OwnedEventId {
         let invite = MembershipChange::Invite(user(whom));
-        self.change(room, who, invite).await.expect("the invite is allowed")
+        self.change(room, who, invite).await.unwrap()
     }
 
-    pub async fn leave(&self, room: &Arc<Room>, who: &str) -> OwnedEventId {
-        self.change(room, who, MembershipChange::Leave).await.expect("one may leave")
+    pub(crate) async fn leave(&self, room: &Arc<Room>, who: &str) -> OwnedEventId {
+        self.change(room, who, MembershipChange::Leave).await.unwrap()
     }
 
-    /// Sends a message, each at a time of its own.
-    pub async fn try_send(&self, room: &Arc<Room>, who: &str, text: &str) -> Result<OwnedEventId> {
-        self.clock.advance(Duration::from_millis(1));
+    pub(crate) async fn try_send(&self, room: &Arc<Room>, who: &str, text: &str) -> Result<OwnedEventId> {
         let content = object(json!({ "msgtype": "m.text", "body": text }));
         let kind = "m.room.message".into();
         self.rooms.send_message(&actor(who), None, room, kind, content, None).await
     }
 
-    pub async fn send(&self, room: &Arc<Room>, who: &str, text: &str) -> OwnedEventId {
-        self.try_send(room, who, text).await.expect("the message is allowed")
+    pub(crate) async fn send(&self, room: &Arc<Room>, who: &str, text: &str) -> OwnedEventId {
+        self.try_send(room, who, text).await.unwrap()
     }
 
-    pub async fn send_once(
+    pub(crate) async fn send_once(
         &self,
         room: &Arc<Room>,
         who: &str,
@@ -148,7 +111,7 @@ impl World {
         self.rooms.send_message(&actor(who), None, room, kind, content, Some(transaction)).await
     }
 
-    pub async fn try_set(
+    pub(crate) async fn try_set(
         &self,
         room: &Arc<Room>,
         who: &str,
@@ -159,69 +122,71 @@ impl World {
         self.rooms.send_state(&actor, None, room, kind.into(), key, content).await
     }
 
-    pub async fn set(
+    pub(crate) async fn set(
         &self,
         room: &Arc<Room>,
         who: &str,
         entry: (&str, &str),
         content: Value,
     ) -> OwnedEventId {
-        self.try_set(room, who, entry, content).await.expect("the change of state is allowed")
+        self.try_set(room, who, entry, content).await.unwrap()
     }
 
     /// The content of an entry of the current state.
-    pub async fn state(&self, room: &Room, kind: &str, key: &str) -> Option<Value> {
-        let state = self.rooms.committed(room).await.expect("the room is readable").state;
+    pub(crate) async fn state(&self, room: &Room, kind: &str, key: &str) -> Option<Value> {
+        let state = self.rooms.committed(room).await.unwrap().state;
         let kind = StateEventType::from(kind);
-        let entry = self.rooms.entry_at(state, &kind, key).await.expect("the state is readable");
+        let entry = self.rooms.entry_at(state, &kind, key).await.unwrap();
         entry.map(|event| content(&event))
     }
 
     /// A user's membership by the room's current state.
-    pub async fn membership(&self, room: &Room, who: &str) -> Option<String> {
+    pub(crate) async fn membership(&self, room: &Room, who: &str) -> Option<String> {
         let content = self.state(room, "m.room.member", who).await?;
         content["membership"].as_str().map(ToOwned::to_owned)
     }
 
     /// All events of the current state, as `type|state key`, in the order of the room.
-    pub async fn state_entries(&self, room: &Room) -> Vec<String> {
-        let state = self.rooms.committed(room).await.expect("the room is readable").state;
-        let events = self.rooms.state_events(state, Part::All).await.expect("the state");
+    pub(crate) async fn state_entries(&self, room: &Room) -> Vec<String> {
+        let state = self.rooms.committed(room).await.unwrap().state;
+        let events = self.rooms.state_events(state, Part::All).await.unwrap();
         events.iter().map(|event| entry_name(event)).collect()
     }
 
     /// An event as the user gets it.
-    pub async fn event(&self, room: &Room, who: &str, id: &EventId) -> Result<Value> {
+    pub(crate) async fn event(&self, room: &Room, who: &str, id: &EventId) -> Result<Value> {
         let (event, membership) = self.rooms.event(&user(who), room, id).await?;
         let reader = Reader { device: None, with_room_id: true };
         let written = self.rooms.to_client(reader, [(&event, Some(&*membership))]).await?;
-        Ok(serde_json::from_str(written[0].get()).expect("JSON"))
+        Ok(serde_json::from_str(written[0].get()).unwrap())
     }
 }
 
-pub fn user(id: &str) -> OwnedUserId {
-    UserId::parse(id).expect("a user ID")
+pub(crate) fn user(id: &str) -> OwnedUserId {
+    UserId::parse(id).unwrap()
 }
 
-pub fn actor(id: &str) -> Actor {
+pub(crate) fn actor(id: &str) -> Actor {
     Actor::user(&user(id))
 }
 
-pub fn object(value: Value) -> CanonicalJsonObject {
-    let value = to_canonical_value(value).expect("canonical JSON");
-    value.into_object().expect("an object")
+pub(crate) fn object(value: Value) -> CanonicalJsonObject {
+    match to_canonical_value(value).unwrap() {
+        CanonicalJsonValue::Object(object) => object,
+        value => panic!("{value:?} is no object"),
+    }
 }
 
-pub fn content(event: &Event) -> Value {
-    serde_json::from_str(event.pdu.content.get()).expect("JSON")
+pub(crate) fn content(event: &Event) -> Value {
+    serde_json::from_str(event.pdu.content.get()).unwrap()
 }
 
-pub fn entry_name(event: &Event) -> String {
+pub(crate) fn entry_name(event: &Event) -> String {
     format!("{}|{}", event.pdu.event_type, event.pdu.state_key.as_deref().unwrap_or("-"))
 }
 
 /// Every room version that is served.
-pub const VERSIONS: [RoomVersionId; 7] = [
+pub(crate) const VERSIONS: [RoomVersionId; 7] = [
     RoomVersionId::V6,
     RoomVersionId::V7,
     RoomVersionId::V8,
@@ -232,6 +197,6 @@ pub const VERSIONS: [RoomVersionId; 7] = [
 ];
 
 #[track_caller]
-pub fn assert_forbidden<T: std::fmt::Debug>(result: Result<T>) {
+pub(crate) fn assert_forbidden<T: std::fmt::Debug>(result: Result<T>) {
     assert!(matches!(result, Err(RoomError::Forbidden(_))), "{result:?}");
 }

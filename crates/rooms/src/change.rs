@@ -1,7 +1,11 @@
 //! Changing a room: building on its head, queueing what was built, and building anew where the room
 //! moved meanwhile.
 
-use std::{future::Future, sync::Arc};
+use std::{
+    collections::HashMap,
+    future::Future,
+    sync::{Arc, Mutex, PoisonError, Weak},
+};
 
 use ruma::OwnedEventId;
 use stoa_base::Pos;
@@ -11,7 +15,7 @@ use stoa_storage::{
     log::{Append, AppendError, Guard},
     repo,
 };
-use tokio::sync::oneshot;
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, oneshot};
 
 use crate::{
     Result, RoomError, Rooms,
@@ -22,7 +26,7 @@ use crate::{
 const ATTEMPTS: usize = 3;
 
 /// A request that its device may repeat.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Transaction {
     /// The user and device: `@user:server DEVICE`.
     pub device: String,
@@ -161,45 +165,50 @@ impl Rooms {
         self.store.backend() == Backend::Sqlite && *room.in_flight.borrow() == 0
     }
 
-    /// The event that was sent by an earlier request of the same transaction, as far as this node
-    /// remembers. What it does not remember the log finds out when the event is appended.
-    pub(crate) async fn remembered(
+    /// Sends what belongs to a transaction: once, however often the request is repeated, at once or
+    /// later, here or on another node.
+    pub(crate) async fn once<Fut>(
         &self,
         session: Option<&str>,
         transaction: Option<&Transaction>,
-    ) -> Result<Option<OwnedEventId>> {
-        let Some(transaction) = transaction else { return Ok(None) };
-        let remembered = self.transactions.get(&transaction.device, &transaction.key);
-        if let (Some(_), Some(token_hash), Backend::Postgres) =
-            (&remembered, session, self.store.backend())
-        {
-            // The session may have ended on another node meanwhile.
+        send: impl Fn() -> Fut,
+    ) -> Result<OwnedEventId>
+    where
+        Fut: Future<Output = Result<OwnedEventId>>,
+    {
+        let Some(transaction) = transaction else { return send().await };
+        let _turn = self.transactions.turn(transaction).await;
+        if let Some(event_id) = self.transactions.get(transaction) {
+            self.confirm(session).await?;
+            return Ok(event_id);
+        }
+        for _ in 0..ATTEMPTS {
+            match send().await {
+                Err(RoomError::Append(AppendError::Duplicate)) => {
+                    let mut conn = self.store.read().await?;
+                    let Transaction { device, key } = transaction;
+                    let row = repo::events::by_transaction(&mut conn, device, key).await?;
+                    if let Some(row) = row {
+                        let event_id = OwnedEventId::try_from(row.event_id);
+                        return Ok(event_id.map_err(stoa_storage::Error::corrupt)?);
+                    }
+                    // The other one, which was in the way, has failed.
+                }
+                sent => return sent,
+            }
+        }
+        Err(AppendError::Duplicate.into())
+    }
+
+    /// Makes sure that the session has not ended on another node, where nothing is written that
+    /// would show it.
+    async fn confirm(&self, session: Option<&str>) -> Result<()> {
+        if let (Some(token_hash), Backend::Postgres) = (session, self.store.backend()) {
             let mut append = Append::new();
             append.guards.push(Guard::Session(token_hash.to_owned()));
             self.writer.append(append).await?;
         }
-        Ok(remembered)
-    }
-
-    /// What `sent` came to; where the log found that the transaction was carried out before, the
-    /// event that it sent then.
-    pub(crate) async fn once(
-        &self,
-        transaction: Option<&Transaction>,
-        sent: Result<OwnedEventId>,
-    ) -> Result<OwnedEventId> {
-        match (sent, transaction) {
-            (Err(RoomError::Append(AppendError::Duplicate)), Some(transaction)) => {
-                let mut conn = self.store.read().await?;
-                let row =
-                    repo::events::by_transaction(&mut conn, &transaction.device, &transaction.key)
-                        .await?
-                        .ok_or(AppendError::Duplicate)?;
-                OwnedEventId::try_from(row.event_id)
-                    .map_err(|error| stoa_storage::Error::corrupt(error).into())
-            }
-            (sent, _) => sent,
-        }
+        Ok(())
     }
 }
 
@@ -228,19 +237,39 @@ fn conclude<T>(built: Result<Built<T>>) -> Result<(Option<Draft>, Result<T>)> {
     }
 }
 
-/// What this node's devices sent lately, by transaction.
+/// What this node's devices sent lately and are sending now, by transaction.
 #[derive(Debug)]
-pub(crate) struct Transactions(moka::sync::Cache<(String, String), OwnedEventId>);
+pub(crate) struct Transactions {
+    sent: moka::sync::Cache<Transaction, OwnedEventId>,
+    under_way: Mutex<HashMap<Transaction, Weak<AsyncMutex<()>>>>,
+}
 
 impl Default for Transactions {
     fn default() -> Self {
-        Self(moka::sync::Cache::new(50_000))
+        Self { sent: moka::sync::Cache::new(50_000), under_way: Mutex::default() }
     }
 }
 
 impl Transactions {
-    fn get(&self, device: &str, key: &str) -> Option<OwnedEventId> {
-        self.0.get(&(device.to_owned(), key.to_owned()))
+    fn get(&self, transaction: &Transaction) -> Option<OwnedEventId> {
+        self.sent.get(transaction)
+    }
+
+    /// Waits until no other request of the same transaction is under way.
+    async fn turn(&self, transaction: &Transaction) -> OwnedMutexGuard<()> {
+        let turns = {
+            let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+            if under_way.len() > 1_000 {
+                under_way.retain(|_, turns| turns.strong_count() > 0);
+            }
+            let known = under_way.get(transaction).and_then(Weak::upgrade);
+            known.unwrap_or_else(|| {
+                let turns = Arc::default();
+                under_way.insert(transaction.clone(), Arc::downgrade(&turns));
+                turns
+            })
+        };
+        turns.lock_owned().await
     }
 }
 
@@ -250,7 +279,8 @@ impl CacheKeeper for Transactions {
             if let (Some(device), Some(key), Ok(event_id)) =
                 (&row.txn_device, &row.txn_id, OwnedEventId::try_from(row.event_id.as_str()))
             {
-                self.0.insert((device.clone(), key.clone()), event_id);
+                let transaction = Transaction { device: device.clone(), key: key.clone() };
+                self.sent.insert(transaction, event_id);
             }
         }
     }

@@ -34,9 +34,6 @@ impl Rooms {
         transaction: Option<Transaction>,
     ) -> Result<OwnedEventId> {
         check_type(&kind.to_string())?;
-        if let Some(event_id) = self.remembered(session, transaction.as_ref()).await? {
-            return Ok(event_id);
-        }
         let new = NewEvent {
             kind,
             state_key: None,
@@ -46,13 +43,13 @@ impl Rooms {
             txn: transaction.clone().map(|transaction| (transaction.device, transaction.key)),
         };
         let new = &new;
-        let sent = self
-            .change(room, session, |mut draft| async move {
+        self.once(session, transaction.as_ref(), || {
+            self.change(room, session, |mut draft| async move {
                 let event = self.stage(room, &mut draft, new.clone()).await?;
                 Ok(Built::New(draft, event.pdu.event_id.clone()))
             })
-            .await;
-        self.once(transaction.as_ref(), sent).await
+        })
+        .await
     }
 
     /// Sets a state entry, and gives the event's ID once it is flushed. Where the same user has

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use stoa_rooms::{Result, Room, RoomError};
 use stoa_testing::both_databases;
 
-use crate::support::{ALICE, BOB, CHARLIE, VERSIONS, World, actor, assert_forbidden};
+use crate::support::{ALICE, BOB, CHARLIE, VERSIONS, World, actor, assert_forbidden, object};
 
 async fn redact(
     world: &World,
@@ -13,8 +13,8 @@ async fn redact(
     who: &str,
     target: &EventId,
 ) -> Result<OwnedEventId> {
-    let reason = Some("why".to_owned());
-    world.rooms.redact(&actor(who), None, room, target, reason, None).await
+    let content = object(json!({ "reason": "why" }));
+    world.rooms.redact(&actor(who), None, room, target, content, None).await
 }
 
 both_databases! {

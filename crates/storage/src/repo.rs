@@ -1,7 +1,17 @@
-//! Repositories: one module for each family of tables.
+//! The repositories: one module for each family of tables, with its rows, its SQL, and the functions
+//! that run it. What a client may have to be told about is not written here but appended to the log.
 
+pub mod account_data;
+pub mod attempts;
 pub mod deployment;
+pub mod devices;
 pub mod events;
+pub mod filters;
+pub mod interactive_auth;
 pub mod memberships;
+pub mod profiles;
+pub mod registration_nonces;
 pub mod rooms;
 pub mod state;
+pub mod tokens;
+pub mod users;

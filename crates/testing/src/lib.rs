@@ -7,12 +7,17 @@
 mod database;
 mod node;
 mod rooms;
+#[cfg(feature = "server")]
+mod server;
 
 pub use self::{
     database::{TestDatabase, run_on},
     node::{TestNode, TestNodeOptions},
     rooms::TestRooms,
 };
+
+#[cfg(feature = "server")]
+pub use self::server::{PASSWORD, TestClient, TestRequest, TestResponse, TestServer};
 
 /// The database that a test runs on.
 pub use stoa_storage::Backend;

@@ -160,14 +160,22 @@ DO UPDATE SET event_id = excluded.event_id, ts = excluded.ts, pos = excluded.pos
 DELETE FROM access_tokens WHERE (user_id, device_id) IN (
     SELECT value->>'user_id', value->>'device_id' FROM json_each($1))",
             "
-DELETE FROM refresh_tokens WHERE (user_id, device_id) IN (
-    SELECT value->>'user_id', value->>'device_id' FROM json_each($1))",
-            "
 DELETE FROM devices WHERE (user_id, device_id) IN (
     SELECT value->>'user_id', value->>'device_id' FROM json_each($1))",
         ],
-        Table::TokenRemovals => &["
+        Table::TokenRemovals => &[
+            "
+UPDATE access_tokens SET parent_hash = NULL
+WHERE token_hash IN (SELECT value->>'successor' FROM json_each($1))",
+            "
 DELETE FROM access_tokens WHERE token_hash IN (
-    SELECT value->>'token_hash' FROM json_each($1))"],
+    SELECT value->>'token_hash' FROM json_each($1) AS d
+    WHERE value->>'successor' IS NULL
+        OR EXISTS (SELECT 1 FROM access_tokens s WHERE s.token_hash = d.value->>'successor'))",
+            "
+DELETE FROM access_tokens WHERE parent_hash IN (
+    SELECT value->>'token_hash' FROM json_each($1) AS d
+    WHERE NOT EXISTS (SELECT 1 FROM access_tokens p WHERE p.token_hash = d.value->>'token_hash'))",
+        ],
     }
 }

@@ -15,6 +15,9 @@ use crate::{
     state::StateKey,
 };
 
+/// The user of this server on whose authority a join to a restricted room is made.
+const AUTHORISED_VIA: &str = "join_authorised_via_users_server";
+
 /// What others see of a user in a room.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MemberProfile {
@@ -101,8 +104,9 @@ impl Rooms {
     ) -> Result<OwnedEventId> {
         let target = change.target(actor).to_owned();
         let key = StateKey::member(&target);
-        self.change(room, session, async |head, append| {
-            let current = match self.states.get(head.state, key).await? {
+        let (change, target, reason) = (&change, &target, reason.as_deref());
+        self.change(room, session, |mut draft| async move {
+            let current = match self.states.get(draft.head.state, key).await? {
                 Some(nid) => Some(self.events.get(nid).await?),
                 None => None,
             };
@@ -112,7 +116,7 @@ impl Rooms {
             {
                 return Ok(Built::Present(current.pdu.event_id.clone()));
             }
-            let mut content = match &change {
+            let mut content = match change {
                 MembershipChange::Join(content) => content.clone(),
                 _ => CanonicalJsonObject::new(),
             };
@@ -122,17 +126,7 @@ impl Rooms {
                 put(&mut content, "avatar_url", profile.avatar_url.as_deref());
             }
             if reason.is_some() {
-                put(&mut content, "reason", reason.as_deref());
-            }
-            if matches!(change, MembershipChange::Join(_))
-                && !matches!(membership.as_deref(), Some("join" | "invite"))
-            {
-                let by = self.restricted_join(room, head.state, &target).await?;
-                put(
-                    &mut content,
-                    "join_authorised_via_users_server",
-                    by.as_deref().map(UserId::as_str),
-                );
+                put(&mut content, "reason", reason);
             }
             let new = NewEvent::state(
                 TimelineEventType::RoomMember,
@@ -140,8 +134,9 @@ impl Rooms {
                 actor.user_id.clone(),
                 content,
             );
-            let event = self.stage(room, head, append, new).await?;
-            Ok(Built::New(event.pdu.event_id.clone()))
+            let new = self.with_authority(room, draft.head.state, new).await?;
+            let event = self.stage(room, &mut draft, new).await?;
+            Ok(Built::New(draft, event.pdu.event_id.clone()))
         })
         .await
     }
@@ -154,8 +149,8 @@ impl Rooms {
         profile: &MemberProfile,
     ) -> Result<()> {
         let key = StateKey::member(&actor.user_id);
-        self.change(room, None, async |head, append| {
-            let Some(nid) = self.states.get(head.state, key).await? else {
+        self.change(room, None, |mut draft| async move {
+            let Some(nid) = self.states.get(draft.head.state, key).await? else {
                 return Ok(Built::Present(()));
             };
             let current = self.events.get(nid).await?;
@@ -169,16 +164,48 @@ impl Rooms {
             if content == before {
                 return Ok(Built::Present(()));
             }
+            // Both were about the join.
+            content.remove("reason");
+            content.remove(AUTHORISED_VIA);
             let new = NewEvent::state(
                 TimelineEventType::RoomMember,
                 actor.user_id.as_str(),
                 actor.user_id.clone(),
                 content,
             );
-            self.stage(room, head, append, new).await?;
-            Ok(Built::New(()))
+            self.stage(room, &mut draft, new).await?;
+            Ok(Built::New(draft, ()))
         })
         .await
+    }
+
+    /// A member event with what this server vouches for, instead of what the client says of it:
+    /// otherwise whoever names a member of the room could let himself in.
+    pub(crate) async fn with_authority(
+        &self,
+        room: &Room,
+        state: StateNid,
+        mut new: NewEvent,
+    ) -> Result<NewEvent> {
+        if new.kind != TimelineEventType::RoomMember {
+            return Ok(new);
+        }
+        new.content.remove(AUTHORISED_VIA);
+        let is_join = new.content.get("membership").and_then(CanonicalJsonValue::as_str)
+            == Some("join")
+            && new.state_key.as_deref() == Some(new.sender.as_str());
+        if is_join {
+            let key = StateKey::member(&new.sender);
+            let current = match self.states.get(state, key).await? {
+                Some(nid) => self.events.get(nid).await?.membership(),
+                None => None,
+            };
+            if !matches!(current.as_deref(), Some("join" | "invite")) {
+                let by = self.restricted_join(room, state, &new.sender).await?;
+                put(&mut new.content, AUTHORISED_VIA, by.as_deref().map(UserId::as_str));
+            }
+        }
+        Ok(new)
     }
 
     /// Where a room lets in the members of other rooms and `user_id` is one: a local user of the

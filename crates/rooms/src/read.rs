@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ruma::{EventId, UserId, events::StateEventType};
 use stoa_base::StateNid;
+use stoa_storage::repo::events::Order;
 
 use crate::{
     Result, RoomError, Rooms,
@@ -18,24 +19,43 @@ impl Rooms {
     /// for anybody where the room is world-readable; for one who has left, the state at that time.
     pub async fn visible_state(&self, reader: &UserId, room: &Room) -> Result<StateNid> {
         let current = self.committed(room).await?.state;
-        let refusal = || RoomError::forbidden("You are not in this room");
-        match self.membership(reader, room).await? {
-            Some(membership) if membership.membership == "join" => Ok(current),
-            _ if self.is_world_readable(current).await? => Ok(current),
-            Some(membership)
-                if matches!(membership.membership.as_str(), "leave" | "ban")
-                    && self.was_joined(reader, room).await? =>
-            {
-                let left = self.events.get(membership.event).await?;
-                left.state_after.ok_or_else(refusal)
-            }
-            _ => Err(refusal()),
+        let membership = self.membership(reader, room).await?;
+        let is_joined = membership.as_ref().is_some_and(|row| row.membership == "join");
+        if is_joined || self.is_world_readable(current).await? {
+            return Ok(current);
         }
+        let stays = match membership {
+            Some(row) if !row.forgotten => self.stays(reader, room).await?,
+            _ => Vec::new(),
+        };
+        let left = stays.last().and_then(|stay| stay.end.as_ref()).and_then(|end| end.state);
+        left.ok_or_else(|| RoomError::forbidden("You are not in this room"))
     }
 
-    /// Whether the user is or ever was in the room.
-    pub async fn was_joined(&self, user_id: &UserId, room: &Room) -> Result<bool> {
-        Ok(self.last_joined(user_id, room).await?.is_some())
+    /// The state that `reader` may see of a point in the room's order.
+    ///
+    /// Where the point is one at which he was not in the room, it is the state at the time when he
+    /// left before it; or, where he came only later, the state that he found then.
+    pub async fn visible_state_at(
+        &self,
+        reader: &UserId,
+        room: &Room,
+        at: Order,
+    ) -> Result<StateNid> {
+        // Who may see nothing at all is refused here.
+        let present = self.visible_state(reader, room).await?;
+        let latest = self.before(room, at, Order::START, 1).await?.events;
+        if let Some(event) = latest.first()
+            && self.may_see(reader, room, event).await?
+        {
+            return Ok(event.state_after.unwrap_or(present));
+        }
+        let stays = self.stays(reader, room).await?;
+        let left_before = stays.iter().rev().filter_map(|stay| stay.end.as_ref());
+        let left_before = left_before.filter(|end| end.pos.0 <= at.pos).map(|end| end.state).next();
+        let came_after = || stays.iter().map(|stay| &stay.begin).find(|begin| begin.pos.0 > at.pos);
+        let edge = left_before.or_else(|| came_after().map(|begin| begin.state));
+        Ok(edge.flatten().unwrap_or(present))
     }
 
     /// One entry of the state that `reader` may see.
@@ -86,6 +106,12 @@ impl Rooms {
             && event.order.is_some()
             && event.status == stoa_storage::log::EventStatus::Accepted;
         if !is_shown {
+            return Err(not_found());
+        }
+        let membership = self.membership(reader, room).await?;
+        if membership.is_some_and(|row| row.forgotten)
+            && !self.is_world_readable(self.committed(room).await?.state).await?
+        {
             return Err(not_found());
         }
         let seen = self.see(reader, room, std::slice::from_ref(&event)).await?;

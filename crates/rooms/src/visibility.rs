@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use ruma::{UserId, events::TimelineEventType};
 use stoa_base::{EventNid, Pos, StateNid};
-use stoa_storage::repo;
+use stoa_storage::repo::{self, events::Order};
 
 use crate::{Result, Rooms, events::Event, room::Room, state::StateKey};
 
@@ -18,6 +18,24 @@ pub struct Seen {
     pub visible: bool,
     /// The reader's membership of the room at the event: `leave` where he had none.
     pub membership: String,
+}
+
+/// A time at which a user was joined to a room.
+#[derive(Clone, Debug)]
+pub(crate) struct Stay {
+    /// When he joined.
+    pub(crate) begin: Edge,
+    /// When he left, if he did.
+    pub(crate) end: Option<Edge>,
+}
+
+/// An end of a [`Stay`].
+#[derive(Clone, Debug)]
+pub(crate) struct Edge {
+    /// When it was.
+    pub(crate) pos: Pos,
+    /// The state right after it.
+    pub(crate) state: Option<StateNid>,
 }
 
 /// How much of a room's history is shown, least first.
@@ -84,7 +102,7 @@ impl Rooms {
                 || match visibility {
                     HistoryVisibility::WorldReadable => true,
                     HistoryVisibility::Shared => joined_later,
-                    HistoryVisibility::Invited => has("invite") && joined_later,
+                    HistoryVisibility::Invited => has("invite"),
                     HistoryVisibility::Joined => false,
                 };
             Seen { visible, membership: after.unwrap_or_else(|| "leave".to_owned()) }
@@ -105,20 +123,63 @@ impl Rooms {
         if current.membership == "join" {
             return Ok(Some(Pos(i64::MAX)));
         }
+        let stays = self.stays(user_id, room).await?;
+        Ok(stays.last().and_then(|stay| stay.end.as_ref()).map(|end| Pos(end.pos.0 - 1)))
+    }
+
+    /// The times at which a user was joined to a room, in order.
+    pub(crate) async fn stays(&self, user_id: &UserId, room: &Room) -> Result<Vec<Stay>> {
         let changes = {
             let mut conn = self.store.read().await?;
             repo::state::changes_of_entry(&mut conn, room.nid, "m.room.member", user_id.as_str())
                 .await?
         };
-        let replaced: Vec<(Pos, EventNid)> =
-            changes.iter().filter_map(|change| Some((change.pos, change.old?))).collect();
-        let events = self.events.get_many(replaced.iter().map(|(_, nid)| *nid)).await?;
-        let was_join = |nid| {
-            events.get(nid).and_then(|event: &Arc<Event>| event.membership()).as_deref()
-                == Some("join")
+        let nids = changes.iter().flat_map(|change| [change.old, change.new]).flatten();
+        let events = self.events.get_many(nids).await?;
+        let event = |nid: Option<EventNid>| nid.and_then(|nid| events.get(&nid)).cloned();
+        let is_join = |event: Option<&Arc<Event>>| {
+            event.and_then(|event| event.membership()).as_deref() == Some("join")
         };
-        let ends = replaced.iter().filter(|(_, nid)| was_join(nid));
-        Ok(ends.map(|(pos, _)| Pos(pos.0 - 1)).max())
+        let mut stays: Vec<Stay> = Vec::new();
+        for change in changes {
+            let (old, new) = (event(change.old), event(change.new));
+            let edge =
+                Edge { pos: change.pos, state: new.as_ref().and_then(|new| new.state_after) };
+            match (is_join(old.as_ref()), is_join(new.as_ref())) {
+                (false, true) => stays.push(Stay { begin: edge, end: None }),
+                (true, false) => {
+                    if let Some(stay) = stays.last_mut() {
+                        stay.end = Some(edge);
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(stays)
+    }
+
+    /// The place in the room's order after which `reader` sees nothing: what happened since he left,
+    /// unless anybody may read it.
+    pub async fn reach(&self, reader: &UserId, room: &Room) -> Result<Order> {
+        let membership = self.membership(reader, room).await?;
+        let is_there = membership
+            .as_ref()
+            .is_some_and(|row| matches!(row.membership.as_str(), "join" | "invite"));
+        if is_there || self.is_world_readable(self.committed(room).await?.state).await? {
+            return Ok(Order::END);
+        }
+        let changes = {
+            let mut conn = self.store.read().await?;
+            let kind = "m.room.history_visibility";
+            repo::state::changes_of_entry(&mut conn, room.nid, kind, "").await?
+        };
+        let events = self.events.get_many(changes.iter().filter_map(|change| change.old)).await?;
+        let was_open = |nid: EventNid| {
+            history_visibility(events.get(&nid)) == HistoryVisibility::WorldReadable
+        };
+        let closed = changes.iter().filter(|change| change.old.is_some_and(was_open));
+        let ends = closed.map(|change| change.pos).chain(membership.map(|row| row.pos));
+        Ok(ends.max().map_or(Order::START, Order::after))
     }
 
     /// Whether anybody may read the room at `state`.

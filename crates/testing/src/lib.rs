@@ -5,6 +5,8 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on must end")]
 
 mod accounts;
+#[cfg(feature = "server")]
+mod client_rooms;
 mod database;
 mod node;
 mod rooms;
@@ -18,6 +20,8 @@ pub use self::{
     rooms::TestRooms,
 };
 
+#[cfg(feature = "server")]
+pub use self::client_rooms::{encode, in_room};
 #[cfg(feature = "server")]
 pub use self::server::{PASSWORD, TestClient, TestRequest, TestResponse, TestServer};
 #[cfg(feature = "server")]

@@ -52,7 +52,8 @@ pub(crate) async fn get_context(
 
     let until = PaginationToken::before(order).0;
     let before = rooms.before(&room, until, Order::START, before_limit).await?.events;
-    let after = rooms.after(&room, order, Order::END, limit - before_limit).await?.events;
+    let reach = rooms.reach(user_id, &room).await?;
+    let after = rooms.after(&room, order, reach, limit - before_limit).await?.events;
     let edge = |events: &[Arc<Event>]| events.last().and_then(|event| event.order);
     let start = edge(&before).map_or(until, |order| PaginationToken::before(order).0);
     let end = edge(&after).unwrap_or(order);

@@ -20,3 +20,33 @@ pub(crate) async fn forget(
     rooms.forget(&request.actor(), Some(&request.session.token_hash), &room).await?;
     Ok(Answer(Response::new()))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use stoa_testing::{TestServer, both_databases, encode, in_room};
+
+    both_databases! {
+        async fn what_is_forgotten_is_not_read_any_more(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+            let room = alice.create_public_room().await;
+            let forget = in_room(&room, "forget");
+            bob.post(&forget, json!({})).await.refused(403, "M_FORBIDDEN");
+            bob.join(&room).await;
+            let sent = alice.send(&room, "hello").await;
+            bob.post(&forget, json!({})).await.refused(400, "M_UNKNOWN");
+            bob.leave(&room).await;
+            bob.get(&in_room(&room, "messages?dir=b")).await.ok();
+            assert_eq!(bob.post(&forget, json!({})).await.ok(), json!({}));
+            bob.get(&in_room(&room, "messages?dir=b")).await.refused(403, "M_FORBIDDEN");
+            bob.get(&in_room(&room, "state")).await.refused(403, "M_FORBIDDEN");
+            bob.get(&in_room(&room, "members")).await.refused(403, "M_FORBIDDEN");
+            let event = in_room(&room, &format!("event/{}", encode(&sent)));
+            bob.get(&event).await.refused(404, "M_NOT_FOUND");
+            // Who comes back remembers.
+            bob.join(&room).await;
+            bob.get(&event).await.ok();
+        }
+    }
+}

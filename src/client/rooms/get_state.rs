@@ -4,24 +4,24 @@
 
 use std::sync::Arc;
 
-use axum::{extract::State, response::Response};
+use axum::extract::State;
 use ruma::api::client::state::get_state_events::v3::Request;
+use serde_json::value::RawValue;
 use stoa_rooms::{Rooms, state::Part};
 
-use super::lazy_members::reader;
+use super::{known_room, lazy_members::reader};
 use crate::http::{Result, Ruma, respond::Json};
 
 /// Gives the room's current state; to one who has left, the state at that time.
 pub(crate) async fn get_state(
     State(rooms): State<Arc<Rooms>>,
     Ruma { body, session, .. }: Ruma<Request>,
-) -> Result<Response> {
-    use axum::response::IntoResponse as _;
-    let room = rooms.room(&body.room_id).await?;
+) -> Result<Json<Vec<Box<RawValue>>>> {
+    let room = known_room(&rooms, &body.room_id).await?;
     let state = rooms.visible_state(&session.user_id, &room).await?;
     let events = rooms.state_events(state, Part::All).await?;
     let device = reader(&session);
     let written =
         rooms.to_client(device.in_room(), events.iter().map(|event| (event, None))).await?;
-    Ok(Json(written).into_response())
+    Ok(Json(written))
 }

@@ -1,6 +1,8 @@
 //! `GET /_matrix/client/v3/rooms/{roomId}/state/{eventType}/{stateKey}`
 //!
 //! <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3roomsroomidstateeventtypestatekey>
+//!
+//! The path may end before the state key, which is empty then.
 
 use std::sync::Arc;
 
@@ -8,7 +10,7 @@ use axum::{extract::State, response::Response};
 use ruma::api::client::state::get_state_event_for_key::v3::{Request, StateEventFormat};
 use stoa_rooms::Rooms;
 
-use super::lazy_members::reader;
+use super::{known_room, lazy_members::reader};
 use crate::http::{Error, Result, Ruma, respond::json_bytes};
 
 /// Gives one entry of the room's state: its content, or with `format=event` the whole event.
@@ -16,7 +18,7 @@ pub(crate) async fn get_state_event(
     State(rooms): State<Arc<Rooms>>,
     Ruma { body, session, .. }: Ruma<Request>,
 ) -> Result<Response> {
-    let room = rooms.room(&body.room_id).await?;
+    let room = known_room(&rooms, &body.room_id).await?;
     let event =
         rooms.state_entry(&session.user_id, &room, &body.event_type, &body.state_key).await?;
     if body.format != StateEventFormat::Event {

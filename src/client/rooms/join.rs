@@ -62,3 +62,92 @@ async fn join(
     change_membership(state, actor, session, room_id, change, reason).await?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use stoa_testing::{TestServer, both_databases, encode, in_room};
+
+    both_databases! {
+        async fn a_public_room_is_joined_by_id_or_alias_with_no_body(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let alice = server.register("alice").await;
+            let public = json!({ "preset": "public_chat", "room_alias_name": "ä🎉" });
+            let room = alice.create_room(public).await;
+            let alias = encode("#ä🎉:test");
+            for (user, path) in [
+                ("bob", format!("/_matrix/client/v3/join/{}", encode(&room))),
+                ("charlie", format!("/_matrix/client/v3/join/{alias}")),
+                ("dave", in_room(&room, "join")),
+                ("eve", format!("/_matrix/client/r0/join/{alias}?server_name=elsewhere")),
+            ] {
+                let user = server.register(user).await;
+                let joined = user.request(http::Method::POST, &path).send().await.ok();
+                assert_eq!(joined, json!({ "room_id": room }));
+                let member = alice.state(&room, "m.room.member", &user.user_id).await;
+                assert_eq!(member, json!({ "membership": "join" }));
+            }
+        }
+
+        async fn unknown_keys_go_into_the_event(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let alice = server.register("alice").await;
+            let room = alice.create_public_room().await;
+            for (user, path) in [
+                ("bob", format!("/_matrix/client/v3/join/{}", encode(&room))),
+                ("charlie", in_room(&room, "join")),
+            ] {
+                let user = server.register(user).await;
+                let name = format!("/_matrix/client/v3/profile/{}/displayname", user.user_id);
+                user.put(&name, json!({ "displayname": "Me" })).await.ok();
+                let body = json!({
+                    "foo": "bar", "reason": "why", "displayname": "Mallory", "membership": "ban",
+                    "third_party_signed": { "any": "thing" },
+                });
+                user.post(&path, body).await.ok();
+                let member = alice.state(&room, "m.room.member", &user.user_id).await;
+                let expected = json!({
+                    "membership": "join", "foo": "bar", "reason": "why", "displayname": "Me",
+                });
+                assert_eq!(member, expected);
+                let wrong = user.post(&path, json!({ "reason": 1 })).await;
+                wrong.refused(400, "M_BAD_JSON");
+            }
+        }
+
+        async fn joining_twice_makes_one_event(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+            let room = alice.create_public_room().await;
+            bob.join(&room).await;
+            let member = async || {
+                let path = in_room(&room, "state/m.room.member/@bob:test?format=event");
+                alice.get(&path).await.ok()["event_id"].clone()
+            };
+            let first = member().await;
+            bob.join(&room).await;
+            assert_eq!(member().await, first);
+        }
+
+        async fn a_private_room_is_not_joined_uninvited(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+            let room = alice.create_room(json!({ "preset": "private_chat" })).await;
+            let path = in_room(&room, "join");
+            bob.post(&path, json!({})).await.refused(403, "M_FORBIDDEN");
+            alice.invite(&room, &bob.user_id).await;
+            bob.post(&path, json!({})).await.ok();
+        }
+
+        async fn a_room_that_is_not_there_is_not_found(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let alice = server.register("alice").await;
+            for room in ["!nowhere:test", "#nowhere:test", "#nowhere:elsewhere"] {
+                let path = format!("/_matrix/client/v3/join/{}", encode(room));
+                alice.post(&path, json!({})).await.refused(404, "M_NOT_FOUND");
+            }
+            let path = "/_matrix/client/v3/join/nothing";
+            alice.post(path, json!({})).await.refused(400, "M_INVALID_PARAM");
+        }
+    }
+}

@@ -9,6 +9,7 @@ use ruma::api::client::membership::joined_members::v3::Request;
 use serde::{Deserialize, Serialize};
 use stoa_rooms::{Rooms, state::Part};
 
+use super::known_room;
 use crate::http::{Error, Result, Ruma, respond::Json};
 
 /// Like ruma's, with `null` where a member has no name or avatar: clients read the keys.
@@ -30,11 +31,10 @@ pub(crate) async fn get_joined_members(
     State(rooms): State<Arc<Rooms>>,
     Ruma { body, session, .. }: Ruma<Request>,
 ) -> Result<Json<Response>> {
-    let refusal = || Error::forbidden("You are not in this room");
-    let room = rooms.room(&body.room_id).await.map_err(|_| refusal())?;
+    let room = known_room(&rooms, &body.room_id).await?;
     let membership = rooms.membership(&session.user_id, &room).await?;
     if membership.is_none_or(|row| row.membership != "join") {
-        return Err(refusal());
+        return Err(Error::forbidden("You are not in this room."));
     }
     let state = rooms.committed(&room).await?.state;
     let members = rooms.state_events(state, Part::Members).await?;

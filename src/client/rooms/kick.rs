@@ -22,3 +22,30 @@ pub(crate) async fn kick(
     change_membership(&state, &actor, &request.session, &body.room_id, change, body.reason).await?;
     Ok(Answer(Response::new()))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use stoa_testing::{TestServer, both_databases, in_room};
+
+    both_databases! {
+        async fn only_who_is_there_is_kicked(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+            let room = alice.create_public_room().await;
+            let kick = async || {
+                let body = json!({ "user_id": "@bob:test", "reason": "spam" });
+                alice.post(&in_room(&room, "kick"), body).await
+            };
+            kick().await.refused(403, "M_FORBIDDEN");
+            bob.join(&room).await;
+            assert_eq!(kick().await.ok(), json!({}));
+            let member = alice.state(&room, "m.room.member", "@bob:test").await;
+            assert_eq!(member, json!({ "membership": "leave", "reason": "spam" }));
+            kick().await.refused(403, "M_FORBIDDEN");
+            bob.join(&room).await;
+            let kick = json!({ "user_id": "@alice:test" });
+            bob.post(&in_room(&room, "kick"), kick).await.refused(403, "M_FORBIDDEN");
+        }
+    }
+}

@@ -30,3 +30,29 @@ pub(crate) async fn knock(
     change_membership(&state, &actor, &request.session, &room.id, change, reason).await?;
     Ok(Answer(Response::new(room.id.clone())))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use stoa_testing::{TestServer, both_databases, encode};
+
+    both_databases! {
+        async fn one_knocks_where_the_join_rule_says_so(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+            let room = alice.create_room(json!({ "room_alias_name": "door" })).await;
+            let path = format!("/_matrix/client/v3/knock/{}", encode("#door:test"));
+            bob.post(&path, json!({})).await.refused(403, "M_FORBIDDEN");
+            let rule = json!({ "join_rule": "knock" });
+            alice.set_state(&room, "m.room.join_rules", "", rule).await;
+            let knocked = bob.post(&path, json!({ "reason": "please" })).await.ok();
+            assert_eq!(knocked, json!({ "room_id": room }));
+            let member = alice.state(&room, "m.room.member", "@bob:test").await;
+            assert_eq!(member, json!({ "membership": "knock", "reason": "please" }));
+            alice.invite(&room, "@bob:test").await;
+            bob.join(&room).await;
+            let nowhere = format!("/_matrix/client/v3/knock/{}", encode("#nowhere:test"));
+            bob.post(&nowhere, json!({})).await.refused(404, "M_NOT_FOUND");
+        }
+    }
+}

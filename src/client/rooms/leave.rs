@@ -22,3 +22,45 @@ pub(crate) async fn leave(
     change_membership(&state, &actor, &request.session, &body.room_id, change, body.reason).await?;
     Ok(Answer(Response::new()))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use stoa_testing::{TestServer, both_databases, in_room};
+
+    both_databases! {
+        async fn who_leaves_is_gone(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+            let room = alice.create_public_room().await;
+            bob.join(&room).await;
+            // Without any body.
+            let leave = bob.request(http::Method::POST, &in_room(&room, "leave"));
+            assert_eq!(leave.send().await.ok(), json!({}));
+            let member = alice.state(&room, "m.room.member", "@bob:test").await;
+            assert_eq!(member, json!({ "membership": "leave" }));
+            let joined = bob.get("/_matrix/client/v3/joined_rooms").await.ok();
+            assert_eq!(joined, json!({ "joined_rooms": [] }));
+            let send = in_room(&room, "send/m.room.message/1");
+            bob.put(&send, json!({})).await.refused(403, "M_FORBIDDEN");
+        }
+
+        async fn an_invite_is_rejected_even_when_nobody_is_there(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+            let room = alice.create_room(json!({ "invite": ["@bob:test"] })).await;
+            alice.leave(&room).await;
+            bob.post(&in_room(&room, "leave"), json!({ "reason": "no" })).await.ok();
+            bob.post(&in_room(&room, "join"), json!({})).await.refused(403, "M_FORBIDDEN");
+        }
+
+        async fn who_is_not_there_cannot_leave(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+            let room = alice.create_public_room().await;
+            bob.post(&in_room(&room, "leave"), json!({})).await.refused(403, "M_FORBIDDEN");
+            let nowhere = in_room("!nowhere:test", "leave");
+            bob.post(&nowhere, json!({})).await.refused(403, "M_FORBIDDEN");
+        }
+    }
+}

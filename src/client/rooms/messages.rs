@@ -2,31 +2,40 @@
 //!
 //! <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3roomsroomidmessages>
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use axum::extract::State;
-use ruma::api::{
-    Direction,
-    client::{filter::LazyLoadOptions, message::get_message_events::v3::Request},
+use ruma::{
+    UserId,
+    api::{
+        Direction,
+        client::{filter::LazyLoadOptions, message::get_message_events::v3::Request},
+    },
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
 use stoa_rooms::{
-    Event, Rooms,
+    Event, Room, Rooms, Seen, state,
     tokens::{PaginationToken, RoomToken},
 };
 use stoa_storage::repo::events::Order;
 use stoa_sync::filter;
 
-use super::lazy_members::{members_of_senders, reader};
+use super::{
+    known_room,
+    lazy_members::{members_of_senders, reader},
+};
 use crate::http::{Error, Result, Ruma, respond::Json};
 
 /// How many events one answer may have.
 const MAX_LIMIT: usize = 1_000;
 
-/// How many events one request may look at that the filter or the room's history visibility
-/// withholds.
+/// How many events one request may look at, those included that the filter or the room's history
+/// visibility withholds.
 const MAX_LOOKED_AT: usize = 5_000;
+
+/// How many events are read at once at least.
+const MIN_READ: usize = 50;
 
 /// Like ruma's, of events that are written already.
 #[derive(Debug, Serialize)]
@@ -44,69 +53,152 @@ pub(crate) async fn get_messages(
     State(rooms): State<Arc<Rooms>>,
     Ruma { body, session, .. }: Ruma<Request>,
 ) -> Result<Json<Response>> {
-    let refusal = || Error::forbidden("You are not in this room");
-    let room = rooms.room(&body.room_id).await.map_err(|_| refusal())?;
-    let state = rooms.visible_state(&session.user_id, &room).await?;
-    let token = |name: &str, token: &Option<String>| {
-        let token = token.as_deref().map(str::parse::<RoomToken>).transpose();
-        token.map_err(|_| Error::invalid_param(format!("`{name}` is not a token of this server")))
-    };
-    let backward = body.dir == Direction::Backward;
-    let (first, last) =
-        if backward { (Order::END, Order::START) } else { (Order::START, Order::END) };
-    let from = token("from", &body.from)?.map_or(first, RoomToken::order);
-    let to = token("to", &body.to)?.map_or(last, RoomToken::order);
+    let room = known_room(&rooms, &body.room_id).await?;
+    let user_id = &session.user_id;
+    // Who may see nothing of the room at all is refused.
+    rooms.visible_state(user_id, &room).await?;
+    let (from, to) = (token("from", body.from.as_deref())?, token("to", body.to.as_deref())?);
     let limit = usize::try_from(u64::from(body.limit)).unwrap_or(MAX_LIMIT).clamp(1, MAX_LIMIT);
 
-    let passes_room = filter::is_about(&body.filter, &room.id);
+    let mut walk = Walk::new(&rooms, &room, user_id, body.dir, from, to).await?;
     let mut found: Vec<(Arc<Event>, String)> = Vec::new();
-    let mut looked_at = 0;
-    let mut at = from;
-    let more = loop {
-        let page = if backward {
-            rooms.before(&room, at, to, limit).await?
-        } else {
-            rooms.after(&room, at, to, limit).await?
-        };
-        let Some(end) = page.events.last().and_then(|event| event.order) else { break false };
-        looked_at += page.events.len();
-        let seen = rooms.visible(&session.user_id, &room, page.events).await?;
-        let wanted = seen
-            .into_iter()
-            .filter(|(event, _)| passes_room && filter::passes_event(&body.filter, event));
-        let space = limit - found.len();
-        let before = found.len();
-        found.extend(wanted.take(space));
-        let full = found.len() == limit;
-        at = match found.last() {
-            // The page may hold more that fits: the next one begins right after what is given.
-            Some((event, _)) if full && found.len() > before => event.order.unwrap_or(end),
-            _ => end,
-        };
-        if backward {
-            at = PaginationToken::before(at).0;
+    let is_about = filter::is_about(&body.filter, &room.id);
+    if is_about {
+        while found.len() < limit
+            && let Some(seen) = walk.next(limit).await?
+        {
+            let passes = filter::passes_event(&body.filter, &seen.0);
+            found.extend(passes.then_some(seen));
         }
-        if full || looked_at >= MAX_LOOKED_AT {
-            break page.more || full;
-        }
-        if !page.more {
-            break false;
-        }
-    };
+    }
 
     let device = reader(&session);
     let chunk = found.iter().map(|(event, membership)| (event, Some(&**membership)));
     let chunk = rooms.to_client(device.in_room(), chunk).await?;
-    let members = match body.filter.lazy_load_options {
-        LazyLoadOptions::Enabled { .. } => {
+    let newest = match body.dir {
+        Direction::Backward => found.first(),
+        Direction::Forward => found.last(),
+    };
+    let members = match (&body.filter.lazy_load_options, newest) {
+        (LazyLoadOptions::Enabled { .. }, Some((newest, _))) => {
+            let state = newest.state_after.unwrap_or(state::EMPTY);
             members_of_senders(&rooms, state, found.iter().map(|(event, _)| event)).await?
         }
-        LazyLoadOptions::Disabled => Vec::new(),
+        _ => Vec::new(),
     };
     let state =
         rooms.to_client(device.in_room(), members.iter().map(|event| (event, None))).await?;
-    let start = PaginationToken::after(from).to_string();
-    // Forwards there may always be more to come.
-    let end = (more || !backward).then(|| PaginationToken::after(at).to_string());
-    Ok(Json(Response { start, end, chunk, state }))
+    // At the newest event there may be more to come, to be asked for from where it is.
+    let is_end = walk.is_end() && (body.dir == Direction::Backward || found.is_empty());
+    let is_end = is_end || !is_about;
+    let end = (!is_end).then(|| walk.at().to_string());
+    Ok(Json(Response { start: walk.start().to_string(), end, chunk, state }))
+}
+
+fn token(name: &str, token: Option<&str>) -> Result<Option<Order>> {
+    let token = token.map(str::parse::<RoomToken>).transpose();
+    let token = token.map_err(|error| Error::invalid_param(format!("`{name}`: {error}.")))?;
+    Ok(token.map(RoomToken::order))
+}
+
+/// A walk through a room's events in one direction, over those that the reader may see.
+struct Walk<'a> {
+    rooms: &'a Rooms,
+    room: &'a Room,
+    reader: &'a UserId,
+    direction: Direction,
+    start: PaginationToken,
+    /// The gap that the walk has come to.
+    at: Order,
+    /// Where it ends at the latest.
+    until: Order,
+    /// What was read and not given yet, each with whether it may be seen.
+    ahead: VecDeque<(Arc<Event>, Seen)>,
+    /// Whether there may be more than what was read.
+    more: bool,
+    looked_at: usize,
+}
+
+impl<'a> Walk<'a> {
+    async fn new(
+        rooms: &'a Rooms,
+        room: &'a Room,
+        reader: &'a UserId,
+        direction: Direction,
+        from: Option<Order>,
+        to: Option<Order>,
+    ) -> Result<Self> {
+        // What lies beyond is passed over at once, instead of being looked at event by event.
+        let reach = rooms.reach(reader, room).await?;
+        let (from, at, until) = match direction {
+            Direction::Backward => {
+                let newest = Order::after(rooms.committed(room).await?.head_pos);
+                let from = from.unwrap_or(newest);
+                (from, from.min(reach), to.unwrap_or(Order::START))
+            }
+            Direction::Forward => {
+                let from = from.unwrap_or(Order::START);
+                (from, from, to.unwrap_or(Order::END).min(reach))
+            }
+        };
+        Ok(Self {
+            rooms,
+            room,
+            reader,
+            direction,
+            start: PaginationToken::after(from),
+            at,
+            until,
+            ahead: VecDeque::new(),
+            more: true,
+            looked_at: 0,
+        })
+    }
+
+    /// The next event that the reader may see, with his membership at it. `limit` says how many may
+    /// be wanted.
+    async fn next(&mut self, limit: usize) -> Result<Option<(Arc<Event>, String)>> {
+        loop {
+            if let Some((event, seen)) = self.ahead.pop_front() {
+                if let Some(order) = event.order {
+                    self.at = match self.direction {
+                        Direction::Backward => PaginationToken::before(order).0,
+                        Direction::Forward => order,
+                    };
+                }
+                if seen.visible {
+                    return Ok(Some((event, seen.membership)));
+                }
+            } else if self.more && self.looked_at < MAX_LOOKED_AT {
+                self.read(limit.max(MIN_READ)).await?;
+            } else {
+                return Ok(None);
+            }
+        }
+    }
+
+    async fn read(&mut self, limit: usize) -> Result<()> {
+        let page = match self.direction {
+            Direction::Backward => self.rooms.before(self.room, self.at, self.until, limit).await?,
+            Direction::Forward => self.rooms.after(self.room, self.at, self.until, limit).await?,
+        };
+        self.more = page.more;
+        self.looked_at += page.events.len();
+        let seen = self.rooms.see(self.reader, self.room, &page.events).await?;
+        self.ahead.extend(page.events.into_iter().zip(seen));
+        Ok(())
+    }
+
+    /// Whether there is nothing more in this direction.
+    fn is_end(&self) -> bool {
+        !self.more && self.ahead.is_empty()
+    }
+
+    const fn start(&self) -> PaginationToken {
+        self.start
+    }
+
+    const fn at(&self) -> PaginationToken {
+        PaginationToken::after(self.at)
+    }
 }

@@ -47,3 +47,136 @@ fn redacted(redacts: Option<&CanonicalJsonValue>) -> Result<OwnedEventId> {
     let redacts = redacts.and_then(|id| OwnedEventId::try_from(id).ok());
     redacts.ok_or_else(|| Error::bad_json("The content of a redaction names what it `redacts`."))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use stoa_testing::{TestServer, both_databases, in_room};
+
+    both_databases! {
+        async fn a_transaction_sends_one_event(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let alice = server.register("alice").await;
+            let room = alice.create_public_room().await;
+            let other = alice.create_public_room().await;
+            let send = async |client: &stoa_testing::TestClient, room: &str, kind: &str| {
+                let path = in_room(room, &format!("send/{kind}/t%201"));
+                client.put(&path, json!({ "body": "x" })).await.ok()["event_id"].clone()
+            };
+            let first = send(&alice, &room, "a").await;
+            assert_eq!(send(&alice, &room, "a").await, first);
+            assert_ne!(send(&alice, &other, "a").await, first);
+            assert_ne!(send(&alice, &room, "b").await, first);
+            let device = server.log_in(&alice).await;
+            assert_ne!(send(&device, &room, "a").await, first);
+            // The device that sent it is told which transaction it was, and no other.
+            let event = alice.event(&room, first.as_str().unwrap()).await;
+            assert_eq!(event["unsigned"]["transaction_id"], "t 1");
+            let event = device.event(&room, first.as_str().unwrap()).await;
+            assert_eq!(event["unsigned"].get("transaction_id"), None);
+        }
+
+        async fn a_device_that_logs_in_again_goes_on_with_its_transactions(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let alice = server.register("alice").await;
+            let room = alice.create_public_room().await;
+            let path = in_room(&room, "send/m.room.message/1");
+            let sent = alice.put(&path, json!({})).await.ok();
+            let log_in = json!({
+                "type": "m.login.password", "password": stoa_testing::PASSWORD,
+                "identifier": { "type": "m.id.user", "user": "alice" }, "device_id": alice.device_id,
+            });
+            let session = server.client().post("/_matrix/client/v3/login", log_in).await.ok();
+            let again = server.client().with_session(&session);
+            assert_eq!(again.put(&path, json!({})).await.ok(), sent);
+        }
+
+        async fn content_is_an_object_of_what_every_server_can_hold(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let alice = server.register("alice").await;
+            let room = alice.create_public_room().await;
+            let path = in_room(&room, "send/complement.dummy/1");
+            for (body, code) in [
+                (r#""text""#, "M_BAD_JSON"),
+                ("[]", "M_BAD_JSON"),
+                ("null", "M_BAD_JSON"),
+                (r#"{"body":1.1}"#, "M_BAD_JSON"),
+                (r#"{"body":9007199254740992}"#, "M_BAD_JSON"),
+                (r#"{"body":-9007199254740992}"#, "M_BAD_JSON"),
+                (r#"{"deep":[{"body":1e3}]}"#, "M_BAD_JSON"),
+                (r#"{"body":Infinity}"#, "M_NOT_JSON"),
+                (r#"{"body":-Infinity}"#, "M_NOT_JSON"),
+                (r#"{"body":NaN}"#, "M_NOT_JSON"),
+                (r#"{"body":"x""#, "M_NOT_JSON"),
+            ] {
+                let sent = alice.request(http::Method::PUT, &path).body(body).send().await;
+                sent.refused(400, code);
+            }
+            for number in [9_007_199_254_740_991_i64, -9_007_199_254_740_991] {
+                let id = alice.send_event(&room, "complement.dummy", json!({ "n": number })).await;
+                assert_eq!(alice.event(&room, &id).await["content"], json!({ "n": number }));
+            }
+        }
+
+        async fn what_is_too_large_is_refused_and_its_transaction_is_free(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let alice = server.register("alice").await;
+            let room = alice.create_public_room().await;
+            let path = in_room(&room, "send/m.room.message/1");
+            let large = json!({ "body": "x".repeat(70_000) });
+            alice.put(&path, large).await.refused(413, "M_TOO_LARGE");
+            alice.put(&path, json!({ "body": "x" })).await.ok();
+            let kind = "k".repeat(256);
+            let path = in_room(&room, &format!("send/{kind}/1"));
+            alice.put(&path, json!({})).await.refused(413, "M_TOO_LARGE");
+            let path = in_room(&room, &format!("send/m.x/{}", "t".repeat(256)));
+            alice.put(&path, json!({})).await.refused(400, "M_INVALID_PARAM");
+            let path = in_room(&room, "send/m%00x/1");
+            alice.put(&path, json!({})).await.refused(400, "M_BAD_JSON");
+        }
+
+        async fn who_is_not_in_the_room_sends_nothing(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+            let room = alice.create_public_room().await;
+            for room in [&*room, "!nowhere:test"] {
+                let path = in_room(room, "send/m.room.message/1");
+                bob.put(&path, json!({})).await.refused(403, "M_FORBIDDEN");
+            }
+        }
+
+        async fn a_redaction_may_be_sent_as_an_event(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let alice = server.register("alice").await;
+            let room = alice.create_public_room().await;
+            let sent = alice.send(&room, "secret").await;
+            let content = json!({ "redacts": sent, "reason": "why" });
+            alice.send_event(&room, "m.room.redaction", content).await;
+            assert_eq!(alice.event(&room, &sent).await["content"], json!({}));
+            let path = in_room(&room, "send/m.room.redaction/1");
+            alice.put(&path, json!({ "reason": "why" })).await.refused(400, "M_BAD_JSON");
+        }
+
+        async fn two_nodes_send_once_and_know_who_is_logged_out(db: TestDatabase) {
+            if db.backend() == stoa_testing::Backend::Sqlite {
+                return;
+            }
+            let (here, there) = (TestServer::start(db).await, TestServer::start(db).await);
+            let alice = here.register("alice").await;
+            let session = json!({ "access_token": alice.token(), "user_id": "@alice:test" });
+            let alice_there = there.client().with_session(&session);
+            // Made here, used there at once.
+            let room = alice.create_public_room().await;
+            let path = in_room(&room, "send/m.room.message/1");
+            let sent = alice_there.put(&path, json!({})).await.ok();
+            assert_eq!(alice.put(&path, json!({})).await.ok(), sent);
+            assert_eq!(alice_there.put(&path, json!({})).await.ok(), sent);
+            alice.post("/_matrix/client/v3/logout", json!({})).await.ok();
+            alice_there.put(&path, json!({})).await.refused(401, "M_UNKNOWN_TOKEN");
+            let path = in_room(&room, "send/m.room.message/2");
+            alice_there.put(&path, json!({})).await.refused(401, "M_UNKNOWN_TOKEN");
+            let state = in_room(&room, "state/m.room.topic");
+            alice_there.put(&state, json!({})).await.refused(401, "M_UNKNOWN_TOKEN");
+        }
+    }
+}

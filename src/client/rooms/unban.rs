@@ -22,3 +22,25 @@ pub(crate) async fn unban(
     change_membership(&state, &actor, &request.session, &body.room_id, change, body.reason).await?;
     Ok(Answer(Response::new()))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use stoa_testing::{TestServer, both_databases, in_room};
+
+    both_databases! {
+        async fn who_was_banned_may_come_back(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+            let room = alice.create_public_room().await;
+            let body = json!({ "user_id": "@bob:test" });
+            let unban = in_room(&room, "unban");
+            alice.post(&unban, body.clone()).await.refused(403, "M_FORBIDDEN");
+            alice.post(&in_room(&room, "ban"), body.clone()).await.ok();
+            assert_eq!(alice.post(&unban, body).await.ok(), json!({}));
+            let member = alice.state(&room, "m.room.member", "@bob:test").await;
+            assert_eq!(member, json!({ "membership": "leave" }));
+            bob.join(&room).await;
+        }
+    }
+}

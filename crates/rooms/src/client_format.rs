@@ -143,8 +143,7 @@ fn content_for_clients(pdu: &Pdu) -> Result<Cow<'_, RawValue>> {
     let Some(redacts) = &pdu.redacts else { return Ok(Cow::Borrowed(&pdu.content)) };
     let mut content: BTreeMap<Cow<'_, str>, Cow<'_, RawValue>> =
         serde_json::from_str(pdu.content.get()).map_err(stoa_storage::Error::corrupt)?;
-    let redacts =
-        serde_json::value::to_raw_value(redacts).map_err(stoa_storage::Error::corrupt)?;
+    let redacts = serde_json::value::to_raw_value(redacts).map_err(stoa_storage::Error::corrupt)?;
     content.insert("redacts".into(), Cow::Owned(redacts));
     let content = serde_json::value::to_raw_value(&content);
     Ok(Cow::Owned(content.map_err(stoa_storage::Error::corrupt)?))

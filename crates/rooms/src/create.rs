@@ -78,10 +78,7 @@ impl Rooms {
         let mut room = self.rooms.insert_new(nid, id, version.clone(), Arc::clone(&rules));
         for new in events {
             let is_create = new.kind == TimelineEventType::RoomCreate;
-            let event = self
-                .stage(&room, &mut draft, new)
-                .await
-                .map_err(RoomError::in_creation)?;
+            let event = self.stage(&room, &mut draft, new).await.map_err(RoomError::in_creation)?;
             if is_create && event.pdu.room_id != room.id {
                 // From version 12 on the ID is that of the creation, known only now.
                 let id = event.pdu.room_id.clone();

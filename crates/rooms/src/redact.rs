@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use ruma::{
-    CanonicalJsonObject, EventId, OwnedEventId, UserId,
-    canonical_json::redact_in_place, events::TimelineEventType,
-    state_res::events::RoomPowerLevelsIntField,
+    CanonicalJsonObject, EventId, OwnedEventId, UserId, canonical_json::redact_in_place,
+    events::TimelineEventType, state_res::events::RoomPowerLevelsIntField,
 };
 use stoa_base::{Actor, StateNid};
 use stoa_storage::log::{Append, RedactionRow, Stream};

@@ -2,8 +2,8 @@
 //! that run it. What a client may have to be told about is not written here but appended to the log.
 
 pub mod account_data;
-pub mod attempts;
 pub mod aliases;
+pub mod attempts;
 pub mod deployment;
 pub mod devices;
 pub mod events;
@@ -11,8 +11,8 @@ pub mod filters;
 pub mod interactive_auth;
 pub mod memberships;
 pub mod profiles;
-pub mod registration_nonces;
 pub mod published;
+pub mod registration_nonces;
 pub mod rooms;
 pub mod state;
 pub mod tokens;

@@ -89,7 +89,12 @@ impl World {
         self.change(room, who, MembershipChange::Leave).await.unwrap()
     }
 
-    pub(crate) async fn try_send(&self, room: &Arc<Room>, who: &str, text: &str) -> Result<OwnedEventId> {
+    pub(crate) async fn try_send(
+        &self,
+        room: &Arc<Room>,
+        who: &str,
+        text: &str,
+    ) -> Result<OwnedEventId> {
         let content = object(json!({ "msgtype": "m.text", "body": text }));
         let kind = "m.room.message".into();
         self.rooms.send_message(&actor(who), None, room, kind, content, None).await

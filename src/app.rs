@@ -10,6 +10,7 @@ use stoa_accounts::{Accounts, AttemptLimits, SessionCache};
 use stoa_base::{Clock, Random};
 use stoa_cluster::{CacheKeeper, Freshness, Tailer, TailerOptions, Waiters};
 use stoa_config::{Config, DatabaseUrl};
+use stoa_directory::Directory;
 use stoa_rooms::{RoomCaches, Rooms, RoomsOptions};
 use stoa_storage::{
     NidAllocator, OpenError, Options as StoreOptions, Store,
@@ -158,6 +159,7 @@ impl App {
             trusted_proxies: TrustedProxies::new(config.listen.trusted_proxies.clone()),
             max_request_bytes: config.limits.max_request_bytes as usize,
             nids,
+            directory: Arc::new(Directory::new(store.clone(), Arc::clone(&rooms))),
             rooms,
             panics: Panics::default(),
             stopping: CancellationToken::new(),

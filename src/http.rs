@@ -6,6 +6,7 @@ pub mod client_address;
 pub mod cors;
 pub mod error;
 pub mod extract;
+pub mod free_form;
 pub mod limits;
 pub mod observe;
 pub mod panics;
@@ -17,6 +18,7 @@ pub use self::{
     client_address::{ClientAddress, TrustedProxies},
     error::{Error, Result},
     extract::{Guarded, Ruma, RumaSend},
+    free_form::FreeForm,
     limits::Limits,
     respond::Answer,
     routes::Routes,

@@ -62,15 +62,44 @@ pub fn routes() -> Routes {
         .ruma(rooms::joined_rooms::get_joined_rooms)
         .ruma(rooms::get_state::get_state)
         .ruma(rooms::get_state_event::get_state_event)
+        .ruma_at(STATE_R0, rooms::get_state_event::get_state_event)
+        .ruma_at(STATE_R0_SLASH, rooms::get_state_event::get_state_event)
+        .ruma_at(STATE, rooms::get_state_event::get_state_event)
+        .ruma_at(STATE_SLASH, rooms::get_state_event::get_state_event)
         .ruma(rooms::members::get_members)
         .ruma(rooms::joined_members::get_joined_members)
         .ruma(rooms::get_event::get_event)
         .ruma(rooms::messages::get_messages)
         .ruma(rooms::context::get_context)
+        // Rooms and who is in them.
+        .ruma(rooms::create_room::create_room)
+        .ruma(rooms::join::join_by_id_or_alias)
+        .ruma(rooms::join::join_by_id)
+        .ruma(rooms::invite::invite)
+        .ruma(rooms::knock::knock)
+        .ruma(rooms::leave::leave)
+        .ruma(rooms::forget::forget)
+        .ruma(rooms::kick::kick)
+        .ruma(rooms::ban::ban)
+        .ruma(rooms::unban::unban)
+        // Sending.
+        .ruma(rooms::send::send_message)
+        .ruma(rooms::redact::redact)
+        .ruma(rooms::set_state::set_state)
+        .ruma_at(STATE_R0, rooms::set_state::set_state)
+        .ruma_at(STATE_R0_SLASH, rooms::set_state::set_state)
+        .ruma_at(STATE, rooms::set_state::set_state)
+        .ruma_at(STATE_SLASH, rooms::set_state::set_state)
         // What load balancers ask.
         .public(Method::GET, "/health", health::health)
         .public(Method::GET, "/ready", health::ready)
 }
+
+/// An entry of a room's state with the empty key.
+const STATE: &str = "/_matrix/client/v3/rooms/{roomId}/state/{eventType}";
+const STATE_SLASH: &str = "/_matrix/client/v3/rooms/{roomId}/state/{eventType}/";
+const STATE_R0: &str = "/_matrix/client/r0/rooms/{roomId}/state/{eventType}";
+const STATE_R0_SLASH: &str = "/_matrix/client/r0/rooms/{roomId}/state/{eventType}/";
 
 /// Where test tools and scripts make accounts.
 const SHARED_SECRET: &str = "/_synapse/admin/v1/register";

@@ -392,7 +392,8 @@ BEGIN
     IF batch ? 'forgotten_rooms' THEN
         UPDATE memberships SET forgotten = 1
         FROM jsonb_to_recordset(batch->'forgotten_rooms') AS f(user_id TEXT, room_nid BIGINT)
-        WHERE memberships.user_id = f.user_id AND memberships.room_nid = f.room_nid;
+        WHERE memberships.user_id = f.user_id AND memberships.room_nid = f.room_nid
+            AND memberships.membership IN ('leave', 'ban');
     END IF;
 
     IF batch ? 'account_data' THEN

@@ -5,6 +5,7 @@ use stoa_accounts::Accounts;
 use stoa_base::{Clock, Random};
 use stoa_cluster::{Freshness, Tailer, Waiters};
 use stoa_config::Config;
+use stoa_directory::Directory;
 use stoa_rooms::Rooms;
 use stoa_storage::{NidAllocator, Store, log::Writer};
 use tokio_util::sync::CancellationToken;
@@ -38,6 +39,8 @@ pub struct Parts {
     pub accounts: Arc<Accounts>,
     /// Rooms: the event graph, state, membership, and who may see what.
     pub rooms: Arc<Rooms>,
+    /// Local aliases, and the local room list.
+    pub directory: Arc<Directory>,
     /// How often somebody may do something.
     pub limits: Limits,
     /// The reverse proxies whose word counts.
@@ -81,11 +84,12 @@ macro_rules! parts {
 
 parts! {
     accounts: Arc<Accounts>,
-    rooms: Arc<Rooms>,
     clock: Clock,
+    directory: Arc<Directory>,
     freshness: Freshness,
     limits: Limits,
     random: Random,
+    rooms: Arc<Rooms>,
     stopping: CancellationToken,
     store: Store,
     waiters: Waiters,

@@ -5,6 +5,7 @@
 //! where the request's span adds its id; the client hears only that something went wrong.
 
 mod accounts;
+mod directory;
 mod rooms;
 
 use std::{fmt, time::Duration};

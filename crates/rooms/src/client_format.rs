@@ -13,7 +13,11 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use stoa_base::EventNid;
 
-use crate::{Result, Rooms, events::Event, pdu::Pdu};
+use crate::{
+    Result, RoomError, Rooms,
+    events::Event,
+    pdu::{MAX_ID_BYTES, Pdu},
+};
 
 /// For whom events are written.
 #[derive(Clone, Copy, Debug)]
@@ -170,9 +174,13 @@ impl crate::Transaction {
         device_id: &ruma::DeviceId,
         endpoint: &str,
         id: &ruma::TransactionId,
-    ) -> Self {
+    ) -> Result<Self> {
+        if id.as_str().len() > MAX_ID_BYTES {
+            let why = format!("a transaction ID may have {MAX_ID_BYTES} bytes at most");
+            return Err(RoomError::InvalidParam(why));
+        }
         let id = escape(id.as_str());
-        Self { device: format!("{user_id} {device_id}"), key: format!("{endpoint} {id}") }
+        Ok(Self { device: format!("{user_id} {device_id}"), key: format!("{endpoint} {id}") })
     }
 }
 

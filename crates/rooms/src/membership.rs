@@ -8,7 +8,10 @@ use ruma::{
     state_res::events::RoomPowerLevelsIntField,
 };
 use stoa_base::{Actor, StateNid};
-use stoa_storage::repo;
+use stoa_storage::{
+    log::{ForgottenRoomRow, Stream},
+    repo,
+};
 
 use crate::{
     Result, RoomError, Rooms, change::Built, events::Event, room::Room, stage::NewEvent,
@@ -174,6 +177,36 @@ impl Rooms {
                 content,
             );
             self.stage(room, &mut draft, new).await?;
+            Ok(Built::New(draft, ()))
+        })
+        .await
+    }
+
+    /// Makes a user forget a room that he has left, so that he reads nothing of it any more and no
+    /// list shows it. Joining again ends this.
+    ///
+    /// <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3roomsroomidforget>
+    pub async fn forget(
+        &self,
+        actor: &Actor,
+        session: Option<&str>,
+        room: &Arc<Room>,
+    ) -> Result<()> {
+        let user_id = &actor.user_id;
+        self.change(room, session, |mut draft| async move {
+            let member =
+                self.entry_at(draft.head.state, &StateEventType::RoomMember, user_id.as_str());
+            let membership = member.await?.and_then(|event| event.membership());
+            match membership.as_deref() {
+                Some("leave" | "ban") => {}
+                Some(_) => return Err(RoomError::NotLeft),
+                None => return Err(RoomError::forbidden("You were never in this room")),
+            }
+            draft
+                .append
+                .forgotten_rooms
+                .push(ForgottenRoomRow { user_id: user_id.to_string(), room_nid: room.nid });
+            draft.append.touched.add(Stream::Membership, &**user_id);
             Ok(Built::New(draft, ()))
         })
         .await

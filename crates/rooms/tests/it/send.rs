@@ -13,6 +13,7 @@ use crate::support::{ALICE, BOB, VERSIONS, World, actor, assert_forbidden, conte
 fn transaction(device: &str, id: &str) -> Transaction {
     let device = <&DeviceId>::from(device);
     Transaction::new(&user(ALICE), device, "send !r m.room.message", <&TransactionId>::from(id))
+        .unwrap()
 }
 
 both_databases! {

@@ -141,7 +141,8 @@ ON CONFLICT (user_id, room_nid) DO UPDATE SET membership = excluded.membership,
         Table::ForgottenRooms => &["
 UPDATE memberships SET forgotten = 1
 FROM json_each($1) AS f
-WHERE memberships.user_id = f.value->>'user_id' AND memberships.room_nid = f.value->>'room_nid'"],
+WHERE memberships.user_id = f.value->>'user_id' AND memberships.room_nid = f.value->>'room_nid'
+    AND memberships.membership IN ('leave', 'ban')"],
         Table::AccountData => &["
 INSERT INTO account_data (user_id, room_nid, type, content, pos)
 SELECT value->>'user_id', value->>'room_nid', value->>'type', value->>'content',

@@ -9,7 +9,7 @@ use sqlx::{
     sqlite::{SqliteArguments, SqliteRow},
 };
 
-use crate::Result;
+use crate::{Backend, Result};
 
 /// A connection, or a transaction that is rolled back unless it is committed.
 #[derive(Debug)]
@@ -60,6 +60,32 @@ impl Conn {
             Inner::Postgres(conn) => Target::Postgres(conn),
             Inner::PostgresTransaction(conn) => Target::Postgres(conn),
         }
+    }
+
+    /// Which database it leads to.
+    pub fn backend(&self) -> Backend {
+        match self.0 {
+            Inner::Sqlite(_) | Inner::SqliteTransaction(_) => Backend::Sqlite,
+            Inner::Postgres(_) | Inner::PostgresTransaction(_) => Backend::Postgres,
+        }
+    }
+
+    /// The text for this database, of two that say the same where no one text can.
+    pub fn either(&self, sqlite: &'static str, postgres: &'static str) -> &'static str {
+        match self.backend() {
+            Backend::Sqlite => sqlite,
+            Backend::Postgres => postgres,
+        }
+    }
+
+    /// The database's own time, in milliseconds since the Unix epoch: the same for every node.
+    pub async fn now_ms(&mut self) -> Result<i64> {
+        let sql = self.either(
+            "SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER)",
+            "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)",
+        );
+        let (now,) = self.one(sql, &[]).await?;
+        Ok(now)
     }
 
     /// All rows that the statement gives.

@@ -236,12 +236,13 @@ AS $$ SELECT jsonb_array_elements_text(list::jsonb) $$;
 --   incarnation, seq   the key under which the batch is written at most once
 --   seen               the head that the caller has seen
 --   positions          how many positions the batch takes
---   room_guards        rooms whose state, or state and extremities, must be the ones stated
+--   room_guards        rooms whose state, or the whole of which, must not have moved
 --   session_guards     access tokens that must still be there
 -- Answers one of:
---   {prev, last, lock_wait_us}                  it was written, now or by an earlier call
---   {conflicts: [{member | nid, reason}]}       nothing was written: these stand in its way
---   {behind}                                    nothing was written: the log lost what was seen
+--   {prev, last, moved, lock_wait_us}        it was written, now or by an earlier call, even where
+--                                            the extremities of these members' rooms have moved
+--   {conflicts: [{member | nid, reason}]}    nothing was written: these stand in its way
+--   {behind}                                 nothing was written: the log has lost what was seen
 --
 -- Under READ COMMITTED every statement of a VOLATILE function sees what was committed before the
 -- statement began; hence those after the lock see all that was committed before it was given.
@@ -255,6 +256,7 @@ DECLARE
     head BIGINT;
     written BIGINT;
     conflicts JSONB;
+    moved JSONB;
 BEGIN
     PERFORM pg_advisory_xact_lock(7310579619);
     lock_wait_us := extract(epoch FROM clock_timestamp() - asked) * 1000000;
@@ -274,11 +276,15 @@ BEGIN
     END IF;
 
     IF batch ?| '{room_guards,session_guards}' THEN
-        SELECT jsonb_agg(jsonb_build_object('member', c.member, 'reason', c.reason)) INTO conflicts
+        SELECT jsonb_agg(jsonb_build_object('member', c.member, 'reason', c.reason))
+                FILTER (WHERE c.reason <> 'moved'),
+            jsonb_agg(c.member) FILTER (WHERE c.reason = 'moved')
+        INTO conflicts, moved
         FROM (
-            SELECT g.member, 'room' AS reason
-            FROM jsonb_to_recordset(batch->'room_guards')
-                AS g(member BIGINT, room_nid BIGINT, state_pos BIGINT, head_pos BIGINT)
+            SELECT g.member, CASE WHEN g.whole OR coalesce(r.state_pos, 0) <> g.state_pos
+                THEN 'room' ELSE 'moved' END AS reason
+            FROM jsonb_to_recordset(batch->'room_guards') AS g(member BIGINT, room_nid BIGINT,
+                state_pos BIGINT, head_pos BIGINT, whole BOOLEAN)
             LEFT JOIN rooms r ON r.nid = g.room_nid
             WHERE coalesce(r.state_pos, 0) <> g.state_pos OR coalesce(r.head_pos, 0) <> g.head_pos
             UNION ALL
@@ -470,6 +476,6 @@ BEGIN
         (batch->>'seq')::bigint, (batch->>'now_ms')::bigint, batch->>'touched');
 
     answer := jsonb_build_object('prev', head, 'last', head + (batch->>'positions')::bigint,
-        'lock_wait_us', lock_wait_us);
+        'moved', moved, 'lock_wait_us', lock_wait_us);
 END
 $$;

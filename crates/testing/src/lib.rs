@@ -7,6 +7,7 @@
 mod database;
 mod node;
 mod rooms;
+pub mod sample;
 
 pub use self::{
     database::{TestDatabase, run_on},

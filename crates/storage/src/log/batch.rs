@@ -86,8 +86,9 @@ pub(crate) struct RoomGuard {
     pub(crate) member: usize,
     pub(crate) room_nid: i64,
     pub(crate) state_pos: i64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) head_pos: Option<i64>,
+    pub(crate) head_pos: i64,
+    /// Whether the extremities must be the same too.
+    pub(crate) whole: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -206,7 +207,8 @@ impl Batch {
                         member,
                         room_nid: chain.room().0,
                         state_pos: chain.state_pos().0,
-                        head_pos: whole.then(|| chain.head_pos().0),
+                        head_pos: chain.head_pos().0,
+                        whole,
                     });
                 }
             }

@@ -4,6 +4,9 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use stoa_base::{Pos, RoomNid};
 
+/// No room has this position.
+const LOST: i64 = -1;
+
 /// What appends to one room that were built one on another have in common.
 ///
 /// An event may be built on one that is not flushed yet. If that one fails, everything built on it
@@ -53,12 +56,20 @@ impl Chain {
         self.broken.store(true, Ordering::Release);
     }
 
+    /// Notes that the room has extremities that the chain does not know of. What minds the room's
+    /// state alone may still be built on it; what minds the whole room conflicts from now on.
+    pub(crate) fn lose_head(&self) {
+        self.head_pos.store(LOST, Ordering::Release);
+    }
+
     /// Notes what an append of the chain has committed.
     pub(crate) fn committed(&self, state_pos: Option<Pos>, head_pos: Option<Pos>) {
         if let Some(pos) = state_pos {
             self.state_pos.store(pos.0, Ordering::Release);
         }
-        if let Some(pos) = head_pos {
+        if let Some(pos) = head_pos
+            && self.head_pos() != Pos(LOST)
+        {
             self.head_pos.store(pos.0, Ordering::Release);
         }
     }

@@ -135,6 +135,13 @@ impl Group {
         self.members.len() < before
     }
 
+    /// Notes that the rooms of these members have other extremities than their chains know.
+    pub(super) fn lose_heads(&self, moved: &[usize]) {
+        for member in moved.iter().filter_map(|place| self.members.get(*place)) {
+            member.append.chains().for_each(|chain| chain.lose_head());
+        }
+    }
+
     /// Refuses all that are left.
     pub(super) fn refuse_all(&mut self, error: &AppendError) {
         let verdicts = self.members.iter().map(|_| Some(error.clone())).collect();
@@ -205,7 +212,11 @@ fn overtaken(members: &[Member]) -> Vec<Option<AppendError>> {
             let by_another = |mover: Option<Mover>| {
                 mover.is_some_and(|mover| mover != Mover::Chain(Arc::as_ptr(chain)))
             };
-            by_another(moved.state) || matches!(guard, Guard::Head(_)) && by_another(moved.head)
+            if by_another(moved.head) && !matches!(guard, Guard::Head(_)) {
+                chain.lose_head();
+                return by_another(moved.state);
+            }
+            by_another(moved.state) || by_another(moved.head)
         });
         let is_room_taken = append.rooms.iter().any(|row| rooms.contains(row.room_id.as_str()));
         let is_event_taken = append.events.iter().any(|row| {

@@ -55,7 +55,7 @@ pub(super) struct Session {
 #[serde(untagged)]
 enum Answer {
     Conflicts { conflicts: Vec<Conflict> },
-    Committed { prev: i64, last: i64, lock_wait_us: u64 },
+    Committed { prev: i64, last: i64, moved: Option<Vec<usize>>, lock_wait_us: u64 },
     Behind { behind: i64 },
 }
 
@@ -99,9 +99,10 @@ impl Session {
         self.conn = Some(conn);
         Ok(match serde_json::from_str(&answer).map_err(Error::corrupt)? {
             Answer::Conflicts { conflicts } => Written::Conflicts(conflicts),
-            Answer::Committed { prev, last, lock_wait_us } => {
+            Answer::Committed { prev, last, moved, lock_wait_us } => {
                 timing.lock_wait = Duration::from_micros(lock_wait_us);
-                Written::Committed { prev: Pos(prev), last: Pos(last) }
+                let moved = moved.unwrap_or_default();
+                Written::Committed { prev: Pos(prev), last: Pos(last), moved }
             }
             Answer::Behind { behind } => Written::Behind { head: Pos(behind) },
         })

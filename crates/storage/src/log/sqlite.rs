@@ -22,7 +22,7 @@ pub(super) async fn write(
     let mut conn = store.write().await?;
     timing.lock_wait = asked.elapsed();
 
-    let conflicts = broken_guards(&mut conn, batch).await?;
+    let (conflicts, moved) = check_guards(&mut conn, batch).await?;
     if !conflicts.is_empty() {
         return Ok(Written::Conflicts(conflicts));
     }
@@ -52,20 +52,29 @@ pub(super) async fn write(
         }
     }
     conn.commit().await?;
-    Ok(Written::Committed { prev: Pos(prev), last: Pos(last) })
+    Ok(Written::Committed { prev: Pos(prev), last: Pos(last), moved })
 }
 
-/// The members whose room has moved or whose session has ended.
-async fn broken_guards(conn: &mut Conn, batch: &Batch) -> Result<Vec<Conflict>> {
+/// What stands in the batch's way, and the members for which their room's extremities have moved
+/// though they do not mind.
+async fn check_guards(conn: &mut Conn, batch: &Batch) -> Result<(Vec<Conflict>, Vec<usize>)> {
+    let (mut conflicts, mut moved) = (Vec::new(), Vec::new());
     if batch.room_guards.is_empty() && batch.session_guards.is_empty() {
-        return Ok(Vec::new());
+        return Ok((conflicts, moved));
     }
     let rooms = serde_json::to_string(&batch.room_guards).map_err(Error::corrupt)?;
     let sessions = serde_json::to_string(&batch.session_guards).map_err(Error::corrupt)?;
-    let rows: Vec<(i64, String)> =
-        conn.all(BROKEN_GUARDS, &[(&rooms).into(), (&sessions).into()]).await?;
-    rows.into_iter().map(|(member, reason)| Conflict::of_member(member, &reason)).collect()
+    let rows: Vec<(i64, String)> = conn.all(GUARDS, &[(&rooms).into(), (&sessions).into()]).await?;
+    for (member, reason) in rows {
+        if reason == "moved" {
+            moved.push(usize::try_from(member).map_err(Error::corrupt)?);
+        } else {
+            conflicts.push(Conflict::of_member(member, &reason)?);
+        }
+    }
+    Ok((conflicts, moved))
 }
+
 /// The members whose rooms or events are there already.
 async fn taken(conn: &mut Conn, batch: &Batch) -> Result<Vec<Conflict>> {
     let (rooms, events) = (batch.rows(Table::Rooms), batch.rows(Table::Events));
@@ -78,8 +87,10 @@ INSERT INTO log_batches (last_pos, prev_pos, incarnation, batch_seq, committed_m
 SELECT coalesce(max(last_pos), 0) + $1, coalesce(max(last_pos), 0), $2, $3, $4, $5 FROM log_batches
 RETURNING prev_pos, last_pos";
 
-const BROKEN_GUARDS: &str = "
-SELECT g.value->>'member', 'room'
+const GUARDS: &str = "
+SELECT g.value->>'member', CASE
+    WHEN g.value->>'whole' OR coalesce(r.state_pos, 0) <> g.value->>'state_pos' THEN 'room'
+    ELSE 'moved' END
 FROM json_each($1) AS g LEFT JOIN rooms AS r ON r.nid = g.value->>'room_nid'
 WHERE coalesce(r.state_pos, 0) <> g.value->>'state_pos'
     OR coalesce(r.head_pos, 0) <> g.value->>'head_pos'

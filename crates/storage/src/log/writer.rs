@@ -143,9 +143,11 @@ pub trait OnCommit: Send + Sync {
 /// What came of one attempt to write a batch.
 #[derive(Debug)]
 pub(super) enum Written {
+    /// It is written, though the extremities of these members' rooms have moved.
     Committed {
         prev: Pos,
         last: Pos,
+        moved: Vec<usize>,
     },
     Conflicts(Vec<Conflict>),
     /// The log ends before what this node has seen of it.
@@ -335,7 +337,8 @@ impl Task {
                 }
             };
             match self.write(&batch).await {
-                Ok(Written::Committed { prev, last }) => {
+                Ok(Written::Committed { prev, last, moved }) => {
+                    group.lose_heads(&moved);
                     self.finish(group.take_members(), batch, prev, last).await;
                 }
                 Ok(Written::Conflicts(conflicts)) => {

@@ -7,3 +7,4 @@ pub mod memberships;
 pub mod published;
 pub mod rooms;
 pub mod state;
+pub mod typing;

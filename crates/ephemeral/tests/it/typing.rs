@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 const ROOM: RoomNid = RoomNid(1);
 const OTHER_ROOM: RoomNid = RoomNid(2);
-const LONG: Option<Duration> = Some(Duration::from_secs(60));
+const LONG: Option<Duration> = Some(Duration::from_mins(1));
 const INTERVAL: Duration = Duration::from_secs(1);
 
 struct Node {

@@ -1,7 +1,10 @@
 //! The command line: what can be asked of the program, and where its configuration comes from.
 
 mod check_config;
+mod create_user;
 mod generate_config;
+mod migrate;
+mod serve;
 mod version;
 
 use std::{
@@ -10,21 +13,29 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand};
+use stoa::{app::StartError, control::AskError, http::server::BindError, metrics::MetricsError};
 use stoa_config::{Config, ConfigErrors};
 
 /// A Matrix homeserver
 #[derive(Debug, Parser)]
-#[command(name = "stoa", version, arg_required_else_help = true)]
+#[command(name = "stoa", version)]
 pub(crate) struct Cli {
     #[command(flatten)]
     config: ConfigArgs,
 
+    /// Without one, the server is run
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the server
+    Serve,
+    /// Make an account
+    CreateUser(create_user::Args),
+    /// Bring the database up to date, which the server also does when it starts
+    Migrate,
     /// Read the configuration as the server does, and say what is wrong with it
     CheckConfig,
     /// Print a configuration file with every setting, its default and a comment
@@ -40,12 +51,41 @@ pub(crate) enum CliError {
     Config(#[from] ConfigErrors),
     #[error("cannot write the output: {0}")]
     Output(#[from] io::Error),
+    #[error("cannot start a runtime: {0}")]
+    Runtime(#[source] io::Error),
+    #[error("`log.filter`: {0}")]
+    LogFilter(#[from] tracing_subscriber::filter::ParseError),
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    #[error("signals cannot be waited for: {0}")]
+    Signal(#[source] io::Error),
+    #[error(transparent)]
+    Ask(#[from] AskError),
+    #[error("cannot read the password: {0}")]
+    Password(#[source] io::Error),
+    #[error("the two passwords differ")]
+    PasswordsDiffer,
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Runs a command on the threads that the machine has.
+fn block_on<T>(command: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.map_err(CliError::Runtime)?.block_on(command)
 }
 
 impl Cli {
     pub(crate) fn run(self) -> Result<(), CliError> {
-        let out = &mut io::stdout().lock();
-        match self.command {
+        let out = &mut io::stdout();
+        match self.command.unwrap_or(Command::Serve) {
+            Command::Serve => serve::run(&self.config, out),
+            Command::CreateUser(args) => create_user::run(&self.config, args, out),
+            Command::Migrate => migrate::run(&self.config, out),
             Command::CheckConfig => check_config::run(&self.config, out),
             Command::GenerateConfig => generate_config::run(out),
             Command::Version => version::run(out),

@@ -133,48 +133,52 @@ CREATE TABLE devices (
     PRIMARY KEY (user_id, device_id)
 );
 
+-- An access token and the refresh token that was given out with it are one row and end together.
+-- `parent_hash` is the token that this one was refreshed from, until this one is first used.
 CREATE TABLE access_tokens (
     token_hash TEXT COLLATE "C" PRIMARY KEY,
     user_id TEXT COLLATE "C" NOT NULL,
     device_id TEXT COLLATE "C" NOT NULL,
     created_ms BIGINT NOT NULL,
     expires_ms BIGINT,
-    refresh_hash TEXT COLLATE "C"
+    refresh_hash TEXT COLLATE "C",
+    parent_hash TEXT COLLATE "C",
+    refreshed_ms BIGINT
 );
 CREATE INDEX access_tokens_device ON access_tokens (user_id, device_id);
-
-CREATE TABLE refresh_tokens (
-    token_hash TEXT COLLATE "C" PRIMARY KEY,
-    user_id TEXT COLLATE "C" NOT NULL,
-    device_id TEXT COLLATE "C" NOT NULL,
-    created_ms BIGINT NOT NULL,
-    used BIGINT NOT NULL DEFAULT 0
-);
-CREATE INDEX refresh_tokens_device ON refresh_tokens (user_id, device_id);
+CREATE UNIQUE INDEX access_tokens_refresh ON access_tokens (refresh_hash)
+    WHERE refresh_hash IS NOT NULL;
+CREATE INDEX access_tokens_parent ON access_tokens (parent_hash) WHERE parent_hash IS NOT NULL;
 
 CREATE TABLE interactive_auth_sessions (
-    session TEXT COLLATE "C" PRIMARY KEY,
-    request TEXT NOT NULL,
+    session_hash TEXT COLLATE "C" PRIMARY KEY,
+    operation TEXT COLLATE "C" NOT NULL,
+    user_id TEXT COLLATE "C",
+    body_hash TEXT COLLATE "C",
     completed TEXT NOT NULL,
     result TEXT,
     created_ms BIGINT NOT NULL
 );
+CREATE INDEX interactive_auth_sessions_created ON interactive_auth_sessions (created_ms);
 
 CREATE TABLE registration_nonces (
     nonce TEXT COLLATE "C" PRIMARY KEY,
     created_ms BIGINT NOT NULL
 );
 
-CREATE TABLE login_failures (
+-- How often something was tried since `window_start_ms`: log-ins that failed, registrations.
+CREATE TABLE attempts (
     subject TEXT COLLATE "C" PRIMARY KEY,
-    failures BIGINT NOT NULL,
+    attempts BIGINT NOT NULL,
     window_start_ms BIGINT NOT NULL
 );
+CREATE INDEX attempts_window ON attempts (window_start_ms);
 
 CREATE TABLE filters (
     user_id TEXT COLLATE "C" NOT NULL,
     filter_id TEXT COLLATE "C" NOT NULL,
     definition TEXT NOT NULL,
+    created_ms BIGINT NOT NULL,
     PRIMARY KEY (user_id, filter_id)
 );
 
@@ -407,7 +411,8 @@ BEGIN
     IF batch ? 'forgotten_rooms' THEN
         UPDATE memberships SET forgotten = 1
         FROM jsonb_to_recordset(batch->'forgotten_rooms') AS f(user_id TEXT, room_nid BIGINT)
-        WHERE memberships.user_id = f.user_id AND memberships.room_nid = f.room_nid;
+        WHERE memberships.user_id = f.user_id AND memberships.room_nid = f.room_nid
+            AND memberships.membership IN ('leave', 'ban');
     END IF;
 
     IF batch ? 'account_data' THEN
@@ -432,18 +437,23 @@ BEGIN
         DELETE FROM access_tokens t
         USING jsonb_to_recordset(batch->'device_removals') AS d(user_id TEXT, device_id TEXT)
         WHERE t.user_id = d.user_id AND t.device_id = d.device_id;
-        DELETE FROM refresh_tokens t
-        USING jsonb_to_recordset(batch->'device_removals') AS d(user_id TEXT, device_id TEXT)
-        WHERE t.user_id = d.user_id AND t.device_id = d.device_id;
         DELETE FROM devices t
         USING jsonb_to_recordset(batch->'device_removals') AS d(user_id TEXT, device_id TEXT)
         WHERE t.user_id = d.user_id AND t.device_id = d.device_id;
     END IF;
 
     IF batch ? 'token_removals' THEN
+        UPDATE access_tokens SET parent_hash = NULL
+        FROM jsonb_to_recordset(batch->'token_removals') AS d(successor TEXT)
+        WHERE access_tokens.token_hash = d.successor;
+        DELETE FROM access_tokens t
+        USING jsonb_to_recordset(batch->'token_removals') AS d(token_hash TEXT, successor TEXT)
+        WHERE t.token_hash = d.token_hash AND (d.successor IS NULL
+            OR EXISTS (SELECT FROM access_tokens s WHERE s.token_hash = d.successor));
         DELETE FROM access_tokens t
         USING jsonb_to_recordset(batch->'token_removals') AS d(token_hash TEXT)
-        WHERE t.token_hash = d.token_hash;
+        WHERE t.parent_hash = d.token_hash
+            AND NOT EXISTS (SELECT FROM access_tokens p WHERE p.token_hash = d.token_hash);
     END IF;
 
     INSERT INTO log_batches (last_pos, prev_pos, incarnation, batch_seq, committed_ms, touched)

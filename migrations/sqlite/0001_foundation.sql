@@ -133,48 +133,52 @@ CREATE TABLE devices (
     PRIMARY KEY (user_id, device_id)
 ) STRICT, WITHOUT ROWID;
 
+-- An access token and the refresh token that was given out with it are one row and end together.
+-- `parent_hash` is the token that this one was refreshed from, until this one is first used.
 CREATE TABLE access_tokens (
     token_hash TEXT PRIMARY KEY,
     user_id TEXT NOT NULL,
     device_id TEXT NOT NULL,
     created_ms INTEGER NOT NULL,
     expires_ms INTEGER,
-    refresh_hash TEXT
+    refresh_hash TEXT,
+    parent_hash TEXT,
+    refreshed_ms INTEGER
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX access_tokens_device ON access_tokens (user_id, device_id);
-
-CREATE TABLE refresh_tokens (
-    token_hash TEXT PRIMARY KEY,
-    user_id TEXT NOT NULL,
-    device_id TEXT NOT NULL,
-    created_ms INTEGER NOT NULL,
-    used INTEGER NOT NULL DEFAULT 0
-) STRICT, WITHOUT ROWID;
-CREATE INDEX refresh_tokens_device ON refresh_tokens (user_id, device_id);
+CREATE UNIQUE INDEX access_tokens_refresh ON access_tokens (refresh_hash)
+    WHERE refresh_hash IS NOT NULL;
+CREATE INDEX access_tokens_parent ON access_tokens (parent_hash) WHERE parent_hash IS NOT NULL;
 
 CREATE TABLE interactive_auth_sessions (
-    session TEXT PRIMARY KEY,
-    request TEXT NOT NULL,
+    session_hash TEXT PRIMARY KEY,
+    operation TEXT NOT NULL,
+    user_id TEXT,
+    body_hash TEXT,
     completed TEXT NOT NULL,
     result TEXT,
     created_ms INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX interactive_auth_sessions_created ON interactive_auth_sessions (created_ms);
 
 CREATE TABLE registration_nonces (
     nonce TEXT PRIMARY KEY,
     created_ms INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE login_failures (
+-- How often something was tried since `window_start_ms`: log-ins that failed, registrations.
+CREATE TABLE attempts (
     subject TEXT PRIMARY KEY,
-    failures INTEGER NOT NULL,
+    attempts INTEGER NOT NULL,
     window_start_ms INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX attempts_window ON attempts (window_start_ms);
 
 CREATE TABLE filters (
     user_id TEXT NOT NULL,
     filter_id TEXT NOT NULL,
     definition TEXT NOT NULL,
+    created_ms INTEGER NOT NULL,
     PRIMARY KEY (user_id, filter_id)
 ) STRICT, WITHOUT ROWID;
 

@@ -1,1 +1,5 @@
-//! push
+//! What a user is told of: push rules, and what follows from them.
+
+mod rules;
+
+pub use self::rules::rules;

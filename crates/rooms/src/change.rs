@@ -1,16 +1,21 @@
 //! Changing a room: building on its head, queueing what was built, and building anew where the room
 //! moved meanwhile.
 
-use std::sync::Arc;
+use std::{
+    collections::HashMap,
+    future::Future,
+    sync::{Arc, Mutex, PoisonError, Weak},
+};
 
 use ruma::OwnedEventId;
 use stoa_base::Pos;
 use stoa_cluster::{Batch, CacheKeeper};
 use stoa_storage::{
+    Backend,
     log::{Append, AppendError, Guard},
     repo,
 };
-use tokio::sync::oneshot;
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, oneshot};
 
 use crate::{
     Result, RoomError, Rooms,
@@ -21,7 +26,7 @@ use crate::{
 const ATTEMPTS: usize = 3;
 
 /// A request that its device may repeat.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Transaction {
     /// The user and device: `@user:server DEVICE`.
     pub device: String,
@@ -29,10 +34,17 @@ pub struct Transaction {
     pub key: String,
 }
 
+/// What an event is built on, and what is to be written once it is.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    pub(crate) head: Head,
+    pub(crate) append: Append,
+}
+
 /// What building came to.
 pub(crate) enum Built<T> {
     /// Something to write.
-    New(T),
+    New(Draft, T),
     /// Nothing to write: what was wanted is there already.
     Present(T),
 }
@@ -41,53 +53,48 @@ impl Rooms {
     /// Builds a change on the head of `room` and writes it. `session` is the hash of the access
     /// token on whose strength it is done; with a revoked one nothing is written.
     ///
-    /// `build` is called again where the room moved, so it must not have other effects.
-    pub(crate) async fn change<T: Clone>(
+    /// `build` is called again where the room moved, so it must not have other effects. A refusal,
+    /// and that there is nothing to do, count only once the log has confirmed what they rest on:
+    /// this node's memory of the room may be behind other nodes, or ahead of what is flushed.
+    pub(crate) async fn change<T, F, Fut>(
         &self,
         room: &Arc<Room>,
         session: Option<&str>,
-        build: impl AsyncFn(&mut Head, &mut Append) -> Result<Built<T>>,
-    ) -> Result<T> {
+        build: F,
+    ) -> Result<T>
+    where
+        F: Fn(Draft) -> Fut,
+        Fut: Future<Output = Result<Built<T>>>,
+    {
         for _ in 0..ATTEMPTS {
-            let (answer, value) = {
+            let (answer, outcome) = {
                 let mut slot = room.head.lock().await;
                 let is_current = slot.as_ref().is_some_and(|head| !head.chain.is_broken());
                 if room.take_stale() || !is_current {
                     room.settled().await;
-                    *slot = Some(self.rooms.load_head(room).await?);
+                    *slot = Some(self.load_head(room).await?);
                 }
                 let Some(head) = slot.as_mut() else { continue };
-                let mut next = head.clone();
-                let mut append = Append::new();
-                match build(&mut next, &mut append).await? {
-                    Built::New(value) => {
-                        guard(&mut append, &next, session);
-                        let pending = self.writer.enqueue(append)?;
-                        *head = next;
-                        room.in_flight.send_modify(|count| *count += 1);
-                        let room = Arc::clone(room);
-                        // In a task of its own: a client that hangs up cancels nothing.
-                        let answer = tokio::spawn(async move {
-                            let answer = pending.wait().await;
-                            room.in_flight.send_modify(|count| *count -= 1);
-                            answer
-                        });
-                        (answer, value)
-                    }
-                    Built::Present(value) => {
-                        let chain = Arc::clone(&head.chain);
-                        drop(slot);
-                        // What is there may not be flushed yet, and may still fail.
-                        room.settled().await;
-                        if chain.is_broken() {
-                            continue;
-                        }
-                        return Ok(value);
-                    }
+                let (draft, outcome) = conclude(build(Draft::on(head)).await)?;
+                if draft.is_none() && self.is_alone_and_settled(room) {
+                    return outcome;
                 }
+                let mut draft = draft.unwrap_or_else(|| Draft::on(head));
+                draft.guard(session);
+                let pending = self.writer.enqueue(draft.append)?;
+                *head = draft.head;
+                room.in_flight.send_modify(|count| *count += 1);
+                let room = Arc::clone(room);
+                // In a task of its own: a client that hangs up cancels nothing.
+                let answer = tokio::spawn(async move {
+                    let answer = pending.wait().await;
+                    room.in_flight.send_modify(|count| *count -= 1);
+                    answer
+                });
+                (answer, outcome)
             };
             match answer.await {
-                Ok(Ok(_)) => return Ok(value),
+                Ok(Ok(_)) => return outcome,
                 Ok(Err(AppendError::Conflict)) => {}
                 Ok(Err(error)) => return Err(error.into()),
                 Err(_) => return Err(AppendError::Unavailable.into()),
@@ -97,12 +104,16 @@ impl Rooms {
     }
 
     /// As [`Rooms::change`], with the log locked while the change is built.
-    async fn change_locked<T: Clone>(
+    async fn change_locked<T, F, Fut>(
         &self,
         room: &Arc<Room>,
         session: Option<&str>,
-        build: impl AsyncFn(&mut Head, &mut Append) -> Result<Built<T>>,
-    ) -> Result<T> {
+        build: F,
+    ) -> Result<T>
+    where
+        F: Fn(Draft) -> Fut,
+        Fut: Future<Output = Result<Built<T>>>,
+    {
         let mut slot = room.head.lock().await;
         // What is still queued on the old head comes after the lock, and would be in the way.
         if let Some(head) = slot.take() {
@@ -125,75 +136,140 @@ impl Rooms {
                 _ => Err(AppendError::Unavailable.into()),
             };
         }
-        let mut head = self.rooms.load_head(room).await?;
-        let mut append = Append::new();
-        let value = match build(&mut head, &mut append).await? {
-            Built::Present(value) => return Ok(value),
-            Built::New(value) => value,
-        };
-        guard(&mut append, &head, session);
-        if hand_over.send(append).is_err() {
+        let head = self.load_head(room).await?;
+        let (draft, outcome) = conclude(build(Draft::on(&head)).await)?;
+        let mut draft = draft.unwrap_or_else(|| Draft::on(&head));
+        draft.guard(session);
+        if hand_over.send(draft.append).is_err() {
             return Err(AppendError::Unavailable.into());
         }
         match written.await {
             Ok(Ok(_)) => {
-                *slot = Some(head);
-                Ok(value)
+                *slot = Some(draft.head);
+                outcome
             }
             Ok(Err(error)) => Err(error.into()),
             Err(_) => Err(AppendError::Unavailable.into()),
         }
     }
 
-    /// The event that was sent by an earlier request of the same transaction, as far as this node
-    /// remembers. What it does not remember the log finds out when the event is appended.
-    pub(crate) fn remembered(&self, transaction: Option<&Transaction>) -> Option<OwnedEventId> {
-        let transaction = transaction?;
-        self.transactions.get(&transaction.device, &transaction.key)
+    async fn load_head(&self, room: &Room) -> Result<Head> {
+        let head = self.rooms.load_head(room).await?;
+        room.build_on(&head.chain);
+        Ok(head)
     }
 
-    /// What `sent` came to; where the log found that the transaction was carried out before, the
-    /// event that it sent then.
-    pub(crate) async fn once(
+    /// Whether this node's memory of the room is the room: no other node writes, and nothing of its
+    /// own is under way.
+    fn is_alone_and_settled(&self, room: &Room) -> bool {
+        self.store.backend() == Backend::Sqlite && *room.in_flight.borrow() == 0
+    }
+
+    /// Sends what belongs to a transaction: once, however often the request is repeated, at once or
+    /// later, here or on another node.
+    pub(crate) async fn once<Fut>(
         &self,
+        session: Option<&str>,
         transaction: Option<&Transaction>,
-        sent: Result<OwnedEventId>,
-    ) -> Result<OwnedEventId> {
-        match (sent, transaction) {
-            (Err(RoomError::Append(AppendError::Duplicate)), Some(transaction)) => {
-                let mut conn = self.store.read().await?;
-                let row =
-                    repo::events::by_transaction(&mut conn, &transaction.device, &transaction.key)
-                        .await?
-                        .ok_or(AppendError::Duplicate)?;
-                OwnedEventId::try_from(row.event_id)
-                    .map_err(|error| stoa_storage::Error::corrupt(error).into())
-            }
-            (sent, _) => sent,
+        send: impl Fn() -> Fut,
+    ) -> Result<OwnedEventId>
+    where
+        Fut: Future<Output = Result<OwnedEventId>>,
+    {
+        let Some(transaction) = transaction else { return send().await };
+        let _turn = self.transactions.turn(transaction).await;
+        if let Some(event_id) = self.transactions.get(transaction) {
+            self.confirm(session).await?;
+            return Ok(event_id);
         }
+        for _ in 0..ATTEMPTS {
+            match send().await {
+                Err(RoomError::Append(AppendError::Duplicate)) => {
+                    let mut conn = self.store.read().await?;
+                    let Transaction { device, key } = transaction;
+                    let row = repo::events::by_transaction(&mut conn, device, key).await?;
+                    if let Some(row) = row {
+                        let event_id = OwnedEventId::try_from(row.event_id);
+                        return Ok(event_id.map_err(stoa_storage::Error::corrupt)?);
+                    }
+                    // The other one, which was in the way, has failed.
+                }
+                sent => return sent,
+            }
+        }
+        Err(AppendError::Duplicate.into())
+    }
+
+    /// Makes sure that the session has not ended on another node, where nothing is written that
+    /// would show it.
+    async fn confirm(&self, session: Option<&str>) -> Result<()> {
+        if let (Some(token_hash), Backend::Postgres) = (session, self.store.backend()) {
+            let mut append = Append::new();
+            append.guards.push(Guard::Session(token_hash.to_owned()));
+            self.writer.append(append).await?;
+        }
+        Ok(())
     }
 }
 
-fn guard(append: &mut Append, head: &Head, session: Option<&str>) {
-    let changes_state = append.room_updates.iter().any(|update| update.state_root.is_some());
-    let chain = Arc::clone(&head.chain);
-    append.guards.push(if changes_state { Guard::Head(chain) } else { Guard::State(chain) });
-    append.guards.extend(session.map(|token_hash| Guard::Session(token_hash.to_owned())));
+impl Draft {
+    fn on(head: &Head) -> Self {
+        Self { head: head.clone(), append: Append::new() }
+    }
+
+    /// Adds what must still be true when the append is written.
+    pub(crate) fn guard(&mut self, session: Option<&str>) {
+        let append = &mut self.append;
+        let changes_state = append.room_updates.iter().any(|update| update.state_root.is_some());
+        let chain = Arc::clone(&self.head.chain);
+        append.guards.push(if changes_state { Guard::Head(chain) } else { Guard::State(chain) });
+        append.guards.extend(session.map(|token_hash| Guard::Session(token_hash.to_owned())));
+    }
 }
 
-/// What this node's devices sent lately, by transaction.
+/// What is to be written, if anything is, and what is to be answered then.
+fn conclude<T>(built: Result<Built<T>>) -> Result<(Option<Draft>, Result<T>)> {
+    match built {
+        Ok(Built::New(draft, value)) => Ok((Some(draft), Ok(value))),
+        Ok(Built::Present(value)) => Ok((None, Ok(value))),
+        Err(refusal @ RoomError::Forbidden(_)) => Ok((None, Err(refusal))),
+        Err(error) => Err(error),
+    }
+}
+
+/// What this node's devices sent lately and are sending now, by transaction.
 #[derive(Debug)]
-pub(crate) struct Transactions(moka::sync::Cache<(String, String), OwnedEventId>);
+pub(crate) struct Transactions {
+    sent: moka::sync::Cache<Transaction, OwnedEventId>,
+    under_way: Mutex<HashMap<Transaction, Weak<AsyncMutex<()>>>>,
+}
 
 impl Default for Transactions {
     fn default() -> Self {
-        Self(moka::sync::Cache::new(50_000))
+        Self { sent: moka::sync::Cache::new(50_000), under_way: Mutex::default() }
     }
 }
 
 impl Transactions {
-    fn get(&self, device: &str, key: &str) -> Option<OwnedEventId> {
-        self.0.get(&(device.to_owned(), key.to_owned()))
+    fn get(&self, transaction: &Transaction) -> Option<OwnedEventId> {
+        self.sent.get(transaction)
+    }
+
+    /// Waits until no other request of the same transaction is under way.
+    async fn turn(&self, transaction: &Transaction) -> OwnedMutexGuard<()> {
+        let turns = {
+            let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+            if under_way.len() > 1_000 {
+                under_way.retain(|_, turns| turns.strong_count() > 0);
+            }
+            let known = under_way.get(transaction).and_then(Weak::upgrade);
+            known.unwrap_or_else(|| {
+                let turns = Arc::default();
+                under_way.insert(transaction.clone(), Arc::downgrade(&turns));
+                turns
+            })
+        };
+        turns.lock_owned().await
     }
 }
 
@@ -203,7 +279,8 @@ impl CacheKeeper for Transactions {
             if let (Some(device), Some(key), Ok(event_id)) =
                 (&row.txn_device, &row.txn_id, OwnedEventId::try_from(row.event_id.as_str()))
             {
-                self.0.insert((device.clone(), key.clone()), event_id);
+                let transaction = Transaction { device: device.clone(), key: key.clone() };
+                self.sent.insert(transaction, event_id);
             }
         }
     }

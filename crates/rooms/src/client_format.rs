@@ -2,14 +2,22 @@
 //!
 //! <https://spec.matrix.org/v1.19/client-server-api/#room-event-format>
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use ruma::{OwnedEventId, RoomId, UserId};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use stoa_base::EventNid;
 
-use crate::{Result, Rooms, events::Event};
+use crate::{
+    Result, RoomError, Rooms,
+    events::Event,
+    pdu::{MAX_ID_BYTES, Pdu},
+};
 
 /// For whom events are written.
 #[derive(Clone, Copy, Debug)]
@@ -108,8 +116,9 @@ impl Rooms {
             .map(|(_, id)| unescape(id));
         let age =
             self.clock.now_ms() - i64::try_from(u64::from(pdu.origin_server_ts.get())).unwrap_or(0);
+        let content = content_for_clients(pdu)?;
         let written = ClientEvent {
-            content: &pdu.content,
+            content: &content,
             event_id: &pdu.event_id,
             origin_server_ts: pdu.origin_server_ts,
             redacts: pdu.redacts.as_ref(),
@@ -128,6 +137,20 @@ impl Rooms {
         };
         Ok(serde_json::value::to_raw_value(&written).map_err(stoa_storage::Error::corrupt)?)
     }
+}
+
+/// The content, in a redaction with what it redacts: newer clients look for it there in any version
+/// of rooms, and older ones beside the content.
+///
+/// <https://spec.matrix.org/v1.19/client-server-api/#mroomredaction>
+fn content_for_clients(pdu: &Pdu) -> Result<Cow<'_, RawValue>> {
+    let Some(redacts) = &pdu.redacts else { return Ok(Cow::Borrowed(&pdu.content)) };
+    let mut content: BTreeMap<Cow<'_, str>, Cow<'_, RawValue>> =
+        serde_json::from_str(pdu.content.get()).map_err(stoa_storage::Error::corrupt)?;
+    let redacts = serde_json::value::to_raw_value(redacts).map_err(stoa_storage::Error::corrupt)?;
+    content.insert("redacts".into(), Cow::Owned(redacts));
+    let content = serde_json::value::to_raw_value(&content);
+    Ok(Cow::Owned(content.map_err(stoa_storage::Error::corrupt)?))
 }
 
 impl Event {
@@ -151,9 +174,13 @@ impl crate::Transaction {
         device_id: &ruma::DeviceId,
         endpoint: &str,
         id: &ruma::TransactionId,
-    ) -> Self {
+    ) -> Result<Self> {
+        if id.as_str().len() > MAX_ID_BYTES {
+            let why = format!("a transaction ID may have {MAX_ID_BYTES} bytes at most");
+            return Err(RoomError::InvalidParam(why));
+        }
         let id = escape(id.as_str());
-        Self { device: format!("{user_id} {device_id}"), key: format!("{endpoint} {id}") }
+        Ok(Self { device: format!("{user_id} {device_id}"), key: format!("{endpoint} {id}") })
     }
 }
 

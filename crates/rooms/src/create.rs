@@ -8,10 +8,11 @@ use ruma::{
     room_version_rules::RoomVersionRules,
 };
 use stoa_base::{Actor, Pos, RoomNid};
-use stoa_storage::log::{Append, AppendError, Chain, Guard, RoomRow};
+use stoa_storage::log::{Append, AppendError, Chain, RoomRow};
 
 use crate::{
-    MemberProfile, Result, RoomError, Rooms, membership::put, room::Head, stage::NewEvent, state,
+    MemberProfile, Result, RoomError, Rooms, change::Draft, membership::put, room::Head,
+    stage::NewEvent, state,
 };
 
 /// The settings that a room starts with.
@@ -66,36 +67,32 @@ impl Rooms {
             create.version.clone().unwrap_or_else(|| self.options.default_version.clone());
         let rules = supported(&version)?;
         let nid = RoomNid(self.nids.take(1).await?.start);
-        let mut append = Append::new();
-        let mut head = Head {
+        let head = Head {
             chain: Arc::new(Chain::new(nid, Pos::START, Pos::START)),
             extremities: Vec::new(),
             state: state::EMPTY,
         };
+        let mut draft = Draft { head, append: Append::new() };
         let events = first_events(&create, &actor.user_id, &version, &rules);
         let id = self.random_room_id()?;
         let mut room = self.rooms.insert_new(nid, id, version.clone(), Arc::clone(&rules));
         for new in events {
             let is_create = new.kind == TimelineEventType::RoomCreate;
-            let event = self
-                .stage(&room, &mut head, &mut append, new)
-                .await
-                .map_err(RoomError::in_creation)?;
+            let event = self.stage(&room, &mut draft, new).await.map_err(RoomError::in_creation)?;
             if is_create && event.pdu.room_id != room.id {
                 // From version 12 on the ID is that of the creation, known only now.
                 let id = event.pdu.room_id.clone();
                 room = self.rooms.replace_new(nid, id, version.clone(), Arc::clone(&rules));
             }
         }
-        append.rooms.push(RoomRow {
+        draft.append.rooms.push(RoomRow {
             nid,
             room_id: room.id.to_string(),
             version: version.to_string(),
             created_ms: self.clock.now_ms(),
         });
-        append.guards.push(Guard::Head(Arc::clone(&head.chain)));
-        append.guards.extend(session.map(|token_hash| Guard::Session(token_hash.to_owned())));
-        let pending = self.writer.enqueue(append)?;
+        draft.guard(session);
+        let pending = self.writer.enqueue(draft.append)?;
         // In a task of its own: a client that hangs up cancels nothing.
         tokio::spawn(pending.wait()).await.map_err(|_| AppendError::Unavailable)??;
         Ok(room.id.clone())

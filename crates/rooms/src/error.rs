@@ -38,6 +38,9 @@ pub enum RoomError {
     /// Events that this one claims to be allowed by are not here.
     #[error("{} auth events are missing", .0.len())]
     MissingAuthEvents(Vec<OwnedEventId>),
+    /// A room can be forgotten only by who has left it.
+    #[error("You have not left this room")]
+    NotLeft,
     /// The log did not take it.
     #[error(transparent)]
     Append(#[from] AppendError),

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -22,6 +23,8 @@ use stoa_storage::{
 };
 
 use crate::pdu::Pdu;
+
+type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// An event, with all that this server knows of it.
 #[derive(Clone, Debug)]
@@ -138,10 +141,13 @@ impl Events {
     }
 
     /// The events with these numbers.
-    pub async fn get_many(
+    //
+    // Boxed, as is `by_ids`: the future would hold the iterator, and the compiler cannot tell of one
+    // that borrows through closures that it may move between threads.
+    pub fn get_many(
         &self,
         nids: impl IntoIterator<Item = EventNid>,
-    ) -> Result<HashMap<EventNid, Arc<Event>>> {
+    ) -> BoxFuture<'_, Result<HashMap<EventNid, Arc<Event>>>> {
         let mut found = HashMap::new();
         let mut missing = HashSet::new();
         for nid in nids {
@@ -154,31 +160,35 @@ impl Events {
                 }
             }
         }
-        if !missing.is_empty() {
-            let generation = self.generation.load(Ordering::SeqCst);
-            let mut conn = self.store.read().await?;
-            let rows = repo::events::by_nids(&mut conn, missing).await?;
-            for event in self.from_rows(&mut conn, rows).await? {
-                self.by_nid.insert(event.nid, Arc::clone(&event));
-                if self.generation.load(Ordering::SeqCst) != generation {
-                    self.by_nid.invalidate(&event.nid);
+        Box::pin(async move {
+            if !missing.is_empty() {
+                let generation = self.generation.load(Ordering::SeqCst);
+                let mut conn = self.store.read().await?;
+                let rows = repo::events::by_nids(&mut conn, missing).await?;
+                for event in self.from_rows(&mut conn, rows).await? {
+                    self.by_nid.insert(event.nid, Arc::clone(&event));
+                    if self.generation.load(Ordering::SeqCst) != generation {
+                        self.by_nid.invalidate(&event.nid);
+                    }
+                    found.insert(event.nid, event);
                 }
-                found.insert(event.nid, event);
             }
-        }
-        Ok(found)
+            Ok(found)
+        })
     }
 
     /// The events with these Matrix IDs that are here.
-    pub async fn by_ids<'a>(
-        &self,
+    pub fn by_ids<'a>(
+        &'a self,
         ids: impl IntoIterator<Item = &'a EventId>,
-    ) -> Result<HashMap<OwnedEventId, Arc<Event>>> {
-        let mut conn = self.store.read().await?;
-        let ids = ids.into_iter().map(EventId::as_str);
-        let rows = repo::events::by_ids(&mut conn, ids).await?;
-        let events = self.from_rows(&mut conn, rows).await?;
-        Ok(events.into_iter().map(|event| (event.pdu.event_id.clone(), event)).collect())
+    ) -> BoxFuture<'a, Result<HashMap<OwnedEventId, Arc<Event>>>> {
+        let ids: Vec<&str> = ids.into_iter().map(EventId::as_str).collect();
+        Box::pin(async move {
+            let mut conn = self.store.read().await?;
+            let rows = repo::events::by_ids(&mut conn, ids).await?;
+            let events = self.from_rows(&mut conn, rows).await?;
+            Ok(events.into_iter().map(|event| (event.pdu.event_id.clone(), event)).collect())
+        })
     }
 
     /// The event with this Matrix ID.

@@ -25,6 +25,7 @@ mod send;
 mod stage;
 pub mod state;
 mod timeline;
+pub mod tokens;
 mod visibility;
 
 use std::sync::Arc;

@@ -8,12 +8,18 @@ use ruma::{
     state_res::events::RoomPowerLevelsIntField,
 };
 use stoa_base::{Actor, StateNid};
-use stoa_storage::repo;
+use stoa_storage::{
+    log::{ForgottenRoomRow, Stream},
+    repo,
+};
 
 use crate::{
     Result, RoomError, Rooms, change::Built, events::Event, room::Room, stage::NewEvent,
     state::StateKey,
 };
+
+/// The user of this server on whose authority a join to a restricted room is made.
+const AUTHORISED_VIA: &str = "join_authorised_via_users_server";
 
 /// What others see of a user in a room.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -101,8 +107,9 @@ impl Rooms {
     ) -> Result<OwnedEventId> {
         let target = change.target(actor).to_owned();
         let key = StateKey::member(&target);
-        self.change(room, session, async |head, append| {
-            let current = match self.states.get(head.state, key).await? {
+        let (change, target, reason) = (&change, &target, reason.as_deref());
+        self.change(room, session, |mut draft| async move {
+            let current = match self.states.get(draft.head.state, key).await? {
                 Some(nid) => Some(self.events.get(nid).await?),
                 None => None,
             };
@@ -112,7 +119,7 @@ impl Rooms {
             {
                 return Ok(Built::Present(current.pdu.event_id.clone()));
             }
-            let mut content = match &change {
+            let mut content = match change {
                 MembershipChange::Join(content) => content.clone(),
                 _ => CanonicalJsonObject::new(),
             };
@@ -122,17 +129,7 @@ impl Rooms {
                 put(&mut content, "avatar_url", profile.avatar_url.as_deref());
             }
             if reason.is_some() {
-                put(&mut content, "reason", reason.as_deref());
-            }
-            if matches!(change, MembershipChange::Join(_))
-                && !matches!(membership.as_deref(), Some("join" | "invite"))
-            {
-                let by = self.restricted_join(room, head.state, &target).await?;
-                put(
-                    &mut content,
-                    "join_authorised_via_users_server",
-                    by.as_deref().map(UserId::as_str),
-                );
+                put(&mut content, "reason", reason);
             }
             let new = NewEvent::state(
                 TimelineEventType::RoomMember,
@@ -140,8 +137,9 @@ impl Rooms {
                 actor.user_id.clone(),
                 content,
             );
-            let event = self.stage(room, head, append, new).await?;
-            Ok(Built::New(event.pdu.event_id.clone()))
+            let new = self.with_authority(room, draft.head.state, new).await?;
+            let event = self.stage(room, &mut draft, new).await?;
+            Ok(Built::New(draft, event.pdu.event_id.clone()))
         })
         .await
     }
@@ -154,8 +152,8 @@ impl Rooms {
         profile: &MemberProfile,
     ) -> Result<()> {
         let key = StateKey::member(&actor.user_id);
-        self.change(room, None, async |head, append| {
-            let Some(nid) = self.states.get(head.state, key).await? else {
+        self.change(room, None, |mut draft| async move {
+            let Some(nid) = self.states.get(draft.head.state, key).await? else {
                 return Ok(Built::Present(()));
             };
             let current = self.events.get(nid).await?;
@@ -169,16 +167,78 @@ impl Rooms {
             if content == before {
                 return Ok(Built::Present(()));
             }
+            // Both were about the join.
+            content.remove("reason");
+            content.remove(AUTHORISED_VIA);
             let new = NewEvent::state(
                 TimelineEventType::RoomMember,
                 actor.user_id.as_str(),
                 actor.user_id.clone(),
                 content,
             );
-            self.stage(room, head, append, new).await?;
-            Ok(Built::New(()))
+            self.stage(room, &mut draft, new).await?;
+            Ok(Built::New(draft, ()))
         })
         .await
+    }
+
+    /// Makes a user forget a room that he has left, so that he reads nothing of it any more and no
+    /// list shows it. Joining again ends this.
+    ///
+    /// <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3roomsroomidforget>
+    pub async fn forget(
+        &self,
+        actor: &Actor,
+        session: Option<&str>,
+        room: &Arc<Room>,
+    ) -> Result<()> {
+        let user_id = &actor.user_id;
+        self.change(room, session, |mut draft| async move {
+            let member =
+                self.entry_at(draft.head.state, &StateEventType::RoomMember, user_id.as_str());
+            let membership = member.await?.and_then(|event| event.membership());
+            match membership.as_deref() {
+                Some("leave" | "ban") => {}
+                Some(_) => return Err(RoomError::NotLeft),
+                None => return Err(RoomError::forbidden("You were never in this room")),
+            }
+            draft
+                .append
+                .forgotten_rooms
+                .push(ForgottenRoomRow { user_id: user_id.to_string(), room_nid: room.nid });
+            draft.append.touched.add(Stream::Membership, &**user_id);
+            Ok(Built::New(draft, ()))
+        })
+        .await
+    }
+
+    /// A member event with what this server vouches for, instead of what the client says of it:
+    /// otherwise whoever names a member of the room could let himself in.
+    pub(crate) async fn with_authority(
+        &self,
+        room: &Room,
+        state: StateNid,
+        mut new: NewEvent,
+    ) -> Result<NewEvent> {
+        if new.kind != TimelineEventType::RoomMember {
+            return Ok(new);
+        }
+        new.content.remove(AUTHORISED_VIA);
+        let is_join = new.content.get("membership").and_then(CanonicalJsonValue::as_str)
+            == Some("join")
+            && new.state_key.as_deref() == Some(new.sender.as_str());
+        if is_join {
+            let key = StateKey::member(&new.sender);
+            let current = match self.states.get(state, key).await? {
+                Some(nid) => self.events.get(nid).await?.membership(),
+                None => None,
+            };
+            if !matches!(current.as_deref(), Some("join" | "invite")) {
+                let by = self.restricted_join(room, state, &new.sender).await?;
+                put(&mut new.content, AUTHORISED_VIA, by.as_deref().map(UserId::as_str));
+            }
+        }
+        Ok(new)
     }
 
     /// Where a room lets in the members of other rooms and `user_id` is one: a local user of the

@@ -24,7 +24,7 @@ use stoa_storage::{
 
 use crate::{
     Result, RoomError, Rooms,
-    change::Built,
+    change::{Built, Draft},
     events::Event,
     pdu::Pdu,
     redact::note_redaction,
@@ -113,14 +113,16 @@ impl Rooms {
     /// Takes an event into the room's graph: an event that just happened elsewhere, or an outlier
     /// whose previous events have come.
     pub async fn receive(&self, room: &Arc<Room>, pdu: Pdu) -> Result<Received> {
-        self.change(room, None, async |head, append| {
+        let pdu = &pdu;
+        self.change(room, None, |mut draft| async move {
             let known = self.events.by_id(&pdu.event_id).await?;
             if known.as_ref().is_some_and(|event| event.state_before.is_some()) {
                 return Ok(Built::Present(Received::Known));
             }
             let known = known.map(|event| event.nid);
-            let status = self.take_in(room, head, append, &pdu, known).await?;
-            Ok(Built::New(received(status)))
+            let Draft { head, append } = &mut draft;
+            let status = self.take_in(room, head, append, pdu, known).await?;
+            Ok(Built::New(draft, received(status)))
         })
         .await
     }

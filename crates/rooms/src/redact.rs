@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use ruma::{
-    CanonicalJsonObject, CanonicalJsonValue, EventId, OwnedEventId, UserId,
-    canonical_json::redact_in_place, events::TimelineEventType,
-    state_res::events::RoomPowerLevelsIntField,
+    CanonicalJsonObject, EventId, OwnedEventId, UserId, canonical_json::redact_in_place,
+    events::TimelineEventType, state_res::events::RoomPowerLevelsIntField,
 };
 use stoa_base::{Actor, StateNid};
 use stoa_storage::log::{Append, RedactionRow, Stream};
@@ -20,7 +19,7 @@ use crate::{
 
 impl Rooms {
     /// Redacts an event: takes its content away, for everybody and for good, and gives the ID of
-    /// the event that says so.
+    /// the event that says so. `content` is that event's, with the reason where there is one.
     ///
     /// <https://spec.matrix.org/v1.19/client-server-api/#put_matrixclientv3roomsroomidredacteventidtxnid>
     pub async fn redact(
@@ -29,17 +28,11 @@ impl Rooms {
         session: Option<&str>,
         room: &Arc<Room>,
         target: &EventId,
-        reason: Option<String>,
+        content: CanonicalJsonObject,
         transaction: Option<Transaction>,
     ) -> Result<OwnedEventId> {
-        if let Some(event_id) = self.remembered(transaction.as_ref()) {
-            return Ok(event_id);
-        }
         let target = self.events.by_id(target).await?.filter(|event| event.room == room.nid);
         let target = target.ok_or(RoomError::NotFound("event"))?;
-        let mut content = CanonicalJsonObject::new();
-        content
-            .extend(reason.map(|reason| ("reason".to_owned(), CanonicalJsonValue::String(reason))));
         let new = NewEvent {
             kind: TimelineEventType::RoomRedaction,
             state_key: None,
@@ -48,19 +41,20 @@ impl Rooms {
             redacts: Some(target.pdu.event_id.clone()),
             txn: transaction.clone().map(|transaction| (transaction.device, transaction.key)),
         };
-        let sent = self
-            .change(room, session, async |head, append| {
-                if !self.may_redact(room, head.state, &new.sender, &target).await? {
+        let (new, target) = (&new, &*target);
+        self.once(session, transaction.as_ref(), || {
+            self.change(room, session, |mut draft| async move {
+                if !self.may_redact(room, draft.head.state, &new.sender, target).await? {
                     return Err(RoomError::forbidden(
                         "You may redact your own events only; others' need a higher power level",
                     ));
                 }
-                let event = self.stage(room, head, append, new.clone()).await?;
-                note_redaction(room, &target, &event, append)?;
-                Ok(Built::New(event.pdu.event_id.clone()))
+                let event = self.stage(room, &mut draft, new.clone()).await?;
+                note_redaction(room, target, &event, &mut draft.append)?;
+                Ok(Built::New(draft, event.pdu.event_id.clone()))
             })
-            .await;
-        self.once(transaction.as_ref(), sent).await
+        })
+        .await
     }
 
     /// Whether a redaction by `sender` takes effect: of an event from the same server as the

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use ruma::{
-    CanonicalJsonObject, OwnedEventId,
+    CanonicalJsonObject, OwnedEventId, UserId,
     canonical_json::to_canonical_value,
     events::{StateEventType, TimelineEventType},
 };
-use stoa_base::Actor;
+use stoa_base::{Actor, StateNid};
 
 use crate::{
     Result, RoomError, Rooms,
@@ -34,9 +34,6 @@ impl Rooms {
         transaction: Option<Transaction>,
     ) -> Result<OwnedEventId> {
         check_type(&kind.to_string())?;
-        if let Some(event_id) = self.remembered(transaction.as_ref()) {
-            return Ok(event_id);
-        }
         let new = NewEvent {
             kind,
             state_key: None,
@@ -45,13 +42,14 @@ impl Rooms {
             redacts: None,
             txn: transaction.clone().map(|transaction| (transaction.device, transaction.key)),
         };
-        let sent = self
-            .change(room, session, async |head, append| {
-                let event = self.stage(room, head, append, new.clone()).await?;
-                Ok(Built::New(event.pdu.event_id.clone()))
+        let new = &new;
+        self.once(session, transaction.as_ref(), || {
+            self.change(room, session, |mut draft| async move {
+                let event = self.stage(room, &mut draft, new.clone()).await?;
+                Ok(Built::New(draft, event.pdu.event_id.clone()))
             })
-            .await;
-        self.once(transaction.as_ref(), sent).await
+        })
+        .await
     }
 
     /// Sets a state entry, and gives the event's ID once it is flushed. Where the same user has
@@ -77,17 +75,24 @@ impl Rooms {
         let kind = kind.to_string();
         let key = StateKey::new(&kind, state_key);
         let new = NewEvent::state(kind.as_str(), state_key, actor.user_id.clone(), content);
-        self.change(room, session, async |head, append| {
-            if let Some(nid) = self.states.get(head.state, key).await? {
+        let new = &new;
+        self.change(room, session, |mut draft| async move {
+            if let Some(nid) = self.states.get(draft.head.state, key).await? {
                 let present = self.events.get(nid).await?;
-                if is_same(&present, &new)? {
+                if is_same(&present, new)? && self.is_joined(draft.head.state, &new.sender).await? {
                     return Ok(Built::Present(present.pdu.event_id.clone()));
                 }
             }
-            let event = self.stage(room, head, append, new.clone()).await?;
-            Ok(Built::New(event.pdu.event_id.clone()))
+            let new = self.with_authority(room, draft.head.state, new.clone()).await?;
+            let event = self.stage(room, &mut draft, new).await?;
+            Ok(Built::New(draft, event.pdu.event_id.clone()))
         })
         .await
+    }
+
+    async fn is_joined(&self, state: StateNid, user_id: &UserId) -> Result<bool> {
+        let member = self.entry_at(state, &StateEventType::RoomMember, user_id.as_str()).await?;
+        Ok(member.and_then(|event| event.membership()).as_deref() == Some("join"))
     }
 }
 

@@ -20,6 +20,7 @@ use stoa_storage::log::{
 
 use crate::{
     Result, RoomError, Rooms,
+    change::Draft,
     events::Event,
     pdu::{MAX_PREV_EVENTS, Pdu},
     room::{Extremity, Head, Room},
@@ -63,16 +64,17 @@ impl NewEvent {
 }
 
 impl Rooms {
-    /// Builds `new` on `head`, adds what is to be stored to `append`, and moves `head` on.
+    /// Builds `new` on the draft's head, adds what is to be stored to its append, and moves the
+    /// head on.
     ///
-    /// Where this fails, `head` and `append` may have been changed in part: the caller drops both.
+    /// Where this fails, the draft may have been changed in part: the caller drops it.
     pub(crate) async fn stage(
         &self,
         room: &Room,
-        head: &mut Head,
-        append: &mut Append,
+        draft: &mut Draft,
         new: NewEvent,
     ) -> Result<Arc<Event>> {
+        let Draft { head, append } = draft;
         let (prev, state_before) = self.previous(room, head, append).await?;
         let auth = self.auth_events(&room.rules, state_before, &new).await?;
         let pdu = self.build(room, &prev, &auth, &new)?;

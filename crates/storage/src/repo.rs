@@ -1,10 +1,19 @@
-//! Repositories: one module for each family of tables.
+//! The repositories: one module for each family of tables, with its rows, its SQL, and the functions
 
+pub mod account_data;
 pub mod aliases;
+pub mod attempts;
 pub mod deployment;
+pub mod devices;
 pub mod events;
+pub mod filters;
+pub mod interactive_auth;
 pub mod memberships;
+pub mod profiles;
 pub mod published;
+pub mod registration_nonces;
 pub mod rooms;
 pub mod state;
+pub mod tokens;
 pub mod typing;
+pub mod users;

@@ -1,1 +1,3 @@
-//! sync
+//! Sync.
+
+pub mod filter;

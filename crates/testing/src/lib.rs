@@ -4,15 +4,24 @@
 //! Test support ends a test that cannot go on: here, and only here, code outside of tests panics.
 #![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on must end")]
 
+mod accounts;
 mod database;
 mod node;
 mod rooms;
+#[cfg(feature = "server")]
+mod server;
 
 pub use self::{
+    accounts::TestAccounts,
     database::{TestDatabase, run_on},
     node::{TestNode, TestNodeOptions},
     rooms::TestRooms,
 };
+
+#[cfg(feature = "server")]
+pub use self::server::{PASSWORD, TestClient, TestRequest, TestResponse, TestServer};
+#[cfg(feature = "server")]
+pub use stoa::app::Environment;
 
 /// The database that a test runs on.
 pub use stoa_storage::Backend;

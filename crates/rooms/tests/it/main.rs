@@ -2,6 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends at what it does not expect")]
 
+mod create;
 mod fixture;
+mod membership;
 mod receive;
+mod redact;
+mod send;
 mod state_resolution;
+mod support;

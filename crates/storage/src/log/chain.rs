@@ -13,6 +13,7 @@ use stoa_base::{Pos, RoomNid};
 pub struct Chain {
     room: RoomNid,
     broken: AtomicBool,
+    moved_elsewhere: AtomicBool,
     state_pos: AtomicI64,
     head_pos: AtomicI64,
 }
@@ -23,6 +24,7 @@ impl Chain {
         Self {
             room,
             broken: AtomicBool::new(false),
+            moved_elsewhere: AtomicBool::new(false),
             state_pos: AtomicI64::new(state_pos.0),
             head_pos: AtomicI64::new(head_pos.0),
         }
@@ -51,6 +53,17 @@ impl Chain {
     /// Makes every append of the chain that is still queued fail.
     pub fn break_off(&self) {
         self.broken.store(true, Ordering::Release);
+    }
+
+    /// Notes that another node has written to the room: what changes its state is to be built anew,
+    /// on what that node wrote too. The positions alone do not tell, once an append of the chain
+    /// has been committed after the other node's.
+    pub fn note_moved_elsewhere(&self) {
+        self.moved_elsewhere.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn has_moved_elsewhere(&self) -> bool {
+        self.moved_elsewhere.load(Ordering::Acquire)
     }
 
     /// Notes what an append of the chain has committed.

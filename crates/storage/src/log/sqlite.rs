@@ -141,7 +141,8 @@ ON CONFLICT (user_id, room_nid) DO UPDATE SET membership = excluded.membership,
         Table::ForgottenRooms => &["
 UPDATE memberships SET forgotten = 1
 FROM json_each($1) AS f
-WHERE memberships.user_id = f.value->>'user_id' AND memberships.room_nid = f.value->>'room_nid'"],
+WHERE memberships.user_id = f.value->>'user_id' AND memberships.room_nid = f.value->>'room_nid'
+    AND memberships.membership IN ('leave', 'ban')"],
         Table::AccountData => &["
 INSERT INTO account_data (user_id, room_nid, type, content, pos)
 SELECT value->>'user_id', value->>'room_nid', value->>'type', value->>'content',
@@ -160,14 +161,22 @@ DO UPDATE SET event_id = excluded.event_id, ts = excluded.ts, pos = excluded.pos
 DELETE FROM access_tokens WHERE (user_id, device_id) IN (
     SELECT value->>'user_id', value->>'device_id' FROM json_each($1))",
             "
-DELETE FROM refresh_tokens WHERE (user_id, device_id) IN (
-    SELECT value->>'user_id', value->>'device_id' FROM json_each($1))",
-            "
 DELETE FROM devices WHERE (user_id, device_id) IN (
     SELECT value->>'user_id', value->>'device_id' FROM json_each($1))",
         ],
-        Table::TokenRemovals => &["
+        Table::TokenRemovals => &[
+            "
+UPDATE access_tokens SET parent_hash = NULL
+WHERE token_hash IN (SELECT value->>'successor' FROM json_each($1))",
+            "
 DELETE FROM access_tokens WHERE token_hash IN (
-    SELECT value->>'token_hash' FROM json_each($1))"],
+    SELECT value->>'token_hash' FROM json_each($1) AS d
+    WHERE value->>'successor' IS NULL
+        OR EXISTS (SELECT 1 FROM access_tokens s WHERE s.token_hash = d.value->>'successor'))",
+            "
+DELETE FROM access_tokens WHERE parent_hash IN (
+    SELECT value->>'token_hash' FROM json_each($1) AS d
+    WHERE NOT EXISTS (SELECT 1 FROM access_tokens p WHERE p.token_hash = d.value->>'token_hash'))",
+        ],
     }
 }

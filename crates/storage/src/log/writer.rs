@@ -397,10 +397,19 @@ fn refuse(member: Member, error: AppendError) {
 }
 
 fn refuse_broken(members: Vec<Member>) -> Vec<Member> {
-    let is_broken = |member: &Member| chain(&member.append).is_some_and(|chain| chain.is_broken());
-    let (broken, whole): (Vec<_>, Vec<_>) = members.into_iter().partition(is_broken);
-    for member in broken {
-        refuse(member, AppendError::Conflict);
+    let is_broken = |guard: &Guard| match guard {
+        Guard::State(chain) => chain.is_broken(),
+        Guard::Head(chain) => chain.is_broken() || chain.has_moved_elsewhere(),
+        Guard::Session(_) => false,
+    };
+    let mut whole = Vec::with_capacity(members.len());
+    // One after the other: a refusal breaks the chain for those that come after.
+    for member in members {
+        if member.append.guards.iter().any(is_broken) {
+            refuse(member, AppendError::Conflict);
+        } else {
+            whole.push(member);
+        }
     }
     whole
 }

@@ -1,0 +1,120 @@
+//! What clients keep on the server for their user, in general and for a room.
+//!
+//! <https://spec.matrix.org/v1.19/client-server-api/#client-config>
+
+use ruma::UserId;
+use serde_json::value::RawValue;
+use stoa_base::{Actor, RoomNid};
+use stoa_storage::{
+    log::{AccountDataRow, Append, Stream},
+    repo::account_data,
+};
+
+use crate::{Accounts, Failure, failure::fails_with_failure};
+
+/// Types that the server sets itself, by endpoints of their own.
+const MANAGED: [&str; 2] = ["m.fully_read", "m.push_rules"];
+const MAX_TYPE: usize = 255;
+/// The largest content, in bytes.
+const MAX_CONTENT: usize = 512 * 1_024;
+/// How many types a user may set for a room, or in general.
+const MAX_TYPES: i64 = 1_000;
+
+/// Why account data is not set.
+#[derive(Debug, thiserror::Error)]
+pub enum AccountDataError {
+    /// The type is set by the server only.
+    #[error("this type of account data is controlled by the server")]
+    Managed,
+    /// The type is empty, too long, or holds a NUL.
+    #[error("this is not a valid type of account data")]
+    InvalidType,
+    /// The content is no JSON object.
+    #[error("the content must be a JSON object")]
+    NotAnObject,
+    /// The content is too large.
+    #[error("the account data is too large")]
+    TooLarge,
+    /// There are too many types.
+    #[error("there are too many types of account data")]
+    TooMany,
+    /// The server is at fault.
+    #[error(transparent)]
+    Failure(#[from] Failure),
+}
+
+fails_with_failure!(AccountDataError);
+
+/// Puts account data into an append. For types that the server itself sets: checks nothing.
+pub fn put_account_data(
+    append: &mut Append,
+    user_id: &UserId,
+    room: Option<RoomNid>,
+    kind: &str,
+    content: String,
+) {
+    let pos = append.next_pos();
+    append.touched.add(Stream::AccountData, user_id);
+    append.account_data.push(AccountDataRow {
+        user_id: user_id.to_string(),
+        room_nid: room.unwrap_or(account_data::GLOBAL),
+        kind: kind.to_owned(),
+        content,
+        pos,
+    });
+}
+
+impl Accounts {
+    /// What a user has set for a type, in a room or in general.
+    pub async fn account_data(
+        &self,
+        user_id: &UserId,
+        room: Option<RoomNid>,
+        kind: &str,
+    ) -> Result<Option<Box<RawValue>>, Failure> {
+        if kind.contains('\0') {
+            return Ok(None);
+        }
+        let mut conn = self.store.read().await?;
+        let found = account_data::find(&mut conn, user_id, room, kind).await?;
+        let content = found.map(|data| RawValue::from_string(data.content)).transpose();
+        Ok(content.map_err(stoa_storage::Error::corrupt)?)
+    }
+
+    /// Sets account data of the actor, in a room or in general.
+    pub async fn set_account_data(
+        &self,
+        actor: &Actor,
+        room: Option<RoomNid>,
+        kind: &str,
+        content: &RawValue,
+    ) -> Result<(), AccountDataError> {
+        if MANAGED.contains(&kind) {
+            return Err(AccountDataError::Managed);
+        }
+        if kind.is_empty() || kind.len() > MAX_TYPE || kind.contains('\0') {
+            return Err(AccountDataError::InvalidType);
+        }
+        let content = content.get().trim();
+        if !content.starts_with('{') {
+            return Err(AccountDataError::NotAnObject);
+        }
+        if content.len() > MAX_CONTENT {
+            return Err(AccountDataError::TooLarge);
+        }
+        let mut conn = self.store.read().await?;
+        match account_data::find(&mut conn, &actor.user_id, room, kind).await? {
+            // What is set already is no news.
+            Some(data) if data.content == content => return Ok(()),
+            None if account_data::count(&mut conn, &actor.user_id, room).await? >= MAX_TYPES => {
+                return Err(AccountDataError::TooMany);
+            }
+            _ => {}
+        }
+        drop(conn);
+        let mut append = Append::new();
+        put_account_data(&mut append, &actor.user_id, room, kind, content.to_owned());
+        self.writer.append(append).await?;
+        Ok(())
+    }
+}

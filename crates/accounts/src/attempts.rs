@@ -1,0 +1,127 @@
+//! Limits on what an attacker would try often, counted in the database for all nodes together.
+//!
+//! An attempt is counted before it is made and taken back if it succeeds, so that trying many times
+//! at once brings nothing.
+
+use std::{net::IpAddr, time::Duration};
+
+use ruma::UserId;
+use stoa_storage::{Conn, repo::attempts};
+
+use crate::{Accounts, Failure, accounts::before};
+
+/// An attempt, or why it is refused.
+pub(crate) enum Attempt {
+    /// It may be made.
+    Counted(Counted),
+    /// There were too many.
+    TooMany { retry_after: Duration },
+}
+
+/// An attempt that was counted.
+pub(crate) struct Counted {
+    user: Option<String>,
+    address: Option<String>,
+}
+
+impl Counted {
+    /// The attempt succeeded: the user's failures are forgotten, the address is given this one back.
+    pub(crate) async fn succeeded(&self, conn: &mut Conn) -> Result<(), stoa_storage::Error> {
+        if let Some(address) = &self.address {
+            attempts::uncount(conn, &[address]).await?;
+        }
+        if let Some(user) = &self.user {
+            attempts::forget(conn, user).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Accounts {
+    /// Counts an attempt to log in.
+    pub(crate) async fn attempt_login(
+        &self,
+        user_id: Option<&UserId>,
+        address: Option<IpAddr>,
+    ) -> Result<Attempt, Failure> {
+        let Some(limits) = self.options.limits else { return Ok(unlimited()) };
+        let user = user_id.map(|user_id| format!("login {user_id}"));
+        let address = address.map(|address| format!("login {}", network(address)));
+        let subjects = [
+            (address.as_deref(), limits.failed_logins_per_address),
+            (user.as_deref(), limits.failed_logins_per_user),
+        ];
+        Ok(match self.count_attempt(&subjects, limits.window).await? {
+            Some(retry_after) => Attempt::TooMany { retry_after },
+            None => Attempt::Counted(Counted { user, address }),
+        })
+    }
+
+    /// Counts a registration.
+    pub(crate) async fn attempt_registration(
+        &self,
+        address: Option<IpAddr>,
+    ) -> Result<Attempt, Failure> {
+        let Some(limits) = self.options.limits else { return Ok(unlimited()) };
+        let address = address.map(|address| format!("register {}", network(address)));
+        let subjects = [(address.as_deref(), limits.registrations_per_address)];
+        Ok(match self.count_attempt(&subjects, limits.window).await? {
+            Some(retry_after) => Attempt::TooMany { retry_after },
+            None => Attempt::Counted(Counted { user: None, address }),
+        })
+    }
+
+    /// Counts an attempt for one subject after the other. Where one is over its limit, says how long
+    /// it stays so: nothing is tried, and those after it are not to blame.
+    async fn count_attempt(
+        &self,
+        subjects: &[(Option<&str>, u32)],
+        window: Duration,
+    ) -> Result<Option<Duration>, Failure> {
+        let now_ms = self.clock.now_ms();
+        let oldest_ms = before(now_ms, window);
+        let mut conn = self.store.write().await?;
+        let mut retry_after = None;
+        for (subject, limit) in subjects {
+            let Some(subject) = subject else { continue };
+            let row = attempts::count(&mut conn, subject, now_ms, oldest_ms).await?;
+            if row.attempts > i64::from(*limit) {
+                let left_ms = row.window_start_ms.saturating_sub(oldest_ms).saturating_add(1);
+                let left = Duration::from_millis(u64::try_from(left_ms).unwrap_or(0));
+                retry_after = Some(left);
+                metrics::counter!("stoa_attempts_refused_total").increment(1);
+                break;
+            }
+        }
+        conn.commit().await?;
+        Ok(retry_after)
+    }
+}
+
+fn unlimited() -> Attempt {
+    Attempt::Counted(Counted { user: None, address: None })
+}
+
+/// What one customer of a provider is usually given: an IPv4 address, or 64 bits of IPv6.
+fn network(address: IpAddr) -> String {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_customers_addresses_are_one_subject() {
+        let network = |address: &str| network(address.parse().unwrap());
+        assert_eq!(network("2001:db8::1"), network("2001:db8::ffff:2"));
+        assert_ne!(network("2001:db8::1"), network("2001:db8:0:1::1"));
+        assert_eq!(network("::ffff:192.0.2.1"), network("192.0.2.1"));
+    }
+}

@@ -1,0 +1,46 @@
+//! Making an account on an admin's behalf.
+
+use ruma::OwnedUserId;
+use stoa_base::Actor;
+
+use crate::{Accounts, RegistrationError, registration::NewAccount};
+
+/// An account that an admin makes.
+#[derive(Clone, Copy)]
+pub struct NewUser<'a> {
+    /// The localpart of its ID.
+    pub username: &'a str,
+    /// Its password; without one it cannot log in with a password.
+    pub password: Option<&'a str>,
+    /// Whether it may use the admin API.
+    pub admin: bool,
+    /// What it is called in rooms.
+    pub display_name: Option<&'a str>,
+}
+
+impl Accounts {
+    /// Makes an account, whether or not registration is open.
+    pub async fn create_user(
+        &self,
+        actor: &Actor,
+        user: NewUser<'_>,
+    ) -> Result<OwnedUserId, RegistrationError> {
+        let user_id = self.new_user_id(user.username)?;
+        self.check_is_free(&user_id).await?;
+        let password_hash = match user.password {
+            Some(password) => Some(self.hash_new_password(password).await?),
+            None => None,
+        };
+        let account = NewAccount {
+            user_id: &user_id,
+            password_hash: password_hash.as_deref(),
+            admin: user.admin,
+            display_name: user.display_name,
+        };
+        let mut conn = self.store.write().await?;
+        self.insert_account(&mut conn, account).await?;
+        conn.commit().await?;
+        tracing::info!(by = %actor.user_id, user = %user_id, admin = user.admin, "account made");
+        Ok(user_id)
+    }
+}

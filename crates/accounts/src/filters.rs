@@ -1,0 +1,194 @@
+//! The filters that clients store, to name them in later requests.
+//!
+//! A filter never changes, and its ID is a hash of what it says: the same filter has the same ID, and
+//! what is cached is never stale.
+//!
+//! <https://spec.matrix.org/v1.19/client-server-api/#filtering>
+
+use std::sync::Arc;
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use ruma::{OwnedUserId, UserId, api::client::filter::FilterDefinition};
+use serde_json::{Value, value::RawValue};
+use sha2::{Digest as _, Sha256};
+use stoa_base::Actor;
+use stoa_storage::repo::filters;
+
+use crate::{Accounts, Failure, failure::fails_with_failure};
+
+/// The largest filter, in bytes of JSON.
+const MAX_FILTER: usize = 64 * 1_024;
+/// How many filters a user may have.
+const MAX_FILTERS: i64 = 1_000;
+/// How many filters this node keeps in memory.
+const CACHED: u64 = 10_000;
+
+/// A filter.
+#[derive(Clone, Debug)]
+pub struct Filter {
+    /// What the client sent, unknown keys included.
+    pub source: Box<RawValue>,
+    /// What it means.
+    pub definition: FilterDefinition,
+}
+
+/// Why a filter is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum FilterError {
+    /// It is not what the spec calls a filter.
+    #[error("invalid filter: {0}")]
+    Invalid(String),
+    /// It is too large.
+    #[error("the filter is too large")]
+    TooLarge,
+    /// The user has too many.
+    #[error("there are too many filters")]
+    TooMany,
+    /// The server is at fault.
+    #[error(transparent)]
+    Failure(#[from] Failure),
+}
+
+fails_with_failure!(FilterError);
+
+impl Filter {
+    /// Reads a filter, which must be a JSON object with values of the right types.
+    pub fn parse(source: &str) -> Result<Self, FilterError> {
+        if source.len() > MAX_FILTER {
+            return Err(FilterError::TooLarge);
+        }
+        let invalid = |error: serde_json::Error| FilterError::Invalid(error.to_string());
+        let source: Box<RawValue> = serde_json::from_str(source).map_err(invalid)?;
+        // An array would do for a struct, too.
+        if !source.get().starts_with('{') {
+            return Err(FilterError::Invalid("it must be an object".to_owned()));
+        }
+        let definition = serde_json::from_str(source.get()).map_err(invalid)?;
+        Ok(Self { source, definition })
+    }
+
+    /// The same for filters that differ only in spaces and in the order of keys.
+    fn id(&self) -> Result<String, FilterError> {
+        // Keys of a `Value` are sorted.
+        let value: Value = serde_json::from_str(self.source.get())
+            .map_err(|error| FilterError::Invalid(error.to_string()))?;
+        let hash = Sha256::digest(value.to_string());
+        let (id, _) = hash.split_at(18);
+        Ok(URL_SAFE_NO_PAD.encode(id))
+    }
+}
+
+/// Filters by user and ID.
+#[derive(Debug)]
+pub(crate) struct FilterCache(moka::sync::Cache<(OwnedUserId, String), Arc<Filter>>);
+
+impl Default for FilterCache {
+    fn default() -> Self {
+        Self(moka::sync::Cache::new(CACHED))
+    }
+}
+
+impl Accounts {
+    /// Stores a filter of the actor, and gives its ID.
+    pub async fn create_filter(
+        &self,
+        actor: &Actor,
+        source: &RawValue,
+    ) -> Result<String, FilterError> {
+        let filter = Filter::parse(source.get())?;
+        let filter_id = filter.id()?;
+        let user_id = &actor.user_id;
+        if self.filter(user_id, &filter_id).await?.is_some() {
+            return Ok(filter_id);
+        }
+        let source = filter.source.get();
+        let now_ms = self.clock.now_ms();
+        let mut conn = self.store.write().await?;
+        if !filters::insert(&mut conn, user_id, &filter_id, source, now_ms, MAX_FILTERS).await? {
+            return Err(FilterError::TooMany);
+        }
+        conn.commit().await?;
+        Ok(filter_id)
+    }
+
+    /// A filter of a user.
+    pub async fn filter(
+        &self,
+        user_id: &UserId,
+        filter_id: &str,
+    ) -> Result<Option<Arc<Filter>>, Failure> {
+        if filter_id.contains('\0') {
+            return Ok(None);
+        }
+        let key = (user_id.to_owned(), filter_id.to_owned());
+        if let Some(filter) = self.filters.0.get(&key) {
+            return Ok(Some(filter));
+        }
+        let mut conn = self.store.read().await?;
+        let Some(source) = filters::find(&mut conn, user_id, filter_id).await? else {
+            return Ok(None);
+        };
+        let filter = Arc::new(Filter::parse(&source).map_err(stoa_storage::Error::corrupt)?);
+        self.filters.0.insert(key, Arc::clone(&filter));
+        Ok(Some(filter))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn parse(value: &Value) -> Result<Filter, FilterError> {
+        Filter::parse(&value.to_string())
+    }
+
+    #[test]
+    fn types_and_ids_are_checked() {
+        let refused = [
+            json!("text"),
+            json!([]),
+            json!({"presence": "text"}),
+            json!({"room": {"timeline": "text"}}),
+            json!({"room": {"state": "text"}}),
+            json!({"room": {"ephemeral": "text"}}),
+            json!({"room": {"account_data": "text"}}),
+            json!({"room": {"timeline": {"rooms": "text"}}}),
+            json!({"room": {"timeline": {"not_rooms": "text"}}}),
+            json!({"room": {"timeline": {"senders": "text"}}}),
+            json!({"room": {"timeline": {"not_senders": "text"}}}),
+            json!({"room": {"timeline": {"types": "text"}}}),
+            json!({"room": {"timeline": {"not_types": "text"}}}),
+            json!({"room": {"timeline": {"types": [1]}}}),
+            json!({"room": {"timeline": {"rooms": ["not_a_room_id"]}}}),
+            json!({"room": {"timeline": {"senders": ["not_a_sender_id"]}}}),
+            json!({"room": {"timeline": {"limit": -1}}}),
+        ];
+        for filter in refused {
+            assert!(matches!(parse(&filter), Err(FilterError::Invalid(_))), "{filter}");
+        }
+        for filter in [
+            json!({}),
+            json!({"room": {"timeline": {"limit": 10, "types": ["m.room.*"]}}}),
+            json!({"room": {"timeline": {"rooms": ["!a:x"], "senders": ["@a:x"]}}}),
+            json!({"org.example.unknown": true, "room": {"org.example": []}}),
+        ] {
+            parse(&filter).unwrap_or_else(|error| panic!("{filter}: {error}"));
+        }
+    }
+
+    #[test]
+    fn the_same_filter_has_the_same_id() {
+        let id = |source: &str| Filter::parse(source).unwrap().id().unwrap();
+        assert_eq!(id(r#"{"a":1,"room":{}}"#), id(r#" { "room" : {}, "a" : 1 }"#));
+        assert_ne!(id("{}"), id(r#"{"room":{}}"#));
+        assert!(!id("{}").starts_with('{'));
+    }
+
+    #[test]
+    fn a_filter_has_a_largest_size() {
+        let long = json!({"event_fields": ["x".repeat(MAX_FILTER)]});
+        assert!(matches!(parse(&long), Err(FilterError::TooLarge)));
+    }
+}

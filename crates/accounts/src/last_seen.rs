@@ -1,0 +1,69 @@
+//! When devices were last seen: kept in memory, and written now and then.
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Mutex, PoisonError, atomic::Ordering},
+    time::Duration,
+};
+
+use ruma::{OwnedDeviceId, OwnedUserId};
+use stoa_storage::repo::devices::{self, LastSeenRow};
+
+use crate::{Accounts, Session, accounts::before};
+
+/// How exact the time is.
+const INTERVAL: Duration = Duration::from_mins(3);
+/// How many devices may wait to be written. What is over it is noted at the device's next request.
+const LIMIT: usize = 100_000;
+/// How many devices are written at once.
+const PAGE: usize = 500;
+
+/// The devices whose last-seen time is not written yet.
+#[derive(Debug, Default)]
+pub(crate) struct LastSeen(Mutex<HashMap<(OwnedUserId, OwnedDeviceId), Seen>>);
+
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    ms: i64,
+    address: Option<IpAddr>,
+}
+
+impl Accounts {
+    /// Notes that a session's device has made a request. Cheap: most calls find that this was
+    /// noted some minutes ago.
+    pub fn note_seen(&self, session: &Session, address: Option<IpAddr>) {
+        let now_ms = self.clock.now_ms();
+        let noted_ms = session.seen_ms.load(Ordering::Relaxed);
+        if noted_ms > before(now_ms, INTERVAL) {
+            return;
+        }
+        let mut waiting = self.last_seen.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.len() < LIMIT {
+            session.seen_ms.store(now_ms, Ordering::Relaxed);
+            let device = (session.user_id.clone(), session.device_id.clone());
+            waiting.insert(device, Seen { ms: now_ms, address });
+        }
+    }
+
+    /// Writes what was noted. To be called every few minutes and before the server stops.
+    pub async fn flush_last_seen(&self) -> stoa_storage::Result<()> {
+        let waiting = {
+            let mut waiting = self.last_seen.0.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *waiting)
+        };
+        let rows: Vec<LastSeenRow> = waiting
+            .into_iter()
+            .map(|((user_id, device_id), seen)| LastSeenRow {
+                user_id,
+                device_id,
+                ms: seen.ms,
+                address: seen.address.map(|address| address.to_string()),
+            })
+            .collect();
+        for page in rows.chunks(PAGE) {
+            devices::set_last_seen(&self.store, page).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,56 @@
+//! Whether somebody knows a user's password.
+
+use std::{net::IpAddr, time::Duration};
+
+use stoa_storage::repo::users::{self, UserRow};
+
+use crate::{
+    Accounts, Failure,
+    attempts::{Attempt, Counted},
+    username,
+};
+
+/// What came of a check.
+pub(crate) enum PasswordCheck {
+    /// The password is this user's.
+    Right(Box<UserRow>, Counted),
+    /// There is no such user, or that is not the password.
+    Wrong,
+    /// It was tried too often.
+    TooMany { retry_after: Duration },
+}
+
+impl Accounts {
+    /// Checks the password of `user`, a localpart or a full user ID. Takes as long for a user that
+    /// is not there.
+    pub(crate) async fn check_password(
+        &self,
+        user: &str,
+        password: &str,
+        address: Option<IpAddr>,
+    ) -> Result<PasswordCheck, Failure> {
+        let candidates = username::candidates(user, &self.server_name);
+        let mut found = None;
+        let mut conn = self.store.read().await?;
+        for candidate in &candidates {
+            found = users::find(&mut conn, candidate).await?;
+            if found.is_some() {
+                break;
+            }
+        }
+        drop(conn);
+
+        // All spellings of a user's name are counted as one.
+        let counted_as = found.as_ref().map(|user| &user.user_id).or(candidates.last());
+        let counted = match self.attempt_login(counted_as.map(AsRef::as_ref), address).await? {
+            Attempt::Counted(counted) => counted,
+            Attempt::TooMany { retry_after } => return Ok(PasswordCheck::TooMany { retry_after }),
+        };
+        let hash = found.as_ref().and_then(|user| user.password_hash.clone());
+        let is_right = self.passwords.verify(password, hash).await?;
+        Ok(match found {
+            Some(user) if is_right => PasswordCheck::Right(Box::new(user), counted),
+            _ => PasswordCheck::Wrong,
+        })
+    }
+}

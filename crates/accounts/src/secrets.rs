@@ -1,0 +1,62 @@
+//! Tokens: how they are made, and the hashes under which they are kept.
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::{Digest as _, Sha256};
+use stoa_base::Random;
+
+/// A secret of 256 bits that a client is given. It has no `Debug`, so that no log can hold it.
+pub(crate) struct Secret([u8; 32]);
+
+impl Secret {
+    pub(crate) fn random(random: &Random) -> Self {
+        Self(random.bytes())
+    }
+
+    /// The text that stands for it, after a prefix by which leaked secrets can be found.
+    pub(crate) fn text(&self, prefix: &str) -> String {
+        let mut text = prefix.to_owned();
+        URL_SAFE_NO_PAD.encode_string(self.0, &mut text);
+        text
+    }
+
+    /// Another secret that only who knows `key` and `context` can derive.
+    pub(crate) fn derive(key: &str, context: &[&str]) -> Self {
+        // HMAC takes a key of any length.
+        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key.as_bytes()) else {
+            unreachable!("HMAC refused a key")
+        };
+        for part in context {
+            mac.update(&(part.len() as u64).to_le_bytes());
+            mac.update(part.as_bytes());
+        }
+        Self(mac.finalize().into_bytes().into())
+    }
+}
+
+/// The hash under which a secret is kept.
+pub(crate) fn hash(secret: &str) -> String {
+    URL_SAFE_NO_PAD.encode(Sha256::digest(secret))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_derived_secret_depends_on_the_key_and_on_each_part() {
+        let text = |key, context: &[&str]| Secret::derive(key, context).text("");
+        let first = text("key", &["a", "bc"]);
+        assert_eq!(first, text("key", &["a", "bc"]));
+        assert_ne!(first, text("other", &["a", "bc"]));
+        assert_ne!(first, text("key", &["ab", "c"]));
+        assert_ne!(first, text("key", &["a"]));
+    }
+
+    #[test]
+    fn a_secret_has_256_bits_after_its_prefix() {
+        let text = Secret::random(&Random::system()).text("stoa_");
+        assert_eq!(text.len(), "stoa_".len() + 43);
+        assert_ne!(hash(&text), text);
+    }
+}

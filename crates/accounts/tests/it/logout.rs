@@ -1,0 +1,60 @@
+use stoa_accounts::{NewDevice, RefreshError};
+use stoa_testing::{TestAccounts, both_databases};
+
+use crate::fixture::{Taken, actor, device, log_in, log_in_from, refreshable, taken, user};
+
+both_databases! {
+    async fn logging_out_removes_the_device_and_no_other(db: TestDatabase) {
+        let node = TestAccounts::start(db).await;
+        let alice = user(&node.accounts, "alice").await;
+        let stays = log_in(&node.accounts, &alice).await;
+        let goes = log_in(&node.accounts, &alice).await;
+        assert_eq!(node.accounts.devices(&alice).await.unwrap().len(), 2);
+        let goes_actor = actor(&node.accounts, &goes).await;
+        node.accounts.log_out(&goes_actor).await.unwrap();
+        assert_eq!(taken(&node.accounts, &goes.tokens.access_token).await, Taken::Unknown);
+        assert_eq!(taken(&node.accounts, &stays.tokens.access_token).await, Taken::Good);
+        let left = node.accounts.devices(&alice).await.unwrap();
+        assert_eq!(left.len(), 1);
+        assert_eq!(left[0].device_id, stays.device_id);
+        // Once more changes nothing.
+        node.accounts.log_out(&goes_actor).await.unwrap();
+    }
+
+    async fn logging_out_ends_the_refresh_token(db: TestDatabase) {
+        let node = TestAccounts::start(db).await;
+        let alice = user(&node.accounts, "alice").await;
+        let begun = log_in_from(&node.accounts, &alice, refreshable()).await.unwrap();
+        let refresh_token = begun.tokens.refresh_token.clone().unwrap();
+        let unused = node.accounts.refresh(&refresh_token).await.unwrap();
+        let begun_actor = actor(&node.accounts, &begun).await;
+        node.accounts.log_out(&begun_actor).await.unwrap();
+        for token in [refresh_token, unused.refresh_token.unwrap()] {
+            let answer = node.accounts.refresh(&token).await;
+            assert!(matches!(answer, Err(RefreshError::UnknownToken)), "{answer:?}");
+        }
+        assert_eq!(taken(&node.accounts, &unused.access_token).await, Taken::Unknown);
+    }
+
+    async fn logging_out_everywhere_ends_every_session_of_the_user(db: TestDatabase) {
+        let node = TestAccounts::start(db).await;
+        let alice = user(&node.accounts, "alice").await;
+        let bob = user(&node.accounts, "bob").await;
+        let mut sessions = Vec::new();
+        for id in ["A", "B", "C"] {
+            let refreshable = NewDevice { refreshable: true, ..device(id) };
+            sessions.push(log_in_from(&node.accounts, &alice, refreshable).await.unwrap());
+        }
+        let bobs = log_in_from(&node.accounts, &bob, device("A")).await.unwrap();
+        let alice_actor = actor(&node.accounts, &sessions[0]).await;
+        assert_eq!(taken(&node.accounts, &sessions[1].tokens.access_token).await, Taken::Good);
+        node.accounts.log_out_all(&alice_actor).await.unwrap();
+        for begun in &sessions {
+            assert_eq!(taken(&node.accounts, &begun.tokens.access_token).await, Taken::Unknown);
+        }
+        assert!(node.accounts.devices(&alice).await.unwrap().is_empty());
+        assert_eq!(taken(&node.accounts, &bobs.tokens.access_token).await, Taken::Good);
+        let again = log_in(&node.accounts, &alice).await;
+        assert_eq!(taken(&node.accounts, &again.tokens.access_token).await, Taken::Good);
+    }
+}

@@ -1,0 +1,18 @@
+//! Accounts on real databases, from outside.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends at what it does not expect")]
+
+mod account_data;
+mod devices;
+mod filters;
+mod fixture;
+mod interactive_auth;
+mod login;
+mod logout;
+mod password;
+mod profiles;
+mod refresh;
+mod registration;
+mod sessions;
+mod shared_secret;
+mod users;

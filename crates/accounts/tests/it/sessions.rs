@@ -1,0 +1,121 @@
+use std::time::Duration;
+
+use stoa_base::Actor;
+use stoa_storage::log::{Append, AppendError};
+use stoa_testing::{Backend, TestAccounts, both_databases};
+
+use crate::fixture::{Taken, actor, log_in, taken, user};
+
+both_databases! {
+    async fn a_token_is_its_users_and_devices(db: TestDatabase) {
+        let node = TestAccounts::start(db).await;
+        let alice = user(&node.accounts, "alice").await;
+        let begun = log_in(&node.accounts, &alice).await;
+        for round in ["from the database", "from memory"] {
+            let session = node.accounts.session(&begun.tokens.access_token).await.unwrap();
+            assert_eq!(session.user_id, alice, "{round}");
+            assert_eq!(session.device_id, begun.device_id, "{round}");
+            assert_eq!(session.expires_ms, None, "{round}");
+            assert!(!session.is_admin, "{round}");
+        }
+    }
+
+    async fn what_is_no_token_is_unknown(db: TestDatabase) {
+        let node = TestAccounts::start(db).await;
+        for token in ["", "stoa_access_x", "\0", &"x".repeat(10_000)] {
+            assert_eq!(taken(&node.accounts, token).await, Taken::Unknown, "{token:?}");
+        }
+    }
+
+    async fn the_database_holds_no_token(db: TestDatabase) {
+        let node = TestAccounts::start(db).await;
+        let alice = user(&node.accounts, "alice").await;
+        let begun = log_in(&node.accounts, &alice).await;
+        let mut conn = node.node.store.read().await.unwrap();
+        let hashes =
+            stoa_storage::repo::tokens::of_device(&mut conn, &alice, &begun.device_id).await;
+        let [hash] = hashes.unwrap().try_into().unwrap();
+        assert!(!begun.tokens.access_token.contains(&hash));
+        drop(conn);
+        assert_eq!(taken(&node.accounts, &hash).await, Taken::Unknown);
+    }
+
+    async fn only_a_session_that_was_used_is_cached(db: TestDatabase) {
+        let node = TestAccounts::start(db).await;
+        let alice = user(&node.accounts, "alice").await;
+        let token = log_in(&node.accounts, &alice).await.tokens.access_token;
+        assert!(node.accounts.session_cached(&token).is_none());
+        node.accounts.session(&token).await.unwrap();
+        assert_eq!(node.accounts.session_cached(&token).unwrap().user_id, alice);
+        assert!(node.accounts.session_cached("another").is_none());
+    }
+
+    async fn a_session_that_ended_on_another_node_is_refused_here(db: TestDatabase) {
+        if db.backend() == Backend::Sqlite {
+            // There is one node only.
+            return;
+        }
+        let here = TestAccounts::start(db).await;
+        let there = here.another(db, TestAccounts::options()).await;
+        let alice = user(&here.accounts, "alice").await;
+        for round in 0..20 {
+            let begun = log_in(&here.accounts, &alice).await;
+            let token = &begun.tokens.access_token;
+            assert_eq!(taken(&here.accounts, token).await, Taken::Good, "round {round}");
+            let there_actor = actor(&there.accounts, &begun).await;
+            let cached = here.accounts.session_cached(token).unwrap();
+
+            there.accounts.log_out(&there_actor).await.unwrap();
+            // A read looks at the log first, and an append is refused under its lock, even where
+            // this node has not heard of it.
+            let mut append = Append::new();
+            append.guards.push(cached.guard());
+            let answer = here.node.writer.append(append).await;
+            assert!(matches!(answer, Err(AppendError::SessionEnded)), "round {round}: {answer:?}");
+            assert_eq!(taken(&here.accounts, token).await, Taken::Unknown, "round {round}");
+        }
+    }
+
+    async fn a_read_sees_at_once_that_a_session_ended_elsewhere(db: TestDatabase) {
+        if db.backend() == Backend::Sqlite {
+            return;
+        }
+        let here = TestAccounts::start(db).await;
+        let there = here.another(db, TestAccounts::options()).await;
+        let alice = user(&here.accounts, "alice").await;
+        for round in 0..20 {
+            let begun = log_in(&here.accounts, &alice).await;
+            let token = &begun.tokens.access_token;
+            assert_eq!(taken(&here.accounts, token).await, Taken::Good, "round {round}");
+            let there_actor = actor(&there.accounts, &begun).await;
+            there.accounts.log_out(&there_actor).await.unwrap();
+            assert_eq!(taken(&here.accounts, token).await, Taken::Unknown, "round {round}");
+        }
+    }
+
+    async fn sessions_that_end_while_they_are_read_stay_ended(db: TestDatabase) {
+        let node = TestAccounts::start(db).await;
+        let alice = user(&node.accounts, "alice").await;
+        for round in 0..30 {
+            let begun = log_in(&node.accounts, &alice).await;
+            let token = begun.tokens.access_token.clone();
+            let reader = {
+                let accounts = std::sync::Arc::clone(&node.accounts);
+                let token = token.clone();
+                tokio::spawn(async move {
+                    while accounts.session(&token).await.is_ok() {
+                        tokio::task::yield_now().await;
+                    }
+                })
+            };
+            let device = Actor {
+                device_id: Some(begun.device_id.clone()),
+                ..Actor::user(&alice)
+            };
+            node.accounts.log_out(&device).await.unwrap();
+            assert_eq!(taken(&node.accounts, &token).await, Taken::Unknown, "round {round}");
+            assert!(node.accounts.session_cached(&token).is_none(), "round {round}");
+            tokio::time::timeout(Duration::from_secs(10), reader).await.unwrap().unwrap();
+        }
+    }
+}

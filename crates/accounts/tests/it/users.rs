@@ -1,0 +1,64 @@
+use ruma::user_id;
+use stoa_accounts::{NewUser, RegistrationError};
+use stoa_base::Actor;
+use stoa_testing::{TestAccounts, both_databases};
+
+use crate::fixture::{PASSWORD, Taken, log_in, log_in_from, refreshable, taken, user};
+
+both_databases! {
+    async fn an_admin_makes_users_even_where_registration_is_closed(db: TestDatabase) {
+        let mut options = TestAccounts::options();
+        options.registration_enabled = false;
+        let node = TestAccounts::start_with(db, options).await;
+        let admin = Actor::user(user_id!("@admin:test"));
+        let new = NewUser {
+            username: "Alice", password: Some(PASSWORD), admin: true, display_name: Some("Alice A."),
+        };
+        let alice = node.accounts.create_user(&admin, new).await.unwrap();
+        assert_eq!(alice, "@alice:test");
+        let found = node.accounts.user(&alice).await.unwrap().unwrap();
+        assert!(found.is_admin && !found.is_deactivated);
+        assert_eq!(found.created_ms, node.node.clock.now_ms());
+        let profile = node.accounts.member_profile(&alice).await.unwrap();
+        assert_eq!(profile.displayname.as_deref(), Some("Alice A."));
+        let token = log_in(&node.accounts, &alice).await.tokens.access_token;
+        assert!(node.accounts.session(&token).await.unwrap().is_admin);
+
+        let again = node.accounts.create_user(&admin, new).await;
+        assert!(matches!(again, Err(RegistrationError::UserInUse)), "{again:?}");
+        let bad = node.accounts.create_user(&admin, NewUser { username: "a,b", ..new }).await;
+        assert!(matches!(bad, Err(RegistrationError::InvalidUsername(_))), "{bad:?}");
+        assert!(node.accounts.user(user_id!("@nobody:test")).await.unwrap().is_none());
+    }
+
+    async fn the_admin_flag_counts_at_once(db: TestDatabase) {
+        let node = TestAccounts::start(db).await;
+        let alice = user(&node.accounts, "alice").await;
+        let token = log_in(&node.accounts, &alice).await.tokens.access_token;
+        let admin = Actor::user(user_id!("@admin:test"));
+        for is_admin in [true, false] {
+            assert!(node.accounts.set_admin(&admin, &alice, is_admin).await.unwrap());
+            assert_eq!(node.accounts.session(&token).await.unwrap().is_admin, is_admin);
+        }
+        let nobody = user_id!("@nobody:test");
+        assert!(!node.accounts.set_admin(&admin, nobody, true).await.unwrap());
+    }
+
+    async fn closing_an_account_ends_all_its_sessions(db: TestDatabase) {
+        let node = TestAccounts::start(db).await;
+        let alice = user(&node.accounts, "alice").await;
+        let plain = log_in(&node.accounts, &alice).await.tokens;
+        let refreshed = log_in_from(&node.accounts, &alice, refreshable()).await.unwrap().tokens;
+        assert_eq!(taken(&node.accounts, &plain.access_token).await, Taken::Good);
+        let admin = Actor::user(user_id!("@admin:test"));
+        for _ in 0..2 {
+            assert!(node.accounts.deactivate(&admin, &alice).await.unwrap());
+        }
+        assert!(node.accounts.user(&alice).await.unwrap().unwrap().is_deactivated);
+        assert_eq!(taken(&node.accounts, &plain.access_token).await, Taken::Unknown);
+        assert_eq!(taken(&node.accounts, &refreshed.access_token).await, Taken::Unknown);
+        assert!(node.accounts.refresh(&refreshed.refresh_token.unwrap()).await.is_err());
+        assert!(node.accounts.devices(&alice).await.unwrap().is_empty());
+        assert!(!node.accounts.deactivate(&admin, user_id!("@nobody:test")).await.unwrap());
+    }
+}

@@ -1,0 +1,181 @@
+//! Joining, inviting, leaving, kicking, banning, knocking.
+
+use ruma::{CanonicalJsonObject, RoomVersionId};
+use serde_json::json;
+use stoa_rooms::{MembershipChange as Change, Preset};
+use stoa_testing::both_databases;
+
+use crate::support::{ALICE, BOB, CHARLIE, World, assert_forbidden, object, user};
+
+fn join() -> Change {
+    Change::Join(CanonicalJsonObject::new())
+}
+
+both_databases! {
+    async fn a_private_room_is_joined_by_invite(db: TestDatabase) {
+        let world = World::start(db).await;
+        let room = world.create(ALICE, |create| create.preset = Preset::PrivateChat).await;
+        assert_forbidden(world.change(&room, BOB, join()).await);
+        world.invite(&room, ALICE, BOB).await;
+        assert_eq!(world.membership(&room, BOB).await.as_deref(), Some("invite"));
+        let committed = world.rooms.committed(&room).await.unwrap();
+        assert_eq!((committed.joined, committed.invited), (1, 1));
+        world.join(&room, BOB).await;
+        let committed = world.rooms.committed(&room).await.unwrap();
+        assert_eq!((committed.joined, committed.invited), (2, 0));
+        let memberships = world.rooms.memberships(&user(BOB)).await.unwrap();
+        assert_eq!(memberships[&room.nid].membership, "join");
+    }
+
+    async fn joining_again_changes_nothing(db: TestDatabase) {
+        let world = World::start(db).await;
+        let room = world.create(ALICE, |_| {}).await;
+        let one = world.join(&room, BOB).await;
+        assert_eq!(world.join(&room, BOB).await, one);
+        let with_key = Change::Join(object(json!({ "foo": "bar" })));
+        let two = world.change(&room, BOB, with_key).await.unwrap();
+        assert_ne!(one, two);
+        let member = world.state(&room, "m.room.member", BOB).await;
+        assert_eq!(member, Some(json!({ "membership": "join", "foo": "bar" })));
+    }
+
+    async fn who_may_not_be_invited(db: TestDatabase) {
+        let world = World::start(db).await;
+        let room = world.create(ALICE, |_| {}).await;
+        world.join(&room, BOB).await;
+        assert_forbidden(world.change(&room, ALICE, Change::Invite(user(ALICE))).await);
+        assert_forbidden(world.change(&room, ALICE, Change::Invite(user(BOB))).await);
+        // A public room's members need a level to invite.
+        assert_forbidden(world.change(&room, BOB, Change::Invite(user(CHARLIE))).await);
+        world.change(&room, ALICE, Change::Ban(user(CHARLIE))).await.unwrap();
+        assert_forbidden(world.change(&room, ALICE, Change::Invite(user(CHARLIE))).await);
+    }
+
+    async fn only_who_is_there_can_be_kicked(db: TestDatabase) {
+        let world = World::start(db).await;
+        let room = world.create(ALICE, |_| {}).await;
+        let kick = || Change::Kick(user(BOB));
+        assert_forbidden(world.change(&room, ALICE, kick()).await);
+        world.join(&room, BOB).await;
+        world.change(&room, ALICE, kick()).await.unwrap();
+        assert_eq!(world.membership(&room, BOB).await.as_deref(), Some("leave"));
+        assert_forbidden(world.change(&room, ALICE, kick()).await);
+        world.invite(&room, ALICE, BOB).await;
+        world.change(&room, ALICE, kick()).await.unwrap();
+        world.join(&room, BOB).await;
+        assert_forbidden(world.change(&room, BOB, Change::Kick(user(ALICE))).await);
+    }
+
+    async fn the_banned_stay_out_until_the_ban_is_lifted(db: TestDatabase) {
+        let world = World::start(db).await;
+        let room = world.create(ALICE, |_| {}).await;
+        world.join(&room, BOB).await;
+        world.change(&room, ALICE, Change::Ban(user(BOB))).await.unwrap();
+        assert_eq!(world.membership(&room, BOB).await.as_deref(), Some("ban"));
+        assert_forbidden(world.change(&room, BOB, join()).await);
+        assert_forbidden(world.change(&room, BOB, Change::Leave).await);
+        assert_forbidden(world.change(&room, ALICE, Change::Kick(user(BOB))).await);
+        world.change(&room, ALICE, Change::Unban(user(BOB))).await.unwrap();
+        assert_eq!(world.membership(&room, BOB).await.as_deref(), Some("leave"));
+        assert_forbidden(world.change(&room, ALICE, Change::Unban(user(BOB))).await);
+        world.join(&room, BOB).await;
+    }
+
+    async fn power_without_presence_bans_nobody(db: TestDatabase) {
+        let world = World::start(db).await;
+        let version = Some(RoomVersionId::V11);
+        let room = world.create(ALICE, |create| create.version = version).await;
+        world.join(&room, BOB).await;
+        let levels = json!({ "users": { CHARLIE: 100 } });
+        world.set(&room, ALICE, ("m.room.power_levels", ""), levels).await;
+        assert_forbidden(world.change(&room, CHARLIE, Change::Ban(user(BOB))).await);
+    }
+
+    async fn an_invite_may_be_rejected_when_the_room_is_empty(db: TestDatabase) {
+        let world = World::start(db).await;
+        let room = world.create(ALICE, |create| create.preset = Preset::PrivateChat).await;
+        world.invite(&room, ALICE, BOB).await;
+        world.leave(&room, ALICE).await;
+        world.leave(&room, BOB).await;
+        assert_eq!(world.membership(&room, BOB).await.as_deref(), Some("leave"));
+        let committed = world.rooms.committed(&room).await.unwrap();
+        assert_eq!((committed.joined, committed.invited), (0, 0));
+        assert_forbidden(world.change(&room, CHARLIE, Change::Leave).await);
+    }
+
+    async fn one_knocks_where_the_room_says_so(db: TestDatabase) {
+        let world = World::start(db).await;
+        let room = world.create(ALICE, |_| {}).await;
+        assert_forbidden(world.change(&room, BOB, Change::Knock).await);
+        let rule = json!({ "join_rule": "knock" });
+        world.set(&room, ALICE, ("m.room.join_rules", ""), rule).await;
+        world.change(&room, BOB, Change::Knock).await.unwrap();
+        assert_eq!(world.membership(&room, BOB).await.as_deref(), Some("knock"));
+        assert_forbidden(world.change(&room, BOB, join()).await);
+        world.invite(&room, ALICE, BOB).await;
+        world.join(&room, BOB).await;
+    }
+
+    async fn a_restricted_room_lets_in_the_members_of_another(db: TestDatabase) {
+        for version in [RoomVersionId::V8, RoomVersionId::V10, RoomVersionId::V12] {
+            let world = World::start(db).await;
+            let space = world.create(ALICE, |create| create.version = Some(version.clone())).await;
+            let room = world.create(ALICE, |create| create.version = Some(version)).await;
+            let allow = json!([{ "type": "m.room_membership", "room_id": space.id }]);
+            let rule = json!({ "join_rule": "restricted", "allow": allow });
+            world.set(&room, ALICE, ("m.room.join_rules", ""), rule).await;
+            assert_forbidden(world.change(&room, BOB, join()).await);
+            world.join(&space, BOB).await;
+            world.join(&room, BOB).await;
+            let member = world.state(&room, "m.room.member", BOB).await.unwrap();
+            assert_eq!(member["join_authorised_via_users_server"], ALICE);
+            // Without a way in through the other room, an invite is one.
+            world.invite(&room, ALICE, CHARLIE).await;
+            world.join(&room, CHARLIE).await;
+        }
+    }
+
+    async fn nobody_lets_himself_into_a_restricted_room(db: TestDatabase) {
+        let world = World::start(db).await;
+        let space = world.create(ALICE, |_| {}).await;
+        let room = world.create(ALICE, |_| {}).await;
+        let allow = json!([{ "type": "m.room_membership", "room_id": space.id }]);
+        let rule = json!({ "join_rule": "restricted", "allow": allow });
+        world.set(&room, ALICE, ("m.room.join_rules", ""), rule).await;
+        let forged = json!({ "join_authorised_via_users_server": ALICE });
+        assert_forbidden(world.change(&room, BOB, Change::Join(object(forged))).await);
+        let forged = json!({ "membership": "join", "join_authorised_via_users_server": ALICE });
+        assert_forbidden(world.try_set(&room, BOB, ("m.room.member", BOB), forged).await);
+        assert_eq!(world.membership(&room, BOB).await, None);
+    }
+
+    async fn membership_may_be_set_as_state(db: TestDatabase) {
+        let world = World::start(db).await;
+        let room = world.create(ALICE, |_| {}).await;
+        let own = ("m.room.member", BOB);
+        world.set(&room, BOB, own, json!({ "membership": "join", "displayname": "B" })).await;
+        let with_key = json!({ "membership": "join", "displayname": "B", "foo": 1 });
+        world.set(&room, BOB, own, with_key.clone()).await;
+        assert_eq!(world.state(&room, "m.room.member", BOB).await, Some(with_key));
+        assert_forbidden(world.try_set(&room, ALICE, own, json!({ "membership": "join" })).await);
+        world.set(&room, ALICE, own, json!({ "membership": "ban" })).await;
+        assert_eq!(world.membership(&room, BOB).await.as_deref(), Some("ban"));
+        // What was set before may be set again by who is still there, and by nobody else.
+        assert_forbidden(world.try_send(&room, BOB, "x").await);
+    }
+
+    async fn who_has_left_cannot_repeat_his_state(db: TestDatabase) {
+        let world = World::start(db).await;
+        let room = world
+            .create(ALICE, |create| {
+                create.power_level_override = object(json!({ "state_default": 0 }));
+            })
+            .await;
+        world.join(&room, BOB).await;
+        let set = || world.try_set(&room, BOB, ("x.y", ""), json!({ "x": 1 }));
+        let id = set().await.unwrap();
+        assert_eq!(set().await.unwrap(), id);
+        world.leave(&room, BOB).await;
+        assert_forbidden(set().await);
+    }
+}

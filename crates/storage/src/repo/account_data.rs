@@ -1,0 +1,99 @@
+//! What users keep on the server, in general and for a room. It is written through the log, and is
+//! never pruned: there is one row for each type.
+
+use ruma::UserId;
+use stoa_base::{Pos, RoomNid};
+
+use crate::{Conn, FromRow, Result, Row};
+
+/// The room number under which global account data stands.
+pub const GLOBAL: RoomNid = RoomNid(0);
+
+/// A piece of account data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredAccountData {
+    /// The room; none for global account data.
+    pub room: Option<RoomNid>,
+    /// Its type.
+    pub kind: String,
+    /// Its content, a JSON object.
+    pub content: String,
+    /// When it was set.
+    pub pos: Pos,
+}
+
+impl FromRow for StoredAccountData {
+    fn from_row(row: &Row) -> Result<Self> {
+        let room = RoomNid(row.get(0)?);
+        Ok(Self {
+            room: (room != GLOBAL).then_some(room),
+            kind: row.get(1)?,
+            content: row.get(2)?,
+            pos: Pos(row.get(3)?),
+        })
+    }
+}
+
+/// All account data of a user.
+pub async fn all(conn: &mut Conn, user_id: &UserId) -> Result<Vec<StoredAccountData>> {
+    conn.all(
+        "SELECT room_nid, type, content, pos FROM account_data WHERE user_id = $1 ORDER BY pos",
+        &[user_id.as_str().into()],
+    )
+    .await
+}
+
+/// A user's account data for one room, or the global.
+pub async fn of_room(
+    conn: &mut Conn,
+    user_id: &UserId,
+    room: Option<RoomNid>,
+) -> Result<Vec<StoredAccountData>> {
+    conn.all(
+        "SELECT room_nid, type, content, pos FROM account_data
+         WHERE user_id = $1 AND room_nid = $2 ORDER BY pos",
+        &[user_id.as_str().into(), room.unwrap_or(GLOBAL).0.into()],
+    )
+    .await
+}
+
+/// What of a user's account data was set after `after` and not after `up_to`.
+pub async fn changed(
+    conn: &mut Conn,
+    user_id: &UserId,
+    after: Pos,
+    up_to: Pos,
+) -> Result<Vec<StoredAccountData>> {
+    conn.all(
+        "SELECT room_nid, type, content, pos FROM account_data
+         WHERE user_id = $1 AND pos > $2 AND pos <= $3 ORDER BY pos",
+        &[user_id.as_str().into(), after.0.into(), up_to.0.into()],
+    )
+    .await
+}
+
+/// One piece of account data.
+pub async fn find(
+    conn: &mut Conn,
+    user_id: &UserId,
+    room: Option<RoomNid>,
+    kind: &str,
+) -> Result<Option<StoredAccountData>> {
+    conn.optional(
+        "SELECT room_nid, type, content, pos FROM account_data
+         WHERE user_id = $1 AND room_nid = $2 AND type = $3",
+        &[user_id.as_str().into(), room.unwrap_or(GLOBAL).0.into(), kind.into()],
+    )
+    .await
+}
+
+/// How many types a user has set for one room, or globally.
+pub async fn count(conn: &mut Conn, user_id: &UserId, room: Option<RoomNid>) -> Result<i64> {
+    let (count,) = conn
+        .one(
+            "SELECT COUNT(*) FROM account_data WHERE user_id = $1 AND room_nid = $2",
+            &[user_id.as_str().into(), room.unwrap_or(GLOBAL).0.into()],
+        )
+        .await?;
+    Ok(count)
+}

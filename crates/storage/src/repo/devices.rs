@@ -1,0 +1,136 @@
+//! The devices of this server's users. A device goes through the log, with its tokens.
+
+use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, UserId};
+use serde::Serialize;
+
+use crate::{Backend, Conn, FromRow, Result, Row, Store};
+
+/// A device.
+#[derive(Clone, Debug)]
+pub struct DeviceRow {
+    /// Its ID, unique for its user.
+    pub device_id: OwnedDeviceId,
+    /// What its user calls it.
+    pub display_name: Option<String>,
+    /// When it made its last request, in milliseconds, to within some minutes.
+    pub last_seen_ms: Option<i64>,
+    /// From where it made that request.
+    pub last_seen_address: Option<String>,
+}
+
+impl FromRow for DeviceRow {
+    fn from_row(row: &Row) -> Result<Self> {
+        Ok(Self {
+            device_id: row.get::<String>(0)?.into(),
+            display_name: row.get(1)?,
+            last_seen_ms: row.get(2)?,
+            last_seen_address: row.get(3)?,
+        })
+    }
+}
+
+/// Makes a device, unless its user has one with this ID.
+pub async fn insert(
+    conn: &mut Conn,
+    user_id: &UserId,
+    device_id: &DeviceId,
+    display_name: Option<&str>,
+    created_ms: i64,
+) -> Result<()> {
+    conn.execute(
+        "INSERT INTO devices (user_id, device_id, display_name, created_ms)
+         VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+        &[
+            user_id.as_str().into(),
+            device_id.as_str().into(),
+            display_name.into(),
+            created_ms.into(),
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
+/// A user's devices, by ID.
+pub async fn list(conn: &mut Conn, user_id: &UserId) -> Result<Vec<DeviceRow>> {
+    conn.all(
+        "SELECT device_id, display_name, last_seen_ms, last_seen_address FROM devices
+         WHERE user_id = $1 ORDER BY device_id",
+        &[user_id.as_str().into()],
+    )
+    .await
+}
+
+/// One of a user's devices.
+pub async fn find(
+    conn: &mut Conn,
+    user_id: &UserId,
+    device_id: &DeviceId,
+) -> Result<Option<DeviceRow>> {
+    conn.optional(
+        "SELECT device_id, display_name, last_seen_ms, last_seen_address FROM devices
+         WHERE user_id = $1 AND device_id = $2",
+        &[user_id.as_str().into(), device_id.as_str().into()],
+    )
+    .await
+}
+
+/// Sets what a device is called. Says whether there is such a device.
+pub async fn rename(
+    conn: &mut Conn,
+    user_id: &UserId,
+    device_id: &DeviceId,
+    display_name: Option<&str>,
+) -> Result<bool> {
+    let changed = conn
+        .execute(
+            "UPDATE devices SET display_name = $3 WHERE user_id = $1 AND device_id = $2",
+            &[user_id.as_str().into(), device_id.as_str().into(), display_name.into()],
+        )
+        .await?;
+    Ok(changed == 1)
+}
+
+/// When and from where a device made a request.
+#[derive(Clone, Debug, Serialize)]
+pub struct LastSeenRow {
+    /// The device's user.
+    pub user_id: OwnedUserId,
+    /// The device.
+    pub device_id: OwnedDeviceId,
+    /// When, in milliseconds.
+    pub ms: i64,
+    /// From where.
+    pub address: Option<String>,
+}
+
+const LAST_SEEN_SQLITE: &str = "
+UPDATE devices SET last_seen_ms = s.value->>'ms', last_seen_address = s.value->>'address'
+FROM json_each($1) AS s
+WHERE devices.user_id = s.value->>'user_id' AND devices.device_id = s.value->>'device_id'
+    AND (devices.last_seen_ms IS NULL OR devices.last_seen_ms < s.value->>'ms')";
+
+// A device that somebody else is changing is left as it is, so that this waits for nobody and nobody
+// can wait for it in a circle.
+const LAST_SEEN_POSTGRES: &str = "
+UPDATE devices SET last_seen_ms = free.ms, last_seen_address = free.address
+FROM (
+    SELECT d.user_id, d.device_id, s.ms, s.address
+    FROM jsonb_to_recordset($1::jsonb)
+        AS s(user_id TEXT, device_id TEXT, ms BIGINT, address TEXT)
+    JOIN devices d ON d.user_id = s.user_id AND d.device_id = s.device_id
+    WHERE d.last_seen_ms IS NULL OR d.last_seen_ms < s.ms
+    FOR UPDATE OF d SKIP LOCKED
+) AS free
+WHERE devices.user_id = free.user_id AND devices.device_id = free.device_id";
+
+/// Notes when devices were last seen. Best effort: what is lost is made good at the next request.
+pub async fn set_last_seen(store: &Store, seen: &[LastSeenRow]) -> Result<()> {
+    let sql = match store.backend() {
+        Backend::Sqlite => LAST_SEEN_SQLITE,
+        Backend::Postgres => LAST_SEEN_POSTGRES,
+    };
+    let mut conn = store.write().await?;
+    conn.execute(sql, &[crate::Bind::list(seen)]).await?;
+    conn.commit().await
+}

@@ -1,0 +1,278 @@
+//! The assembly: the only place where the parts of the engine are put together.
+
+mod folder;
+mod state;
+
+use std::{sync::Arc, time::Duration};
+
+use axum::Router;
+use stoa_accounts::{Accounts, AttemptLimits, SessionCache};
+use stoa_base::{Clock, Random};
+use stoa_cluster::{CacheKeeper, Freshness, Tailer, TailerOptions, Waiters};
+use stoa_config::{Config, DatabaseUrl};
+use stoa_directory::Directory;
+use stoa_rooms::{RoomCaches, Rooms, RoomsOptions};
+use stoa_storage::{
+    NidAllocator, OpenError, Options as StoreOptions, Store,
+    log::{self, OnCommit, Writer, WriterOptions},
+};
+use tokio::task::JoinHandle;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+
+pub use self::{
+    folder::{DataFolder, FolderError},
+    state::{AppState, Parts},
+};
+use crate::{
+    http::{Limits, TrustedProxies, panics::Panics},
+    router,
+};
+
+/// How many sessions a node remembers.
+const SESSION_CACHE: u64 = 100_000;
+
+/// How many users may share one address, as those of one site do: log-ins that fail are counted by
+/// address that much more leniently than by user.
+const SITE: u32 = 10;
+
+/// How often what has expired is forgotten and what is kept in memory is written down.
+const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How long the appends that wait may take to be written when the server stops.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a deployment does not configure and tests do.
+#[derive(Clone, Debug)]
+pub struct Environment {
+    /// The time.
+    pub clock: Clock,
+    /// Where random values come from.
+    pub random: Random,
+    /// The limits of the log's writer.
+    pub writer: WriterOptions,
+    /// How the log is followed.
+    pub tailer: TailerOptions,
+    /// How expensive it is to try a password.
+    pub password_cost: stoa_accounts::PasswordCost,
+}
+
+impl Default for Environment {
+    fn default() -> Self {
+        Self {
+            clock: Clock::system(),
+            random: Random::system(),
+            writer: WriterOptions::default(),
+            tailer: TailerOptions::default(),
+            password_cost: stoa_accounts::PasswordCost::default(),
+        }
+    }
+}
+
+/// Why the server cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data folder cannot be used.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// The database cannot be used.
+    #[error(transparent)]
+    Database(#[from] OpenError),
+    /// Passwords cannot be hashed at the cost that is asked for.
+    #[error(transparent)]
+    PasswordCost(#[from] stoa_accounts::BadPasswordCost),
+}
+
+impl From<stoa_storage::Error> for StartError {
+    fn from(error: stoa_storage::Error) -> Self {
+        Self::Database(error.into())
+    }
+}
+
+/// A server that runs: one node of the deployment.
+#[derive(Debug)]
+pub struct App {
+    state: AppState,
+    writer: JoinHandle<()>,
+    /// What runs beside the requests, and ends with them.
+    background: Vec<AbortOnDropHandle<()>>,
+    /// Held until everything is closed.
+    _folder: DataFolder,
+}
+
+impl App {
+    /// Puts the server together on its database, which is made or brought up to date.
+    pub async fn start(config: Config, environment: Environment) -> Result<Self, StartError> {
+        let (folder, store) = open_database(&config).await?;
+        store.migrate().await?;
+        store.claim(config.server_name.as_str()).await?;
+        let incarnation = new_incarnation(&store).await?;
+        let Environment { clock, random, .. } = environment;
+
+        let nids = Arc::new(NidAllocator::new(store.clone()));
+        let sessions = SessionCache::new(SESSION_CACHE);
+        let room_options = RoomsOptions {
+            default_version: config.rooms.default_version.clone(),
+            ..RoomsOptions::default()
+        };
+        let room_caches = RoomCaches::new(&store, &nids, &room_options);
+        let mut caches: Vec<Arc<dyn CacheKeeper>> = vec![Arc::clone(&sessions) as _];
+        caches.extend(room_caches.keepers());
+        let waiters = Waiters::default();
+        let tailer = Tailer::start(store.clone(), caches, waiters.clone()).await?;
+        let mut background = Vec::new();
+        if tailer.is_shared() {
+            background.push(AbortOnDropHandle::new(tailer.spawn(environment.tailer)));
+        }
+        let on_commit = Arc::clone(&tailer) as Arc<dyn OnCommit>;
+        let (writer, writing) =
+            Writer::spawn(store.clone(), incarnation, clock.clone(), on_commit, environment.writer);
+        let freshness = Freshness::new(store.clone(), Arc::clone(&tailer));
+
+        let accounts = Arc::new(Accounts::new(
+            stoa_accounts::Parts {
+                store: store.clone(),
+                writer: writer.clone(),
+                freshness: freshness.clone(),
+                clock: clock.clone(),
+                random: random.clone(),
+                server_name: config.server_name.clone(),
+                sessions,
+            },
+            account_options(&config, environment.password_cost),
+        )?);
+
+        let key = stoa_rooms::load_or_create_key(&store, &clock, &random).await?;
+        let rooms = Arc::new(Rooms::new(stoa_rooms::Parts {
+            server_name: config.server_name.clone(),
+            key: Arc::new(key),
+            clock: clock.clone(),
+            random: random.clone(),
+            store: store.clone(),
+            writer: writer.clone(),
+            nids: Arc::clone(&nids),
+            caches: room_caches,
+            options: room_options,
+        }));
+
+        let state = AppState::new(Parts {
+            limits: Limits::new(&config.limits, &clock),
+            trusted_proxies: TrustedProxies::new(config.listen.trusted_proxies.clone()),
+            max_request_bytes: config.limits.max_request_bytes as usize,
+            nids,
+            directory: Arc::new(Directory::new(store.clone(), Arc::clone(&rooms))),
+            rooms,
+            panics: Panics::default(),
+            stopping: CancellationToken::new(),
+            config,
+            store,
+            writer,
+            tailer,
+            freshness,
+            waiters,
+            accounts,
+            clock,
+            random,
+        });
+        background.push(AbortOnDropHandle::new(tokio::spawn(housekeeping(state.clone()))));
+        Ok(Self { state, writer: writing, background, _folder: folder })
+    }
+
+    /// The parts.
+    pub fn state(&self) -> &AppState {
+        &self.state
+    }
+
+    /// What is served to clients.
+    pub fn router(&self) -> Router {
+        router::router(self.state.clone())
+    }
+
+    /// Tells those who wait for news that none will come: their requests are answered now.
+    pub fn begin_stop(&self) {
+        self.state.stopping.cancel();
+        self.state.waiters.wake_all();
+    }
+
+    /// Writes what still waits to be written and closes the database. By now nobody else may hold
+    /// the state: the router must be gone.
+    pub async fn stop(self) {
+        self.begin_stop();
+        drop(self.background);
+        if let Err(error) = self.state.accounts.flush_last_seen().await {
+            tracing::warn!(%error, "when devices were last seen was not written");
+        }
+        let store = self.state.store.clone();
+        drop(self.state);
+        // The writer ends when the last one who could append is gone.
+        if tokio::time::timeout(DRAIN_TIMEOUT, self.writer).await.is_err() {
+            tracing::warn!("the stop did not wait for all appends");
+        }
+        store.close().await;
+    }
+}
+
+/// Takes the data folder and opens the database, without changing anything in it.
+pub async fn open_database(config: &Config) -> Result<(DataFolder, Store), StartError> {
+    let url = config.database_url();
+    let folder = DataFolder::take(&config.data_dir, &url)?;
+    let options = StoreOptions {
+        url: match &url {
+            DatabaseUrl::Sqlite(path) => format!("sqlite:{}", path.display()),
+            DatabaseUrl::Postgres(url) => url.expose().to_owned(),
+        },
+        direct_url: config.database.direct_url.as_ref().map(|url| url.expose().to_owned()),
+        max_connections: config.database.max_connections,
+    };
+    Ok((folder, Store::open(&options).await?))
+}
+
+async fn new_incarnation(store: &Store) -> stoa_storage::Result<i64> {
+    let mut conn = store.write().await?;
+    let incarnation = log::new_incarnation(&mut conn).await?;
+    conn.commit().await?;
+    Ok(incarnation)
+}
+
+fn account_options(
+    config: &Config,
+    password_cost: stoa_accounts::PasswordCost,
+) -> stoa_accounts::Options {
+    let secret = config.registration.shared_secret.as_ref();
+    stoa_accounts::Options {
+        registration_enabled: config.registration.enabled,
+        registration_shared_secret: secret.map(|secret| secret.expose().to_owned()),
+        limits: config.limits.enabled.then(|| attempt_limits(&config.limits)),
+        password_cost,
+        ..stoa_accounts::Options::default()
+    }
+}
+
+/// The rates that hold over all nodes are counted in the database, in windows: a burst is what fits
+/// into one of them.
+fn attempt_limits(config: &stoa_config::Limits) -> AttemptLimits {
+    let failed = config.failed_logins;
+    let window = Duration::from_secs(60) * failed.burst.get() / failed.per_minute.get();
+    let registrations = u128::from(config.registrations.per_minute.get()) * window.as_millis();
+    let registrations = u32::try_from(registrations / 60_000).unwrap_or(u32::MAX);
+    AttemptLimits {
+        window,
+        failed_logins_per_user: failed.burst.get(),
+        failed_logins_per_address: failed.burst.get().saturating_mul(SITE),
+        registrations_per_address: registrations.max(config.registrations.burst.get()),
+    }
+}
+
+async fn housekeeping(state: AppState) {
+    let mut interval = tokio::time::interval(HOUSEKEEPING_INTERVAL);
+    interval.tick().await;
+    loop {
+        interval.tick().await;
+        state.limits.forget_the_quiet();
+        if let Err(error) = state.accounts.flush_last_seen().await {
+            tracing::warn!(%error, "when devices were last seen was not written");
+        }
+        if let Err(error) = state.accounts.prune_expired().await {
+            tracing::warn!(%error, "what has expired was not deleted");
+        }
+    }
+}

@@ -1,0 +1,96 @@
+use std::{ops::Deref, sync::Arc};
+
+use axum::extract::FromRef;
+use stoa_accounts::Accounts;
+use stoa_base::{Clock, Random};
+use stoa_cluster::{Freshness, Tailer, Waiters};
+use stoa_config::Config;
+use stoa_directory::Directory;
+use stoa_rooms::Rooms;
+use stoa_storage::{NidAllocator, Store, log::Writer};
+use tokio_util::sync::CancellationToken;
+
+use crate::http::{Limits, TrustedProxies, panics::Panics};
+
+/// The parts of the server, as requests find them. Cheap to clone.
+///
+/// A handler takes only what it uses: `State(accounts): State<Arc<Accounts>>`.
+#[derive(Clone, Debug)]
+pub struct AppState(Arc<Parts>);
+
+/// The parts themselves.
+#[derive(Debug)]
+pub struct Parts {
+    /// What was configured.
+    pub config: Config,
+    /// The database.
+    pub store: Store,
+    /// The way into the log.
+    pub writer: Writer,
+    /// The reader of the log.
+    pub tailer: Arc<Tailer>,
+    /// The shared look at the head of the log.
+    pub freshness: Freshness,
+    /// Who waits for news.
+    pub waiters: Waiters,
+    /// Where internal numbers come from.
+    pub nids: Arc<NidAllocator>,
+    /// Users, devices, tokens, profiles, account data, filters.
+    pub accounts: Arc<Accounts>,
+    /// Rooms: the event graph, state, membership, and who may see what.
+    pub rooms: Arc<Rooms>,
+    /// Local aliases, and the local room list.
+    pub directory: Arc<Directory>,
+    /// How often somebody may do something.
+    pub limits: Limits,
+    /// The reverse proxies whose word counts.
+    pub trusted_proxies: TrustedProxies,
+    /// How large a request may be.
+    pub max_request_bytes: usize,
+    /// How many requests panicked.
+    pub panics: Panics,
+    /// Cancelled when the server stops: whoever waits for news answers at once.
+    pub stopping: CancellationToken,
+    /// The time.
+    pub clock: Clock,
+    /// Where random values come from.
+    pub random: Random,
+}
+
+impl AppState {
+    /// Shares the parts.
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+}
+
+impl Deref for AppState {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+macro_rules! parts {
+    ($($part:ident: $type:ty),* $(,)?) => {$(
+        impl FromRef<AppState> for $type {
+            fn from_ref(state: &AppState) -> Self {
+                state.$part.clone()
+            }
+        }
+    )*};
+}
+
+parts! {
+    accounts: Arc<Accounts>,
+    clock: Clock,
+    directory: Arc<Directory>,
+    freshness: Freshness,
+    limits: Limits,
+    random: Random,
+    rooms: Arc<Rooms>,
+    stopping: CancellationToken,
+    store: Store,
+    waiters: Waiters,
+}

@@ -1,0 +1,85 @@
+use std::io::{self, IsTerminal as _, Write};
+
+use stoa::{
+    app::{App, Environment},
+    control::{self, Command, Reply},
+};
+use stoa_base::Random;
+use stoa_config::Config;
+
+use super::{CliError, ConfigArgs, block_on};
+
+/// How long a password is that is made up here: about 140 bits.
+const GENERATED_LENGTH: usize = 24;
+
+/// The account to make.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The part of the user ID before the colon
+    name: String,
+
+    /// Make an admin of the server
+    #[arg(long)]
+    admin: bool,
+
+    /// Read the password from standard input, up to the end of its first line
+    #[arg(long)]
+    password_stdin: bool,
+}
+
+/// Makes an account, through the server where one runs.
+pub(super) fn run(
+    config_args: &ConfigArgs,
+    args: Args,
+    out: &mut impl Write,
+) -> Result<(), CliError> {
+    let config = config_args.load()?;
+    let (password, is_generated) = match read_password(args.password_stdin)? {
+        password if password.is_empty() => (Random::system().alphanumeric(GENERATED_LENGTH), true),
+        password => (password, false),
+    };
+    let command =
+        Command::CreateUser { username: args.name, password: password.clone(), admin: args.admin };
+    match block_on(execute(config, command))? {
+        Reply::Created(user_id) => {
+            writeln!(out, "Made {user_id}{}.", if args.admin { ", an admin" } else { "" })?;
+            if is_generated {
+                writeln!(out, "The password is {password}")?;
+            }
+            Ok(())
+        }
+        Reply::Failed(reason) => Err(CliError::Refused(reason)),
+        Reply::Running => Err(CliError::Refused("the running server did not answer".to_owned())),
+    }
+}
+
+async fn execute(config: Config, command: Command) -> Result<Reply, CliError> {
+    if let Some(reply) = control::ask(&config.data_dir, &command).await? {
+        return Ok(reply);
+    }
+    let app = App::start(config, Environment::default()).await?;
+    let reply = command.run(&app.state().accounts, &app.state().config.server_name).await;
+    app.stop().await;
+    Ok(reply)
+}
+
+/// Asks for a password, twice. An empty one means that one is to be made up, which is also what
+/// happens where there is nobody to ask.
+fn read_password(from_stdin: bool) -> Result<String, CliError> {
+    if from_stdin {
+        let mut line = String::new();
+        io::stdin().read_line(&mut line).map_err(CliError::Password)?;
+        let password = line.trim_end_matches(['\r', '\n']).to_owned();
+        let missing = || CliError::Refused("standard input holds no password".to_owned());
+        return if password.is_empty() { Err(missing()) } else { Ok(password) };
+    }
+    if !io::stdin().is_terminal() {
+        return Ok(String::new());
+    }
+    let ask = |prompt: &str| rpassword::prompt_password(prompt).map_err(CliError::Password);
+    let password = ask("Password (leave it empty to have one made up): ")?;
+    if !password.is_empty() && ask("The same once more: ")? != password {
+        return Err(CliError::PasswordsDiffer);
+    }
+    Ok(password)
+}

@@ -1,0 +1,34 @@
+use std::io::Write;
+
+use stoa::{
+    app::{StartError, open_database},
+    control::{self, Command},
+};
+use stoa_config::Config;
+
+use super::{CliError, ConfigArgs, block_on};
+
+/// Brings the database up to date.
+pub(super) fn run(args: &ConfigArgs, out: &mut impl Write) -> Result<(), CliError> {
+    let config = args.load()?;
+    match block_on(migrate(config))? {
+        Some(0) => writeln!(out, "The database is up to date.")?,
+        Some(1) => writeln!(out, "One migration was applied.")?,
+        Some(count) => writeln!(out, "{count} migrations were applied.")?,
+        None => writeln!(out, "The server runs, and has brought the database up to date.")?,
+    }
+    Ok(())
+}
+
+/// How many migrations were applied; none where a server runs, which did that when it started.
+async fn migrate(config: Config) -> Result<Option<usize>, CliError> {
+    if control::ask(&config.data_dir, &Command::Ping).await?.is_some() {
+        return Ok(None);
+    }
+    let (_folder, store) = open_database(&config).await?;
+    let pending = store.pending_migrations().await.map_err(StartError::from)?;
+    store.migrate().await.map_err(StartError::from)?;
+    store.claim(config.server_name.as_str()).await.map_err(StartError::from)?;
+    store.close().await;
+    Ok(Some(pending))
+}

@@ -1,0 +1,5 @@
+//! One's own account and devices.
+
+pub(crate) mod devices;
+pub(crate) mod password;
+pub(crate) mod whoami;

@@ -1,0 +1,109 @@
+//! `POST /_matrix/client/v3/account/password`
+//!
+//! <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3accountpassword>
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use ruma::api::client::account::change_password::v3::{Request, Response};
+use serde::Serialize;
+use stoa_accounts::{Accounts, InteractiveAuth, InteractiveRequest, Stage};
+
+use crate::http::{Answer, Error, Result, Ruma};
+
+/// What the user is asked to confirm.
+#[derive(Serialize)]
+struct Confirmed<'a> {
+    new_password: &'a str,
+    logout_devices: bool,
+}
+
+/// Sets a new password, once the user has shown to know the present one. Other devices are logged
+/// out unless the client asks to keep them.
+pub(crate) async fn change_password(
+    State(accounts): State<Arc<Accounts>>,
+    request: Ruma<Request>,
+) -> Result<Answer<Response>> {
+    let session = request.session.as_ref().ok_or_else(Error::missing_token)?;
+    let body = &request.body;
+    let confirmed =
+        Confirmed { new_password: &body.new_password, logout_devices: body.logout_devices };
+    let auth = accounts
+        .interactive_auth(&InteractiveRequest {
+            operation: "account/password",
+            user: Some(&session.user_id),
+            body: &confirmed,
+            flows: &[&[Stage::Password]],
+            auth: body.auth.as_ref(),
+            address: request.address,
+        })
+        .await?;
+    if let InteractiveAuth::Challenge(info) = auth {
+        return Err(Error::interactive_auth(info));
+    }
+    let actor = session.actor(request.address);
+    accounts.change_password(&actor, &body.new_password, body.logout_devices).await?;
+    Ok(Answer(Response::new()))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use stoa_testing::{PASSWORD, TestClient, TestResponse, TestServer, both_databases};
+
+    const PATH: &str = "/_matrix/client/v3/account/password";
+    const WHOAMI: &str = "/_matrix/client/v3/account/whoami";
+
+    fn login(password: &str) -> Value {
+        json!({ "type": "m.login.password", "user": "alice", "password": password })
+    }
+
+    /// Goes through both steps.
+    async fn change(client: &TestClient, mut request: Value, password: &str) -> TestResponse {
+        let challenge = client.post(PATH, request.clone()).await;
+        assert_eq!(challenge.status, 401);
+        assert_eq!(challenge.json()["flows"], json!([{ "stages": ["m.login.password"] }]));
+        request["auth"] = json!({
+            "type": "m.login.password",
+            "session": challenge.json()["session"],
+            "identifier": { "type": "m.id.user", "user": "alice" },
+            "password": password,
+        });
+        client.post(PATH, request).await
+    }
+
+    both_databases! {
+        async fn a_new_password_ends_the_other_sessions(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let alice = server.register("alice").await;
+            let phone = server.log_in(&alice).await;
+            let request = json!({ "new_password": "new" });
+            assert_eq!(change(&alice, request, PASSWORD).await.ok(), json!({}));
+            alice.get(WHOAMI).await.ok();
+            phone.get(WHOAMI).await.refused(401, "M_UNKNOWN_TOKEN");
+            let path = "/_matrix/client/v3/login";
+            server.client().post(path, login(PASSWORD)).await.refused(403, "M_FORBIDDEN");
+            server.client().post(path, login("new")).await.ok();
+        }
+
+        async fn other_sessions_can_be_kept(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let alice = server.register("alice").await;
+            let phone = server.log_in(&alice).await;
+            let request = json!({ "new_password": "new", "logout_devices": false });
+            change(&alice, request, PASSWORD).await.ok();
+            phone.get(WHOAMI).await.ok();
+        }
+
+        async fn the_present_password_must_be_known(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let alice = server.register("alice").await;
+            let wrong = change(&alice, json!({ "new_password": "new" }), "wrong").await;
+            wrong.refused(401, "M_FORBIDDEN");
+            let path = "/_matrix/client/v3/login";
+            server.client().post(path, login("new")).await.refused(403, "M_FORBIDDEN");
+            let nobody = server.client().post(PATH, json!({ "new_password": "new" })).await;
+            nobody.refused(401, "M_MISSING_TOKEN");
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! What clients keep on the server for themselves.
+
+pub(crate) mod global;

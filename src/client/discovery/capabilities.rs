@@ -1,0 +1,100 @@
+//! `GET /_matrix/client/v3/capabilities`
+//!
+//! <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3capabilities>
+
+use std::collections::BTreeMap;
+
+use axum::extract::State;
+use ruma::{RoomVersionId, api::client::discovery::get_capabilities::v3::Request};
+use serde::Serialize;
+use stoa_config::SUPPORTED_ROOM_VERSIONS;
+
+use crate::{
+    app::AppState,
+    http::{Ruma, respond::Json},
+};
+
+/// What can be done here. ruma's type leaves out whatever has the value that the specification
+/// assumes, and some clients assume otherwise.
+#[derive(Debug, Serialize)]
+pub(crate) struct Response {
+    capabilities: Capabilities,
+}
+
+#[derive(Debug, Serialize)]
+struct Capabilities {
+    #[serde(rename = "m.room_versions")]
+    room_versions: RoomVersions,
+    #[serde(rename = "m.change_password")]
+    change_password: Enabled,
+    #[serde(rename = "m.set_displayname")]
+    set_displayname: Enabled,
+    #[serde(rename = "m.set_avatar_url")]
+    set_avatar_url: Enabled,
+    #[serde(rename = "m.profile_fields")]
+    profile_fields: Enabled,
+    #[serde(rename = "m.3pid_changes")]
+    thirdparty_id_changes: Enabled,
+    #[serde(rename = "m.get_login_token")]
+    get_login_token: Enabled,
+}
+
+#[derive(Debug, Serialize)]
+struct RoomVersions {
+    default: RoomVersionId,
+    available: BTreeMap<RoomVersionId, &'static str>,
+}
+
+#[derive(Debug, Serialize)]
+struct Enabled {
+    enabled: bool,
+}
+
+const ON: Enabled = Enabled { enabled: true };
+const OFF: Enabled = Enabled { enabled: false };
+
+pub(crate) async fn get_capabilities(
+    State(state): State<AppState>,
+    _: Ruma<Request>,
+) -> Json<Response> {
+    let stable = SUPPORTED_ROOM_VERSIONS.into_iter().map(|version| (version, "stable"));
+    Json(Response {
+        capabilities: Capabilities {
+            room_versions: RoomVersions {
+                default: state.config.rooms.default_version.clone(),
+                available: stable.collect(),
+            },
+            change_password: ON,
+            set_displayname: ON,
+            set_avatar_url: ON,
+            profile_fields: ON,
+            thirdparty_id_changes: OFF,
+            get_login_token: OFF,
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use ruma::RoomVersionId;
+    use stoa_testing::{TestServer, both_databases};
+
+    both_databases! {
+        async fn what_can_be_done_is_said_in_full(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let alice = server.register("alice").await;
+            let answer = alice.get("/_matrix/client/v3/capabilities").await.ok();
+            insta::assert_json_snapshot!(answer, @"");
+        }
+
+        async fn the_default_room_version_is_the_configured_one(db: TestDatabase) {
+            let server = TestServer::start_with(db, |config, _| {
+                config.rooms.default_version = RoomVersionId::V11;
+            })
+            .await;
+            let alice = server.register("alice").await;
+            let answer = alice.get("/_matrix/client/v3/capabilities").await.ok();
+            assert_eq!(answer["capabilities"]["m.room_versions"]["default"], "11");
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! Making accounts.
+
+pub(crate) mod available;
+pub(crate) mod register;
+pub(crate) mod shared_secret;

@@ -1,0 +1,74 @@
+//! What is checked of a room's main alias before it is set.
+//!
+//! <https://spec.matrix.org/v1.19/client-server-api/#mroomcanonical_alias>
+
+use std::collections::BTreeSet;
+
+use http::StatusCode;
+use ruma::{
+    CanonicalJsonObject, CanonicalJsonValue, OwnedRoomAliasId, api::error::ErrorKind,
+    events::StateEventType,
+};
+use stoa_rooms::Room;
+
+use crate::{
+    app::AppState,
+    http::{Error, Result},
+};
+
+/// Refuses aliases that do not lead to the room, unless they are in its state already: those that
+/// were good once are not in the way of changing the others.
+pub(super) async fn check(
+    state: &AppState,
+    room: &Room,
+    content: &CanonicalJsonObject,
+) -> Result<()> {
+    let wanted = aliases(content)?;
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let current = state.rooms.committed(room).await?.state;
+    let kind = StateEventType::RoomCanonicalAlias;
+    let present = match state.rooms.entry_at(current, &kind, "").await? {
+        Some(event) => serde_json::from_str(event.pdu.content.get())
+            .ok()
+            .and_then(|content| aliases(&content).ok())
+            .unwrap_or_default(),
+        None => BTreeSet::new(),
+    };
+    for alias in wanted.difference(&present) {
+        let leads_to = state.directory.resolve(alias).await?;
+        if leads_to.is_none_or(|found| found.room.nid != room.nid) {
+            let message = format!("`{alias}` does not lead to this room.");
+            return Err(Error::new(StatusCode::BAD_REQUEST, ErrorKind::BadAlias, message));
+        }
+    }
+    Ok(())
+}
+
+/// All aliases that the content names.
+fn aliases(content: &CanonicalJsonObject) -> Result<BTreeSet<OwnedRoomAliasId>> {
+    let mut named = BTreeSet::new();
+    match content.get("alias") {
+        None | Some(CanonicalJsonValue::Null) => {}
+        Some(alias) => {
+            named.insert(parse(alias)?);
+        }
+    }
+    match content.get("alt_aliases") {
+        None => {}
+        Some(CanonicalJsonValue::Array(aliases)) => {
+            for alias in aliases {
+                named.insert(parse(alias)?);
+            }
+        }
+        Some(_) => return Err(Error::bad_json("`alt_aliases` is a list.")),
+    }
+    Ok(named)
+}
+
+fn parse(alias: &CanonicalJsonValue) -> Result<OwnedRoomAliasId> {
+    let alias = alias.as_str().ok_or_else(|| Error::bad_json("An alias is a text."))?;
+    OwnedRoomAliasId::try_from(alias)
+        .map_err(|error| Error::invalid_param(format!("`{alias}` is no alias: {error}.")))
+}

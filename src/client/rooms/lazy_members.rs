@@ -1,0 +1,40 @@
+//! What reading operations have in common: for whom events are written, and the member events of
+//! those who sent them.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use ruma::{UserId, events::StateEventType};
+use stoa_accounts::Session;
+use stoa_base::StateNid;
+use stoa_rooms::{Event, Reader, Rooms};
+
+use crate::http::Result;
+
+/// The device that reads, as transactions name it.
+pub(crate) struct ReadingDevice(String);
+
+/// The device whose session it is.
+pub(crate) fn reader(session: &Session) -> ReadingDevice {
+    ReadingDevice(format!("{} {}", session.user_id, session.device_id))
+}
+
+impl ReadingDevice {
+    /// Events are written with the room that they belong to.
+    pub(crate) fn in_room(&self) -> Reader<'_> {
+        Reader { device: Some(&self.0), with_room_id: true }
+    }
+}
+
+/// The member events, at `state`, of those who sent `events`.
+pub(crate) async fn members_of_senders(
+    rooms: &Rooms,
+    state: StateNid,
+    events: impl IntoIterator<Item = &Arc<Event>>,
+) -> Result<Vec<Arc<Event>>> {
+    let senders: BTreeSet<&UserId> = events.into_iter().map(|event| &*event.pdu.sender).collect();
+    let mut members = Vec::with_capacity(senders.len());
+    for sender in senders {
+        members.extend(rooms.entry_at(state, &StateEventType::RoomMember, sender.as_str()).await?);
+    }
+    Ok(members)
+}

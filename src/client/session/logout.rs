@@ -1,0 +1,89 @@
+//! `POST /_matrix/client/v3/logout`, `POST /_matrix/client/v3/logout/all`
+//!
+//! <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3logout>,
+//! <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3logoutall>
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use ruma::api::client::session::{logout::v3 as logout, logout_all::v3 as logout_all};
+use stoa_accounts::Accounts;
+
+use crate::http::{Answer, Result, Ruma};
+
+/// Ends the session, and with it its device.
+pub(crate) async fn log_out(
+    State(accounts): State<Arc<Accounts>>,
+    request: Ruma<logout::Request>,
+) -> Result<Answer<logout::Response>> {
+    accounts.log_out(&request.actor()).await?;
+    Ok(Answer(logout::Response::new()))
+}
+
+/// Ends all sessions of the user.
+pub(crate) async fn log_out_all(
+    State(accounts): State<Arc<Accounts>>,
+    request: Ruma<logout_all::Request>,
+) -> Result<Answer<logout_all::Response>> {
+    accounts.log_out_all(&request.actor()).await?;
+    Ok(Answer(logout_all::Response::new()))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{Method, header};
+    use serde_json::json;
+    use stoa_testing::{Backend, TestClient, TestServer, both_databases};
+
+    const WHOAMI: &str = "/_matrix/client/v3/account/whoami";
+
+    async fn device_ids(client: &TestClient) -> Vec<String> {
+        let devices = client.get("/_matrix/client/v3/devices").await.ok();
+        let devices = devices["devices"].as_array().unwrap().iter();
+        devices.map(|device| device["device_id"].as_str().unwrap().to_owned()).collect()
+    }
+
+    both_databases! {
+        async fn one_session_ends_and_others_stay(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let alice = server.register("alice").await;
+            let phone = server.log_in(&alice).await;
+            assert_eq!(device_ids(&alice).await.len(), 2);
+            // Clients post no body here, and say that it is JSON.
+            let request = phone.request(Method::POST, "/_matrix/client/v3/logout");
+            let request = request.header(header::CONTENT_TYPE, "application/json");
+            assert_eq!(request.send().await.ok(), json!({}));
+            phone.get(WHOAMI).await.refused(401, "M_UNKNOWN_TOKEN");
+            assert_eq!(device_ids(&alice).await, [alice.device_id.clone()]);
+            let again = phone.post("/_matrix/client/v3/logout", json!({})).await;
+            again.refused(401, "M_UNKNOWN_TOKEN");
+        }
+
+        async fn all_sessions_end_and_a_new_one_begins(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let alice = server.register("alice").await;
+            let bob = server.register("bob").await;
+            let phone = server.log_in(&alice).await;
+            let answer = phone.post("/_matrix/client/v3/logout/all", json!({})).await;
+            assert_eq!(answer.ok(), json!({}));
+            for client in [&alice, &phone] {
+                client.get(WHOAMI).await.refused(401, "M_UNKNOWN_TOKEN");
+            }
+            bob.get(WHOAMI).await.ok();
+            server.log_in(&alice).await.get(WHOAMI).await.ok();
+        }
+    }
+
+    #[test]
+    fn a_logout_holds_at_once_on_every_node() {
+        stoa_testing::run_on(Backend::Postgres, async |db| {
+            let one = TestServer::start(db).await;
+            let other = TestServer::start(db).await;
+            let alice = one.register("alice").await;
+            let there = other.client().with_token(alice.token().unwrap());
+            there.get(WHOAMI).await.ok();
+            alice.post("/_matrix/client/v3/logout", json!({})).await.ok();
+            there.get(WHOAMI).await.refused(401, "M_UNKNOWN_TOKEN");
+        });
+    }
+}

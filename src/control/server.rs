@@ -1,0 +1,95 @@
+use std::{
+    fs, io,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    net::{UnixListener, UnixStream},
+    time::timeout,
+};
+
+use super::{Command, Reply, socket_path};
+use crate::app::AppState;
+
+/// How large a question may be.
+const MAX_QUESTION: u64 = 64 * 1024;
+
+/// How long a question may take to be put.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The socket at which the server takes commands. Dropping it removes it.
+#[derive(Debug)]
+pub struct ControlSocket {
+    listener: UnixListener,
+    path: PathBuf,
+    /// Who runs the server.
+    owner: u32,
+}
+
+impl ControlSocket {
+    /// Makes the socket. The data folder is claimed by then: whatever is left there is of a server
+    /// that is gone.
+    pub fn bind(data_dir: &Path) -> io::Result<Self> {
+        let path = socket_path(data_dir);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let listener = UnixListener::bind(&path)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
+        let owner = fs::metadata(&path)?.uid();
+        Ok(Self { listener, path, owner })
+    }
+
+    /// Answers questions, one after the other, until it is dropped.
+    pub async fn run(self, state: AppState) {
+        loop {
+            match self.listener.accept().await {
+                Ok((stream, _)) if self.may_ask(&stream) => {
+                    if let Err(error) = answer(stream, &state).await {
+                        tracing::warn!(%error, "a command was not answered");
+                    }
+                }
+                Ok(_) => tracing::warn!("a command of another user of this machine was refused"),
+                Err(error) => {
+                    tracing::warn!(%error, "a command cannot be heard");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+
+    /// The mode of the socket says the same, but not yet in the moment in which it is made.
+    fn may_ask(&self, stream: &UnixStream) -> bool {
+        let user = stream.peer_cred().map(|credentials| credentials.uid());
+        user.is_ok_and(|user| user == self.owner || user == 0)
+    }
+}
+
+impl Drop for ControlSocket {
+    fn drop(&mut self) {
+        // Left behind, it is in nobody's way.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+async fn answer(stream: UnixStream, state: &AppState) -> io::Result<()> {
+    let mut stream = BufReader::new(stream);
+    let mut question = String::new();
+    let mut limited = (&mut stream).take(MAX_QUESTION);
+    timeout(TIMEOUT, limited.read_line(&mut question))
+        .await
+        .map_err(|_| io::ErrorKind::TimedOut)??;
+    let reply = match serde_json::from_str::<Command>(&question) {
+        Ok(command) => command.run(&state.accounts, &state.config.server_name).await,
+        Err(error) => Reply::Failed(format!("the command is not understood: {error}")),
+    };
+    let mut reply = serde_json::to_string(&reply)?;
+    reply.push('\n');
+    timeout(TIMEOUT, stream.write_all(reply.as_bytes()))
+        .await
+        .map_err(|_| io::ErrorKind::TimedOut)?
+}

@@ -1,0 +1,25 @@
+//! What every endpoint shares: how a request becomes a value and a result becomes an answer, who
+//! is asking, what is too much, and what is noted about it.
+
+pub mod body;
+pub mod client_address;
+pub mod cors;
+pub mod error;
+pub mod extract;
+pub mod free_form;
+pub mod limits;
+pub mod observe;
+pub mod panics;
+pub mod respond;
+pub mod routes;
+pub mod server;
+
+pub use self::{
+    client_address::{ClientAddress, TrustedProxies},
+    error::{Error, Result},
+    extract::{Guarded, Ruma, RumaSend},
+    free_form::FreeForm,
+    limits::Limits,
+    respond::Answer,
+    routes::Routes,
+};

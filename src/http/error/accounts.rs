@@ -1,0 +1,168 @@
+//! What the accounts crate refuses, in the words of the specification.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use ruma::api::error::ErrorKind;
+use stoa_accounts::{
+    AccountDataError, ChangePasswordError, Failure, FilterError, InteractiveAuthError, LoginError,
+    ProfileError, RefreshError, RegistrationError, SessionError, SharedSecretError,
+};
+
+use super::Error;
+
+/// How long to wait where a queue was full that empties within a moment.
+const BUSY: Duration = Duration::from_secs(1);
+
+impl From<Failure> for Error {
+    fn from(error: Failure) -> Self {
+        match error {
+            Failure::Busy => Self::limit_exceeded(BUSY),
+            Failure::Append(error) => error.into(),
+            Failure::Storage(error) => error.into(),
+        }
+    }
+}
+
+impl From<SessionError> for Error {
+    fn from(error: SessionError) -> Self {
+        match error {
+            SessionError::UnknownToken { soft_logout } => Self::unknown_token(soft_logout),
+            SessionError::Failure(failure) => failure.into(),
+        }
+    }
+}
+
+impl From<LoginError> for Error {
+    fn from(error: LoginError) -> Self {
+        let message = error.to_string();
+        match error {
+            LoginError::Forbidden => Self::forbidden(message),
+            LoginError::Deactivated => {
+                Self::new(StatusCode::FORBIDDEN, ErrorKind::UserDeactivated, message)
+            }
+            LoginError::TooManyAttempts { retry_after } => Self::limit_exceeded(retry_after),
+            LoginError::InvalidDeviceId => Self::invalid_param(message),
+            LoginError::Failure(failure) => failure.into(),
+        }
+    }
+}
+
+impl From<RefreshError> for Error {
+    fn from(error: RefreshError) -> Self {
+        match error {
+            RefreshError::UnknownToken => Self::unknown_token(false),
+            RefreshError::Failure(failure) => failure.into(),
+        }
+    }
+}
+
+impl From<RegistrationError> for Error {
+    fn from(error: RegistrationError) -> Self {
+        let message = error.to_string();
+        match error {
+            RegistrationError::Disabled => Self::forbidden(message),
+            RegistrationError::InvalidUsername(_) => {
+                Self::new(StatusCode::BAD_REQUEST, ErrorKind::InvalidUsername, message)
+            }
+            RegistrationError::UserInUse => {
+                Self::new(StatusCode::BAD_REQUEST, ErrorKind::UserInUse, message)
+            }
+            RegistrationError::MissingPassword => Self::missing_param(message),
+            RegistrationError::PasswordTooLong | RegistrationError::InvalidDeviceId => {
+                Self::invalid_param(message)
+            }
+            RegistrationError::TooManyAttempts { retry_after } => Self::limit_exceeded(retry_after),
+            RegistrationError::Profile(error) => error.into(),
+            RegistrationError::Auth(error) => error.into(),
+            RegistrationError::Failure(failure) => failure.into(),
+        }
+    }
+}
+
+impl From<SharedSecretError> for Error {
+    fn from(error: SharedSecretError) -> Self {
+        let message = error.to_string();
+        match error {
+            SharedSecretError::Disabled | SharedSecretError::UnknownNonce => {
+                Self::bad_request(message)
+            }
+            SharedSecretError::WrongMac => Self::forbidden(message),
+            SharedSecretError::Registration(error) => error.into(),
+            SharedSecretError::Failure(failure) => failure.into(),
+        }
+    }
+}
+
+impl From<InteractiveAuthError> for Error {
+    fn from(error: InteractiveAuthError) -> Self {
+        let message = error.to_string();
+        match error {
+            InteractiveAuthError::RequestChanged => Self::forbidden(message),
+            InteractiveAuthError::TooManySessions => Self::limit_exceeded(BUSY),
+            InteractiveAuthError::TooManyAttempts { retry_after } => {
+                Self::limit_exceeded(retry_after)
+            }
+            InteractiveAuthError::Failure(failure) => failure.into(),
+        }
+    }
+}
+
+impl From<ChangePasswordError> for Error {
+    fn from(error: ChangePasswordError) -> Self {
+        let message = error.to_string();
+        match error {
+            ChangePasswordError::UnknownUser => Self::not_found(message),
+            ChangePasswordError::TooLong => Self::invalid_param(message),
+            ChangePasswordError::Failure(failure) => failure.into(),
+        }
+    }
+}
+
+impl From<ProfileError> for Error {
+    fn from(error: ProfileError) -> Self {
+        let message = error.to_string();
+        match error {
+            ProfileError::UnknownUser => Self::not_found(message),
+            ProfileError::InvalidField | ProfileError::InvalidValue(_) => {
+                Self::invalid_param(message)
+            }
+            ProfileError::FieldTooLong => {
+                Self::new(StatusCode::BAD_REQUEST, ErrorKind::KeyTooLarge, message)
+            }
+            ProfileError::TooLarge => {
+                Self::new(StatusCode::BAD_REQUEST, ErrorKind::ProfileTooLarge, message)
+            }
+            ProfileError::Failure(failure) => failure.into(),
+        }
+    }
+}
+
+impl From<AccountDataError> for Error {
+    fn from(error: AccountDataError) -> Self {
+        let message = error.to_string();
+        match error {
+            // The specification asks for this status.
+            AccountDataError::Managed => {
+                Self::new(StatusCode::METHOD_NOT_ALLOWED, ErrorKind::BadJson, message)
+            }
+            AccountDataError::NotAnObject => Self::bad_json(message),
+            AccountDataError::TooLarge => Self::too_large(message),
+            AccountDataError::TooMany => Self::bad_request(message),
+            AccountDataError::InvalidType => Self::invalid_param(message),
+            AccountDataError::Failure(failure) => failure.into(),
+        }
+    }
+}
+
+impl From<FilterError> for Error {
+    fn from(error: FilterError) -> Self {
+        let message = error.to_string();
+        match error {
+            FilterError::Invalid(_) => Self::bad_json(message),
+            FilterError::TooLarge => Self::too_large(message),
+            FilterError::TooMany => Self::bad_request(message),
+            FilterError::Failure(failure) => failure.into(),
+        }
+    }
+}

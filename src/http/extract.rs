@@ -1,0 +1,205 @@
+//! From an HTTP request to one of ruma's request types, with whoever makes it.
+
+use std::{fmt, future::Future, marker::PhantomData, net::IpAddr, sync::Arc};
+
+use axum::extract::{FromRequest, RawPathParams, Request};
+use bytes::Bytes;
+use http::Method;
+use ruma::api::{
+    IncomingRequest, IncomingRequestExt as _,
+    auth_scheme::{
+        AccessToken, AccessTokenOptional, AppserviceTokenOptional, AuthScheme as _, NoAccessToken,
+        NoAuthentication,
+    },
+};
+use stoa_accounts::Session;
+use stoa_base::Actor;
+
+use super::{ClientAddress, Error, Result, body};
+use crate::app::AppState;
+
+/// A request of ruma's type `R`, read and authenticated as its endpoint demands.
+///
+/// By then this node's caches hold all that was acknowledged before the request arrived, so that
+/// the handler decides nothing on older state. [`RumaSend`] leaves that to the append.
+#[derive(Debug)]
+pub struct Ruma<R: Endpoint, F = Fresh> {
+    /// What was asked for.
+    pub body: R,
+    /// Who asks: a [`Session`], an optional one, or nothing, as the endpoint demands.
+    pub session: <R::Authentication as Authenticate>::Session,
+    /// The body as it came, for what ruma's type cannot say.
+    pub raw: Bytes,
+    /// Where the request came from.
+    pub address: Option<IpAddr>,
+    freshness: PhantomData<F>,
+}
+
+/// A request whose handler puts [`Session::guard`] into an append: whether the token still holds is
+/// then checked under the log lock, and nothing is read before.
+pub type RumaSend<R> = Ruma<R, Guarded>;
+
+impl<R, F> Ruma<R, F>
+where
+    R: Endpoint,
+    R::Authentication: Authenticate<Session = Arc<Session>>,
+{
+    /// On whose behalf a change is made.
+    pub fn actor(&self) -> Actor {
+        self.session.actor(self.address)
+    }
+}
+
+/// A request type whose way of authentication is served here.
+pub trait Endpoint: IncomingRequest<Authentication: Authenticate> {}
+
+impl<R: IncomingRequest<Authentication: Authenticate>> Endpoint for R {}
+
+/// How a session that is cached is known to hold.
+pub trait Freshness {
+    /// Whether the caches are brought up to date before the request is looked at.
+    const WAITS: bool;
+}
+
+/// The caches are current as of the arrival of the request.
+#[derive(Debug)]
+pub struct Fresh;
+
+/// The cached session is taken as it is, since the append is guarded.
+#[derive(Debug)]
+pub struct Guarded;
+
+impl Freshness for Fresh {
+    const WAITS: bool = true;
+}
+
+impl Freshness for Guarded {
+    const WAITS: bool = false;
+}
+
+/// A way of authentication, as ruma names it, and what comes of it.
+pub trait Authenticate {
+    /// Who was found to be asking.
+    type Session: fmt::Debug + Send;
+
+    /// Whether nobody gets in without a token.
+    const REQUIRED: bool;
+
+    /// Finds out who asks.
+    fn authenticate(
+        head: &http::Request<()>,
+        address: Option<IpAddr>,
+        state: &AppState,
+    ) -> impl Future<Output = Result<Self::Session>> + Send;
+}
+
+impl Authenticate for AccessToken {
+    type Session = Arc<Session>;
+
+    const REQUIRED: bool = true;
+
+    async fn authenticate(
+        head: &http::Request<()>,
+        address: Option<IpAddr>,
+        state: &AppState,
+    ) -> Result<Arc<Session>> {
+        let token = Self::extract_authentication(head).map_err(|_| Error::missing_token())?;
+        find_session(&token, address, state).await
+    }
+}
+
+impl Authenticate for AccessTokenOptional {
+    type Session = Option<Arc<Session>>;
+
+    const REQUIRED: bool = false;
+
+    async fn authenticate(
+        head: &http::Request<()>,
+        address: Option<IpAddr>,
+        state: &AppState,
+    ) -> Result<Option<Arc<Session>>> {
+        let token = Self::extract_authentication(head).map_err(|_| Error::missing_token())?;
+        match token {
+            Some(token) => find_session(&token, address, state).await.map(Some),
+            None => Ok(None),
+        }
+    }
+}
+
+/// Endpoints that clients call without a token. One that is sent all the same is not looked at.
+macro_rules! no_session {
+    ($($scheme:ty),*) => {$(
+        impl Authenticate for $scheme {
+            type Session = ();
+
+            const REQUIRED: bool = false;
+
+            async fn authenticate(
+                _: &http::Request<()>,
+                _: Option<IpAddr>,
+                _: &AppState,
+            ) -> Result<()> {
+                Ok(())
+            }
+        }
+    )*};
+}
+
+no_session!(NoAccessToken, NoAuthentication, AppserviceTokenOptional);
+
+async fn find_session(
+    token: &str,
+    address: Option<IpAddr>,
+    state: &AppState,
+) -> Result<Arc<Session>> {
+    let session = match state.accounts.session_cached(token) {
+        Some(session) => session,
+        None => state.accounts.session(token).await?,
+    };
+    state.accounts.note_seen(&session, address);
+    tracing::Span::current().record("user", session.user_id.as_str());
+    Ok(session)
+}
+
+impl<R, F> FromRequest<AppState> for Ruma<R, F>
+where
+    R: Endpoint,
+    F: Freshness,
+{
+    type Rejection = Error;
+
+    async fn from_request(request: Request, state: &AppState) -> Result<Self> {
+        if F::WAITS {
+            state.freshness.current().await?;
+        }
+        let (parts, payload) = request.into_parts();
+        let ClientAddress(address) = ClientAddress::of(&parts, &state.trusted_proxies);
+        let head = http::Request::from_parts(parts, ());
+        // Before the body, so that who is not let in cannot make the server read one.
+        let session = R::Authentication::authenticate(&head, address, state).await?;
+
+        let (mut parts, ()) = head.into_parts();
+        let arguments = path_arguments(&mut parts).await?;
+        let raw = if parts.method == Method::GET || parts.method == Method::HEAD {
+            // Some clients send `{}`; it means nothing.
+            Bytes::new()
+        } else {
+            body::read(payload, state.max_request_bytes).await?
+        };
+        if !raw.is_empty() {
+            body::check_json(&raw)?;
+        }
+        let arguments: Vec<&str> = arguments.iter().map(|(_, value)| value).collect();
+        let request = http::Request::from_parts(parts, &*raw);
+        let body = R::try_from_http_request(request, &arguments)?;
+        Ok(Self { body, session, raw, address, freshness: PhantomData })
+    }
+}
+
+/// The variables of the path, decoded one by one: a `%2F` in a segment does not end it.
+async fn path_arguments(parts: &mut http::request::Parts) -> Result<RawPathParams> {
+    use axum::extract::FromRequestParts as _;
+    RawPathParams::from_request_parts(parts, &())
+        .await
+        .map_err(|error| Error::invalid_param(error.to_string()))
+}

@@ -1,0 +1,162 @@
+//! Listening for connections, and serving those that are open with bounds on what they may hold.
+//!
+//! Connections speak HTTP/1.1. HTTP/2 needs TLS in every client there is, which a reverse proxy in
+//! front speaks.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{Router, body::Body};
+use http::Request;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::graceful::GracefulShutdown,
+};
+use socket2::{SockRef, TcpKeepalive};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower::ServiceExt as _;
+
+use super::client_address::Peer;
+
+/// How many connections one listener serves at a time. Further ones wait to be accepted.
+const MAX_CONNECTIONS: usize = 20_000;
+
+/// How large the head of a request may be, in bytes, and how many headers it may have.
+const MAX_HEAD: usize = 64 * 1024;
+const MAX_HEADERS: usize = 100;
+
+/// How long the head of a request may take to arrive, which is also how long a connection may idle:
+/// longer than reverse proxies keep theirs, so that they are the ones that close.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
+
+/// How long a client may take no data before its connection is given up.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long requests may take to be answered once the server stops.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Addresses that are listened at.
+#[derive(Debug)]
+pub struct Server {
+    listeners: Vec<TcpListener>,
+}
+
+impl Server {
+    /// Begins to listen. What comes in waits until [`Self::run`].
+    pub async fn bind(addresses: &[SocketAddr]) -> Result<Self, BindError> {
+        let mut listeners = Vec::with_capacity(addresses.len());
+        for address in addresses {
+            let listener = TcpListener::bind(address).await;
+            listeners.push(listener.map_err(|error| BindError { address: *address, error })?);
+        }
+        Ok(Self { listeners })
+    }
+
+    /// Where it listens: the addresses that were asked for, with the ports that were given.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        self.listeners.iter().filter_map(|listener| listener.local_addr().ok())
+    }
+
+    /// Serves until `stopping`; then takes no more connections, lets the requests under way be
+    /// answered, and returns when they are or their time is up.
+    pub async fn run(self, router: Router, stopping: CancellationToken) {
+        let listeners = TaskTracker::new();
+        for listener in self.listeners {
+            listeners.spawn(accept(listener, router.clone(), stopping.clone()));
+        }
+        listeners.close();
+        listeners.wait().await;
+    }
+}
+
+/// An address at which the server cannot listen.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen at {address}: {error}{}", hint(.error))]
+pub struct BindError {
+    address: SocketAddr,
+    #[source]
+    error: io::Error,
+}
+
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => ". Another program, or another Stoa, listens there already",
+        io::ErrorKind::PermissionDenied => ". Ports below 1024 are for privileged programs only",
+        _ => "",
+    }
+}
+
+async fn accept(listener: TcpListener, router: Router, stopping: CancellationToken) {
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let graceful = GracefulShutdown::new();
+    let connections = TaskTracker::new();
+    let giving_up = CancellationToken::new();
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(MAX_HEAD)
+        .max_headers(MAX_HEADERS);
+    loop {
+        let next = async {
+            // The semaphore is never closed.
+            let place = Arc::clone(&places).acquire_owned().await.ok();
+            (place, listener.accept().await)
+        };
+        let (place, accepted) = tokio::select! {
+            () = stopping.cancelled() => break,
+            next = next => next,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Most often too many open files: closing connections will help, trying at once
+                // will not.
+                tracing::warn!(%error, "a connection cannot be accepted");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        if let Err(error) = set_options(&stream) {
+            tracing::debug!(%peer, %error, "a connection's options cannot be set");
+        }
+        let router = router.clone();
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(Peer(peer));
+            router.clone().oneshot(request.map(Body::new))
+        });
+        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
+        let giving_up = giving_up.clone();
+        connections.spawn(async move {
+            metrics::gauge!("stoa_http_connections").increment(1);
+            tokio::select! {
+                ended = connection => if let Err(error) = ended {
+                    tracing::debug!(%peer, %error, "a connection broke");
+                },
+                () = giving_up.cancelled() => {}
+            }
+            metrics::gauge!("stoa_http_connections").decrement(1);
+            drop(place);
+        });
+    }
+    drop(listener);
+    connections.close();
+    if tokio::time::timeout(STOP_TIMEOUT, graceful.shutdown()).await.is_err() {
+        tracing::warn!(connections = connections.len(), "requests were cut off by the stop");
+    }
+    giving_up.cancel();
+    connections.wait().await;
+}
+
+/// Answers are small and waited for, and clients vanish without a word.
+fn set_options(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(WRITE_TIMEOUT))?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(WRITE_TIMEOUT))?;
+    Ok(())
+}

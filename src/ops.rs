@@ -1,0 +1,3 @@
+//! Operations that concern more than one part of the engine, a file for each.
+
+pub(crate) mod set_profile;

@@ -1,0 +1,235 @@
+//! The table of contents: what is served, and where it is written.
+
+use axum::{Router, middleware::from_fn_with_state};
+use http::{Method, StatusCode};
+use ruma::api::error::ErrorKind;
+
+use crate::{
+    app::AppState,
+    client::{
+        account, account_data, discovery, filter, profile, push_rules, registration, rooms, session,
+    },
+    health,
+    http::{Error, Routes, cors, observe},
+};
+
+/// Everything that is served to clients.
+pub fn routes() -> Routes {
+    Routes::default()
+        // Server discovery and negotiation.
+        .public(Method::GET, "/_matrix/client/versions", discovery::versions::get_versions)
+        .ruma(discovery::well_known::get_well_known)
+        .ruma(discovery::capabilities::get_capabilities)
+        // Sessions.
+        .ruma(session::login::get_login_flows)
+        .ruma(session::login::log_in)
+        .ruma(session::refresh::refresh)
+        .ruma(session::logout::log_out)
+        .ruma(session::logout::log_out_all)
+        // Registration.
+        .ruma(registration::register::register)
+        .ruma(registration::available::get_username_availability)
+        .public(Method::GET, SHARED_SECRET, registration::shared_secret::get_nonce)
+        .public(Method::POST, SHARED_SECRET, registration::shared_secret::register)
+        // Accounts.
+        .ruma(account::whoami::whoami)
+        .ruma(account::password::change_password)
+        .ruma(account::devices::get_devices)
+        .ruma(account::devices::get_device)
+        // Profiles.
+        .ruma(profile::get_profile::get_profile)
+        .ruma(profile::get_profile_field::get_profile_field)
+        .ruma(profile::set_profile_field::set_profile_field)
+        .ruma(profile::delete_profile_field::delete_profile_field)
+        // Account data.
+        .ruma(account_data::global::get_account_data)
+        .ruma(account_data::global::set_account_data)
+        // Filters.
+        .ruma(filter::create_filter::create_filter)
+        .ruma(filter::get_filter::get_filter)
+        // Push rules.
+        .ruma(push_rules::get_push_rules::get_push_rules)
+        .ruma(push_rules::get_push_rules::get_global_push_rules)
+        .ruma_at("/_matrix/client/v3/pushrules", push_rules::get_push_rules::get_push_rules)
+        .ruma_at(
+            "/_matrix/client/v3/pushrules/global",
+            push_rules::get_push_rules::get_global_push_rules,
+        )
+        .ruma(push_rules::get_push_rule::get_push_rule)
+        .ruma(push_rules::get_push_rule::get_push_rule_actions)
+        .ruma(push_rules::get_push_rule::get_push_rule_enabled)
+        // Reading rooms.
+        .ruma(rooms::joined_rooms::get_joined_rooms)
+        .ruma(rooms::get_state::get_state)
+        .ruma(rooms::get_state_event::get_state_event)
+        .ruma_at(STATE_R0, rooms::get_state_event::get_state_event)
+        .ruma_at(STATE_R0_SLASH, rooms::get_state_event::get_state_event)
+        .ruma_at(STATE, rooms::get_state_event::get_state_event)
+        .ruma_at(STATE_SLASH, rooms::get_state_event::get_state_event)
+        .ruma(rooms::members::get_members)
+        .ruma(rooms::joined_members::get_joined_members)
+        .ruma(rooms::get_event::get_event)
+        .ruma(rooms::messages::get_messages)
+        .ruma(rooms::context::get_context)
+        // Rooms and who is in them.
+        .ruma(rooms::create_room::create_room)
+        .ruma(rooms::join::join_by_id_or_alias)
+        .ruma(rooms::join::join_by_id)
+        .ruma(rooms::invite::invite)
+        .ruma(rooms::knock::knock)
+        .ruma(rooms::leave::leave)
+        .ruma(rooms::forget::forget)
+        .ruma(rooms::kick::kick)
+        .ruma(rooms::ban::ban)
+        .ruma(rooms::unban::unban)
+        // Sending.
+        .ruma(rooms::send::send_message)
+        .ruma(rooms::redact::redact)
+        .ruma(rooms::set_state::set_state)
+        .ruma_at(STATE_R0, rooms::set_state::set_state)
+        .ruma_at(STATE_R0_SLASH, rooms::set_state::set_state)
+        .ruma_at(STATE, rooms::set_state::set_state)
+        .ruma_at(STATE_SLASH, rooms::set_state::set_state)
+        // What load balancers ask.
+        .public(Method::GET, "/health", health::health)
+        .public(Method::GET, "/ready", health::ready)
+}
+
+/// An entry of a room's state with the empty key.
+const STATE: &str = "/_matrix/client/v3/rooms/{roomId}/state/{eventType}";
+const STATE_SLASH: &str = "/_matrix/client/v3/rooms/{roomId}/state/{eventType}/";
+const STATE_R0: &str = "/_matrix/client/r0/rooms/{roomId}/state/{eventType}";
+const STATE_R0_SLASH: &str = "/_matrix/client/r0/rooms/{roomId}/state/{eventType}/";
+
+/// Where test tools and scripts make accounts.
+const SHARED_SECRET: &str = "/_synapse/admin/v1/register";
+
+/// The routes with all that is laid around them.
+pub fn router(state: AppState) -> Router {
+    routes()
+        .into_router()
+        .fallback(unknown_endpoint)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(state.panics.layer())
+        .layer(from_fn_with_state(state.clone(), observe::observe))
+        .layer(cors::layer())
+        .with_state(state)
+}
+
+/// <https://spec.matrix.org/v1.19/client-server-api/#common-error-codes>
+async fn unknown_endpoint() -> Error {
+    let message = "There is no such endpoint here.";
+    Error::new(StatusCode::NOT_FOUND, ErrorKind::Unrecognized, message)
+}
+
+async fn wrong_method() -> Error {
+    let message = "This endpoint does not take this method.";
+    Error::new(StatusCode::METHOD_NOT_ALLOWED, ErrorKind::Unrecognized, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderName, Method, header};
+    use serde_json::json;
+    use stoa_testing::{TestServer, both_databases};
+
+    use crate::http::observe;
+
+    both_databases! {
+        async fn what_is_not_served_is_said_so(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let client = server.client();
+            for path in ["/", "/_matrix/client/v3/unknown", "/_matrix/client/v3/login/"] {
+                let answer = client.get(path).await;
+                answer.refused(404, "M_UNRECOGNIZED");
+                assert_eq!(answer.headers["access-control-allow-origin"], "*");
+                assert_eq!(answer.headers["content-type"], "application/json");
+            }
+            let wrong = client.put("/_matrix/client/v3/login", json!({})).await;
+            wrong.refused(405, "M_UNRECOGNIZED");
+            assert_eq!(wrong.headers["access-control-allow-origin"], "*");
+            let odd = Method::from_bytes(b"PROPFIND").unwrap();
+            let odd = client.request(odd, "/_matrix/client/v3/login").send().await;
+            odd.refused(405, "M_UNRECOGNIZED");
+        }
+
+        async fn browsers_may_ask_before_they_ask(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            for path in ["/_matrix/client/v3/account/whoami", "/_matrix/client/v3/unknown"] {
+                let answer = server.client().request(Method::OPTIONS, path).send().await;
+                assert_eq!(answer.status, 200);
+                assert!(answer.body.is_empty());
+                let header = |name: &str| answer.headers[name].to_str().unwrap().to_lowercase();
+                assert_eq!(header("access-control-allow-origin"), "*");
+                for method in ["get", "post", "put", "delete", "options"] {
+                    assert!(header("access-control-allow-methods").contains(method), "{method}");
+                }
+                for name in ["x-requested-with", "content-type", "authorization"] {
+                    assert!(header("access-control-allow-headers").contains(name), "{name}");
+                }
+            }
+        }
+
+        async fn an_answer_has_the_id_of_its_request(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let id = HeaderName::from_static(observe::REQUEST_ID);
+            let request = || server.client().request(Method::GET, "/_matrix/client/versions");
+            let made_up = request().send().await;
+            assert_eq!(made_up.headers[&id].len(), 16);
+            let given = request().header(id.clone(), "proxy-1.7").send().await;
+            assert_eq!(given.headers[&id], "proxy-1.7");
+            let odd = request().header(id.clone(), "a b").send().await;
+            assert_ne!(odd.headers[&id], "a b");
+        }
+
+        async fn bodies_have_a_size_and_a_depth(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let alice = server.register("alice").await;
+            let path = "/_matrix/client/v3/user/@alice:test/account_data/test.key";
+            let put = |body: String| alice.request(Method::PUT, path).body(body).send();
+            let limit = server.state().max_request_bytes;
+            let large = format!("{{\"a\":\"{}\"}}", "x".repeat(limit));
+            put(large).await.refused(413, "M_TOO_LARGE");
+            let nested = format!("{{\"a\":{}{}}}", "[".repeat(100), "]".repeat(100));
+            put(nested).await.refused(400, "M_BAD_JSON");
+            let deep = format!("{{\"a\":{}{}}}", "[".repeat(99), "]".repeat(99));
+            put(deep).await.ok();
+            for body in ["{", "{} {}", "{\"a\":NaN}", "{\"a\":Infinity}", "nonsense"] {
+                put(body.to_owned()).await.refused(400, "M_NOT_JSON");
+            }
+        }
+
+        async fn a_token_may_stand_in_the_query(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let alice = server.register("alice").await;
+            let path = "/_matrix/client/v3/account/whoami?access_token=";
+            let path = format!("{path}{}", alice.token().unwrap());
+            assert_eq!(server.client().get(&path).await.ok()["user_id"], "@alice:test");
+        }
+
+        async fn another_kind_of_authorization_is_none(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let request = server.client().request(Method::GET, "/_matrix/client/v3/account/whoami");
+            let answer = request.header(header::AUTHORIZATION, "Basic YTpi").send().await;
+            answer.refused(401, "M_MISSING_TOKEN");
+        }
+
+        async fn load_balancers_are_told(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            assert_eq!(server.client().get("/health").await.status, 200);
+            assert_eq!(server.client().get("/ready").await.status, 200);
+            server.state().stopping.cancel();
+            assert_eq!(server.client().get("/ready").await.status, 503);
+        }
+
+        async fn without_its_database_a_server_is_alive_and_not_ready(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let alice = server.register("alice").await;
+            server.state().store.close().await;
+            assert_eq!(server.client().get("/health").await.status, 200);
+            assert_eq!(server.client().get("/ready").await.status, 503);
+            let answer = alice.get("/_matrix/client/v3/devices").await;
+            answer.refused(500, "M_UNKNOWN");
+        }
+    }
+}

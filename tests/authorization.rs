@@ -1,0 +1,35 @@
+//! Every route that needs a token refuses who has none, and who has a wrong one. A route is in the
+//! table because it is served, so none can be forgotten here.
+
+use stoa::router;
+use stoa_testing::{TestServer, both_databases};
+
+both_databases! {
+    async fn no_route_that_needs_a_token_lets_in_without_one(db: TestDatabase) {
+        let server = TestServer::start(db).await;
+        let nobody = server.client();
+        let impostor = nobody.with_token("made up");
+        let routes = router::routes();
+        let guarded: Vec<_> = routes.table().iter().filter(|route| route.needs_token).collect();
+        assert!(guarded.len() > 10, "the table is as good as empty");
+        for route in guarded {
+            // What the variables stand for does not matter: nobody gets that far.
+            let path = route.path.replace(['{', '}'], "");
+            let send = |client: &stoa_testing::TestClient| {
+                client.request(route.method.clone(), &path).body("{}").send()
+            };
+            send(&nobody).await.refused(401, "M_MISSING_TOKEN");
+            send(&impostor).await.refused(401, "M_UNKNOWN_TOKEN");
+        }
+    }
+}
+
+#[test]
+fn only_what_is_listed_here_is_open_to_all() {
+    let routes = router::routes();
+    let open = routes.table().iter().filter(|route| !route.needs_token);
+    let mut open: Vec<_> = open.map(|route| format!("{} {}", route.method, route.path)).collect();
+    open.retain(|route| !route.contains("/r0/") && !route.contains("/unstable/"));
+    open.sort();
+    insta::assert_snapshot!(open.join("\n"), @"");
+}

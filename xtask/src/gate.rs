@@ -1,0 +1,50 @@
+//! The gate: what every commit has to hold before its tests are worth running.
+
+mod generated;
+mod layers;
+mod licences;
+mod migrations;
+mod portable;
+mod sql;
+mod unused;
+
+use std::process::Command;
+
+use crate::{
+    error::Result,
+    process::Runner,
+    report::{Outcome, Report},
+    workspace::Workspace,
+};
+
+/// A rule of this code base; each finding is a sentence that names what breaks it.
+type Rule = fn(&Workspace) -> Vec<String>;
+
+const RULES: &[(&str, Rule)] = &[
+    ("licences", licences::check),
+    ("layers", layers::check),
+    ("unused dependencies", unused::check),
+    ("SQL only in storage", sql::check),
+    ("migrations", migrations::check),
+    ("generated files", generated::check),
+    ("nothing of one machine", portable::check),
+];
+
+pub(crate) fn run(report: &mut Report, runner: &Runner, workspace: &Workspace) -> Result<()> {
+    for (name, rule) in RULES {
+        report.step(name, || Ok(Outcome::Rule { findings: rule(workspace) }))?;
+    }
+    report.step("fmt", || cargo(runner, workspace, &["fmt", "--all", "--", "--check"]))?;
+    // The profile is that of the tests, so that build scripts and macros are compiled once.
+    let clippy = "clippy --workspace --all-targets --profile ci --quiet -- -D warnings";
+    let clippy: Vec<&str> = clippy.split(' ').collect();
+    report.step("clippy", || cargo(runner, workspace, &clippy))
+}
+
+fn cargo(runner: &Runner, workspace: &Workspace, arguments: &[&str]) -> Result<Outcome> {
+    let mut command = Command::new("cargo");
+    command.current_dir(&workspace.root).args(arguments);
+    let finished = runner.run(command)?;
+    let findings = if finished.status.success() { vec![] } else { vec![finished.output] };
+    Ok(Outcome::Rule { findings })
+}

@@ -223,6 +223,25 @@ CREATE TABLE published_rooms (
     room_nid BIGINT PRIMARY KEY
 );
 
+-- Typing, which need not outlive a crash: then the counter begins again, in another epoch.
+-- `written` is when a room's row was last written, for nodes to read what is new to them; `version`
+-- is when those who are typing there last changed, for clients to be told.
+
+CREATE UNLOGGED TABLE typing_counter (
+    one BOOLEAN PRIMARY KEY DEFAULT true CHECK (one),
+    epoch BIGINT NOT NULL,
+    counter BIGINT NOT NULL
+);
+
+CREATE UNLOGGED TABLE typing_rooms (
+    room_nid BIGINT PRIMARY KEY,
+    written BIGINT NOT NULL,
+    version BIGINT NOT NULL,
+    -- Until when each user is typing, in milliseconds.
+    typing JSONB NOT NULL
+);
+CREATE INDEX typing_rooms_written ON typing_rooms (written);
+
 -- Nodes.
 
 CREATE TABLE nodes (
@@ -489,5 +508,57 @@ BEGIN
 
     answer := jsonb_build_object('prev', head, 'last', head + (batch->>'positions')::bigint,
         'moved', moved, 'lock_wait_us', lock_wait_us);
+END
+$$;
+
+-- Changes who is typing. `changes` is a list of {room_nid, user_id, timeout_ms}: a user with a
+-- time-out is typing for that long, one with none has stopped, and a room without a user only loses
+-- those whose time is over, as every room does that is named. Rooms that were not written for
+-- `retained` counts are forgotten.
+--
+-- The row of the counter is locked first and to the end, so that counts become visible in order.
+
+CREATE FUNCTION change_typing(changes JSONB, retained BIGINT) RETURNS VOID
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    now_ms BIGINT;
+    next BIGINT;
+    change RECORD;
+    was JSONB;
+    now_typing JSONB;
+BEGIN
+    PERFORM set_config('synchronous_commit', 'off', true);
+    INSERT INTO typing_counter (epoch, counter)
+    VALUES (extract(epoch FROM clock_timestamp()) * 1000, 0) ON CONFLICT DO NOTHING;
+    SELECT counter INTO next FROM typing_counter FOR UPDATE;
+    now_ms := extract(epoch FROM clock_timestamp()) * 1000;
+
+    FOR change IN
+        SELECT c.room_nid,
+            coalesce(jsonb_object_agg(c.user_id, now_ms + c.timeout_ms)
+                FILTER (WHERE c.timeout_ms IS NOT NULL AND c.user_id IS NOT NULL), '{}') AS started,
+            coalesce(array_agg(c.user_id) FILTER (WHERE c.timeout_ms IS NULL), '{}') AS stopped
+        FROM jsonb_to_recordset(changes)
+            AS c(room_nid BIGINT, user_id TEXT, timeout_ms BIGINT)
+        GROUP BY c.room_nid
+    LOOP
+        SELECT typing INTO was FROM typing_rooms WHERE room_nid = change.room_nid;
+        was := coalesce(was, '{}');
+        now_typing := (was - change.stopped) || change.started;
+        SELECT coalesce(jsonb_object_agg(t.key, t.value), '{}') INTO now_typing
+        FROM jsonb_each(now_typing) AS t WHERE t.value::bigint > now_ms;
+        CONTINUE WHEN was = '{}' AND now_typing = '{}';
+
+        next := next + 1;
+        INSERT INTO typing_rooms (room_nid, written, version, typing)
+        VALUES (change.room_nid, next, next, now_typing)
+        ON CONFLICT (room_nid) DO UPDATE SET written = next, typing = now_typing, version = CASE
+            WHEN ARRAY(SELECT jsonb_object_keys(was)) = ARRAY(SELECT jsonb_object_keys(now_typing))
+            THEN typing_rooms.version ELSE next END;
+    END LOOP;
+
+    UPDATE typing_counter SET counter = next WHERE counter <> next;
+    DELETE FROM typing_rooms WHERE written <= next - retained;
 END
 $$;

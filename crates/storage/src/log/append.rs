@@ -41,7 +41,7 @@ impl Guard {
 /// one append.
 #[derive(Clone, Debug, Default)]
 pub struct Append {
-    positions: i64,
+    pub(super) positions: i64,
     /// What must still be true.
     pub guards: Vec<Guard>,
     /// What readers have to be told.

@@ -71,8 +71,8 @@ impl Accounts {
         })
     }
 
-    /// Counts an attempt for each subject. Where one of them is over its limit, says how long it
-    /// stays so.
+    /// Counts an attempt for one subject after the other. Where one is over its limit, says how long
+    /// it stays so: nothing is tried, and those after it are not to blame.
     async fn count_attempt(
         &self,
         subjects: &[(Option<&str>, u32)],
@@ -80,21 +80,20 @@ impl Accounts {
     ) -> Result<Option<Duration>, Failure> {
         let now_ms = self.clock.now_ms();
         let oldest_ms = before(now_ms, window);
-        let mut retry_after = None;
         let mut conn = self.store.write().await?;
+        let mut retry_after = None;
         for (subject, limit) in subjects {
             let Some(subject) = subject else { continue };
             let row = attempts::count(&mut conn, subject, now_ms, oldest_ms).await?;
             if row.attempts > i64::from(*limit) {
                 let left_ms = row.window_start_ms.saturating_sub(oldest_ms).saturating_add(1);
                 let left = Duration::from_millis(u64::try_from(left_ms).unwrap_or(0));
-                retry_after = retry_after.max(Some(left));
+                retry_after = Some(left);
+                metrics::counter!("stoa_attempts_refused_total").increment(1);
+                break;
             }
         }
         conn.commit().await?;
-        if retry_after.is_some() {
-            metrics::counter!("stoa_attempts_refused_total").increment(1);
-        }
         Ok(retry_after)
     }
 }

@@ -176,13 +176,13 @@ impl Accounts {
         if let Some(user_id) = &user_id {
             self.check_is_free(user_id).await?;
         }
-        let passed = match self.interactive_auth(&interactive).await? {
+        let passed = match self.interactive_auth(interactive).await? {
             InteractiveAuth::Passed(passed) => passed,
             InteractiveAuth::Challenge(info) => return Ok(RegistrationAnswer::Challenge(info)),
         };
         let password = request.password.ok_or(RegistrationError::MissingPassword)?;
-        let password_hash = self.hash_new_password(password).await?;
         self.count_registration(request.address).await?;
+        let password_hash = self.hash_new_password(password).await?;
         let user_id = match user_id {
             Some(user_id) => user_id,
             None => self.new_user_id(&self.random.alphanumeric(12).to_ascii_lowercase())?,

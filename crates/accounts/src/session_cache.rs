@@ -1,12 +1,19 @@
 //! The sessions that this node has in memory.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use stoa_base::Pos;
 use stoa_cluster::{Batch, CacheKeeper};
 use stoa_storage::log::{Stream, Topic};
 
 use crate::Session;
+
+/// How long a session is kept at most. What is dropped too early is read again; this is for a node
+/// that stops between a change of an account and the word of it in the log.
+const LIFETIME: Duration = Duration::from_mins(10);
 
 /// Sessions by the hash of their access token. Follows the log: when sessions of a user end, all of
 /// that user's are dropped.
@@ -28,6 +35,7 @@ impl SessionCache {
         Arc::new(Self {
             sessions: moka::sync::Cache::builder()
                 .max_capacity(capacity)
+                .time_to_live(LIFETIME)
                 .support_invalidation_closures()
                 .build(),
             generation: Mutex::new(0),

@@ -108,6 +108,7 @@ impl Accounts {
     /// Reads a session from the database. The first use of a token that came from refreshing
     /// another one ends that other one.
     async fn load_session(&self, token_hash: &str) -> Result<Option<Arc<Session>>, Failure> {
+        metrics::counter!("stoa_sessions_read_total").increment(1);
         let ticket = self.sessions.ticket();
         let mut found =
             repo::tokens::by_access_hash(&mut self.store.read().await?, token_hash).await?;

@@ -52,6 +52,16 @@ impl Waiters {
         }
     }
 
+    /// Wakes everyone who waits for something about `topic`.
+    pub fn wake_topic(&self, topic: &Topic) {
+        let registry = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for id in registry.by_topic.get(topic).into_iter().flatten() {
+            if let Some(notify) = registry.by_id.get(id) {
+                notify.notify_one();
+            }
+        }
+    }
+
     /// Wakes everyone: it is not known what changed, or the server stops.
     pub fn wake_all(&self) {
         let registry = self.0.lock().unwrap_or_else(PoisonError::into_inner);

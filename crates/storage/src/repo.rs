@@ -1,5 +1,4 @@
 //! The repositories: one module for each family of tables, with its rows, its SQL, and the functions
-//! that run it. What a client may have to be told about is not written here but appended to the log.
 
 pub mod account_data;
 pub mod aliases;
@@ -16,4 +15,5 @@ pub mod registration_nonces;
 pub mod rooms;
 pub mod state;
 pub mod tokens;
+pub mod typing;
 pub mod users;

@@ -86,6 +86,21 @@ impl TestDatabase {
     }
 }
 
+impl TestDatabase {
+    /// Empties the tables that PostgreSQL does not keep over a crash, as a crash would.
+    pub async fn lose_unlogged_tables(&self) {
+        const SQL: &str = "
+            DO $$
+            DECLARE lost TEXT;
+            BEGIN
+                SELECT string_agg(oid::regclass::text, ', ') INTO lost
+                FROM pg_class WHERE relkind = 'r' AND relpersistence = 'u';
+                EXECUTE 'TRUNCATE ' || lost;
+            END $$";
+        administer(&self.url, SQL.to_owned()).await;
+    }
+}
+
 impl Drop for TestDatabase {
     fn drop(&mut self) {
         let Some((server, name)) = self.postgres.take() else { return };

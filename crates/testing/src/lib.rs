@@ -10,6 +10,7 @@ mod client_rooms;
 mod database;
 mod node;
 mod rooms;
+pub mod sample;
 #[cfg(feature = "server")]
 mod server;
 

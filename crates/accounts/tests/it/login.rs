@@ -191,8 +191,11 @@ both_databases! {
             let answer = from(name, "wrong", "192.0.2.1").await;
             assert!(matches!(answer, Err(LoginError::Forbidden)), "{answer:?}");
         }
-        let answer = from("alice", PASSWORD, "192.0.2.1").await;
-        assert!(matches!(answer, Err(LoginError::TooManyAttempts { .. })), "{answer:?}");
+        // What is refused because of the address is no attempt at the user.
+        for _ in 0..10 {
+            let answer = from("alice", PASSWORD, "192.0.2.1").await;
+            assert!(matches!(answer, Err(LoginError::TooManyAttempts { .. })), "{answer:?}");
+        }
         from("alice", PASSWORD, "192.0.2.2").await.unwrap();
         node.clock.advance(Duration::from_secs(61));
         from("alice", PASSWORD, "192.0.2.1").await.unwrap();
@@ -225,8 +228,9 @@ both_databases! {
         user(&node.accounts, "alice").await;
         let _ = node.accounts.log_in_with_password(login("alice", "wrong")).await;
         let count = async || {
-            let mut conn = node.node.store.read().await.unwrap();
-            conn.one::<(i64,)>("SELECT COUNT(*) FROM attempts", &[]).await.unwrap().0
+            // Never committed.
+            let mut conn = node.node.store.write().await.unwrap();
+            stoa_storage::repo::attempts::prune(&mut conn, i64::MAX).await.unwrap()
         };
         node.accounts.prune_expired().await.unwrap();
         assert_eq!(count().await, 1);

@@ -76,7 +76,7 @@ both_databases! {
         }
     }
 
-    async fn a_read_does_not_wait_for_news_of_a_session_that_ended(db: TestDatabase) {
+    async fn a_read_sees_at_once_that_a_session_ended_elsewhere(db: TestDatabase) {
         if db.backend() == Backend::Sqlite {
             return;
         }

@@ -1,0 +1,7 @@
+//! The directory, from outside.
+
+#![expect(clippy::unwrap_used, reason = "a test ends at what it does not expect")]
+
+mod aliases;
+mod fixture;
+mod list;

@@ -41,7 +41,6 @@ pub(crate) async fn set_state(
         canonical_alias::check(&state, &room, &content).await?;
     }
     let token = Some(&*session.token_hash);
-    let event_id =
-        state.rooms.send_state(&actor, token, &room, kind, &state_key, content).await?;
+    let event_id = state.rooms.send_state(&actor, token, &room, kind, &state_key, content).await?;
     Ok(Answer(Response::new(event_id)))
 }

@@ -14,9 +14,7 @@ impl From<DirectoryError> for Error {
                 Self::invalid_param(message)
             }
             DirectoryError::NotFound => Self::not_found(message),
-            DirectoryError::Taken => {
-                Self::new(StatusCode::CONFLICT, ErrorKind::Unknown, message)
-            }
+            DirectoryError::Taken => Self::new(StatusCode::CONFLICT, ErrorKind::Unknown, message),
             DirectoryError::TooMany => Self::bad_request(message),
             DirectoryError::Forbidden(_) => Self::forbidden(message),
             DirectoryError::Room(error) => error.into(),

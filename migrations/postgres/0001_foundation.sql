@@ -17,6 +17,9 @@ CREATE TABLE counters (
 );
 INSERT INTO counters (name, value) VALUES ('nid', 1), ('incarnation', 1);
 
+-- The oldest version of the program that may run on this schema.
+INSERT INTO deployment (name, value) VALUES ('oldest_version', '0.1.0');
+
 -- The log: one row for each group of appends that was committed together.
 
 CREATE TABLE log_batches (
@@ -255,46 +258,61 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 20
 AS $$ SELECT jsonb_array_elements_text(list::jsonb) $$;
 
 -- Writes one batch of appends under the log lock, in one call, so that the lock never waits for a
--- node. `batch` holds one array of rows for each table, and:
+-- node. `batch` holds one array of rows for each table that it changes, and:
 --   incarnation, seq   the key under which the batch is written at most once
---   expected_head      the position up to which the caller's caches are current
+--   seen               the head that the caller has seen
 --   positions          how many positions the batch takes
---   guards             what must still be true, looked at where the head is another than expected
--- Answers {prev, last} where the batch was written (also by an earlier call under the same key),
--- or {conflicts: [{member, reason}]} where nothing was.
+--   room_guards        rooms whose state, or the whole of which, must not have moved
+--   session_guards     access tokens that must still be there
+-- Answers one of:
+--   {prev, last, moved, lock_wait_us}        it was written, now or by an earlier call, even where
+--                                            the extremities of these members' rooms have moved
+--   {conflicts: [{member | nid, reason}]}    nothing was written: these stand in its way
+--   {behind}                                 nothing was written: the log has lost what was seen
 --
 -- Under READ COMMITTED every statement of a VOLATILE function sees what was committed before the
--- statement began, hence before the lock was given.
+-- statement began; hence those after the lock see all that was committed before it was given.
 
 CREATE FUNCTION append_batch(batch JSONB, OUT answer JSONB)
 LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
+    asked TIMESTAMPTZ := clock_timestamp();
+    lock_wait_us BIGINT;
     head BIGINT;
-    expected BIGINT;
     written BIGINT;
     conflicts JSONB;
+    moved JSONB;
 BEGIN
     PERFORM pg_advisory_xact_lock(7310579619);
+    lock_wait_us := extract(epoch FROM clock_timestamp() - asked) * 1000000;
 
-    SELECT jsonb_build_object('prev', prev_pos, 'last', last_pos) INTO answer
+    SELECT jsonb_build_object('prev', prev_pos, 'last', last_pos, 'lock_wait_us', lock_wait_us)
+    INTO answer
     FROM log_batches
     WHERE incarnation = (batch->>'incarnation')::bigint AND batch_seq = (batch->>'seq')::bigint;
     IF FOUND THEN
         RETURN;
     END IF;
 
-    SELECT last_pos INTO head FROM log_batches ORDER BY last_pos DESC LIMIT 1;
-    head := greatest(coalesce(head, 0), (batch->>'floor')::bigint);
+    SELECT coalesce(max(last_pos), 0) INTO head FROM log_batches;
+    IF head < (batch->>'seen')::bigint THEN
+        answer := jsonb_build_object('behind', head);
+        RETURN;
+    END IF;
 
-    IF head <> (batch->>'expected_head')::bigint THEN
-        SELECT jsonb_agg(jsonb_build_object('member', c.member, 'reason', c.reason)) INTO conflicts
+    IF batch ?| '{room_guards,session_guards}' THEN
+        SELECT jsonb_agg(jsonb_build_object('member', c.member, 'reason', c.reason))
+                FILTER (WHERE c.reason <> 'moved'),
+            jsonb_agg(c.member) FILTER (WHERE c.reason = 'moved')
+        INTO conflicts, moved
         FROM (
-            SELECT g.member, 'room' AS reason
-            FROM jsonb_to_recordset(batch->'room_guards')
-                AS g(member BIGINT, room_nid BIGINT, state_pos BIGINT, head_pos BIGINT)
-            JOIN rooms r ON r.nid = g.room_nid
-            WHERE r.state_pos > g.state_pos OR r.head_pos > g.head_pos
+            SELECT g.member, CASE WHEN g.whole OR coalesce(r.state_pos, 0) <> g.state_pos
+                THEN 'room' ELSE 'moved' END AS reason
+            FROM jsonb_to_recordset(batch->'room_guards') AS g(member BIGINT, room_nid BIGINT,
+                state_pos BIGINT, head_pos BIGINT, whole BOOLEAN)
+            LEFT JOIN rooms r ON r.nid = g.room_nid
+            WHERE coalesce(r.state_pos, 0) <> g.state_pos OR coalesce(r.head_pos, 0) <> g.head_pos
             UNION ALL
             SELECT g.member, 'session'
             FROM jsonb_to_recordset(batch->'session_guards') AS g(member BIGINT, token_hash TEXT)
@@ -306,53 +324,81 @@ BEGIN
         END IF;
     END IF;
 
-    IF batch ? 'events' THEN
-        INSERT INTO events (nid, event_id, room_nid, pos, ord_pos, ord_depth, ord_seq, depth,
-            sender, type, state_key, origin_ts, status, state_before, state_after, partial,
-            replaces, txn_device, txn_id, json)
-        SELECT e.nid, e.event_id, e.room_nid, head + e.pos, coalesce(head + e.pos, e.ord_pos),
-            e.ord_depth, e.ord_seq, e.depth, e.sender, e.type, e.state_key, e.origin_ts, e.status,
-            e.state_before, e.state_after, e.partial, e.replaces, e.txn_device, e.txn_id, e.json
-        FROM jsonb_to_recordset(batch->'events') AS e(nid BIGINT, event_id TEXT, room_nid BIGINT,
-            pos BIGINT, ord_pos BIGINT, ord_depth BIGINT, ord_seq BIGINT, depth BIGINT,
-            sender TEXT, type TEXT, state_key TEXT, origin_ts BIGINT, status BIGINT,
-            state_before BIGINT, state_after BIGINT, partial BIGINT, replaces BIGINT,
-            txn_device TEXT, txn_id TEXT, json TEXT)
-        ON CONFLICT DO NOTHING;
-        GET DIAGNOSTICS written = ROW_COUNT;
-        IF written <> jsonb_array_length(batch->'events') THEN
-            SELECT jsonb_agg(jsonb_build_object('member', e.member, 'reason', 'event')) INTO conflicts
-            FROM jsonb_to_recordset(batch->'events') AS e(member BIGINT, nid BIGINT)
-            WHERE NOT EXISTS (SELECT FROM events w WHERE w.nid = e.nid);
-            RAISE EXCEPTION USING ERRCODE = 'STOA1', MESSAGE = 'conflicts', DETAIL = conflicts::text;
+    -- Rooms and events must be new. Where one is not, the block is undone and nothing is written.
+    BEGIN
+        IF batch ? 'rooms' THEN
+            INSERT INTO rooms (nid, room_id, version, created_ms, extremities, state_root,
+                state_pos, head_pos, joined, invited)
+            SELECT r.nid, r.room_id, r.version, r.created_ms, '[]', 0, 0, 0, 0, 0
+            FROM jsonb_to_recordset(batch->'rooms')
+                AS r(nid BIGINT, room_id TEXT, version TEXT, created_ms BIGINT)
+            ON CONFLICT DO NOTHING;
+            GET DIAGNOSTICS written = ROW_COUNT;
+            IF written <> jsonb_array_length(batch->'rooms') THEN
+                RAISE EXCEPTION SQLSTATE 'STOA1';
+            END IF;
         END IF;
+        IF batch ? 'events' THEN
+            INSERT INTO events (nid, event_id, room_nid, pos, ord_pos, ord_depth, ord_seq, depth,
+                sender, type, state_key, origin_ts, status, state_before, state_after, partial,
+                replaces, txn_device, txn_id, json)
+            SELECT e.nid, e.event_id, e.room_nid, head + e.pos, coalesce(head + e.pos, e.ord_pos),
+                e.ord_depth, e.ord_seq, e.depth, e.sender, e.type, e.state_key, e.origin_ts,
+                e.status, e.state_before, e.state_after, e.partial, e.replaces, e.txn_device,
+                e.txn_id, e.json
+            FROM jsonb_to_recordset(batch->'events') AS e(nid BIGINT, event_id TEXT,
+                room_nid BIGINT, pos BIGINT, ord_pos BIGINT, ord_depth BIGINT, ord_seq BIGINT,
+                depth BIGINT, sender TEXT, type TEXT, state_key TEXT, origin_ts BIGINT,
+                status BIGINT, state_before BIGINT, state_after BIGINT, partial BIGINT,
+                replaces BIGINT, txn_device TEXT, txn_id TEXT, json TEXT)
+            ON CONFLICT DO NOTHING;
+            GET DIAGNOSTICS written = ROW_COUNT;
+            IF written <> jsonb_array_length(batch->'events') THEN
+                RAISE EXCEPTION SQLSTATE 'STOA1';
+            END IF;
+        END IF;
+    EXCEPTION WHEN SQLSTATE 'STOA1' THEN
+        SELECT jsonb_agg(jsonb_build_object('nid', c.nid, 'reason', c.reason)) INTO conflicts
+        FROM (
+            SELECT r.nid, CASE WHEN w.room_id = r.room_id THEN 'room' ELSE 'nid' END AS reason
+            FROM jsonb_to_recordset(batch->'rooms') AS r(nid BIGINT, room_id TEXT)
+            JOIN rooms w ON w.room_id = r.room_id OR w.nid = r.nid
+            UNION
+            SELECT e.nid, 'event'
+            FROM jsonb_to_recordset(batch->'events')
+                AS e(nid BIGINT, event_id TEXT, txn_device TEXT, txn_id TEXT)
+            JOIN events w ON w.event_id = e.event_id
+                OR (w.txn_device = e.txn_device AND w.txn_id = e.txn_id)
+            UNION
+            SELECT e.nid, 'nid'
+            FROM jsonb_to_recordset(batch->'events') AS e(nid BIGINT, event_id TEXT)
+            JOIN events w ON w.nid = e.nid AND w.event_id <> e.event_id
+        ) AS c;
+        answer := jsonb_build_object('conflicts', conflicts);
+        RETURN;
+    END;
+
+    IF batch ? 'room_updates' THEN
+        UPDATE rooms SET
+            extremities = (
+                SELECT coalesce(jsonb_agg(x ORDER BY x), '[]')
+                FROM (
+                    SELECT jsonb_array_elements(rooms.extremities::jsonb)
+                    UNION
+                    SELECT jsonb_array_elements(u.added)
+                ) AS both_sides(x)
+                WHERE NOT u.consumed @> x
+            )::text,
+            state_root = coalesce(u.state_root, rooms.state_root),
+            state_pos = coalesce(head + u.state_pos, rooms.state_pos),
+            head_pos = coalesce(head + u.head_pos, rooms.head_pos),
+            joined = rooms.joined + u.joined,
+            invited = rooms.invited + u.invited
+        FROM jsonb_to_recordset(batch->'room_updates') AS u(room_nid BIGINT, added JSONB,
+            consumed JSONB, state_root BIGINT, state_pos BIGINT, head_pos BIGINT, joined BIGINT,
+            invited BIGINT)
+        WHERE rooms.nid = u.room_nid;
     END IF;
-
-    INSERT INTO rooms (nid, room_id, version, created_ms, extremities, state_root, state_pos,
-        head_pos, joined, invited)
-    SELECT r.nid, r.room_id, r.version, r.created_ms, '[]', 0, 0, 0, 0, 0
-    FROM jsonb_to_recordset(batch->'rooms')
-        AS r(nid BIGINT, room_id TEXT, version TEXT, created_ms BIGINT);
-
-    UPDATE rooms SET
-        extremities = (
-            SELECT coalesce(jsonb_agg(x), '[]')
-            FROM (
-                SELECT jsonb_array_elements(rooms.extremities::jsonb)
-                UNION
-                SELECT jsonb_array_elements(u.added)
-            ) AS both_sides(x)
-            WHERE NOT u.consumed @> x
-        )::text,
-        state_root = coalesce(u.state_root, rooms.state_root),
-        state_pos = coalesce(head + u.state_pos, rooms.state_pos),
-        head_pos = coalesce(head + u.head_pos, rooms.head_pos),
-        joined = rooms.joined + u.joined,
-        invited = rooms.invited + u.invited
-    FROM jsonb_to_recordset(batch->'room_updates') AS u(room_nid BIGINT, added JSONB,
-        consumed JSONB, state_root BIGINT, state_pos BIGINT, head_pos BIGINT, joined BIGINT,
-        invited BIGINT)
-    WHERE rooms.nid = u.room_nid;
 
     IF batch ? 'event_updates' THEN
         UPDATE events SET
@@ -460,7 +506,8 @@ BEGIN
     VALUES (head + (batch->>'positions')::bigint, head, (batch->>'incarnation')::bigint,
         (batch->>'seq')::bigint, (batch->>'now_ms')::bigint, batch->>'touched');
 
-    answer := jsonb_build_object('prev', head, 'last', head + (batch->>'positions')::bigint);
+    answer := jsonb_build_object('prev', head, 'last', head + (batch->>'positions')::bigint,
+        'moved', moved, 'lock_wait_us', lock_wait_us);
 END
 $$;
 

@@ -17,6 +17,9 @@ CREATE TABLE counters (
 ) STRICT, WITHOUT ROWID;
 INSERT INTO counters (name, value) VALUES ('nid', 1), ('incarnation', 1);
 
+-- The oldest version of the program that may run on this schema.
+INSERT INTO deployment (name, value) VALUES ('oldest_version', '0.1.0');
+
 -- The log: one row for each group of appends that was committed together.
 
 CREATE TABLE log_batches (

@@ -1,14 +1,20 @@
 //! A request sees everything that was acknowledged before it began, through any node.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use stoa_base::Pos;
-use stoa_storage::{Error, Result, log};
+use stoa_storage::{Backend, Error, Result, Store};
 use tokio::sync::oneshot;
 
 use crate::Tailer;
 
-/// Looks at the head of the log for requests, one look for all that wait.
+/// How long a request waits for this node to catch up.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// Looks at the log for requests, one look for all that wait.
 ///
 /// A cached answer counts only if this node has applied a head that was *read after the request
 /// arrived*. Where there is one node, what it has applied is the head, and there is nothing to read.
@@ -17,7 +23,7 @@ pub struct Freshness(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    store: stoa_storage::Store,
+    store: Store,
     tailer: Arc<Tailer>,
     state: Mutex<State>,
 }
@@ -25,32 +31,28 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     looking: bool,
-    waiting: Vec<oneshot::Sender<Option<Pos>>>,
+    waiting: Vec<oneshot::Sender<()>>,
 }
 
 impl Freshness {
     /// Looks at the log of `store`, which `tailer` follows.
-    pub fn new(store: stoa_storage::Store, tailer: Arc<Tailer>) -> Self {
+    pub fn new(store: Store, tailer: Arc<Tailer>) -> Self {
         Self(Arc::new(Shared { store, tailer, state: Mutex::default() }))
     }
 
     /// Returns when this node's caches hold all that was acknowledged before the call, and gives
     /// the head up to which they do.
     pub async fn current(&self) -> Result<Pos> {
-        if !self.0.tailer.is_shared() {
-            return Ok(self.0.tailer.applied());
-        }
-        let head = self.head().await?;
-        if self.0.tailer.applied() < head {
-            self.0.tailer.nudge();
-            self.0.tailer.wait_for(head).await;
+        if self.0.store.backend() == Backend::Postgres {
+            let looked = tokio::time::timeout(LIMIT, self.look()).await;
+            looked.map_err(|_| Error::Timeout("catching up with the log"))??;
         }
         Ok(self.0.tailer.applied())
     }
 
-    /// A head that is read after the call.
-    async fn head(&self) -> Result<Pos> {
-        let (answer, head) = oneshot::channel();
+    /// Waits for a look that begins after the call.
+    async fn look(&self) -> Result<()> {
+        let (answer, looked) = oneshot::channel();
         let must_look = {
             let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
             state.waiting.push(answer);
@@ -60,11 +62,11 @@ impl Freshness {
             // In a task of its own: whoever hangs up leaves the others their answer.
             tokio::spawn(look(Arc::clone(&self.0)));
         }
-        head.await.ok().flatten().ok_or_else(|| Error::corrupt("the head of the log is unreadable"))
+        looked.await.map_err(|_| Error::Timeout("reading the log"))
     }
 }
 
-/// Reads the head for those who wait, again and again until nobody does. Who comes while a read is
+/// Catches up for those who wait, again and again until nobody does. Who comes while a look is
 /// under way waits for the next one.
 async fn look(shared: Arc<Shared>) {
     loop {
@@ -77,18 +79,29 @@ async fn look(shared: Arc<Shared>) {
             std::mem::take(&mut state.waiting)
         };
         metrics::counter!("stoa_log_head_reads_total").increment(1);
-        let head = read_head(&shared.store).await;
-        if let Err(error) = &head {
-            tracing::warn!(%error, "the head of the log cannot be read");
-        }
-        let head = head.ok();
-        for answer in waiting {
-            // Whoever hung up needs no answer.
-            let _ = answer.send(head);
+        let looked = tokio::time::timeout(LIMIT, catch_up(&shared.tailer)).await;
+        match looked.unwrap_or(Err(Error::Timeout("catching up with the log"))) {
+            Ok(()) => {
+                for answer in waiting {
+                    // Whoever hung up needs no answer.
+                    let _ = answer.send(());
+                }
+            }
+            // Those who wait find their question dropped.
+            Err(error) => tracing::warn!(%error, "the log cannot be read"),
         }
     }
 }
 
-async fn read_head(store: &stoa_storage::Store) -> Result<Pos> {
-    log::head(&mut store.read().await?).await
+/// Applies all that is in the log now.
+async fn catch_up(tailer: &Tailer) -> Result<()> {
+    let mut applied = tailer.applied();
+    let head = tailer.catch_up().await?;
+    while tailer.applied() < head {
+        // A batch that this node is writing is applied by its writer; what follows it is ours.
+        tailer.wait_beyond(applied).await;
+        applied = tailer.applied();
+        tailer.catch_up().await?;
+    }
+    Ok(())
 }

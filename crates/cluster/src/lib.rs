@@ -2,6 +2,7 @@
 //! current, the shared look at the head by which a request sees all that was acknowledged before
 //! it began, and the wake-ups for whoever waits for news.
 
+mod announcements;
 mod freshness;
 mod tailer;
 mod waiters;

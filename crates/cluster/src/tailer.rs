@@ -1,18 +1,25 @@
 //! The node's one reader of the log: tells the caches what is stale, and wakes who waits.
 
-use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Mutex as StdMutex, PoisonError},
+    time::Duration,
+};
 
 use stoa_base::Pos;
 use stoa_storage::{
-    Backend, Result, Store,
-    log::{self, Append, CommittedBatch, OnCommit, Touched},
+    Backend, NidAllocator, Result, Store,
+    log::{
+        self, Append, BatchKey, CommittedBatch, LogReader, LoggedBatch, News, OnCommit, Touched,
+    },
 };
 use tokio::{
-    sync::{Mutex, Notify, watch},
+    sync::{Mutex, MutexGuard, Notify, watch},
     task::JoinHandle,
 };
 
-use crate::Waiters;
+use crate::{Waiters, announcements};
 
 /// How many batches are read at once.
 const PAGE: i64 = 500;
@@ -34,10 +41,23 @@ pub struct Batch<'a> {
 /// A cache that follows the log.
 pub trait CacheKeeper: Send + Sync {
     /// Makes the cache current up to `batch.last`. Batches come in order, each once.
+    ///
+    /// A cache of rooms breaks the chain of every room that the batch touches, unless the append
+    /// that touches it is part of that chain: what is built on an older room must not be written.
     fn apply(&self, batch: Batch<'_>);
 
     /// Drops everything: what happened up to `head` is not known.
     fn clear(&self, head: Pos);
+}
+
+/// Numbers that were drawn and not handed out are a cache too: once the log is lost, they may have
+/// been drawn again by another node.
+impl CacheKeeper for NidAllocator {
+    fn apply(&self, _: Batch<'_>) {}
+
+    fn clear(&self, _: Pos) {
+        self.discard();
+    }
 }
 
 /// How the tailer behaves.
@@ -45,11 +65,14 @@ pub trait CacheKeeper: Send + Sync {
 pub struct TailerOptions {
     /// How often the log is looked at where nothing says that there is news.
     pub interval: Duration,
+    /// Whether nodes tell one another of news. Every promise holds without it; news then takes up
+    /// to `interval`.
+    pub announce: bool,
 }
 
 impl Default for TailerOptions {
     fn default() -> Self {
-        Self { interval: Duration::from_secs(1) }
+        Self { interval: Duration::from_secs(1), announce: true }
     }
 }
 
@@ -60,8 +83,19 @@ pub struct Tailer {
     waiters: Waiters,
     applied: watch::Sender<Pos>,
     /// Held while batches are applied, so that they are applied in order and once.
-    applying: Mutex<()>,
+    order: Mutex<LogReader>,
+    in_flight: StdMutex<InFlight>,
     nudge: Notify,
+    /// Told of this node's own commits.
+    pub(crate) committed: Notify,
+}
+
+/// The batch that this node is writing.
+#[derive(Debug, Default)]
+struct InFlight {
+    key: Option<BatchKey>,
+    /// Whether the log was found to hold it, perhaps with more after it.
+    is_awaited: bool,
 }
 
 impl std::fmt::Debug for Tailer {
@@ -82,27 +116,37 @@ impl Tailer {
             cache.clear(head);
         }
         Ok(Arc::new(Self {
+            order: Mutex::new(LogReader::new(store.clone())),
             store,
             caches,
             waiters,
             applied: watch::Sender::new(head),
-            applying: Mutex::new(()),
+            in_flight: StdMutex::default(),
             nudge: Notify::new(),
+            committed: Notify::new(),
         }))
     }
 
     /// Where the log is shared with other nodes: looks at it when nudged, and at an interval.
+    /// It ends with the runtime.
     pub fn spawn(self: &Arc<Self>, options: TailerOptions) -> JoinHandle<()> {
         let tailer = Arc::clone(self);
         tokio::spawn(async move {
-            loop {
-                let nudged = tailer.nudge.notified();
-                // A nudge and the interval mean the same.
-                let _ = tokio::time::timeout(options.interval, nudged).await;
-                if let Err(error) = tailer.catch_up().await {
-                    tracing::warn!(%error, "the log cannot be read");
+            let announcements = async {
+                if options.announce {
+                    announcements::exchange(&tailer).await;
                 }
-            }
+            };
+            let follow = async {
+                loop {
+                    // A nudge and the interval mean the same.
+                    let _ = tokio::time::timeout(options.interval, tailer.nudge.notified()).await;
+                    if let Err(error) = tailer.catch_up().await {
+                        tracing::warn!(%error, "the log cannot be read");
+                    }
+                }
+            };
+            tokio::join!(announcements, follow);
         })
     }
 
@@ -126,6 +170,17 @@ impl Tailer {
         &self.waiters
     }
 
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Waits until something more than `pos` is applied.
+    pub(crate) async fn wait_beyond(&self, pos: Pos) {
+        let mut applied = self.applied.subscribe();
+        // The sender lives as long as `self`.
+        let _ = applied.wait_for(|applied| *applied > pos).await;
+    }
+
     /// Waits until `pos` is applied.
     pub async fn wait_for(&self, pos: Pos) {
         let mut applied = self.applied.subscribe();
@@ -133,36 +188,42 @@ impl Tailer {
         let _ = applied.wait_for(|applied| *applied >= pos).await;
     }
 
-    /// Applies everything that is in the log now.
-    pub async fn catch_up(&self) -> Result<()> {
-        let _order = self.applying.lock().await;
-        self.catch_up_in_order(None).await
+    /// Applies everything that is in the log now, and gives the head that was found. A batch that
+    /// this node is writing is left to its writer, so that position may be applied a moment later.
+    pub async fn catch_up(&self) -> Result<Pos> {
+        let mut reader = self.order.lock().await;
+        self.catch_up_in_order(&mut reader, None).await
     }
 
     /// Applies what is in the log, up to the batch that ends at `until` where that is given.
-    async fn catch_up_in_order(&self, until: Option<Pos>) -> Result<()> {
-        let mut conn = self.store.read().await?;
+    async fn catch_up_in_order(
+        &self,
+        reader: &mut MutexGuard<'_, LogReader>,
+        until: Option<Pos>,
+    ) -> Result<Pos> {
         loop {
             let applied = self.applied();
-            let batches = log::batches_after(&mut conn, applied, PAGE).await?;
-            let Some(first) = batches.first() else {
-                let head = log::head(&mut conn).await?;
-                if head < applied {
-                    self.alarm_head_went_back(head, applied);
+            let batches = match reader.after(applied, PAGE).await? {
+                News::Batches(batches) => batches,
+                News::Gap { head } => {
+                    let head = until.unwrap_or(head);
+                    tracing::warn!(%applied, %head, "the log moved out of sight; caches dropped");
+                    self.clear(head);
+                    continue;
                 }
-                return Ok(());
+                News::Lost { head } => {
+                    self.raise(head).await?;
+                    continue;
+                }
             };
-            if first.prev != applied {
-                // Batches between were pruned, or the log was restored to an earlier moment.
-                let head = log::head(&mut conn).await?;
-                tracing::warn!(%applied, %head, "the log moved out of sight; all caches dropped");
-                self.clear(head);
-                continue;
-            }
-            let is_last_page = batches.len() < usize::try_from(PAGE).unwrap_or(usize::MAX);
+            let Some(newest) = batches.last() else { return Ok(applied) };
+            let (newest, is_last_page) = (newest.last, is_last_page(&batches));
             for batch in batches {
                 if until.is_some_and(|until| batch.last > until) {
-                    return Ok(());
+                    return Ok(newest);
+                }
+                if self.is_in_flight(batch.key) {
+                    return Ok(newest);
                 }
                 self.apply(Batch {
                     prev: batch.prev,
@@ -172,22 +233,39 @@ impl Tailer {
                 });
             }
             if is_last_page {
-                return Ok(());
+                return Ok(newest);
             }
         }
     }
 
-    fn alarm_head_went_back(&self, head: Pos, applied: Pos) {
-        tracing::error!(
-            %head, %applied,
-            "the log is shorter than it was: the database was restored or failed over with loss; \
-             all caches dropped, and positions go on above what was seen"
-        );
-        metrics::counter!("stoa_log_head_went_back_total").increment(1);
-        for cache in &self.caches {
-            cache.clear(applied);
+    /// Whether the writer of this node will speak for the batch.
+    fn is_in_flight(&self, key: BatchKey) -> bool {
+        let mut in_flight = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
+        in_flight.is_awaited |= in_flight.key == Some(key);
+        in_flight.key == Some(key)
+    }
+
+    fn set_in_flight(&self, key: Option<BatchKey>) {
+        let mut in_flight = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
+        if in_flight.is_awaited {
+            self.nudge();
         }
-        self.waiters.wake_all();
+        *in_flight = InFlight { key, is_awaited: false };
+    }
+
+    /// The log ends at `head`, before what this node has seen of it: has it go on above, and
+    /// forgets everything.
+    async fn raise(&self, head: Pos) -> Result<()> {
+        let seen = self.applied();
+        tracing::error!(
+            %head, %seen,
+            "the log is shorter than it was: the database was restored to an earlier moment, or \
+             failed over with loss. Caches are dropped, and positions go on above what was seen"
+        );
+        metrics::counter!("stoa_log_lost_total").increment(1);
+        let raised = log::raise(&self.store, seen).await?;
+        self.clear(raised);
+        Ok(())
     }
 
     fn clear(&self, head: Pos) {
@@ -205,6 +283,33 @@ impl Tailer {
         self.applied.send_replace(batch.last);
         self.waiters.wake(batch.touched);
     }
+
+    async fn apply_own(&self, batch: &CommittedBatch) {
+        let mut reader = self.order.lock().await;
+        self.set_in_flight(None);
+        if self.applied() < batch.prev {
+            // Other nodes wrote in between: theirs come first.
+            if let Err(error) = self.catch_up_in_order(&mut reader, Some(batch.prev)).await {
+                tracing::warn!(%error, "the log cannot be read; caches dropped");
+            }
+            if self.applied() < batch.prev {
+                self.clear(batch.prev);
+            }
+        }
+        if self.applied() == batch.prev {
+            self.apply(Batch {
+                prev: batch.prev,
+                last: batch.last,
+                touched: &batch.touched,
+                appends: Some(&batch.appends),
+            });
+        }
+        self.committed.notify_one();
+    }
+}
+
+fn is_last_page(batches: &[LoggedBatch]) -> bool {
+    batches.len() < usize::try_from(PAGE).unwrap_or(usize::MAX)
 }
 
 impl OnCommit for Tailer {
@@ -212,29 +317,21 @@ impl OnCommit for Tailer {
         Self::applied(self)
     }
 
+    fn in_flight(&self, key: Option<BatchKey>) {
+        self.set_in_flight(key);
+    }
+
     fn committed<'a>(
         &'a self,
         batch: &'a CommittedBatch,
     ) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
-        Box::pin(async move {
-            let _order = self.applying.lock().await;
-            if self.applied() < batch.prev {
-                // Other nodes wrote in between: theirs come first.
-                while let Err(error) = self.catch_up_in_order(Some(batch.prev)).await {
-                    tracing::warn!(%error, "the log cannot be read");
-                    tokio::time::sleep(Duration::from_millis(200)).await;
-                }
-                if self.applied() < batch.prev {
-                    self.clear(batch.prev);
-                }
-            }
-            if self.applied() == batch.prev {
-                self.apply(Batch {
-                    prev: batch.prev,
-                    last: batch.last,
-                    touched: &batch.touched,
-                    appends: Some(&batch.appends),
-                });
+        Box::pin(self.apply_own(batch))
+    }
+
+    fn log_was_lost(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(async {
+            if let Err(error) = self.catch_up().await {
+                tracing::warn!(%error, "the log cannot be read");
             }
         })
     }

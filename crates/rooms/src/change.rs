@@ -155,7 +155,6 @@ impl Rooms {
 
     async fn load_head(&self, room: &Room) -> Result<Head> {
         let head = self.rooms.load_head(room).await?;
-        room.build_on(&head.chain);
         Ok(head)
     }
 

@@ -40,8 +40,6 @@ pub struct Room {
     pub(crate) in_flight: watch::Sender<usize>,
     /// Whether the room moved in another way than by what was built on `head`.
     stale: AtomicBool,
-    /// The chain of `head`.
-    chain: Mutex<Weak<Chain>>,
     committed: Mutex<Option<Committed>>,
     /// Counts the batches that touched the room, so that a read that began before one is not kept.
     generation: AtomicU64,
@@ -96,7 +94,6 @@ impl Room {
             head: AsyncMutex::new(None),
             in_flight: watch::Sender::new(0),
             stale: AtomicBool::new(false),
-            chain: Mutex::default(),
             committed: Mutex::new(None),
             generation: AtomicU64::new(0),
         }
@@ -114,20 +111,6 @@ impl Room {
         self.stale.swap(false, Ordering::AcqRel)
     }
 
-    /// Notes the chain that is built on from now on.
-    pub(crate) fn build_on(&self, chain: &Arc<Chain>) {
-        *self.chain.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(chain);
-    }
-
-    /// The room moved by what somebody else wrote.
-    fn moved_elsewhere(&self) {
-        self.stale.store(true, Ordering::Release);
-        let chain = self.chain.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
-        if let Some(chain) = chain {
-            chain.note_moved_elsewhere();
-        }
-    }
-
     fn cached_commit(&self) -> Option<Committed> {
         *self.committed.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -137,7 +120,7 @@ impl Room {
         let mut committed = self.committed.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(appends) = batch.appends else {
             *committed = None;
-            self.moved_elsewhere();
+            self.stale.store(true, Ordering::Release);
             return;
         };
         let Some(current) = committed.as_mut() else { return };
@@ -165,7 +148,7 @@ impl Room {
 
     fn forget(&self) {
         self.generation.fetch_add(1, Ordering::AcqRel);
-        self.moved_elsewhere();
+        self.stale.store(true, Ordering::Release);
         *self.committed.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }

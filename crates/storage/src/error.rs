@@ -9,6 +9,9 @@ pub enum Error {
     /// The database, or the way to it, refused or failed.
     #[error("database: {0}")]
     Database(#[from] sqlx::Error),
+    /// The database did not answer in time.
+    #[error("the database did not answer in time: {0}")]
+    Timeout(&'static str),
     /// A row holds what no version of the program writes.
     #[error("the database holds a row that cannot be read: {0}")]
     Corrupt(String),
@@ -23,5 +26,27 @@ impl Error {
     /// Whether a uniqueness constraint refused the row.
     pub fn is_unique_violation(&self) -> bool {
         matches!(self, Self::Database(sqlx::Error::Database(error)) if error.is_unique_violation())
+    }
+
+    /// Whether the database understood the statement and refuses it for what it says, so that
+    /// nothing was written and trying again is in vain.
+    ///
+    /// Everything else is the fault of the moment (a lost connection, a server that goes down or
+    /// comes up, a time-out, a full disk), and a COMMIT that ends so may have been carried out.
+    pub(crate) fn is_refusal(&self) -> bool {
+        let error = match self {
+            Self::Database(sqlx::Error::Database(error)) => error,
+            Self::Database(sqlx::Error::Encode(_)) => return true,
+            Self::Database(_) | Self::Timeout(_) | Self::Corrupt(_) => return false,
+        };
+        let Some(code) = error.code() else { return false };
+        if error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().is_some() {
+            // Data exceptions, broken constraints, limits, statements that do not fit the schema,
+            // errors raised in functions, internal errors.
+            ["22", "23", "42", "54", "P0", "XX"].iter().any(|class| code.starts_with(class))
+        } else {
+            // The low byte of SQLite's code: ERROR, TOOBIG, CONSTRAINT, MISMATCH, RANGE.
+            code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 1 | 18 | 19 | 20 | 25))
+        }
     }
 }

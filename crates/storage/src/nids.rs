@@ -1,5 +1,7 @@
 //! Internal numbers, drawn from the deployment's counter in blocks.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use stoa_base::Nid;
 use tokio::sync::Mutex;
 
@@ -12,18 +14,22 @@ const BLOCK: i64 = 10_000;
 pub struct NidAllocator {
     store: Store,
     block: Mutex<std::ops::Range<Nid>>,
+    discarded: AtomicBool,
 }
 
 impl NidAllocator {
     /// An allocator that draws its blocks from `store`.
     pub fn new(store: Store) -> Self {
-        Self { store, block: Mutex::new(0..0) }
+        Self { store, block: Mutex::new(0..0), discarded: AtomicBool::new(false) }
     }
 
     /// The next `count` numbers, which follow one another.
     pub async fn take(&self, count: u32) -> Result<std::ops::Range<Nid>> {
         let count = i64::from(count);
         let mut block = self.block.lock().await;
+        if self.discarded.swap(false, Ordering::AcqRel) {
+            *block = 0..0;
+        }
         if block.end - block.start < count {
             let size = BLOCK.max(count);
             let mut conn = self.store.write().await?;
@@ -39,5 +45,11 @@ impl NidAllocator {
         let taken = block.start..block.start + count;
         block.start = taken.end;
         Ok(taken)
+    }
+
+    /// Gives up the numbers that are drawn and not handed out. Where the database was restored to
+    /// an earlier moment, another node may have drawn them again.
+    pub fn discard(&self) {
+        self.discarded.store(true, Ordering::Release);
     }
 }

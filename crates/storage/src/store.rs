@@ -5,7 +5,7 @@ use std::{path::Path, str::FromStr, time::Duration};
 use sqlx::{
     PgPool, SqlitePool,
     migrate::{Migrate, MigrateError, Migrator},
-    postgres::{PgConnectOptions, PgPoolOptions},
+    postgres::{PgConnectOptions, PgConnection, PgPoolOptions},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
@@ -70,7 +70,7 @@ pub struct Store(Pools);
 #[derive(Clone, Debug)]
 enum Pools {
     Sqlite { readers: SqlitePool, writer: SqlitePool },
-    Postgres { pool: PgPool, direct: PgConnectOptions },
+    Postgres { pool: PgPool, direct: PgPool },
 }
 
 impl Store {
@@ -114,23 +114,28 @@ impl Store {
     }
 
     async fn open_postgres(options: &Options) -> Result<Self, OpenError> {
-        let parse = |url: &str| {
-            PgConnectOptions::from_str(url)
-                .map(|options| {
-                    options
-                        .application_name("stoa")
-                        .options([("lock_timeout", "10s"), ("statement_timeout", "60s")])
-                })
-                .map_err(OpenError::Unreachable)
+        let parse = |url: &str| PgConnectOptions::from_str(url).map_err(OpenError::Unreachable);
+        let limited = |options: PgConnectOptions| {
+            options.application_name("stoa").options([
+                ("lock_timeout", "10s"),
+                ("statement_timeout", "60s"),
+                ("jit", "off"),
+            ])
         };
-        let pooled = parse(&options.url)?;
-        let direct = options.direct_url.as_deref().map_or(Ok(pooled.clone()), parse)?;
-        let pool = PgPoolOptions::new()
+        // A transaction pooler does not pass these on; its own configuration has to.
+        let (pooled, direct) = match &options.direct_url {
+            None => (limited(parse(&options.url)?), limited(parse(&options.url)?)),
+            Some(direct) => (parse(&options.url)?, limited(parse(direct)?)),
+        };
+        let pool = pool_options()
             .max_connections(options.max_connections)
-            .acquire_timeout(Duration::from_secs(10))
             .connect_with(pooled)
             .await
             .map_err(OpenError::Unreachable)?;
+        let direct = pool_options()
+            .max_connections(DIRECT_CONNECTIONS)
+            .max_lifetime(None)
+            .connect_lazy_with(direct);
         Ok(Self(Pools::Postgres { pool, direct }))
     }
 
@@ -140,7 +145,10 @@ impl Store {
             Pools::Sqlite { writer, .. } => SQLITE_MIGRATIONS.run(writer).await?,
             Pools::Postgres { direct, .. } => {
                 use sqlx::ConnectOptions as _;
-                let mut conn = direct.connect().await.map_err(OpenError::Unreachable)?;
+                // Filling a new index takes as long as it takes; waiting for a lock does not.
+                let options = direct.connect_options().as_ref().clone();
+                let options = options.options([("statement_timeout", "0")]);
+                let mut conn = options.connect().await.map_err(OpenError::Unreachable)?;
                 POSTGRES_MIGRATIONS.run_direct(None, &mut conn, false).await?;
             }
         }
@@ -213,16 +221,30 @@ impl Store {
     pub async fn write(&self) -> Result<Conn> {
         Ok(match &self.0 {
             Pools::Sqlite { writer, .. } => writer.begin_with("BEGIN IMMEDIATE").await?.into(),
-            Pools::Postgres { pool, .. } => pool.begin().await?.into(),
+            Pools::Postgres { pool, .. } => pool.begin_with(BEGIN_WRITE).await?.into(),
         })
     }
 
-    /// How to open a connection of one's own to PostgreSQL; none for SQLite.
-    pub(crate) fn direct(&self) -> Option<&PgConnectOptions> {
+    /// A connection to read with that is kept, on a session of its own, by one of the few parts
+    /// that must not wait behind requests.
+    pub(crate) async fn dedicated(&self) -> Result<Conn> {
+        Ok(match &self.0 {
+            Pools::Sqlite { readers, .. } => readers.acquire().await?.into(),
+            Pools::Postgres { direct, .. } => direct.acquire().await?.into(),
+        })
+    }
+
+    /// Sessions of PostgreSQL without a pooler in between; none for SQLite.
+    pub(crate) fn direct_pool(&self) -> Option<&PgPool> {
         match &self.0 {
             Pools::Sqlite { .. } => None,
             Pools::Postgres { direct, .. } => Some(direct),
         }
+    }
+
+    /// How to open a connection of one's own to PostgreSQL; none for SQLite.
+    pub(crate) fn direct_options(&self) -> Option<PgConnectOptions> {
+        self.direct_pool().map(|pool| pool.connect_options().as_ref().clone())
     }
 
     /// Connections that are open and those of them that are idle, for metrics.
@@ -240,7 +262,49 @@ impl Store {
                 readers.close().await;
                 writer.close().await;
             }
-            Pools::Postgres { pool, .. } => pool.close().await,
+            Pools::Postgres { pool, direct } => {
+                pool.close().await;
+                direct.close().await;
+            }
         }
+    }
+}
+
+/// A transaction that writes is ended by the server where its node freezes in the middle: its row
+/// locks may stand in the way of appends.
+const BEGIN_WRITE: &str = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '750ms'";
+
+/// The tailer's connection, the listener's, and one more for when they are made anew.
+const DIRECT_CONNECTIONS: u32 = 4;
+
+/// A connection that was idle for longer than this is tried before it is used.
+const TRUSTED_FOR: Duration = Duration::from_secs(1);
+
+fn pool_options() -> PgPoolOptions {
+    PgPoolOptions::new()
+        .acquire_timeout(Duration::from_secs(10))
+        .test_before_acquire(false)
+        .before_acquire(|conn, meta| {
+            Box::pin(async move {
+                if meta.idle_for > TRUSTED_FOR {
+                    sqlx::Connection::ping(conn).await?;
+                }
+                Ok(true)
+            })
+        })
+        .after_connect(|conn, _| Box::pin(refuse_standby(conn)))
+}
+
+/// A server that cannot write is none of ours, whatever the address leads to at the moment.
+async fn refuse_standby(conn: &mut PgConnection) -> sqlx::Result<()> {
+    let writable: bool = sqlx::query_scalar(
+        "SELECT NOT pg_is_in_recovery() AND current_setting('transaction_read_only') = 'off'",
+    )
+    .fetch_one(conn)
+    .await?;
+    if writable {
+        Ok(())
+    } else {
+        Err(sqlx::Error::Configuration("the PostgreSQL server is read-only or recovering".into()))
     }
 }

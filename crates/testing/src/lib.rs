@@ -8,6 +8,7 @@ mod accounts;
 mod database;
 mod node;
 mod rooms;
+pub mod sample;
 #[cfg(feature = "server")]
 mod server;
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    Chain, Touched,
+    AppendError, Chain, Touched,
     rows::{
         AccountDataRow, DeviceRemovalRow, EventRow, EventUpdateRow, ForgottenRoomRow,
         MembershipRow, MissingPrevEventRow, ReceiptRow, RedactionRow, RelPos, RoomRow,
@@ -11,7 +11,12 @@ use super::{
     },
 };
 
-/// What must still be true under the log lock for an append to be written.
+/// The longest text that may stand in a key, in bytes. PostgreSQL refuses index entries of more
+/// than 2,704 bytes, and none of our keys holds more than three texts without a limit of their own.
+const KEY_LIMIT: usize = 512;
+
+/// What must still be true under the log lock for an append to be written. Guards are looked at in
+/// the database, and among the appends that are written together.
 #[derive(Clone, Debug)]
 pub enum Guard {
     /// The room's state is the one that the append was authorized against.
@@ -20,6 +25,16 @@ pub enum Guard {
     Head(Arc<Chain>),
     /// The access token with this hash has not been revoked.
     Session(String),
+}
+
+impl Guard {
+    /// The chain that the guard watches.
+    pub(crate) fn chain(&self) -> Option<&Arc<Chain>> {
+        match self {
+            Self::State(chain) | Self::Head(chain) => Some(chain),
+            Self::Session(_) => None,
+        }
+    }
 }
 
 /// Everything that is to be written together, or not at all. Several parts of the program may fill
@@ -76,6 +91,39 @@ impl Append {
     /// How many positions the append takes: one at least, so that each batch moves the head.
     pub(crate) fn positions(&self) -> i64 {
         self.positions.max(1)
+    }
+
+    /// The chains that the append is part of.
+    pub(crate) fn chains(&self) -> impl Iterator<Item = &Arc<Chain>> {
+        self.guards.iter().filter_map(Guard::chain)
+    }
+
+    /// Refuses what one of the databases cannot hold, before it meets the appends of others.
+    pub(crate) fn check(&self) -> Result<(), AppendError> {
+        let columns = self.events.iter().flat_map(|row| {
+            let optional = [&row.state_key, &row.txn_device, &row.txn_id].into_iter().flatten();
+            [&row.event_id, &row.sender, &row.kind].into_iter().chain(optional)
+        });
+        let columns = columns
+            .chain(self.rooms.iter().flat_map(|row| [&row.room_id, &row.version]))
+            .chain(self.missing_prev_events.iter().map(|row| &row.prev_event_id))
+            .chain(self.state_changes.iter().flat_map(|row| [&row.kind, &row.state_key]))
+            .chain(self.memberships.iter().flat_map(|row| [&row.user_id, &row.sender]))
+            .chain(self.account_data.iter().flat_map(|row| [&row.user_id, &row.kind]))
+            .chain(
+                self.receipts
+                    .iter()
+                    .flat_map(|row| [&row.kind, &row.user_id, &row.thread, &row.event_id]),
+            );
+        for column in columns {
+            if column.len() > KEY_LIMIT {
+                return Err(AppendError::Refused("an identifier is too long".to_owned()));
+            }
+            if column.contains('\0') {
+                return Err(AppendError::Refused("an identifier holds a null".to_owned()));
+            }
+        }
+        Ok(())
     }
 
     /// A rough size in bytes, for the limits on a batch.

@@ -1,15 +1,19 @@
 //! Appends that wait together, made into one: positions moved to their place in the batch, rows
 //! that overwrite one another reduced to the last.
 
-use std::{collections::HashMap, hash::Hash};
+use std::{
+    collections::{HashMap, HashSet},
+    hash::Hash,
+    sync::Arc,
+};
 
 use serde::Serialize;
 
 use super::{
     Append, Guard, Touched,
     rows::{
-        AccountDataRow, EventRow, EventUpdateRow, MembershipRow, ReceiptRow, RelPos, RoomUpdateRow,
-        StateChangeRow,
+        AccountDataRow, EventRow, EventUpdateRow, ForgottenRoomRow, MembershipRow, ReceiptRow,
+        RelPos, RoomUpdateRow, StateChangeRow,
     },
 };
 
@@ -23,17 +27,24 @@ pub(crate) struct Batch {
     pub(crate) touched: Touched,
     pub(crate) room_guards: Vec<RoomGuard>,
     pub(crate) session_guards: Vec<SessionGuard>,
-    /// Each table's name with its rows as one JSON array; tables without rows are left out.
-    pub(crate) tables: Vec<(Table, String)>,
-    /// How many events there are, which all must be new.
-    pub(crate) events: u64,
+    /// The tables that it changes.
+    pub(crate) tables: Vec<Rows>,
+}
+
+/// What a batch holds for one table.
+#[derive(Debug)]
+pub(crate) struct Rows {
+    pub(crate) table: Table,
+    pub(crate) count: u64,
+    /// The rows as one JSON array.
+    pub(crate) json: String,
 }
 
 /// A table, or a way of changing one, in the order in which they are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Table {
-    Events,
     Rooms,
+    Events,
     RoomUpdates,
     EventUpdates,
     Redactions,
@@ -52,8 +63,8 @@ impl Table {
     /// The name under which `append_batch` takes the rows.
     pub(crate) const fn name(self) -> &'static str {
         match self {
-            Self::Events => "events",
             Self::Rooms => "rooms",
+            Self::Events => "events",
             Self::RoomUpdates => "room_updates",
             Self::EventUpdates => "event_updates",
             Self::Redactions => "redactions",
@@ -74,23 +85,16 @@ impl Table {
 pub(crate) struct RoomGuard {
     pub(crate) member: usize,
     pub(crate) room_nid: i64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) state_pos: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) head_pos: Option<i64>,
+    pub(crate) state_pos: i64,
+    pub(crate) head_pos: i64,
+    /// Whether the extremities must be the same too.
+    pub(crate) whole: bool,
 }
 
 #[derive(Debug, Serialize)]
 pub(crate) struct SessionGuard {
     pub(crate) member: usize,
     pub(crate) token_hash: String,
-}
-
-#[derive(Serialize)]
-struct EventOfMember {
-    member: usize,
-    #[serde(flatten)]
-    row: EventRow,
 }
 
 /// A row that holds a position.
@@ -110,6 +114,25 @@ macro_rules! positioned {
 
 positioned!(StateChangeRow, MembershipRow, AccountDataRow, ReceiptRow);
 
+impl Positioned for EventRow {
+    fn shift(&mut self, by: i64) {
+        shift(&mut self.pos, by);
+    }
+}
+
+impl Positioned for EventUpdateRow {
+    fn shift(&mut self, by: i64) {
+        shift(&mut self.pos, by);
+    }
+}
+
+impl Positioned for RoomUpdateRow {
+    fn shift(&mut self, by: i64) {
+        shift(&mut self.state_pos, by);
+        shift(&mut self.head_pos, by);
+    }
+}
+
 fn shift(pos: &mut Option<RelPos>, by: i64) {
     if let Some(pos) = pos {
         pos.0 += by;
@@ -127,49 +150,25 @@ impl Batch {
         }
         batch.join_guards(members);
         let bases = batch.bases.clone();
-        let each = || members.iter().zip(&bases);
 
-        let mut events = Vec::new();
-        for (member, (append, base)) in each().enumerate() {
-            for row in &append.events {
-                let mut row = row.clone();
-                shift(&mut row.pos, *base);
-                events.push(EventOfMember { member, row });
-            }
-        }
-        batch.events = events.len() as u64;
-        batch.add(Table::Events, &events)?;
         batch.add_all(Table::Rooms, members, |append| &append.rooms)?;
-
-        let mut updates: Vec<RoomUpdateRow> = Vec::new();
-        for (append, base) in each() {
-            for update in &append.room_updates {
-                merge_room_update(&mut updates, update.clone(), *base);
-            }
-        }
+        batch.add(Table::Events, &shifted(members, &bases, |append| &append.events))?;
+        let updates = shifted(members, &bases, |append| &append.room_updates);
+        let updates = merged(updates, |row| row.room_nid, merge_room_update);
         batch.add(Table::RoomUpdates, &updates)?;
-
-        let mut event_updates: Vec<EventUpdateRow> = Vec::new();
-        for (append, base) in each() {
-            for update in &append.event_updates {
-                let mut update = update.clone();
-                shift(&mut update.pos, *base);
-                merge_event_update(&mut event_updates, update);
-            }
-        }
-        batch.add(Table::EventUpdates, &event_updates)?;
-
-        let redactions = members.iter().flat_map(|append| append.redactions.iter().cloned());
+        let updates = shifted(members, &bases, |append| &append.event_updates);
+        let updates = merged(updates, |row| row.nid, merge_event_update);
+        batch.add(Table::EventUpdates, &updates)?;
+        let redactions = members.iter().flat_map(|append| &append.redactions);
         batch.add(Table::Redactions, &last_of_each(redactions, |row| row.nid))?;
         batch.add_all(Table::MissingPrevEvents, members, |append| &append.missing_prev_events)?;
         batch.add_all(Table::StateNodes, members, |append| &append.state_nodes)?;
-
         let changes = shifted(members, &bases, |append| &append.state_changes);
         batch.add(Table::StateChanges, &changes)?;
         let memberships = shifted(members, &bases, |append| &append.memberships);
         let memberships = last_of_each(memberships, |row| (row.user_id.clone(), row.room_nid));
         batch.add(Table::Memberships, &memberships)?;
-        batch.add_all(Table::ForgottenRooms, members, |append| &append.forgotten_rooms)?;
+        batch.add(Table::ForgottenRooms, &still_forgotten(members))?;
         let data = shifted(members, &bases, |append| &append.account_data);
         let data = last_of_each(data, |row| (row.user_id.clone(), row.room_nid, row.kind.clone()));
         batch.add(Table::AccountData, &data)?;
@@ -183,25 +182,34 @@ impl Batch {
         Ok(batch)
     }
 
+    /// The rows for `table`, as JSON.
+    pub(crate) fn rows(&self, table: Table) -> &str {
+        self.tables.iter().find(|rows| rows.table == table).map_or("[]", |rows| &rows.json)
+    }
+
     fn join_guards(&mut self, members: &[&Append]) {
+        // What a chain has committed is the same for all its members, and the first that fails
+        // takes the later ones with it.
+        let mut watched = HashSet::new();
         for (member, append) in members.iter().enumerate() {
             for guard in &append.guards {
-                match guard {
-                    Guard::State(chain) => self.room_guards.push(RoomGuard {
+                let (chain, whole) = match guard {
+                    Guard::State(chain) => (chain, false),
+                    Guard::Head(chain) => (chain, true),
+                    Guard::Session(token_hash) => {
+                        let token_hash = token_hash.clone();
+                        self.session_guards.push(SessionGuard { member, token_hash });
+                        continue;
+                    }
+                };
+                if watched.insert((Arc::as_ptr(chain), whole)) {
+                    self.room_guards.push(RoomGuard {
                         member,
                         room_nid: chain.room().0,
-                        state_pos: Some(chain.state_pos().0),
-                        head_pos: None,
-                    }),
-                    Guard::Head(chain) => self.room_guards.push(RoomGuard {
-                        member,
-                        room_nid: chain.room().0,
-                        state_pos: Some(chain.state_pos().0),
-                        head_pos: Some(chain.head_pos().0),
-                    }),
-                    Guard::Session(token_hash) => self
-                        .session_guards
-                        .push(SessionGuard { member, token_hash: token_hash.clone() }),
+                        state_pos: chain.state_pos().0,
+                        head_pos: chain.head_pos().0,
+                        whole,
+                    });
                 }
             }
         }
@@ -209,7 +217,8 @@ impl Batch {
 
     fn add<T: Serialize>(&mut self, table: Table, rows: &[T]) -> serde_json::Result<()> {
         if !rows.is_empty() {
-            self.tables.push((table, serde_json::to_string(rows)?));
+            let json = serde_json::to_string(rows)?;
+            self.tables.push(Rows { table, count: rows.len() as u64, json });
         }
         Ok(())
     }
@@ -246,48 +255,62 @@ fn last_of_each<T, K: Hash + Eq>(
     rows: impl IntoIterator<Item = T>,
     key: impl Fn(&T) -> K,
 ) -> Vec<T> {
+    merged(rows, key, |earlier, later| *earlier = later)
+}
+
+/// The rows, those with the same key merged into the first of them.
+fn merged<T, K: Hash + Eq>(
+    rows: impl IntoIterator<Item = T>,
+    key: impl Fn(&T) -> K,
+    merge: impl Fn(&mut T, T),
+) -> Vec<T> {
     let mut kept: Vec<T> = Vec::new();
     let mut places: HashMap<K, usize> = HashMap::new();
     for row in rows {
         let place = *places.entry(key(&row)).or_insert(kept.len());
         match kept.get_mut(place) {
-            Some(earlier) => *earlier = row,
+            Some(earlier) => merge(earlier, row),
             None => kept.push(row),
         }
     }
     kept
 }
 
-fn merge_room_update(merged: &mut Vec<RoomUpdateRow>, mut update: RoomUpdateRow, base: i64) {
-    shift(&mut update.state_pos, base);
-    shift(&mut update.head_pos, base);
-    let Some(earlier) = merged.iter_mut().find(|row| row.room_nid == update.room_nid) else {
-        merged.push(update);
-        return;
-    };
-    earlier.added.retain(|event| !update.consumed.contains(event));
-    earlier.added.append(&mut update.added);
-    earlier.consumed.append(&mut update.consumed);
-    earlier.state_root = update.state_root.or(earlier.state_root);
-    earlier.state_pos = update.state_pos.or(earlier.state_pos);
-    earlier.head_pos = update.head_pos.or(earlier.head_pos);
-    earlier.joined += update.joined;
-    earlier.invited += update.invited;
+/// The rooms that are forgotten and not entered again by a later member. Memberships are written
+/// first, and a new one is not forgotten.
+fn still_forgotten<'a>(members: &[&'a Append]) -> Vec<&'a ForgottenRoomRow> {
+    let mut forgotten = Vec::new();
+    for append in members {
+        for entered in &append.memberships {
+            forgotten.retain(|row: &&ForgottenRoomRow| {
+                (&row.user_id, row.room_nid) != (&entered.user_id, entered.room_nid)
+            });
+        }
+        forgotten.extend(&append.forgotten_rooms);
+    }
+    forgotten
 }
 
-fn merge_event_update(merged: &mut Vec<EventUpdateRow>, update: EventUpdateRow) {
-    let Some(earlier) = merged.iter_mut().find(|row| row.nid == update.nid) else {
-        merged.push(update);
-        return;
-    };
-    earlier.pos = update.pos.or(earlier.pos);
-    earlier.ord_pos = update.ord_pos.or(earlier.ord_pos);
-    earlier.ord_depth = update.ord_depth.or(earlier.ord_depth);
-    earlier.ord_seq = update.ord_seq.or(earlier.ord_seq);
-    earlier.status = update.status.or(earlier.status);
-    earlier.state_before = update.state_before.or(earlier.state_before);
-    earlier.state_after = update.state_after.or(earlier.state_after);
-    earlier.partial = update.partial.or(earlier.partial);
+fn merge_room_update(earlier: &mut RoomUpdateRow, mut later: RoomUpdateRow) {
+    earlier.added.retain(|event| !later.consumed.contains(event));
+    earlier.added.append(&mut later.added);
+    earlier.consumed.append(&mut later.consumed);
+    earlier.state_root = later.state_root.or(earlier.state_root);
+    earlier.state_pos = later.state_pos.or(earlier.state_pos);
+    earlier.head_pos = later.head_pos.or(earlier.head_pos);
+    earlier.joined += later.joined;
+    earlier.invited += later.invited;
+}
+
+fn merge_event_update(earlier: &mut EventUpdateRow, later: EventUpdateRow) {
+    earlier.pos = later.pos.or(earlier.pos);
+    earlier.ord_pos = later.ord_pos.or(earlier.ord_pos);
+    earlier.ord_depth = later.ord_depth.or(earlier.ord_depth);
+    earlier.ord_seq = later.ord_seq.or(earlier.ord_seq);
+    earlier.status = later.status.or(earlier.status);
+    earlier.state_before = later.state_before.or(earlier.state_before);
+    earlier.state_after = later.state_after.or(earlier.state_after);
+    earlier.partial = later.partial.or(earlier.partial);
 }
 
 #[cfg(test)]
@@ -311,16 +334,37 @@ mod tests {
 
     #[test]
     fn updates_of_one_room_become_one() {
-        let mut merged = Vec::new();
-        merge_room_update(&mut merged, update(1, 0, 1), 0);
-        merge_room_update(&mut merged, update(2, 1, 1), 1);
-        merge_room_update(&mut merged, update(3, 2, 1), 2);
-        let [row] = merged.as_slice() else { panic!("one row") };
+        let mut members: Vec<Append> = Vec::new();
+        for row in [update(1, 0, 1), update(2, 1, 1), update(3, 2, 1)] {
+            members.push(Append { room_updates: vec![row], ..Append::default() });
+        }
+        let members: Vec<&Append> = members.iter().collect();
+        let updates = shifted(&members, &[0, 1, 2], |append| &append.room_updates);
+        let rows = merged(updates, |row| row.room_nid, merge_room_update);
+        let [row] = rows.as_slice() else { panic!("one row") };
         assert_eq!(row.added, [EventNid(3)]);
         assert_eq!(row.consumed, [EventNid(0), EventNid(1), EventNid(2)]);
         assert_eq!(row.state_root, Some(StateNid(70)));
         assert_eq!(row.head_pos, Some(RelPos(3)));
         assert_eq!((row.joined, row.invited), (3, -3));
+    }
+
+    #[test]
+    fn who_enters_a_room_after_forgetting_it_has_not_forgotten_it() {
+        let user_id = "@a:example.org".to_owned();
+        let forgotten = ForgottenRoomRow { user_id: user_id.clone(), room_nid: RoomNid(7) };
+        let entered = MembershipRow {
+            user_id: user_id.clone(),
+            room_nid: RoomNid(7),
+            membership: "join".to_owned(),
+            event_nid: EventNid(1),
+            sender: user_id,
+            pos: RelPos(1),
+        };
+        let forgets = Append { forgotten_rooms: vec![forgotten], ..Append::default() };
+        let enters = Append { memberships: vec![entered], ..Append::default() };
+        assert_eq!(still_forgotten(&[&forgets, &enters]).len(), 0);
+        assert_eq!(still_forgotten(&[&enters, &forgets]).len(), 1);
     }
 
     #[test]

@@ -4,6 +4,9 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use stoa_base::{Pos, RoomNid};
 
+/// No room has this position.
+const LOST: i64 = -1;
+
 /// What appends to one room that were built one on another have in common.
 ///
 /// An event may be built on one that is not flushed yet. If that one fails, everything built on it
@@ -13,7 +16,6 @@ use stoa_base::{Pos, RoomNid};
 pub struct Chain {
     room: RoomNid,
     broken: AtomicBool,
-    moved_elsewhere: AtomicBool,
     state_pos: AtomicI64,
     head_pos: AtomicI64,
 }
@@ -24,7 +26,6 @@ impl Chain {
         Self {
             room,
             broken: AtomicBool::new(false),
-            moved_elsewhere: AtomicBool::new(false),
             state_pos: AtomicI64::new(state_pos.0),
             head_pos: AtomicI64::new(head_pos.0),
         }
@@ -55,15 +56,10 @@ impl Chain {
         self.broken.store(true, Ordering::Release);
     }
 
-    /// Notes that another node has written to the room: what changes its state is to be built anew,
-    /// on what that node wrote too. The positions alone do not tell, once an append of the chain
-    /// has been committed after the other node's.
-    pub fn note_moved_elsewhere(&self) {
-        self.moved_elsewhere.store(true, Ordering::Release);
-    }
-
-    pub(crate) fn has_moved_elsewhere(&self) -> bool {
-        self.moved_elsewhere.load(Ordering::Acquire)
+    /// Notes that the room has extremities that the chain does not know of. What minds the room's
+    /// state alone may still be built on it; what minds the whole room conflicts from now on.
+    pub(crate) fn lose_head(&self) {
+        self.head_pos.store(LOST, Ordering::Release);
     }
 
     /// Notes what an append of the chain has committed.
@@ -71,7 +67,9 @@ impl Chain {
         if let Some(pos) = state_pos {
             self.state_pos.store(pos.0, Ordering::Release);
         }
-        if let Some(pos) = head_pos {
+        if let Some(pos) = head_pos
+            && self.head_pos() != Pos(LOST)
+        {
             self.head_pos.store(pos.0, Ordering::Release);
         }
     }

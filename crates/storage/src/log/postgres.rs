@@ -3,17 +3,39 @@
 use std::time::Duration;
 
 use serde::Deserialize;
-use sqlx::{ConnectOptions as _, Connection as _, Executor as _, PgConnection, Row as _};
-use stoa_base::Pos;
+use sqlx::{
+    ConnectOptions as _, Connection as _, Executor as _, PgConnection, Row as _, SqlSafeStr as _,
+};
+use stoa_base::{Clock, Pos};
 
 use super::{
+    BatchKey, LOG_LOCK,
     batch::Batch,
-    writer::{Conflict, Written},
+    members::Conflict,
+    writer::{Timing, Written},
 };
 use crate::{Error, Result, Store};
 
 const APPEND: &str = "SELECT append_batch($1::text::jsonb)::text";
-const LOG_LOCK: &str = "SELECT pg_advisory_xact_lock(7310579619)";
+
+/// What the server does by itself where this node has frozen or is cut off. Whatever could keep the
+/// log lock from others is over within a second.
+const SESSION: [(&str, &str); 11] = [
+    ("synchronous_commit", "on"),
+    ("idle_in_transaction_session_timeout", "750ms"),
+    ("tcp_user_timeout", "900ms"),
+    ("client_connection_check_interval", "500ms"),
+    // Waiting for the lock is no fault, and takes long only where the server is overwhelmed.
+    ("lock_timeout", "10s"),
+    ("statement_timeout", "12s"),
+    // Every statement of `append_batch` looks rows up by a key. Its plans are made once, perhaps
+    // for an empty table, and must be right for a large one.
+    ("enable_seqscan", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+    ("plan_cache_mode", "force_generic_plan"),
+    ("jit", "off"),
+];
 
 /// How long connecting may take.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
@@ -27,71 +49,79 @@ pub(super) struct Session {
     conn: Option<PgConnection>,
     /// Whether a transaction of this connection holds the log lock.
     locked: bool,
-    /// The largest head that this node has seen, below which no position is given out again, even
-    /// where the database was restored to an earlier moment.
-    floor: i64,
 }
 
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Answer {
     Conflicts { conflicts: Vec<Conflict> },
-    Committed { prev: i64, last: i64 },
+    Committed { prev: i64, last: i64, moved: Option<Vec<usize>>, lock_wait_us: u64 },
+    Behind { behind: i64 },
 }
 
 impl Session {
     /// Writes the batch under its key, at most once however often it is called, or finds out which
-    /// members stand in its way and writes nothing.
+    /// members stand in its way and writes nothing. After an error the connection is made anew.
     pub(super) async fn write(
         &mut self,
         store: &Store,
         batch: &Batch,
-        key: (i64, i64),
-        now_ms: i64,
-        expected: Pos,
+        key: BatchKey,
+        clock: &Clock,
+        seen: Pos,
+        timing: &mut Timing,
     ) -> Result<Written> {
-        self.floor = self.floor.max(expected.0);
-        let payload = payload(batch, key, now_ms, expected, self.floor)?;
+        let payload = payload(batch, key, clock.now_ms(), seen)?;
         let locked = std::mem::take(&mut self.locked);
-        let conn = self.connect(store).await?;
+        // Taken out, so that it is lost whenever this does not come to its end.
+        let mut conn = match self.conn.take() {
+            Some(conn) => conn,
+            None => connect(store).await?,
+        };
         let call = async {
-            let row = sqlx::query(APPEND).bind(&payload).fetch_one(&mut *conn).await?;
+            let row = sqlx::query(APPEND).bind(&payload).fetch_one(&mut conn).await?;
             if locked {
                 conn.execute("COMMIT").await?;
             }
             row.try_get::<String, _>(0)
         };
-        let answer = match tokio::time::timeout(CALL_LIMIT, call).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(error)) => {
-                let conflicts = conflicts_in(&error);
-                let error = Error::from(error);
-                if locked || is_outcome_unknown(&error) {
-                    self.conn = None;
+        let called = tokio::time::timeout(CALL_LIMIT, call).await;
+        let answer = called.map_err(|_| Error::Timeout("appending to the log"))?;
+        let answer = match answer.map_err(Error::from) {
+            Ok(answer) => answer,
+            Err(error) => {
+                if error.is_refusal() && !locked {
+                    self.conn = Some(conn);
                 }
-                return conflicts.map(Written::Conflicts).ok_or(error);
-            }
-            Err(_) => {
-                self.conn = None;
-                return Err(sqlx::Error::PoolTimedOut.into());
+                return Err(error);
             }
         };
-        match serde_json::from_str(&answer).map_err(Error::corrupt)? {
-            Answer::Conflicts { conflicts } => Ok(Written::Conflicts(conflicts)),
-            Answer::Committed { prev, last } => {
-                self.floor = self.floor.max(last);
-                Ok(Written::Committed { prev: Pos(prev), last: Pos(last) })
+        self.conn = Some(conn);
+        Ok(match serde_json::from_str(&answer).map_err(Error::corrupt)? {
+            Answer::Conflicts { conflicts } => Written::Conflicts(conflicts),
+            Answer::Committed { prev, last, moved, lock_wait_us } => {
+                timing.lock_wait = Duration::from_micros(lock_wait_us);
+                let moved = moved.unwrap_or_default();
+                Written::Committed { prev: Pos(prev), last: Pos(last), moved }
             }
-        }
+            Answer::Behind { behind } => Written::Behind { head: Pos(behind) },
+        })
     }
 
     /// Takes the log lock and keeps it across round trips, until the next [`Session::write`] or
     /// [`Session::unlock`]. Should this node freeze, the server ends the transaction within a
     /// second.
     pub(super) async fn lock(&mut self, store: &Store) -> Result<()> {
-        let conn = self.connect(store).await?;
-        conn.execute("BEGIN").await?;
-        conn.execute(LOG_LOCK).await?;
+        if let Some(mut conn) = self.conn.take()
+            && begin_locked(&mut conn).await.is_ok()
+        {
+            self.conn = Some(conn);
+        } else {
+            // The connection may have been lost long ago without anybody noticing.
+            let mut conn = connect(store).await?;
+            begin_locked(&mut conn).await?;
+            self.conn = Some(conn);
+        }
         self.locked = true;
         Ok(())
     }
@@ -99,56 +129,55 @@ impl Session {
     /// Lets the log lock go where nothing was written under it.
     pub(super) async fn unlock(&mut self) {
         if std::mem::take(&mut self.locked)
-            && let Some(conn) = &mut self.conn
-            && let Err(error) = conn.execute("ROLLBACK").await
+            && let Some(mut conn) = self.conn.take()
         {
-            tracing::warn!(%error, "the log lock was lost");
-            self.conn = None;
+            match conn.execute("ROLLBACK").await {
+                Ok(_) => self.conn = Some(conn),
+                Err(error) => tracing::warn!(%error, "the log lock was lost"),
+            }
         }
-    }
-
-    async fn connect(&mut self, store: &Store) -> Result<&mut PgConnection> {
-        if self.conn.is_none() {
-            let options = store.direct().ok_or_else(|| Error::corrupt("not PostgreSQL"))?.clone();
-            let options = options.options([
-                ("synchronous_commit", "on"),
-                ("idle_in_transaction_session_timeout", "900ms"),
-                ("lock_timeout", "10s"),
-                ("statement_timeout", "12s"),
-                ("tcp_user_timeout", "900ms"),
-                ("client_connection_check_interval", "500ms"),
-            ]);
-            let connect = tokio::time::timeout(CONNECT_LIMIT, options.connect());
-            let mut conn = connect.await.map_err(|_| sqlx::Error::PoolTimedOut)??;
-            // Prepared now, a call later is one write and one reply.
-            conn.prepare(sqlx::SqlSafeStr::into_sql_str(APPEND)).await?;
-            conn.ping().await?;
-            self.conn = Some(conn);
-        }
-        self.conn.as_mut().ok_or_else(|| sqlx::Error::PoolClosed.into())
     }
 }
 
-fn payload(
-    batch: &Batch,
-    key: (i64, i64),
-    now_ms: i64,
-    expected: Pos,
-    floor: i64,
-) -> Result<String> {
+async fn begin_locked(conn: &mut PgConnection) -> Result<()> {
+    let lock = async {
+        conn.execute("BEGIN").await?;
+        conn.execute(LOG_LOCK).await
+    };
+    tokio::time::timeout(CALL_LIMIT, lock).await.map_err(|_| Error::Timeout("the log lock"))??;
+    Ok(())
+}
+
+async fn connect(store: &Store) -> Result<PgConnection> {
+    let options = store.direct_options().ok_or_else(|| Error::corrupt("not PostgreSQL"))?;
+    let connect = async {
+        let mut conn = options.options(SESSION).application_name("stoa-log").connect().await?;
+        // Prepared now, a call later is one write and one reply.
+        conn.prepare(APPEND.into_sql_str()).await?;
+        conn.ping().await?;
+        Ok::<_, sqlx::Error>(conn)
+    };
+    let connected = tokio::time::timeout(CONNECT_LIMIT, connect).await;
+    Ok(connected.map_err(|_| Error::Timeout("connecting"))??)
+}
+
+fn payload(batch: &Batch, key: BatchKey, now_ms: i64, seen: Pos) -> Result<String> {
     use std::fmt::Write as _;
+    let BatchKey { incarnation, seq } = key;
+    let positions = batch.positions;
+    let touched = to_json(&batch.touched)?;
     let mut payload = format!(
-        r#"{{"incarnation":{},"seq":{},"now_ms":{now_ms},"expected_head":{expected},"floor":{floor},"positions":{},"room_guards":{},"session_guards":{},"touched":{}"#,
-        key.0,
-        key.1,
-        batch.positions,
-        to_json(&batch.room_guards)?,
-        to_json(&batch.session_guards)?,
-        to_json(&batch.touched)?,
+        r#"{{"incarnation":{incarnation},"seq":{seq},"now_ms":{now_ms},"seen":{seen},"positions":{positions},"touched":{touched}"#
     );
-    for (table, rows) in &batch.tables {
+    let guards = [
+        ("room_guards", !batch.room_guards.is_empty(), to_json(&batch.room_guards)?),
+        ("session_guards", !batch.session_guards.is_empty(), to_json(&batch.session_guards)?),
+    ];
+    let guards = guards.iter().filter(|guard| guard.1).map(|guard| (guard.0, &guard.2));
+    let tables = batch.tables.iter().map(|rows| (rows.table.name(), &rows.json));
+    for (name, rows) in guards.chain(tables) {
         // Writing to a string cannot fail.
-        let _ = write!(payload, r#","{}":{rows}"#, table.name());
+        let _ = write!(payload, r#","{name}":{rows}"#);
     }
     payload.push('}');
     Ok(payload)
@@ -156,27 +185,4 @@ fn payload(
 
 fn to_json<T: serde::Serialize>(value: &T) -> Result<String> {
     serde_json::to_string(value).map_err(Error::corrupt)
-}
-
-fn conflicts_in(error: &sqlx::Error) -> Option<Vec<Conflict>> {
-    let error = error.as_database_error()?.try_downcast_ref::<sqlx::postgres::PgDatabaseError>()?;
-    (error.code() == "STOA1").then(|| serde_json::from_str(error.detail()?).ok()).flatten()
-}
-
-/// Whether the statement may or may not have been carried out: the connection was lost, or the
-/// server is going down or coming up.
-pub(super) fn is_outcome_unknown(error: &Error) -> bool {
-    let Error::Database(error) = error else { return false };
-    match error {
-        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
-            code.starts_with("08") || code.starts_with("57P") || code == "25P03"
-        }),
-        sqlx::Error::Io(_)
-        | sqlx::Error::Tls(_)
-        | sqlx::Error::Protocol(_)
-        | sqlx::Error::PoolTimedOut
-        | sqlx::Error::PoolClosed
-        | sqlx::Error::WorkerCrashed => true,
-        _ => false,
-    }
 }

@@ -1,72 +1,117 @@
 //! Writing a batch to SQLite: one transaction on the one writing connection, one statement a table.
 
-use stoa_base::Pos;
+use stoa_base::{Clock, Pos};
 
 use super::{
+    BatchKey,
     batch::{Batch, Table},
-    writer::{Conflict, Written},
+    members::Conflict,
+    writer::{Timing, Written},
 };
-use crate::{Error, Result, Store};
+use crate::{Conn, Error, Result, Store};
 
 /// Writes the batch, or finds out which members stand in its way and writes nothing.
-///
-/// There is one node on SQLite, so what an append was authorized against is what this node has in
-/// memory, and a chain that broke is refused before it comes here: guards have nothing to look at.
 pub(super) async fn write(
     store: &Store,
     batch: &Batch,
-    key: (i64, i64),
-    now_ms: i64,
+    key: BatchKey,
+    clock: &Clock,
+    timing: &mut Timing,
 ) -> Result<Written> {
+    let asked = clock.monotonic();
     let mut conn = store.write().await?;
-    let logged: Option<(i64, i64)> = conn
-        .optional(
-            "SELECT prev_pos, last_pos FROM log_batches WHERE incarnation = $1 AND batch_seq = $2",
-            &[key.0.into(), key.1.into()],
+    timing.lock_wait = asked.elapsed();
+
+    let (conflicts, moved) = check_guards(&mut conn, batch).await?;
+    if !conflicts.is_empty() {
+        return Ok(Written::Conflicts(conflicts));
+    }
+    let touched = serde_json::to_string(&batch.touched).map_err(Error::corrupt)?;
+    let (prev, last): (i64, i64) = conn
+        .one(
+            LOG_BATCH,
+            &[
+                batch.positions.into(),
+                key.incarnation.into(),
+                key.seq.into(),
+                clock.now_ms().into(),
+                (&touched).into(),
+            ],
         )
         .await?;
-    if let Some((prev, last)) = logged {
-        return Ok(Written::Committed { prev: Pos(prev), last: Pos(last) });
-    }
-    let (head,): (i64,) =
-        conn.one("SELECT COALESCE(MAX(last_pos), 0) FROM log_batches", &[]).await?;
-
-    for (table, rows) in &batch.tables {
-        for sql in statements(*table) {
-            let written = conn.execute(sql, &[rows.into(), head.into()]).await?;
-            if *table == Table::Events && written != batch.events {
-                let members: Vec<(i64,)> = conn.all(EVENTS_NOT_WRITTEN, &[rows.into()]).await?;
-                let conflicts = members.into_iter().map(|(member,)| {
-                    let member = usize::try_from(member).map_err(Error::corrupt)?;
-                    Ok(Conflict { member, reason: "event".to_owned() })
-                });
-                return Ok(Written::Conflicts(conflicts.collect::<Result<_>>()?));
+    for rows in &batch.tables {
+        for sql in statements(rows.table) {
+            let written = conn.execute(sql, &[(&rows.json).into(), prev.into()]).await?;
+            if matches!(rows.table, Table::Rooms | Table::Events) && written != rows.count {
+                // A transaction that is not committed is rolled back; this one has written rows
+                // that would be found as their own conflict.
+                drop(conn);
+                let mut conn = store.read().await?;
+                return taken(&mut conn, batch).await.map(Written::Conflicts);
             }
         }
     }
-
-    let last = head + batch.positions;
-    let touched = serde_json::to_string(&batch.touched).map_err(Error::corrupt)?;
-    conn.execute(
-        "INSERT INTO log_batches (last_pos, prev_pos, incarnation, batch_seq, committed_ms, touched)
-         VALUES ($1, $2, $3, $4, $5, $6)",
-        &[
-            last.into(),
-            head.into(),
-            key.0.into(),
-            key.1.into(),
-            now_ms.into(),
-            (&touched).into(),
-        ],
-    )
-    .await?;
     conn.commit().await?;
-    Ok(Written::Committed { prev: Pos(head), last: Pos(last) })
+    Ok(Written::Committed { prev: Pos(prev), last: Pos(last), moved })
 }
 
-const EVENTS_NOT_WRITTEN: &str = "
-SELECT DISTINCT value->>'member' FROM json_each($1)
-WHERE NOT EXISTS (SELECT 1 FROM events WHERE nid = value->>'nid')";
+/// What stands in the batch's way, and the members for which their room's extremities have moved
+/// though they do not mind.
+async fn check_guards(conn: &mut Conn, batch: &Batch) -> Result<(Vec<Conflict>, Vec<usize>)> {
+    let (mut conflicts, mut moved) = (Vec::new(), Vec::new());
+    if batch.room_guards.is_empty() && batch.session_guards.is_empty() {
+        return Ok((conflicts, moved));
+    }
+    let rooms = serde_json::to_string(&batch.room_guards).map_err(Error::corrupt)?;
+    let sessions = serde_json::to_string(&batch.session_guards).map_err(Error::corrupt)?;
+    let rows: Vec<(i64, String)> = conn.all(GUARDS, &[(&rooms).into(), (&sessions).into()]).await?;
+    for (member, reason) in rows {
+        if reason == "moved" {
+            moved.push(usize::try_from(member).map_err(Error::corrupt)?);
+        } else {
+            conflicts.push(Conflict::of_member(member, &reason)?);
+        }
+    }
+    Ok((conflicts, moved))
+}
+
+/// The members whose rooms or events are there already.
+async fn taken(conn: &mut Conn, batch: &Batch) -> Result<Vec<Conflict>> {
+    let (rooms, events) = (batch.rows(Table::Rooms), batch.rows(Table::Events));
+    let rows: Vec<(i64, String)> = conn.all(TAKEN, &[rooms.into(), events.into()]).await?;
+    rows.into_iter().map(|(nid, reason)| Conflict::of_nid(nid, &reason)).collect()
+}
+
+const LOG_BATCH: &str = "
+INSERT INTO log_batches (last_pos, prev_pos, incarnation, batch_seq, committed_ms, touched)
+SELECT coalesce(max(last_pos), 0) + $1, coalesce(max(last_pos), 0), $2, $3, $4, $5 FROM log_batches
+RETURNING prev_pos, last_pos";
+
+const GUARDS: &str = "
+SELECT g.value->>'member', CASE
+    WHEN g.value->>'whole' OR coalesce(r.state_pos, 0) <> g.value->>'state_pos' THEN 'room'
+    ELSE 'moved' END
+FROM json_each($1) AS g LEFT JOIN rooms AS r ON r.nid = g.value->>'room_nid'
+WHERE coalesce(r.state_pos, 0) <> g.value->>'state_pos'
+    OR coalesce(r.head_pos, 0) <> g.value->>'head_pos'
+UNION ALL
+SELECT g.value->>'member', 'session'
+FROM json_each($2) AS g
+WHERE NOT EXISTS (SELECT 1 FROM access_tokens WHERE token_hash = g.value->>'token_hash')";
+
+const TAKEN: &str = "
+SELECT w.value->>'nid', CASE WHEN r.room_id = w.value->>'room_id' THEN 'room' ELSE 'nid' END
+FROM json_each($1) AS w
+JOIN rooms AS r ON r.room_id = w.value->>'room_id' OR r.nid = w.value->>'nid'
+UNION
+SELECT w.value->>'nid', 'event'
+FROM json_each($2) AS w
+JOIN events AS e ON e.event_id = w.value->>'event_id'
+    OR (e.txn_device = w.value->>'txn_device' AND e.txn_id = w.value->>'txn_id')
+UNION
+SELECT w.value->>'nid', 'nid'
+FROM json_each($2) AS w
+JOIN events AS e ON e.nid = w.value->>'nid' AND e.event_id <> w.value->>'event_id'";
 
 /// The statements that write the rows of a table: `$1` is the JSON array, `$2` the head.
 const fn statements(table: Table) -> &'static [&'static str] {
@@ -86,11 +131,12 @@ ON CONFLICT DO NOTHING"],
 INSERT INTO rooms (nid, room_id, version, created_ms, extremities, state_root, state_pos, head_pos,
     joined, invited)
 SELECT value->>'nid', value->>'room_id', value->>'version', value->>'created_ms', '[]', 0, 0, 0, 0, 0
-FROM json_each($1)"],
+FROM json_each($1) WHERE true
+ON CONFLICT DO NOTHING"],
         Table::RoomUpdates => &["
 UPDATE rooms SET
     extremities = (
-        SELECT json_group_array(x) FROM (
+        SELECT json_group_array(x ORDER BY x) FROM (
             SELECT value AS x FROM json_each(rooms.extremities)
             UNION
             SELECT value FROM json_each(u.value, '$.added'))

@@ -1,7 +1,15 @@
 //! The node's one writer: takes appends from a bounded queue, writes those that wait together as
 //! one batch, and answers each caller after the flush.
 
-use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use stoa_base::{Clock, Pos};
 use tokio::{
@@ -9,11 +17,21 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{Append, Chain, Guard, Touched, batch::Batch, postgres, rows::RelPos, sqlite};
+use super::{
+    Append, Touched,
+    batch::Batch,
+    members::{Answer, Conflict, Group, Member},
+    postgres,
+    rows::RelPos,
+    sqlite,
+};
 use crate::{Backend, Result, Store};
 
 /// How long a batch whose outcome is unknown is asked after before its callers are told so.
 const UNKNOWN_OUTCOME_LIMIT: Duration = Duration::from_secs(30);
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+/// How often a batch is tried again on a log that has lost what this node has seen of it.
+const LOSSES_LIMIT: u32 = 3;
 
 /// The limits of a writer.
 #[derive(Clone, Copy, Debug)]
@@ -24,11 +42,13 @@ pub struct WriterOptions {
     pub batch_members: usize,
     /// How many bytes are written together at most, roughly.
     pub batch_bytes: usize,
+    /// How many bytes may wait, roughly.
+    pub queue_bytes: usize,
 }
 
 impl Default for WriterOptions {
     fn default() -> Self {
-        Self { queue: 8_192, batch_members: 512, batch_bytes: 4 << 20 }
+        Self { queue: 8_192, batch_members: 512, batch_bytes: 4 << 20, queue_bytes: 64 << 20 }
     }
 }
 
@@ -74,6 +94,15 @@ pub enum AppendError {
     Unavailable,
 }
 
+/// The key under which a batch is written at most once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct BatchKey {
+    /// The run of the node that writes it.
+    pub incarnation: i64,
+    /// Its number in that run.
+    pub seq: i64,
+}
+
 /// A batch that this node has committed.
 #[derive(Debug)]
 pub struct CommittedBatch {
@@ -87,51 +116,56 @@ pub struct CommittedBatch {
     pub appends: Vec<(Pos, Append)>,
 }
 
-/// Who hears of a commit before its callers do: the reader that keeps the node's caches.
+/// What the writer tells the reader that keeps the node's caches.
 pub trait OnCommit: Send + Sync {
     /// The head up to which this node's caches are current.
     fn applied(&self) -> Pos;
 
-    /// Brings the caches up to the end of the batch.
+    /// Under which key a batch is about to be written, or none where it was given up. What the log
+    /// holds under that key is left to [`OnCommit::committed`].
+    fn in_flight(&self, key: Option<BatchKey>) {
+        let _ = key;
+    }
+
+    /// Brings the caches up to the end of the batch, before its callers hear of it.
     fn committed<'a>(
         &'a self,
         batch: &'a CommittedBatch,
     ) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+
+    /// The log has lost what this node has seen of it: drops what the caches hold of that, and has
+    /// the log go on above.
+    fn log_was_lost(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(async {})
+    }
 }
 
 /// What came of one attempt to write a batch.
 #[derive(Debug)]
 pub(super) enum Written {
-    Committed { prev: Pos, last: Pos },
+    /// It is written, though the extremities of these members' rooms have moved.
+    Committed {
+        prev: Pos,
+        last: Pos,
+        moved: Vec<usize>,
+    },
     Conflicts(Vec<Conflict>),
+    /// The log ends before what this node has seen of it.
+    Behind {
+        head: Pos,
+    },
 }
 
-/// A member that stands in a batch's way.
-#[derive(Debug, serde::Deserialize)]
-pub(super) struct Conflict {
-    pub(super) member: usize,
-    pub(super) reason: String,
+/// What an attempt to write a batch has measured.
+#[derive(Debug, Default)]
+pub(super) struct Timing {
+    /// How long it waited for the log lock.
+    pub(super) lock_wait: Duration,
 }
 
-impl Conflict {
-    fn to_error(&self) -> AppendError {
-        match self.reason.as_str() {
-            "event" => AppendError::Duplicate,
-            "session" => AppendError::SessionEnded,
-            _ => AppendError::Conflict,
-        }
-    }
-}
-
-type Answer = Result<Appended, AppendError>;
 type BuildResult = Result<Append, AppendError>;
 type BuildFuture = Pin<Box<dyn Future<Output = BuildResult> + Send>>;
 type Build = Box<dyn FnOnce() -> BuildFuture + Send>;
-
-struct Member {
-    append: Append,
-    reply: oneshot::Sender<Answer>,
-}
 
 enum Request {
     Append(Member),
@@ -153,6 +187,8 @@ impl Pending {
 #[derive(Clone, Debug)]
 pub struct Writer {
     queue: mpsc::Sender<Request>,
+    waiting_bytes: Arc<AtomicUsize>,
+    queue_bytes: usize,
 }
 
 impl Writer {
@@ -166,27 +202,50 @@ impl Writer {
         options: WriterOptions,
     ) -> (Self, JoinHandle<()>) {
         let (queue, requests) = mpsc::channel(options.queue);
+        let waiting_bytes = Arc::new(AtomicUsize::new(0));
         let postgres = (store.backend() == Backend::Postgres).then(postgres::Session::default);
-        let task =
-            Task { store, postgres, incarnation, seq: 0, clock, on_commit, options, carried: None };
-        (Self { queue }, tokio::spawn(task.run(requests)))
+        let task = Task {
+            store,
+            postgres,
+            key: BatchKey { incarnation, seq: 0 },
+            clock,
+            on_commit,
+            options,
+            waiting_bytes: Arc::clone(&waiting_bytes),
+            carried: None,
+        };
+        let writer = Self { queue, waiting_bytes, queue_bytes: options.queue_bytes };
+        (writer, tokio::spawn(task.run(requests)))
     }
 
     /// Puts an append into the queue. Appends of one task are written in the order of the calls.
     pub fn enqueue(&self, append: Append) -> Result<Pending, AppendError> {
+        append.check()?;
+        let weight = append.weight();
+        if self.waiting_bytes.load(Ordering::Relaxed).saturating_add(weight) > self.queue_bytes {
+            return Err(busy());
+        }
         let (reply, answer) = oneshot::channel();
-        self.send(Request::Append(Member { append, reply }))?;
-        Ok(Pending(answer))
+        // Added before the writer can take it out again.
+        self.waiting_bytes.fetch_add(weight, Ordering::Relaxed);
+        let sent = self.send(Request::Append(Member { append, reply }));
+        if sent.is_err() {
+            self.waiting_bytes.fetch_sub(weight, Ordering::Relaxed);
+        }
+        sent.map(|()| Pending(answer))
     }
 
     /// Writes an append, and gives its place once it is flushed.
-    pub async fn append(&self, append: Append) -> Answer {
+    pub async fn append(&self, append: Append) -> Result<Appended, AppendError> {
         self.enqueue(append)?.wait().await
     }
 
     /// Writes what `build` makes while the log lock is held, so that nothing can move meanwhile.
     /// For what has met too many conflicts: everybody else waits for `build`.
-    pub async fn append_locked<F, Fut>(&self, build: F) -> Answer
+    ///
+    /// What is built must bear its guards all the same: the database takes the lock away from a
+    /// node that keeps it for three quarters of a second.
+    pub async fn append_locked<F, Fut>(&self, build: F) -> Result<Appended, AppendError>
     where
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = BuildResult> + Send + 'static,
@@ -199,23 +258,26 @@ impl Writer {
 
     fn send(&self, request: Request) -> Result<(), AppendError> {
         self.queue.try_send(request).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => {
-                metrics::counter!("stoa_log_queue_full_total").increment(1);
-                AppendError::Busy
-            }
+            mpsc::error::TrySendError::Full(_) => busy(),
             mpsc::error::TrySendError::Closed(_) => AppendError::Unavailable,
         })
     }
 }
 
+fn busy() -> AppendError {
+    metrics::counter!("stoa_log_queue_full_total").increment(1);
+    AppendError::Busy
+}
+
 struct Task {
     store: Store,
     postgres: Option<postgres::Session>,
-    incarnation: i64,
-    seq: i64,
+    /// The key of the last batch.
+    key: BatchKey,
     clock: Clock,
     on_commit: Arc<dyn OnCommit>,
     options: WriterOptions,
+    waiting_bytes: Arc<AtomicUsize>,
     /// A request that was taken from the queue and did not fit into the batch before.
     carried: Option<Request>,
 }
@@ -234,7 +296,7 @@ impl Task {
                 Request::Locked { build, reply } => self.write_locked(build, reply).await,
                 Request::Append(first) => {
                     let members = self.gather(first, &mut requests);
-                    metrics::histogram!("stoa_log_group_size").record(members.len() as f64);
+                    metrics::histogram!("stoa_log_group_size").record(count(members.len()));
                     self.write_members(members).await;
                 }
             }
@@ -258,80 +320,108 @@ impl Task {
                 Err(_) => break,
             }
         }
+        self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
         members
     }
 
     /// Writes the members, without those that conflict and those that were built on them.
-    async fn write_members(&mut self, mut members: Vec<Member>) {
-        loop {
-            members = refuse_broken(members);
-            if members.is_empty() {
-                return;
-            }
-            let appends: Vec<&Append> = members.iter().map(|member| &member.append).collect();
-            match self.write(&appends).await {
-                Ok((batch, Written::Committed { prev, last })) => {
-                    return self.finish(members, &batch, prev, last).await;
+    async fn write_members(&mut self, members: Vec<Member>) {
+        let mut group = Group::new(members);
+        let mut losses = 0;
+        while !group.is_empty() {
+            let batch = match group.batch() {
+                Ok(batch) => batch,
+                Err(error) => {
+                    group.refuse_all(&AppendError::Refused(error.to_string()));
+                    break;
                 }
-                Ok((_, Written::Conflicts(conflicts))) => {
-                    members = refuse_conflicting(members, &conflicts);
+            };
+            match self.write(&batch).await {
+                Ok(Written::Committed { prev, last, moved }) => {
+                    group.lose_heads(&moved);
+                    self.finish(group.take_members(), batch, prev, last).await;
                 }
-                Err(AppendError::Refused(reason)) if members.len() > 1 => {
-                    tracing::warn!(reason, members = members.len(), "a batch failed");
-                    for member in members {
+                Ok(Written::Conflicts(conflicts)) => {
+                    metrics::counter!("stoa_log_conflicts_total").increment(conflicts.len() as u64);
+                    if !group.refuse_conflicting(&conflicts) {
+                        group.refuse_all(&AppendError::Conflict);
+                    }
+                }
+                Ok(Written::Behind { head }) if losses < LOSSES_LIMIT => {
+                    tracing::error!(%head, seen = %self.on_commit.applied(), "the log has lost batches");
+                    losses += 1;
+                    self.on_commit.log_was_lost().await;
+                    group.refuse_broken();
+                }
+                Ok(Written::Behind { .. }) => group.refuse_all(&AppendError::Unavailable),
+                Err(AppendError::Refused(reason)) if group.len() > 1 => {
+                    tracing::warn!(reason, members = group.len(), "a batch failed");
+                    for member in group.take_members() {
                         Box::pin(self.write_members(vec![member])).await;
                     }
-                    return;
                 }
                 Err(error) => {
-                    tracing::error!(%error, members = members.len(), "appends failed");
-                    metrics::counter!("stoa_log_failed_total").increment(members.len() as u64);
-                    for member in members {
-                        refuse(member, error.clone());
-                    }
-                    return;
+                    tracing::error!(%error, members = group.len(), "appends failed");
+                    metrics::counter!("stoa_log_failed_total").increment(group.len() as u64);
+                    group.refuse_all(&error);
                 }
             }
         }
+        group.answer_refused();
     }
 
     /// Writes a batch under a key of its own, as often as it takes to know what came of it.
-    async fn write(&mut self, appends: &[&Append]) -> Result<(Batch, Written), AppendError> {
-        let batch =
-            Batch::join(appends).map_err(|error| AppendError::Refused(error.to_string()))?;
-        self.seq += 1;
-        let key = (self.incarnation, self.seq);
-        let now_ms = self.clock.now_ms();
+    async fn write(&mut self, batch: &Batch) -> Result<Written, AppendError> {
+        self.key.seq += 1;
+        self.on_commit.in_flight(Some(self.key));
         let started = self.clock.monotonic();
-        let written = match &mut self.postgres {
-            None => sqlite::write(&self.store, &batch, key, now_ms).await,
-            Some(session) => loop {
-                let expected = self.on_commit.applied();
-                match session.write(&self.store, &batch, key, now_ms, expected).await {
-                    Err(error)
-                        if postgres::is_outcome_unknown(&error)
-                            && started.elapsed() < UNKNOWN_OUTCOME_LIMIT =>
-                    {
-                        tracing::warn!(%error, "the connection was lost while appending");
-                        metrics::counter!("stoa_log_reconnects_total").increment(1);
-                        tokio::time::sleep(Duration::from_millis(100)).await;
-                    }
-                    outcome => break outcome,
+        let written = loop {
+            let attempted = self.clock.monotonic();
+            let mut timing = Timing::default();
+            let written = self.attempt(batch, &mut timing).await;
+            let held = attempted.elapsed().saturating_sub(timing.lock_wait);
+            metrics::histogram!("stoa_log_lock_wait_seconds")
+                .record(timing.lock_wait.as_secs_f64());
+            metrics::histogram!("stoa_log_lock_held_seconds").record(held.as_secs_f64());
+            match written {
+                Err(error) if self.may_try_again(&error, started.elapsed()) => {
+                    tracing::warn!(%error, "appending is tried again");
+                    metrics::counter!("stoa_log_retries_total").increment(1);
+                    tokio::time::sleep(RETRY_PAUSE).await;
                 }
-            },
-        };
-        metrics::histogram!("stoa_log_lock_held_seconds").record(started.elapsed().as_secs_f64());
-        match written {
-            Ok(written) => Ok((batch, written)),
-            Err(error) if postgres::is_outcome_unknown(&error) => {
-                tracing::error!(%error, "the database cannot be reached");
-                Err(AppendError::Unavailable)
+                outcome => break outcome,
             }
-            Err(error) => Err(AppendError::Refused(error.to_string())),
+        };
+        if !matches!(written, Ok(Written::Committed { .. })) {
+            self.on_commit.in_flight(None);
+        }
+        written.map_err(|error| {
+            if error.is_refusal() {
+                return AppendError::Refused(error.to_string());
+            }
+            tracing::error!(%error, "the database cannot be reached");
+            AppendError::Unavailable
+        })
+    }
+
+    async fn attempt(&mut self, batch: &Batch, timing: &mut Timing) -> Result<Written> {
+        let Self { store, clock, key, .. } = self;
+        match &mut self.postgres {
+            None => sqlite::write(store, batch, *key, clock, timing).await,
+            Some(session) => {
+                let seen = self.on_commit.applied();
+                session.write(store, batch, *key, clock, seen, timing).await
+            }
         }
     }
 
-    async fn finish(&mut self, members: Vec<Member>, batch: &Batch, prev: Pos, last: Pos) {
+    /// Whether writing again under the same key tells what came of the batch. SQLite answers or
+    /// fails for good; and there the key is not looked up.
+    fn may_try_again(&self, error: &crate::Error, elapsed: Duration) -> bool {
+        self.postgres.is_some() && !error.is_refusal() && elapsed < UNKNOWN_OUTCOME_LIMIT
+    }
+
+    async fn finish(&mut self, members: Vec<Member>, batch: Batch, prev: Pos, last: Pos) {
         let mut appends = Vec::with_capacity(members.len());
         let mut replies = Vec::with_capacity(members.len());
         for (member, base) in members.into_iter().zip(&batch.bases) {
@@ -340,10 +430,10 @@ impl Task {
             appends.push((base, member.append));
             replies.push((member.reply, Appended { base, last }));
         }
-        let committed = CommittedBatch { prev, last, touched: batch.touched.clone(), appends };
+        let committed = CommittedBatch { prev, last, touched: batch.touched, appends };
         self.on_commit.committed(&committed).await;
         metrics::counter!("stoa_log_appends_total").increment(replies.len() as u64);
-        metrics::gauge!("stoa_log_position").set(last.0 as f64);
+        metrics::gauge!("stoa_log_position").set(position(last));
         for (reply, appended) in replies {
             // A caller that hung up does not hear of it; the append stands.
             let _ = reply.send(Ok(appended));
@@ -356,13 +446,17 @@ impl Task {
             Some(session) => session.lock(&self.store).await,
         };
         let append = match lock {
-            Ok(()) => build().await,
+            // In a task of its own: should it panic, the writer does not.
+            Ok(()) => tokio::spawn(build()).await.unwrap_or_else(|error| {
+                tracing::error!(%error, "building an append under the log lock failed");
+                Err(AppendError::Refused("it could not be built".to_owned()))
+            }),
             Err(error) => {
                 tracing::error!(%error, "the log lock cannot be taken");
                 Err(AppendError::Unavailable)
             }
         };
-        match append {
+        match append.and_then(|append| append.check().map(|()| append)) {
             Ok(append) => self.write_members(vec![Member { append, reply }]).await,
             Err(error) => {
                 let _ = reply.send(Err(error));
@@ -374,54 +468,22 @@ impl Task {
     }
 }
 
-fn chain(append: &Append) -> Option<&Arc<Chain>> {
-    append.guards.iter().find_map(|guard| match guard {
-        Guard::State(chain) | Guard::Head(chain) => Some(chain),
-        Guard::Session(_) => None,
-    })
+#[expect(clippy::cast_precision_loss, reason = "metrics are floating point, and exact to 2^53")]
+fn count(number: usize) -> f64 {
+    number as f64
 }
 
+#[expect(clippy::cast_precision_loss, reason = "metrics are floating point, and exact to 2^53")]
+fn position(pos: Pos) -> f64 {
+    pos.0 as f64
+}
+
+/// Lets the append's chains know what of them is committed.
 fn note_commit(append: &Append, base: Pos) {
-    let Some(chain) = chain(append) else { return };
-    for update in append.room_updates.iter().filter(|row| row.room_nid == chain.room()) {
-        let absolute = |pos: Option<RelPos>| pos.map(|pos| Pos(base.0 + pos.0));
-        chain.committed(absolute(update.state_pos), absolute(update.head_pos));
-    }
-}
-
-fn refuse(member: Member, error: AppendError) {
-    if let Some(chain) = chain(&member.append) {
-        chain.break_off();
-    }
-    let _ = member.reply.send(Err(error));
-}
-
-fn refuse_broken(members: Vec<Member>) -> Vec<Member> {
-    let is_broken = |guard: &Guard| match guard {
-        Guard::State(chain) => chain.is_broken(),
-        Guard::Head(chain) => chain.is_broken() || chain.has_moved_elsewhere(),
-        Guard::Session(_) => false,
-    };
-    let mut whole = Vec::with_capacity(members.len());
-    // One after the other: a refusal breaks the chain for those that come after.
-    for member in members {
-        if member.append.guards.iter().any(is_broken) {
-            refuse(member, AppendError::Conflict);
-        } else {
-            whole.push(member);
+    let absolute = |pos: Option<RelPos>| pos.map(|pos| Pos(base.0 + pos.0));
+    for chain in append.chains() {
+        for update in append.room_updates.iter().filter(|row| row.room_nid == chain.room()) {
+            chain.committed(absolute(update.state_pos), absolute(update.head_pos));
         }
     }
-    whole
-}
-
-fn refuse_conflicting(members: Vec<Member>, conflicts: &[Conflict]) -> Vec<Member> {
-    metrics::counter!("stoa_log_conflicts_total").increment(conflicts.len() as u64);
-    let mut kept = Vec::with_capacity(members.len());
-    for (place, member) in members.into_iter().enumerate() {
-        match conflicts.iter().find(|conflict| conflict.member == place) {
-            Some(conflict) => refuse(member, conflict.to_error()),
-            None => kept.push(member),
-        }
-    }
-    kept
 }

@@ -1,0 +1,110 @@
+//! What the log takes, and what it refuses before anything is written.
+
+use stoa_storage::log::{Append, AppendError, WriterOptions};
+use stoa_testing::{TestNode, TestNodeOptions, both_databases, sample};
+
+use crate::{ROOM, hold, write};
+
+async fn limited(db: &stoa_testing::TestDatabase, writer: WriterOptions) -> TestNode {
+    TestNode::start_with(db, TestNodeOptions { writer, ..TestNodeOptions::default() }).await
+}
+
+both_databases! {
+    async fn a_full_queue_refuses_and_loses_nothing(db: TestDatabase) {
+        let node = limited(db, WriterOptions { queue: 3, ..WriterOptions::default() }).await;
+        let held = hold(&node).await;
+        let first = node.writer.enqueue(Append::new()).unwrap();
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        let queued: Vec<_> =
+            (1..=3).map(|nid| node.writer.enqueue(sample::message(nid, ROOM)).unwrap()).collect();
+        let refused = node.writer.enqueue(sample::message(4, ROOM));
+        assert!(matches!(refused, Err(AppendError::Busy)));
+        drop(held);
+        first.wait().await.unwrap();
+        for pending in queued {
+            pending.wait().await.unwrap();
+        }
+        write(&node, sample::message(4, ROOM)).await;
+    }
+
+    async fn a_queue_with_too_many_bytes_refuses_until_they_are_written(db: TestDatabase) {
+        let node = limited(db, WriterOptions { queue_bytes: 20_000, ..WriterOptions::default() }).await;
+        let large = |nid| {
+            let mut append = sample::message(nid, ROOM);
+            append.events[0].json = format!("{{\"body\":\"{}\"}}", "x".repeat(15_000));
+            append
+        };
+        for nid in 1..=5 {
+            write(&node, large(nid)).await;
+        }
+        let held = hold(&node).await;
+        let first = node.writer.enqueue(Append::new()).unwrap();
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        let queued = node.writer.enqueue(large(6)).unwrap();
+        assert!(matches!(node.writer.enqueue(large(7)), Err(AppendError::Busy)));
+        drop(held);
+        first.wait().await.unwrap();
+        queued.wait().await.unwrap();
+        write(&node, large(7)).await;
+    }
+
+    async fn what_does_not_fit_into_one_batch_goes_into_the_next(db: TestDatabase) {
+        let limits = WriterOptions { batch_members: 4, ..WriterOptions::default() };
+        let node = limited(db, limits).await;
+        let held = hold(&node).await;
+        let first = node.writer.enqueue(Append::new()).unwrap();
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        let queued: Vec<_> =
+            (1..=10).map(|nid| node.writer.enqueue(sample::message(nid, ROOM)).unwrap()).collect();
+        drop(held);
+        first.wait().await.unwrap();
+        let mut lasts = Vec::new();
+        for pending in queued {
+            lasts.push(pending.wait().await.unwrap().last().0);
+        }
+        assert_eq!(lasts, [5, 5, 5, 5, 9, 9, 9, 9, 11, 11]);
+    }
+
+    async fn identifiers_that_one_database_cannot_hold_are_refused_on_both(db: TestDatabase) {
+        let node = TestNode::start(db).await;
+        let mut with_null = sample::message(1, ROOM);
+        with_null.events[0].state_key = Some("a\0b".to_owned());
+        let mut too_long = sample::message(2, ROOM);
+        too_long.events[0].txn_id = Some("x".repeat(513));
+        for append in [with_null, too_long] {
+            assert!(matches!(node.writer.append(append).await, Err(AppendError::Refused(_))));
+        }
+        // The longest that is taken fits into every index, also where it cannot be compressed.
+        let random = |length| stoa_base::Random::system().alphanumeric(length);
+        let mut longest = sample::state_change(3, ROOM);
+        for event in &mut longest.events {
+            event.event_id = random(512);
+            event.kind = random(512);
+            event.state_key = Some(random(512));
+            event.txn_device = Some(random(512));
+            event.txn_id = Some(random(512));
+        }
+        let user_id = ruma::UserId::parse(format!("@{}:test", random(200))).unwrap();
+        let mut receipt = sample::receipt(ROOM, &user_id, "$event");
+        receipt.receipts[0].user_id = random(512);
+        receipt.receipts[0].kind = random(512);
+        receipt.receipts[0].thread = random(512);
+        let membership = sample::membership(3, ROOM, &random(512), &random(512));
+        for append in [longest, receipt, membership] {
+            write(&node, append).await;
+        }
+    }
+
+    async fn a_writer_ends_when_the_last_way_to_it_is_gone(db: TestDatabase) {
+        let store = db.store().await;
+        let waiters = stoa_cluster::Waiters::default();
+        let tailer = stoa_cluster::Tailer::start(store.clone(), Vec::new(), waiters).await.unwrap();
+        let clock = stoa_base::Clock::system();
+        let options = WriterOptions::default();
+        let (writer, task) = stoa_storage::log::Writer::spawn(store, 9, clock, tailer, options);
+        let pending = writer.enqueue(sample::message(1, ROOM)).unwrap();
+        drop(writer);
+        task.await.unwrap();
+        pending.wait().await.unwrap();
+    }
+}

@@ -1,0 +1,92 @@
+//! Opening a database, and what is kept beside the log.
+
+use stoa_base::Pos;
+use stoa_storage::{NidAllocator, OpenError, log};
+use stoa_testing::{TestNode, both_databases, sample};
+
+use crate::{ROOM, write};
+
+both_databases! {
+    async fn a_database_belongs_to_the_server_name_that_claimed_it(db: TestDatabase) {
+        let store = db.store().await;
+        store.claim("one.test").await.unwrap();
+        store.claim("one.test").await.unwrap();
+        let error = store.claim("other.test").await.unwrap_err();
+        assert!(matches!(&error, OpenError::ServerName { found, .. } if found == "one.test"));
+    }
+
+    async fn internal_numbers_are_given_out_once(db: TestDatabase) {
+        let store = db.store().await;
+        let (one, other) = (NidAllocator::new(store.clone()), NidAllocator::new(store));
+        let mut taken = Vec::new();
+        for _ in 0..3 {
+            for nids in [&one, &other] {
+                taken.extend(nids.take(7_000).await.unwrap());
+                taken.extend(nids.take(1).await.unwrap());
+            }
+        }
+        taken.extend(one.take(25_000).await.unwrap());
+        let count = taken.len();
+        taken.sort_unstable();
+        taken.dedup();
+        assert_eq!(taken.len(), count);
+        assert!(taken[0] > 0);
+    }
+
+    async fn discarded_numbers_are_not_given_out(db: TestDatabase) {
+        let nids = NidAllocator::new(db.store().await);
+        let before = nids.take(1).await.unwrap();
+        nids.discard();
+        let after = nids.take(1).await.unwrap();
+        assert!(after.start > before.end + 1_000);
+    }
+
+    async fn each_run_of_a_node_has_a_larger_number_also_after_a_restore(db: TestDatabase) {
+        let store = db.store().await;
+        let mut conn = store.write().await.unwrap();
+        let first = log::new_incarnation(&mut conn).await.unwrap();
+        let second = log::new_incarnation(&mut conn).await.unwrap();
+        assert!(second > first);
+        conn.execute("UPDATE counters SET value = 1 WHERE name = 'incarnation'", &[]).await.unwrap();
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        assert!(log::new_incarnation(&mut conn).await.unwrap() > second);
+    }
+
+    async fn old_batches_are_pruned_and_the_newest_never(db: TestDatabase) {
+        let node = TestNode::start(db).await;
+        for nid in 1..=6 {
+            write(&node, sample::message(nid, ROOM)).await;
+        }
+        let mut conn = node.store.write().await.unwrap();
+        conn.execute("UPDATE log_batches SET committed_ms = last_pos", &[]).await.unwrap();
+        assert_eq!(log::prune(&mut conn, 5, 3).await.unwrap(), 3);
+        assert_eq!(log::prune(&mut conn, 5, 3).await.unwrap(), 1);
+        assert_eq!(log::prune(&mut conn, 1_000, 3).await.unwrap(), 1);
+        assert_eq!(log::prune(&mut conn, 1_000, 3).await.unwrap(), 0);
+        assert_eq!(log::head(&mut conn).await.unwrap(), Pos(6));
+    }
+
+    async fn a_write_that_is_not_committed_leaves_nothing(db: TestDatabase) {
+        let store = db.store().await;
+        let mut conn = store.write().await.unwrap();
+        let insert = "INSERT INTO deployment (name, value) VALUES ('a', 'b')";
+        assert_eq!(conn.execute(insert, &[]).await.unwrap(), 1);
+        drop(conn);
+        let sql = "SELECT value FROM deployment WHERE name = 'a'";
+        let row: Option<(String,)> = store.read().await.unwrap().optional(sql, &[]).await.unwrap();
+        assert_eq!(row, None);
+    }
+
+    async fn the_databases_clock_is_the_time(db: TestDatabase) {
+        let store = db.store().await;
+        let before = stoa_base::Clock::system().now_ms();
+        let now = store.read().await.unwrap().now_ms().await.unwrap();
+        assert!((now - before).abs() < 10_000, "{now} is {before}");
+    }
+
+    async fn a_reader_cannot_write_in_a_snapshot(db: TestDatabase) {
+        let store = db.store().await;
+        let mut conn = store.snapshot().await.unwrap();
+        conn.execute("DELETE FROM deployment", &[]).await.unwrap_err();
+    }
+}

@@ -1,4 +1,5 @@
 //! The repositories: one module for each family of tables, with its rows, its SQL, and the functions
+//! that run it. What a client may have to be told about is not written here but appended to the log.
 
 pub mod account_data;
 pub mod aliases;
@@ -11,6 +12,7 @@ pub mod interactive_auth;
 pub mod memberships;
 pub mod profiles;
 pub mod published;
+pub mod receipts;
 pub mod registration_nonces;
 pub mod rooms;
 pub mod state;

@@ -1,0 +1,246 @@
+//! How far users have read: public and private read receipts, with or without a thread, and the
+//! fully-read marker, which is account data of the room.
+//!
+//! Marks only move forward, in the room's own order. They are written through the log, so that they
+//! are announced and coalesced like all else.
+//!
+//! <https://spec.matrix.org/v1.19/client-server-api/#receipts>
+
+mod thread;
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, BuildHasherDefault, DefaultHasher},
+    sync::Arc,
+};
+
+use ruma::{EventId, OwnedEventId, OwnedUserId, UserId, events::receipt::ReceiptThread};
+use stoa_base::{Actor, Clock, Pos, RoomNid};
+use stoa_rooms::{Event, Room, RoomError, Rooms};
+use stoa_storage::{
+    Error, Store,
+    log::{Append, AppendError, ReceiptRow, Stream, Writer},
+    repo::{account_data, receipts},
+};
+use tokio::sync::Mutex;
+
+/// The account data that holds the fully-read marker.
+const FULLY_READ: &str = "m.fully_read";
+
+/// How many receipts of a room are given at once: the newest.
+const MAX_RECEIPTS: i64 = 1_000;
+
+/// How many users' marks can be moved at the same time.
+const LANES: usize = 64;
+
+/// Why a mark was not moved.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadStateError {
+    /// The user is not in the room.
+    #[error("You are not in this room")]
+    NotInRoom,
+    /// The thread is not one that the event is in, or the mark knows no threads.
+    #[error("{0}")]
+    InvalidThread(&'static str),
+    /// Something about the room or the event failed.
+    #[error(transparent)]
+    Room(#[from] RoomError),
+    /// The log did not take it.
+    #[error(transparent)]
+    Append(#[from] AppendError),
+    /// The database failed.
+    #[error(transparent)]
+    Storage(#[from] Error),
+}
+
+type Result<T, E = ReadStateError> = std::result::Result<T, E>;
+
+/// What a mark says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MarkKind {
+    /// `m.read`: others may know how far the user has read.
+    Read,
+    /// `m.read.private`: only the user's own devices may know.
+    ReadPrivate,
+    /// `m.fully_read`: where the user wants to read on.
+    FullyRead,
+}
+
+impl MarkKind {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "m.read",
+            Self::ReadPrivate => "m.read.private",
+            Self::FullyRead => FULLY_READ,
+        }
+    }
+}
+
+/// How far a user has read.
+#[derive(Clone, Copy, Debug)]
+pub struct Mark<'a> {
+    /// What it says.
+    pub kind: MarkKind,
+    /// Up to which event.
+    pub event_id: &'a EventId,
+    /// In which thread.
+    pub thread: &'a ReceiptThread,
+}
+
+/// A receipt as readers are given it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// `m.read` or `m.read.private`.
+    pub kind: String,
+    /// Who has read.
+    pub user_id: OwnedUserId,
+    /// `main` or the root of a thread; none for an unthreaded receipt.
+    pub thread: Option<String>,
+    /// Up to which event.
+    pub event_id: OwnedEventId,
+    /// When, in milliseconds.
+    pub ts: i64,
+    /// When it was set.
+    pub pos: Pos,
+}
+
+/// How far everybody has read.
+#[derive(Debug)]
+pub struct ReadState {
+    store: Store,
+    writer: Writer,
+    rooms: Arc<Rooms>,
+    clock: Clock,
+    /// A user's marks are compared and moved one after the other.
+    lanes: [Mutex<()>; LANES],
+}
+
+impl ReadState {
+    /// The read state of these rooms.
+    pub fn new(store: Store, writer: Writer, rooms: Arc<Rooms>, clock: Clock) -> Self {
+        Self { store, writer, rooms, clock, lanes: std::array::from_fn(|_| Mutex::default()) }
+    }
+
+    /// Moves marks of the actor in a room, those that move forward, and returns once they are
+    /// flushed.
+    pub async fn mark(&self, actor: &Actor, room: &Room, marks: &[Mark<'_>]) -> Result<()> {
+        let membership = self.rooms.membership(&actor.user_id, room).await?;
+        if membership.is_none_or(|membership| membership.membership != "join") {
+            return Err(ReadStateError::NotInRoom);
+        }
+        let mut wanted = Vec::with_capacity(marks.len());
+        for mark in marks {
+            let (event, _) = self.rooms.event(&actor.user_id, room, mark.event_id).await?;
+            let thread = self.thread(mark, &event).await?;
+            wanted.push((mark.kind, event, thread));
+        }
+
+        let _in_turn = self.lane(&actor.user_id).lock().await;
+        let mut append = Append::new();
+        for (kind, event, thread) in wanted {
+            let present = self.present(&actor.user_id, room, kind, thread).await?;
+            if self.moves_forward(present.as_deref(), &event).await? {
+                self.put(&mut append, actor, room, kind, &event, thread);
+            }
+        }
+        if append.receipts.is_empty() && append.account_data.is_empty() {
+            return Ok(());
+        }
+        self.writer.append(append).await?;
+        Ok(())
+    }
+
+    /// The receipts of these rooms that were set after `since` and not after `up_to`, oldest first,
+    /// the newest thousand of each. Private ones are given to their own user only.
+    pub async fn receipts_changed(
+        &self,
+        reader: &UserId,
+        rooms: &[RoomNid],
+        since: Pos,
+        up_to: Pos,
+    ) -> Result<HashMap<RoomNid, Vec<Receipt>>, Error> {
+        let mut conn = self.store.read().await?;
+        let rows = receipts::changed(&mut conn, reader, rooms, since, up_to, MAX_RECEIPTS).await?;
+        let mut changed: HashMap<RoomNid, Vec<Receipt>> = HashMap::new();
+        for row in rows {
+            changed.entry(row.room).or_default().push(Receipt {
+                kind: row.kind,
+                user_id: OwnedUserId::try_from(row.user_id).map_err(Error::corrupt)?,
+                thread: (!row.thread.is_empty()).then_some(row.thread),
+                event_id: OwnedEventId::try_from(row.event_id).map_err(Error::corrupt)?,
+                ts: row.ts,
+                pos: row.pos,
+            });
+        }
+        Ok(changed)
+    }
+
+    fn lane(&self, user_id: &UserId) -> &Mutex<()> {
+        let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(user_id);
+        let lane = usize::try_from(hash % LANES as u64).unwrap_or_default();
+        let [first, ..] = &self.lanes;
+        self.lanes.get(lane).unwrap_or(first)
+    }
+
+    /// The event at which a mark of the user stands now.
+    async fn present(
+        &self,
+        user_id: &UserId,
+        room: &Room,
+        kind: MarkKind,
+        thread: &str,
+    ) -> Result<Option<OwnedEventId>> {
+        let mut conn = self.store.read().await?;
+        let event_id = if kind == MarkKind::FullyRead {
+            let data = account_data::find(&mut conn, user_id, Some(room.nid), FULLY_READ).await?;
+            data.and_then(|data| serde_json::from_str::<FullyRead>(&data.content).ok())
+                .map(|marker| marker.event_id)
+        } else {
+            let receipt =
+                receipts::find(&mut conn, room.nid, kind.as_str(), user_id, thread).await?;
+            receipt.map(|receipt| receipt.event_id)
+        };
+        Ok(event_id.and_then(|event_id| OwnedEventId::try_from(event_id).ok()))
+    }
+
+    /// Whether `event` stands after the event `present` in the room's order.
+    async fn moves_forward(&self, present: Option<&EventId>, event: &Event) -> Result<bool> {
+        let Some(present) = present else { return Ok(true) };
+        let present = self.rooms.events().by_id(present).await?;
+        Ok(present.is_none_or(|present| present.order < event.order))
+    }
+
+    fn put(
+        &self,
+        append: &mut Append,
+        actor: &Actor,
+        room: &Room,
+        kind: MarkKind,
+        event: &Event,
+        thread: &str,
+    ) {
+        let event_id = event.pdu.event_id.to_string();
+        if kind == MarkKind::FullyRead {
+            let content = serde_json::json!({ "event_id": event_id }).to_string();
+            let room = Some(room.nid);
+            stoa_accounts::put_account_data(append, &actor.user_id, room, FULLY_READ, content);
+            return;
+        }
+        let pos = append.next_pos();
+        append.touched.add(Stream::Receipts, room.nid);
+        append.receipts.push(ReceiptRow {
+            room_nid: room.nid,
+            kind: kind.as_str().to_owned(),
+            user_id: actor.user_id.to_string(),
+            thread: thread.to_owned(),
+            event_id,
+            ts: self.clock.now_ms(),
+            pos,
+        });
+    }
+}
+
+#[derive(serde::Deserialize)]
+struct FullyRead {
+    event_id: String,
+}

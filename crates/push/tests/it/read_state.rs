@@ -1,0 +1,248 @@
+//! Receipts and the fully-read marker.
+
+use std::{sync::Arc, time::Duration};
+
+use ruma::{EventId, events::receipt::ReceiptThread};
+use serde_json::json;
+use stoa_base::Pos;
+use stoa_push::{Mark, MarkKind, ReadStateError, Receipt};
+use stoa_rooms::{Room, RoomError};
+use stoa_storage::{
+    log::Topic,
+    repo::{account_data, receipts},
+};
+use stoa_testing::{Backend, both_databases, run_on};
+use tokio::time::timeout;
+
+use crate::fixture::{Fixture, actor, user};
+
+async fn fully_read(fixture: &Fixture, room: &Room) -> Option<serde_json::Value> {
+    let mut conn = fixture.node.store.read().await.unwrap();
+    let data = account_data::find(&mut conn, &user("alice"), Some(room.nid), "m.fully_read").await;
+    data.unwrap().map(|data| serde_json::from_str(&data.content).unwrap())
+}
+
+fn events(receipts: &[Receipt]) -> Vec<&EventId> {
+    receipts.iter().map(|receipt| &*receipt.event_id).collect()
+}
+
+both_databases! {
+    async fn a_receipt_is_given_to_everybody_once(db: TestDatabase) {
+        let fixture = Fixture::new(db).await;
+        let room = fixture.room().await;
+        let event = fixture.send(&room).await;
+        let before = fixture.head();
+        let wait = fixture.node.waiters.register(vec![Topic::from(room.nid)]);
+        fixture.read("alice", &room, &event).await;
+        timeout(Duration::from_secs(5), wait.changed()).await.unwrap();
+
+        for reader in ["alice", "bob"] {
+            let receipts = fixture.receipts(reader, &room, before).await;
+            let [receipt] = &receipts[..] else { panic!("{receipts:?}") };
+            assert_eq!((receipt.kind.as_str(), &receipt.user_id), ("m.read", &user("alice")));
+            assert_eq!((&receipt.event_id, &receipt.thread), (&event, &None));
+            assert!((fixture.node.clock.now_ms() - receipt.ts).abs() < 60_000);
+            assert!(receipt.pos > before && receipt.pos <= fixture.head());
+            assert!(fixture.receipts(reader, &room, receipt.pos).await.is_empty());
+        }
+        assert!(fixture.receipts("bob", &room, Pos::START).await.len() == 1);
+    }
+
+    async fn a_receipt_that_moved_is_given_at_its_new_place_only(db: TestDatabase) {
+        let fixture = Fixture::new(db).await;
+        let room = fixture.room().await;
+        let (first, second) = (fixture.send(&room).await, fixture.send(&room).await);
+        fixture.read("alice", &room, &first).await;
+        let between = fixture.head();
+        fixture.read("alice", &room, &second).await;
+        assert_eq!(events(&fixture.receipts("bob", &room, Pos::START).await), [&*second]);
+        assert_eq!(events(&fixture.receipts("bob", &room, between).await), [&*second]);
+
+        // A reader who reads up to an earlier position gets it with the next read.
+        let rooms = [room.nid];
+        let bob = user("bob");
+        let earlier = fixture.read_state.receipts_changed(&bob, &rooms, Pos::START, between);
+        assert!(earlier.await.unwrap().is_empty());
+    }
+
+    async fn a_receipt_never_moves_back(db: TestDatabase) {
+        let fixture = Fixture::new(db).await;
+        let room = fixture.room().await;
+        let (first, second) = (fixture.send(&room).await, fixture.send(&room).await);
+        fixture.read("alice", &room, &second).await;
+        let head = fixture.head();
+        for event in [&first, &second] {
+            fixture.read("alice", &room, event).await;
+            assert_eq!(fixture.head(), head, "nothing is written");
+        }
+        assert_eq!(events(&fixture.receipts("bob", &room, Pos::START).await), [&*second]);
+    }
+
+    async fn marks_of_one_user_at_once_end_at_the_newest(db: TestDatabase) {
+        let fixture = Arc::new(Fixture::new(db).await);
+        let room = fixture.room().await;
+        let mut sent = Vec::new();
+        for _ in 0..12 {
+            sent.push(fixture.send(&room).await);
+        }
+        let mut tasks = tokio::task::JoinSet::new();
+        for index in 0..36 {
+            let (fixture, room) = (Arc::clone(&fixture), Arc::clone(&room));
+            let event = sent[index * 7 % 12].clone();
+            tasks.spawn(async move { fixture.read("alice", &room, &event).await });
+        }
+        while let Some(done) = tasks.join_next().await {
+            done.unwrap();
+        }
+        assert_eq!(events(&fixture.receipts("bob", &room, Pos::START).await), [&*sent[11]]);
+    }
+
+    async fn private_receipts_are_for_their_own_user(db: TestDatabase) {
+        let fixture = Fixture::new(db).await;
+        let room = fixture.room().await;
+        let (first, second) = (fixture.send(&room).await, fixture.send(&room).await);
+        fixture.read("alice", &room, &first).await;
+        let private = fixture.mark("alice", &room, MarkKind::ReadPrivate, &second, None);
+        private.await.unwrap();
+        let own = fixture.receipts("alice", &room, Pos::START).await;
+        assert_eq!(events(&own), [&*first, &*second]);
+        assert_eq!(own[1].kind, "m.read.private");
+        assert_eq!(events(&fixture.receipts("bob", &room, Pos::START).await), [&*first]);
+    }
+
+    async fn threads_are_read_apart(db: TestDatabase) {
+        let fixture = Fixture::new(db).await;
+        let room = fixture.room().await;
+        let root = fixture.send(&room).await;
+        let reply = fixture.relate(&room, "m.thread", &root).await;
+        let after = fixture.send(&room).await;
+        fixture.read("alice", &room, &after).await;
+        for (event, thread) in [(&root, "main"), (&root, root.as_str()), (&reply, root.as_str())] {
+            let mark = fixture.mark("alice", &room, MarkKind::Read, event, Some(thread));
+            mark.await.unwrap();
+        }
+        let receipts = fixture.receipts("bob", &room, Pos::START).await;
+        let seen: Vec<_> =
+            receipts.iter().map(|it| (&*it.event_id, it.thread.as_deref())).collect();
+        let expected =
+            [(&*after, None), (&*root, Some("main")), (&*reply, Some(root.as_str()))];
+        assert_eq!(seen, expected);
+    }
+
+    async fn an_event_is_read_in_its_own_thread_only(db: TestDatabase) {
+        let fixture = Fixture::new(db).await;
+        let room = fixture.room().await;
+        let root = fixture.send(&room).await;
+        let reply = fixture.relate(&room, "m.thread", &root).await;
+        let edit = fixture.relate(&room, "m.replace", &reply).await;
+        let reaction = fixture.relate(&room, "m.annotation", &edit).await;
+        let beside = fixture.relate(&room, "m.annotation", &root).await;
+        let dangling = fixture.relate(&room, "m.annotation", <&EventId>::try_from("$x").unwrap()).await;
+        let (main, thread) = (Some("main"), Some(root.as_str()));
+        for (event, right, wrong) in [
+            (&reply, thread, main),
+            (&edit, thread, main),
+            (&reaction, thread, main),
+            (&beside, main, thread),
+            (&dangling, main, thread),
+        ] {
+            let refused = fixture.mark("alice", &room, MarkKind::Read, event, wrong).await;
+            assert!(matches!(refused, Err(ReadStateError::InvalidThread(_))), "{event}");
+            fixture.mark("alice", &room, MarkKind::Read, event, right).await.unwrap();
+            fixture.mark("alice", &room, MarkKind::Read, event, None).await.unwrap();
+        }
+        for nonsense in ["", "nonsense", "MAIN"] {
+            let mark = fixture.mark("alice", &room, MarkKind::Read, &root, Some(nonsense)).await;
+            assert!(matches!(mark, Err(ReadStateError::InvalidThread(_))), "{nonsense:?}");
+        }
+        let marker = fixture.mark("alice", &room, MarkKind::FullyRead, &root, main).await;
+        assert!(matches!(marker, Err(ReadStateError::InvalidThread(_))));
+    }
+
+    async fn only_members_mark_what_they_see(db: TestDatabase) {
+        let fixture = Fixture::new(db).await;
+        let (room, other) = (fixture.room().await, fixture.room().await);
+        let (event, elsewhere) = (fixture.send(&room).await, fixture.send(&other).await);
+        let outside = fixture.mark("carol", &room, MarkKind::Read, &event, None).await;
+        assert!(matches!(outside, Err(ReadStateError::NotInRoom)));
+        for unknown in [&*elsewhere, <&EventId>::try_from("$unknown").unwrap()] {
+            let mark = fixture.mark("alice", &room, MarkKind::Read, unknown, None).await;
+            assert!(
+                matches!(mark, Err(ReadStateError::Room(RoomError::NotFound(_)))),
+                "{mark:?}"
+            );
+        }
+        assert!(fixture.receipts("alice", &room, Pos::START).await.is_empty());
+    }
+
+    async fn the_fully_read_marker_is_account_data_of_the_room(db: TestDatabase) {
+        let fixture = Fixture::new(db).await;
+        let room = fixture.room().await;
+        let (first, second) = (fixture.send(&room).await, fixture.send(&room).await);
+        assert_eq!(fully_read(&fixture, &room).await, None);
+        let wait = fixture.node.waiters.register(vec![Topic::from(&*user("alice"))]);
+        for (event, stands_at) in [(&first, &first), (&second, &second), (&first, &second)] {
+            fixture.mark("alice", &room, MarkKind::FullyRead, event, None).await.unwrap();
+            let content = fully_read(&fixture, &room).await;
+            assert_eq!(content, Some(json!({ "event_id": stands_at })));
+        }
+        timeout(Duration::from_secs(5), wait.changed()).await.unwrap();
+        assert!(fixture.receipts("alice", &room, Pos::START).await.is_empty());
+    }
+
+    async fn several_marks_are_one_append(db: TestDatabase) {
+        let fixture = Fixture::new(db).await;
+        let room = fixture.room().await;
+        let event = fixture.send(&room).await;
+        let head = fixture.head();
+        let marks = [MarkKind::FullyRead, MarkKind::Read, MarkKind::ReadPrivate]
+            .map(|kind| Mark { kind, event_id: &event, thread: &ReceiptThread::Unthreaded });
+        fixture.read_state.mark(&actor("alice"), &room, &marks).await.unwrap();
+        assert_eq!(fixture.head(), Pos(head.0 + 3));
+        assert_eq!(fixture.receipts("alice", &room, head).await.len(), 2);
+        assert_eq!(fully_read(&fixture, &room).await, Some(json!({ "event_id": event })));
+        fixture.read_state.mark(&actor("alice"), &room, &[]).await.unwrap();
+        assert_eq!(fixture.head(), Pos(head.0 + 3));
+    }
+
+    async fn receipts_of_many_rooms_are_read_at_once(db: TestDatabase) {
+        let fixture = Fixture::new(db).await;
+        let rooms = [fixture.room().await, fixture.room().await, fixture.room().await];
+        for room in &rooms[..2] {
+            let event = fixture.send(room).await;
+            fixture.read("alice", room, &event).await;
+            fixture.read("bob", room, &event).await;
+        }
+        let nids: Vec<_> = rooms.iter().map(|room| room.nid).collect();
+        let (reader, head) = (user("carol"), fixture.head());
+        let found = fixture.read_state.receipts_changed(&reader, &nids, Pos::START, head);
+        let found = found.await.unwrap();
+        assert_eq!(found.len(), 2);
+        assert_eq!((found[&nids[0]].len(), found[&nids[1]].len()), (2, 2));
+
+        let mut conn = fixture.node.store.read().await.unwrap();
+        let newest = receipts::changed(&mut conn, &reader, &nids, Pos::START, head, 1).await;
+        let users: Vec<_> = newest.unwrap().into_iter().map(|row| (row.room, row.user_id)).collect();
+        let bob = user("bob").to_string();
+        assert_eq!(users, [(nids[0], bob.clone()), (nids[1], bob)]);
+    }
+}
+
+#[test]
+fn what_is_read_through_one_node_is_known_on_another() {
+    run_on(Backend::Postgres, async |db| {
+        let (a, b) = (Fixture::new(db).await, Fixture::new(db).await);
+        let room = a.room().await;
+        let (first, second) = (a.send(&room).await, a.send(&room).await);
+        b.node.freshness.current().await.unwrap();
+        let on_b = b.rooms.room(&room.id).await.unwrap();
+        a.read("alice", &room, &second).await;
+        b.node.freshness.current().await.unwrap();
+        b.read("alice", &on_b, &first).await;
+        for fixture in [&a, &b] {
+            fixture.node.freshness.current().await.unwrap();
+            let receipts = fixture.receipts("bob", &room, Pos::START).await;
+            assert_eq!(events(&receipts), [&*second]);
+        }
+    });
+}

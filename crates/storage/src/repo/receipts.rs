@@ -1,0 +1,81 @@
+//! Who has read how far. Receipts are written through the log and never pruned: there is one row for
+//! each type, user and thread of a room, which a newer receipt overwrites.
+
+use ruma::UserId;
+use stoa_base::{Pos, RoomNid};
+
+use crate::{Bind, Conn, FromRow, Result, Row};
+
+/// A receipt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredReceipt {
+    /// The room.
+    pub room: RoomNid,
+    /// `m.read` or `m.read.private`.
+    pub kind: String,
+    /// Who has read.
+    pub user_id: String,
+    /// The thread: `main`, an event ID, or empty for an unthreaded receipt.
+    pub thread: String,
+    /// Up to which event.
+    pub event_id: String,
+    /// When, in milliseconds.
+    pub ts: i64,
+    /// When it was set.
+    pub pos: Pos,
+}
+
+impl FromRow for StoredReceipt {
+    fn from_row(row: &Row) -> Result<Self> {
+        Ok(Self {
+            room: RoomNid(row.get(0)?),
+            kind: row.get(1)?,
+            user_id: row.get(2)?,
+            thread: row.get(3)?,
+            event_id: row.get(4)?,
+            ts: row.get(5)?,
+            pos: Pos(row.get(6)?),
+        })
+    }
+}
+
+/// One receipt.
+pub async fn find(
+    conn: &mut Conn,
+    room: RoomNid,
+    kind: &str,
+    user_id: &UserId,
+    thread: &str,
+) -> Result<Option<StoredReceipt>> {
+    conn.optional(
+        "SELECT room_nid, type, user_id, thread, event_id, ts, pos FROM receipts
+         WHERE room_nid = $1 AND type = $2 AND user_id = $3 AND thread = $4",
+        &[room.0.into(), kind.into(), user_id.as_str().into(), thread.into()],
+    )
+    .await
+}
+
+/// The receipts of these rooms that were set after `after` and not after `up_to`, as `reader` may
+/// see them: his own private ones, and nobody else's. By room and then by age, of each room the
+/// newest `limit`.
+pub async fn changed(
+    conn: &mut Conn,
+    reader: &UserId,
+    rooms: &[RoomNid],
+    after: Pos,
+    up_to: Pos,
+    limit: i64,
+) -> Result<Vec<StoredReceipt>> {
+    conn.all(
+        "SELECT room_nid, type, user_id, thread, event_id, ts, pos FROM (
+             SELECT room_nid, type, user_id, thread, event_id, ts, pos,
+                 ROW_NUMBER() OVER (PARTITION BY room_nid ORDER BY pos DESC) AS age
+             FROM receipts
+             WHERE room_nid IN (SELECT CAST(value AS BIGINT) FROM json_each($1))
+                 AND pos > $2 AND pos <= $3 AND (type <> 'm.read.private' OR user_id = $4)
+         ) AS seen
+         WHERE age <= $5 ORDER BY room_nid, pos",
+        &[Bind::list(rooms), after.0.into(), up_to.0.into(), reader.as_str().into(), limit.into()],
+    )
+    .await
+}

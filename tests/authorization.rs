@@ -24,6 +24,25 @@ both_databases! {
     }
 }
 
+/// What anybody may ask for, at the paths of today's version.
+const OPEN: &[&str] = &[
+    "GET /.well-known/matrix/client",
+    "GET /_matrix/client/v3/login",
+    "GET /_matrix/client/v3/profile/{user_id}",
+    "GET /_matrix/client/v3/profile/{user_id}/{field}",
+    "GET /_matrix/client/v3/register/available",
+    "GET /_matrix/client/versions",
+    "GET /_synapse/admin/v1/register",
+    "GET /health",
+    "GET /ready",
+    // Asks for a token itself: once it can be done by mail, it can be done without.
+    "POST /_matrix/client/v3/account/password",
+    "POST /_matrix/client/v3/login",
+    "POST /_matrix/client/v3/refresh",
+    "POST /_matrix/client/v3/register",
+    "POST /_synapse/admin/v1/register",
+];
+
 #[test]
 fn only_what_is_listed_here_is_open_to_all() {
     let routes = router::routes();
@@ -31,5 +50,5 @@ fn only_what_is_listed_here_is_open_to_all() {
     let mut open: Vec<_> = open.map(|route| format!("{} {}", route.method, route.path)).collect();
     open.retain(|route| !route.contains("/r0/") && !route.contains("/unstable/"));
     open.sort();
-    insta::assert_snapshot!(open.join("\n"), @"");
+    assert_eq!(open, OPEN);
 }

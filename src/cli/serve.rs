@@ -1,4 +1,4 @@
-use std::{env, io, io::Write, net::SocketAddr};
+use std::{env, io, io::Write};
 
 use stoa::{
     app::{App, Environment},
@@ -8,7 +8,7 @@ use stoa::{
     metrics::Metrics,
 };
 use stoa_config::{Config, DatabaseUrl};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{CliError, ConfigArgs, block_on};
 
@@ -20,35 +20,38 @@ pub(super) fn run(args: &ConfigArgs, out: &mut impl Write) -> Result<(), CliErro
 }
 
 async fn serve(config: Config, args: &ConfigArgs, out: &mut impl Write) -> Result<(), CliError> {
+    let signals = Signals::listen().map_err(CliError::Signal)?;
     let metrics = Metrics::install()?;
     let app = App::start(config.clone(), Environment::default()).await?;
     let clients = Server::bind(&config.listen.client).await?;
     let measurers = Server::bind(&config.listen.metrics).await?;
-    greet(out, &config, args, &clients, &measurers)?;
+    let greeting = greeting(&config, args, &clients, &measurers);
 
-    let stopping = app.state().stopping.clone();
-    let router = app.router();
-    let serving = tokio::spawn(clients.run(router, stopping.clone()));
-    let measuring_router = metrics.clone().router(app.state().clone());
-    let measuring = tokio::spawn(measurers.run(measuring_router, stopping));
-    let upkeep = tokio::spawn(metrics.upkeep());
-    let control = match ControlSocket::bind(&config.data_dir) {
-        Ok(socket) => Some(tokio::spawn(socket.run(app.state().clone()))),
-        Err(error) => {
-            tracing::warn!(%error, "commands cannot reach this server");
-            None
-        }
-    };
+    let state = app.state().clone();
+    let mut beside = vec![tokio::spawn(metrics.clone().upkeep())];
+    match ControlSocket::bind(&config.data_dir) {
+        Ok(socket) => beside.push(tokio::spawn(socket.run(state.clone()))),
+        Err(error) => tracing::warn!(%error, "commands cannot reach this server"),
+    }
+    let serving = [
+        tokio::spawn(clients.run(app.router(), state.stopping.clone())),
+        tokio::spawn(measurers.run(metrics.router(state.clone()), state.stopping.clone())),
+    ];
+    drop(state);
+    // Last: whoever reads it may act on it at once.
+    if let Err(error) = out.write_all(greeting.as_bytes()).and_then(|()| out.flush()) {
+        tracing::warn!(%error, "nobody is greeted");
+    }
 
-    let signal = wait_for_signal().await.map_err(CliError::Signal)?;
+    let signal = signals.wait().await;
     tracing::info!(signal, "stopping");
     app.begin_stop();
-    for task in control.into_iter().chain([upkeep]) {
+    for task in beside {
         task.abort();
         // It was aborted, or has ended by itself.
         let _ = task.await;
     }
-    for listener in [serving, measuring] {
+    for listener in serving {
         if let Err(error) = listener.await {
             tracing::error!(%error, "a listener broke");
         }
@@ -58,58 +61,66 @@ async fn serve(config: Config, args: &ConfigArgs, out: &mut impl Write) -> Resul
     Ok(())
 }
 
-async fn wait_for_signal() -> io::Result<&'static str> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => Ok("SIGTERM"),
-        _ = interrupt.recv() => Ok("SIGINT"),
+/// The signals that tell the server to stop.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// From now on they no longer end the process by themselves.
+    fn listen() -> io::Result<Self> {
+        let terminate = signal(SignalKind::terminate())?;
+        let interrupt = signal(SignalKind::interrupt())?;
+        Ok(Self { terminate, interrupt })
+    }
+
+    async fn wait(mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
     }
 }
 
 /// Says what is served, where the data is, and what to do next.
-fn greet(
-    out: &mut impl Write,
-    config: &Config,
-    args: &ConfigArgs,
-    clients: &Server,
-    measurers: &Server,
-) -> io::Result<()> {
-    let urls = |addresses: Vec<SocketAddr>, path: &str| {
-        let urls = addresses.iter().map(|address| format!("http://{address}{path}"));
-        urls.collect::<Vec<_>>().join(", ")
+fn greeting(config: &Config, args: &ConfigArgs, clients: &Server, measurers: &Server) -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    let server_name = &config.server_name;
+    let for_clients = urls(clients, "");
+    let for_metrics = urls(measurers, "/metrics");
+    let data_dir = config.data_dir.display();
+    let data = match config.database_url() {
+        DatabaseUrl::Sqlite(file) => format!("{data_dir}, SQLite in {}", file.display()),
+        DatabaseUrl::Postgres(url) => format!("{data_dir}, PostgreSQL at {url}"),
     };
-    let for_clients = urls(clients.addresses().collect(), "");
-    writeln!(out, "Stoa {} serves {}.", env!("CARGO_PKG_VERSION"), config.server_name)?;
-    writeln!(out)?;
-    writeln!(out, "  clients   {for_clients}")?;
-    let for_metrics = urls(measurers.addresses().collect(), "/metrics");
-    if !for_metrics.is_empty() {
-        writeln!(out, "  metrics   {for_metrics}")?;
-    }
-    match config.database_url() {
-        DatabaseUrl::Sqlite(file) => {
-            writeln!(out, "  data      {} (SQLite)", file.display())?;
-        }
-        DatabaseUrl::Postgres(url) => {
-            writeln!(out, "  data      {url}, {}", config.data_dir.display())?;
-        }
-    }
-    let homeserver = config.public_base_url.as_ref().map_or_else(
-        || for_clients.split(", ").next().unwrap_or_default().to_owned(),
-        ToString::to_string,
-    );
-    writeln!(out)?;
-    writeln!(out, "To make the first account, an admin's, run in another terminal:")?;
-    writeln!(out)?;
-    writeln!(out, "  {} create-user --admin alice", program(args))?;
-    writeln!(out)?;
-    writeln!(out, "Then sign in with a Matrix client:")?;
-    writeln!(out)?;
-    writeln!(out, "  homeserver  {homeserver}")?;
-    writeln!(out, "  user        @alice:{}", config.server_name)?;
-    writeln!(out)?;
-    out.flush()
+    let first_client = for_clients.split(", ").next().unwrap_or_default();
+    let public_url = config.public_base_url.as_ref().map(ToString::to_string);
+    let homeserver = public_url.as_deref().unwrap_or(first_client);
+    let program = program(args);
+    format!(
+        "Stoa {version} serves {server_name}.
+
+  clients   {for_clients}
+  metrics   {for_metrics}
+  data      {data}
+
+To make the first account, an admin's, run in another terminal:
+
+  {program} create-user --admin alice
+
+Then sign in with a Matrix client:
+
+  homeserver  {homeserver}
+  user        @alice:{server_name}
+"
+    )
+}
+
+fn urls(server: &Server, path: &str) -> String {
+    let urls: Vec<_> =
+        server.addresses().map(|address| format!("http://{address}{path}")).collect();
+    if urls.is_empty() { "off".to_owned() } else { urls.join(", ") }
 }
 
 /// The program as it was called, with its configuration.

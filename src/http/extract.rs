@@ -55,6 +55,22 @@ pub trait Endpoint: IncomingRequest<Authentication: Authenticate> {}
 
 impl<R: IncomingRequest<Authentication: Authenticate>> Endpoint for R {}
 
+/// Gives a request type of our own the method, the paths and the way of authentication of one of
+/// ruma's, where that one refuses what clients send, or takes what it should not.
+macro_rules! endpoint_of {
+    ($ruma:ty => $own:ty) => {
+        impl ruma::api::Metadata for $own {
+            const METHOD: http::Method = <$ruma as ruma::api::Metadata>::METHOD;
+            const RATE_LIMITED: bool = <$ruma as ruma::api::Metadata>::RATE_LIMITED;
+            type Authentication = <$ruma as ruma::api::Metadata>::Authentication;
+            type PathBuilder = <$ruma as ruma::api::Metadata>::PathBuilder;
+            const PATH_BUILDER: Self::PathBuilder = <$ruma as ruma::api::Metadata>::PATH_BUILDER;
+        }
+    };
+}
+
+pub(crate) use endpoint_of;
+
 /// How a session that is cached is known to hold.
 pub trait Freshness {
     /// Whether the caches are brought up to date before the request is looked at.

@@ -160,3 +160,70 @@ fn set_options(stream: &TcpStream) -> io::Result<()> {
     socket.set_tcp_user_timeout(Some(WRITE_TIMEOUT))?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        task::JoinHandle,
+        time::{Instant, sleep},
+    };
+
+    use super::*;
+
+    const REQUEST: &[u8] = b"GET /slow HTTP/1.1\r\nHost: test\r\n\r\n";
+
+    async fn start() -> (SocketAddr, CancellationToken, JoinHandle<()>) {
+        let slow = get(async || {
+            sleep(Duration::from_millis(300)).await;
+            "done"
+        });
+        let server = Server::bind(&[SocketAddr::from(([127, 0, 0, 1], 0))]).await.expect("a port");
+        let address = server.addresses().next().expect("an address");
+        let stopping = CancellationToken::new();
+        let router = Router::new().route("/slow", slow);
+        let running = tokio::spawn(server.run(router, stopping.clone()));
+        (address, stopping, running)
+    }
+
+    #[tokio::test]
+    async fn a_stop_waits_for_requests_and_not_for_connections() {
+        let (address, stopping, running) = start().await;
+        let idle = TcpStream::connect(address).await.expect("a connection");
+        let mut busy = TcpStream::connect(address).await.expect("a connection");
+        busy.write_all(REQUEST).await.expect("sent");
+        sleep(Duration::from_millis(100)).await;
+        let began = Instant::now();
+        stopping.cancel();
+        running.await.expect("an end");
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+        let mut answer = String::new();
+        busy.read_to_string(&mut answer).await.expect("an answer");
+        assert!(answer.ends_with("done"), "{answer}");
+        TcpStream::connect(address).await.expect_err("nobody listens any more");
+        drop(idle);
+    }
+
+    #[tokio::test]
+    async fn a_head_that_is_too_large_is_refused() {
+        let (address, stopping, running) = start().await;
+        let mut stream = TcpStream::connect(address).await.expect("a connection");
+        let head = format!("GET /slow HTTP/1.1\r\nHost: test\r\nX: {}\r\n", "x".repeat(MAX_HEAD));
+        stream.write_all(head.as_bytes()).await.expect("sent");
+        let mut answer = vec![0; 12];
+        stream.read_exact(&mut answer).await.expect("an answer");
+        assert_eq!(answer, b"HTTP/1.1 431");
+        stopping.cancel();
+        running.await.expect("an end");
+    }
+
+    #[tokio::test]
+    async fn an_address_that_is_taken_is_named() {
+        let (address, ..) = start().await;
+        let error = Server::bind(&[address]).await.expect_err("taken");
+        let message = error.to_string();
+        assert!(message.contains(&address.to_string()), "{message}");
+        assert!(message.contains("another Stoa"), "{message}");
+    }
+}

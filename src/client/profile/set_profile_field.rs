@@ -6,8 +6,7 @@ use axum::extract::State;
 use ruma::{
     OwnedUserId,
     api::{
-        IncomingRequest, Metadata,
-        auth_scheme::AccessToken,
+        IncomingRequest,
         client::profile::set_profile_field::v3::{Request as RumaRequest, Response},
         error::{DeserializationError, Error as MatrixError},
     },
@@ -19,7 +18,7 @@ use serde_json::{Map, Value};
 use crate::{
     app::AppState,
     client::own,
-    http::{Answer, Result, Ruma},
+    http::{Answer, Result, Ruma, extract::endpoint_of},
     ops,
 };
 
@@ -32,13 +31,7 @@ pub(crate) struct Request {
     value: Value,
 }
 
-impl Metadata for Request {
-    const METHOD: http::Method = RumaRequest::METHOD;
-    const RATE_LIMITED: bool = RumaRequest::RATE_LIMITED;
-    type Authentication = AccessToken;
-    type PathBuilder = <RumaRequest as Metadata>::PathBuilder;
-    const PATH_BUILDER: Self::PathBuilder = RumaRequest::PATH_BUILDER;
-}
+endpoint_of!(RumaRequest => Request);
 
 impl IncomingRequest for Request {
     type EndpointError = MatrixError;

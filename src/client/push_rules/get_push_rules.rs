@@ -3,24 +3,49 @@
 //! <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3pushrules>,
 //! <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3pushrulesglobal>
 
-use ruma::api::client::push::{
-    get_pushrules_all::v3 as get_all, get_pushrules_global_scope::v3 as get_global,
-};
+use std::collections::BTreeMap;
 
-use crate::http::{Answer, Ruma};
+use ruma::{
+    api::client::push::{
+        PushRule, get_pushrules_all::v3 as get_all, get_pushrules_global_scope::v3 as get_global,
+    },
+    push::{RuleKind, Ruleset},
+};
+use serde::Serialize;
+
+use crate::http::{Ruma, respond::Json};
+
+/// The rules of each scope.
+#[derive(Debug, Serialize)]
+pub(crate) struct Scopes {
+    global: Scope,
+}
+
+/// The rules of one scope, by kind. ruma's type leaves out a kind without rules, and some clients
+/// look at each of them.
+type Scope = BTreeMap<RuleKind, Vec<PushRule>>;
 
 /// Gives all rules, by scope.
-pub(crate) async fn get_push_rules(
-    Ruma { session, .. }: Ruma<get_all::Request>,
-) -> Answer<get_all::Response> {
-    Answer(get_all::Response::new(stoa_push::rules(&session.user_id)))
+pub(crate) async fn get_push_rules(Ruma { session, .. }: Ruma<get_all::Request>) -> Json<Scopes> {
+    Json(Scopes { global: by_kind(stoa_push::rules(&session.user_id)) })
 }
 
 /// Gives the rules of the one scope there is.
 pub(crate) async fn get_global_push_rules(
     Ruma { session, .. }: Ruma<get_global::Request>,
-) -> Answer<get_global::Response> {
-    Answer(get_global::Response::new(stoa_push::rules(&session.user_id)))
+) -> Json<Scope> {
+    Json(by_kind(stoa_push::rules(&session.user_id)))
+}
+
+fn by_kind(rules: Ruleset) -> Scope {
+    let Ruleset { override_, content, room, sender, underride, .. } = rules;
+    Scope::from([
+        (RuleKind::Override, override_.into_iter().map(Into::into).collect()),
+        (RuleKind::Content, content.into_iter().map(Into::into).collect()),
+        (RuleKind::Room, room.into_iter().map(Into::into).collect()),
+        (RuleKind::Sender, sender.into_iter().map(Into::into).collect()),
+        (RuleKind::Underride, underride.into_iter().map(Into::into).collect()),
+    ])
 }
 
 #[cfg(test)]

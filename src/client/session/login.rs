@@ -6,18 +6,26 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use ruma::api::client::{
-    session::{
-        get_login_types::v3::{self as get_login_types, LoginType, PasswordLoginType},
-        login::v3::{self as login, DiscoveryInfo, HomeserverInfo, LoginInfo, Password},
+use ruma::{
+    OwnedDeviceId,
+    api::{
+        IncomingRequest,
+        client::{
+            session::{
+                get_login_types::v3::{self as get_login_types, LoginType, PasswordLoginType},
+                login::v3::{self as login, DiscoveryInfo, HomeserverInfo},
+            },
+            uiaa::UserIdentifier,
+        },
+        error::{DeserializationError, Error as MatrixError},
     },
-    uiaa::UserIdentifier,
 };
+use serde::Deserialize;
 use stoa_accounts::{Accounts, NewDevice, PasswordLogin};
 
 use crate::{
     app::AppState,
-    http::{Answer, Error, Limits, Result, Ruma},
+    http::{Answer, Error, Limits, Result, Ruma, extract::endpoint_of},
 };
 
 /// The ways to log in.
@@ -28,21 +36,70 @@ pub(crate) async fn get_login_flows(
     Answer(get_login_types::Response::new(flows))
 }
 
+/// Like ruma's request, which panics where the `type` is missing.
+#[derive(Deserialize)]
+pub(crate) struct Request {
+    #[serde(rename = "type")]
+    kind: String,
+    #[serde(default)]
+    identifier: Option<UserIdentifier>,
+    /// What there was before `identifier`; some clients still send it.
+    #[serde(default)]
+    user: Option<String>,
+    #[serde(default)]
+    password: Option<String>,
+    #[serde(default)]
+    device_id: Option<OwnedDeviceId>,
+    #[serde(default)]
+    initial_device_display_name: Option<String>,
+    #[serde(default)]
+    refresh_token: bool,
+}
+
+endpoint_of!(login::Request => Request);
+
+impl IncomingRequest for Request {
+    type EndpointError = MatrixError;
+    type OutgoingResponse = login::Response;
+
+    fn try_from_http_request_inner(
+        request: http::Request<&[u8]>,
+        _: &[&str],
+    ) -> Result<Self, DeserializationError> {
+        Ok(serde_json::from_slice(request.body())?)
+    }
+}
+
+impl Request {
+    /// The user who logs in, a whole user ID or its localpart.
+    fn user(&self) -> Result<&str> {
+        match &self.identifier {
+            Some(UserIdentifier::Matrix(identifier)) => Ok(&identifier.user),
+            Some(_) => Err(Error::bad_request("Users are not known here by this kind of name.")),
+            None => {
+                let user = self.user.as_deref();
+                user.ok_or_else(|| Error::missing_param("`identifier` is missing."))
+            }
+        }
+    }
+}
+
 /// Makes a session, on a new device or on the one that is named.
 pub(crate) async fn log_in(
     State(state): State<AppState>,
     State(accounts): State<Arc<Accounts>>,
     State(limits): State<Limits>,
-    Ruma { body, address, .. }: Ruma<login::Request>,
+    Ruma { body, address, .. }: Ruma<Request>,
 ) -> Result<Answer<login::Response>> {
     limits.attempt(address)?;
-    let LoginInfo::Password(password) = &body.login_info else {
+    if body.kind != "m.login.password" {
         return Err(Error::bad_request("This way to log in is not known here."));
-    };
+    }
+    let password = body.password.as_deref();
     let session = accounts
         .log_in_with_password(PasswordLogin {
-            user: user(password)?,
-            password: &password.password,
+            user: body.user()?,
+            password: password.ok_or_else(|| Error::missing_param("`password` is missing."))?,
             device: NewDevice {
                 device_id: body.device_id.as_deref(),
                 display_name: body.initial_device_display_name.as_deref(),
@@ -60,19 +117,6 @@ pub(crate) async fn log_in(
     response.well_known =
         public_url.map(|url| DiscoveryInfo::new(HomeserverInfo::new(url.as_str().to_owned())));
     Ok(Answer(response))
-}
-
-/// The user who logs in, a whole user ID or its localpart.
-fn user(login: &Password) -> Result<&str> {
-    match &login.identifier {
-        Some(UserIdentifier::Matrix(identifier)) => Ok(&identifier.user),
-        Some(_) => Err(Error::bad_request("Users are not known here by this kind of name.")),
-        None => {
-            #[expect(deprecated, reason = "clients from before `identifier` are still around")]
-            let user = login.user.as_deref();
-            user.ok_or_else(|| Error::missing_param("`identifier` is missing."))
-        }
-    }
 }
 
 #[cfg(test)]
@@ -162,6 +206,8 @@ mod tests {
             let number = json!({ "type": "m.login.password", "user": 1, "password": PASSWORD });
             client.post(PATH, number).await.refused(400, "M_BAD_JSON");
             client.post(PATH, json!({})).await.refused(400, "M_BAD_JSON");
+            let empty = client.request(Method::POST, PATH).send().await;
+            empty.refused(400, "M_BAD_JSON");
         }
 
         async fn one_address_has_so_many_attempts(db: TestDatabase) {

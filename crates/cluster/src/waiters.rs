@@ -33,8 +33,8 @@ impl Waiters {
             registry.by_topic.entry(topic.clone()).or_default().insert(id);
         }
         registry.by_id.insert(id, Arc::clone(&notify));
-        metrics::gauge!("stoa_waiting_readers").set(registry.by_id.len() as f64);
         drop(registry);
+        metrics::gauge!("stoa_waiting_readers").increment(1.0);
         Wait { waiters: self.clone(), id, topics, notify }
     }
 
@@ -109,7 +109,7 @@ impl Drop for Wait {
                 }
             }
         }
-        metrics::gauge!("stoa_waiting_readers").set(registry.by_id.len() as f64);
+        metrics::gauge!("stoa_waiting_readers").decrement(1.0);
     }
 }
 

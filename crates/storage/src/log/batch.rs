@@ -303,14 +303,25 @@ fn merge_room_update(earlier: &mut RoomUpdateRow, mut later: RoomUpdateRow) {
 }
 
 fn merge_event_update(earlier: &mut EventUpdateRow, later: EventUpdateRow) {
-    earlier.pos = later.pos.or(earlier.pos);
-    earlier.ord_pos = later.ord_pos.or(earlier.ord_pos);
-    earlier.ord_depth = later.ord_depth.or(earlier.ord_depth);
-    earlier.ord_seq = later.ord_seq.or(earlier.ord_seq);
-    earlier.status = later.status.or(earlier.status);
-    earlier.state_before = later.state_before.or(earlier.state_before);
-    earlier.state_after = later.state_after.or(earlier.state_after);
-    earlier.partial = later.partial.or(earlier.partial);
+    let EventUpdateRow {
+        nid: _,
+        pos,
+        ord_pos,
+        ord_depth,
+        ord_seq,
+        status,
+        state_before,
+        state_after,
+        partial,
+    } = later;
+    earlier.pos = pos.or(earlier.pos);
+    earlier.ord_pos = ord_pos.or(earlier.ord_pos);
+    earlier.ord_depth = ord_depth.or(earlier.ord_depth);
+    earlier.ord_seq = ord_seq.or(earlier.ord_seq);
+    earlier.status = status.or(earlier.status);
+    earlier.state_before = state_before.or(earlier.state_before);
+    earlier.state_after = state_after.or(earlier.state_after);
+    earlier.partial = partial.or(earlier.partial);
 }
 
 #[cfg(test)]

@@ -56,9 +56,11 @@ impl Chain {
         self.broken.store(true, Ordering::Release);
     }
 
-    /// Notes that the room has extremities that the chain does not know of. What minds the room's
-    /// state alone may still be built on it; what minds the whole room conflicts from now on.
-    pub(crate) fn lose_head(&self) {
+    /// Notes that the room has extremities that the chain does not know of, such as those of an event
+    /// that another node wrote. What minds the room's state alone may still be built on the chain;
+    /// what minds the whole room conflicts from now on. The positions alone do not tell, once an
+    /// append of the chain has been committed after the other one.
+    pub fn note_moved_elsewhere(&self) {
         self.head_pos.store(LOST, Ordering::Release);
     }
 
@@ -67,10 +69,10 @@ impl Chain {
         if let Some(pos) = state_pos {
             self.state_pos.store(pos.0, Ordering::Release);
         }
-        if let Some(pos) = head_pos
-            && self.head_pos() != Pos(LOST)
-        {
-            self.head_pos.store(pos.0, Ordering::Release);
+        if let Some(pos) = head_pos {
+            // Where the room moves elsewhere in the same moment, that stands.
+            let known = |known: i64| (known != LOST).then_some(pos.0);
+            let _ = self.head_pos.fetch_update(Ordering::AcqRel, Ordering::Acquire, known);
         }
     }
 }

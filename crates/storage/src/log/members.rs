@@ -138,7 +138,7 @@ impl Group {
     /// Notes that the rooms of these members have other extremities than their chains know.
     pub(super) fn lose_heads(&self, moved: &[usize]) {
         for member in moved.iter().filter_map(|place| self.members.get(*place)) {
-            member.append.chains().for_each(|chain| chain.lose_head());
+            member.append.chains().for_each(|chain| chain.note_moved_elsewhere());
         }
     }
 
@@ -213,7 +213,7 @@ fn overtaken(members: &[Member]) -> Vec<Option<AppendError>> {
                 mover.is_some_and(|mover| mover != Mover::Chain(Arc::as_ptr(chain)))
             };
             if by_another(moved.head) && !matches!(guard, Guard::Head(_)) {
-                chain.lose_head();
+                chain.note_moved_elsewhere();
                 return by_another(moved.state);
             }
             by_another(moved.state) || by_another(moved.head)

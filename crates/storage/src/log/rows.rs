@@ -105,7 +105,7 @@ pub struct EventRow {
 }
 
 /// A change to an event that is there already. What is `None` stays as it is.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize)]
 pub struct EventUpdateRow {
     /// The event.
     pub nid: EventNid,

@@ -168,7 +168,7 @@ type BuildFuture = Pin<Box<dyn Future<Output = BuildResult> + Send>>;
 type Build = Box<dyn FnOnce() -> BuildFuture + Send>;
 
 enum Request {
-    Append(Member),
+    Append(Box<Member>),
     Locked { build: Build, reply: oneshot::Sender<Answer> },
 }
 
@@ -228,7 +228,7 @@ impl Writer {
         let (reply, answer) = oneshot::channel();
         // Added before the writer can take it out again.
         self.waiting_bytes.fetch_add(weight, Ordering::Relaxed);
-        let sent = self.send(Request::Append(Member { append, reply }));
+        let sent = self.send(Request::Append(Box::new(Member { append, reply })));
         if sent.is_err() {
             self.waiting_bytes.fetch_sub(weight, Ordering::Relaxed);
         }
@@ -295,7 +295,7 @@ impl Task {
             match first {
                 Request::Locked { build, reply } => self.write_locked(build, reply).await,
                 Request::Append(first) => {
-                    let members = self.gather(first, &mut requests);
+                    let members = self.gather(*first, &mut requests);
                     metrics::histogram!("stoa_log_group_size").record(count(members.len()));
                     self.write_members(members).await;
                 }
@@ -311,7 +311,7 @@ impl Task {
             match requests.try_recv() {
                 Ok(Request::Append(member)) => {
                     bytes += member.append.weight();
-                    members.push(member);
+                    members.push(*member);
                 }
                 Ok(locked) => {
                     self.carried = Some(locked);

@@ -317,23 +317,15 @@ both_databases! {
 
     async fn a_device_goes_with_its_tokens_and_a_token_alone(db: TestDatabase) {
         let node = TestNode::start(db).await;
-        let mut conn = node.store.write().await.unwrap();
         for device in ["A", "B"] {
-            conn.execute(
-                "INSERT INTO devices (user_id, device_id, created_ms) VALUES ('@a:test', $1, 1)",
-                &[device.into()],
-            ).await.unwrap();
-            for number in ["1", "2"] {
-                let token = format!("{device}{number}");
-                conn.execute(
-                    "INSERT INTO access_tokens (token_hash, user_id, device_id, created_ms)
-                     VALUES ($1, '@a:test', $2, 1)",
-                    &[(&token).into(), device.into()],
-                ).await.unwrap();
-            }
+            let sql = "INSERT INTO devices (user_id, device_id, created_ms) VALUES ('@a:test', $1, 1)";
+            let mut conn = node.store.write().await.unwrap();
+            conn.execute(sql, &[device.into()]).await.unwrap();
+            conn.commit().await.unwrap();
         }
-        conn.commit().await.unwrap();
-
+        for (device, token) in [("A", "A1"), ("A", "A2"), ("B", "B1"), ("B", "B2")] {
+            insert_token(&node, device, token, None).await;
+        }
         let device = DeviceRemovalRow { user_id: "@a:test".to_owned(), device_id: "A".to_owned() };
         let token = TokenRemovalRow { token_hash: "B2".to_owned(), successor: None };
         let appends = vec![
@@ -343,15 +335,50 @@ both_databases! {
         for answer in together(&node, appends).await {
             answer.unwrap();
         }
-        let mut conn = node.store.read().await.unwrap();
-        for (sql, left) in [
-            ("SELECT device_id FROM devices", "B"),
-            ("SELECT token_hash FROM access_tokens", "B1"),
-        ] {
-            let rows: Vec<(String,)> = conn.all(sql, &[]).await.unwrap();
-            assert_eq!(rows, [(left.to_owned(),)], "{sql}");
-        }
+        let devices: Vec<(String,)> = node.store.read().await.unwrap()
+            .all("SELECT device_id FROM devices", &[])
+            .await
+            .unwrap();
+        assert_eq!(devices, [("B".to_owned(),)]);
+        assert_eq!(tokens(&node).await, [("B1".to_owned(), None)]);
     }
+
+    async fn a_token_makes_way_for_the_one_that_was_refreshed_from_it(db: TestDatabase) {
+        let node = TestNode::start(db).await;
+        let tree = [
+            ("old", None), ("new", Some("old")), ("unused", Some("old")),
+            ("kept", None), ("also unused", Some("kept")),
+        ];
+        for (token, parent) in tree {
+            insert_token(&node, "A", token, parent).await;
+        }
+        let removal = |token: &str, successor: &str| with(|append| {
+            append.token_removals.push(TokenRemovalRow {
+                token_hash: token.to_owned(), successor: Some(successor.to_owned()),
+            });
+        });
+        // The second names a successor that is gone already.
+        for answer in together(&node, vec![removal("old", "new"), removal("kept", "gone")]).await {
+            answer.unwrap();
+        }
+        assert_eq!(tokens(&node).await, [
+            ("also unused".to_owned(), Some("kept".to_owned())), ("kept".to_owned(), None),
+            ("new".to_owned(), None),
+        ]);
+    }
+}
+
+async fn insert_token(node: &TestNode, device: &str, token: &str, parent: Option<&str>) {
+    let mut conn = node.store.write().await.unwrap();
+    let sql = "INSERT INTO access_tokens (token_hash, user_id, device_id, created_ms, parent_hash)
+         VALUES ($1, '@a:test', $2, 1, $3)";
+    conn.execute(sql, &[token.into(), device.into(), parent.into()]).await.unwrap();
+    conn.commit().await.unwrap();
+}
+
+async fn tokens(node: &TestNode) -> Vec<(String, Option<String>)> {
+    let sql = "SELECT token_hash, parent_hash FROM access_tokens ORDER BY token_hash";
+    node.store.read().await.unwrap().all(sql, &[]).await.unwrap()
 }
 
 fn with(fill: impl FnOnce(&mut Append)) -> Append {

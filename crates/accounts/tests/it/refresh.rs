@@ -157,7 +157,12 @@ both_databases! {
                 refresh(&node.accounts, &first),
             );
             let third = match asked_again {
-                Ok(third) => taken(&node.accounts, &third.access_token).await,
+                // Whoever gets tokens gets good ones.
+                Ok(third) => {
+                    let third = taken(&node.accounts, &third.access_token).await;
+                    assert_eq!(third, Taken::Good, "round {round}");
+                    third
+                }
                 Err(RefreshError::UnknownToken) => Taken::Unknown,
                 Err(error) => panic!("round {round}: {error}"),
             };
@@ -179,6 +184,32 @@ both_databases! {
         let second = refresh(&there.accounts, &first).await.unwrap();
         assert_eq!(taken(&there.accounts, &second.access_token).await, Taken::Good);
         assert_eq!(taken(&here.accounts, &first.access_token).await, Taken::Unknown);
+    }
+
+    // What is left of such a race: another token took the place of the one it came from.
+    async fn a_token_whose_parent_is_gone_is_dead(db: TestDatabase) {
+        let node = TestAccounts::start(db).await;
+        let alice = user(&node.accounts, "alice").await;
+        let begun = log_in(&node.accounts, &alice).await;
+        let mut conn = node.node.store.write().await.unwrap();
+        for (token_hash, parent_hash) in [("orphan", Some("gone")), ("child", Some("orphan"))] {
+            let token = repo::tokens::NewTokenRow {
+                token_hash,
+                user_id: &alice,
+                device_id: &begun.device_id,
+                created_ms: 0,
+                expires_ms: None,
+                refresh_hash: Some(token_hash),
+                parent_hash,
+            };
+            repo::tokens::insert(&mut conn, &token).await.unwrap();
+        }
+        for (hash, is_there) in [("orphan", false), ("child", true)] {
+            let by_access = repo::tokens::by_access_hash(&mut conn, hash).await.unwrap();
+            assert_eq!(by_access.is_some(), is_there, "{hash}");
+            let by_refresh = repo::tokens::by_refresh_hash(&mut conn, hash).await.unwrap();
+            assert_eq!(by_refresh.is_some(), is_there, "{hash}");
+        }
     }
 
     async fn an_access_token_is_no_refresh_token(db: TestDatabase) {

@@ -11,6 +11,7 @@ mod create;
 mod error;
 pub mod events;
 mod key;
+mod many;
 mod membership;
 mod memberships;
 pub mod pdu;
@@ -24,6 +25,7 @@ mod room;
 mod send;
 mod stage;
 pub mod state;
+mod state_changes;
 mod timeline;
 pub mod tokens;
 mod visibility;
@@ -56,7 +58,8 @@ pub use self::{
     visibility::Seen,
 };
 use self::{
-    change::Transactions, memberships::MembershipCache, room::RoomCache, timeline::RecentEvents,
+    change::Transactions, memberships::MembershipCache, room::RoomCache,
+    state_changes::RecentChanges, timeline::RecentEvents,
 };
 
 /// How much the caches of rooms may hold.
@@ -105,6 +108,7 @@ pub struct Rooms {
     states: States,
     memberships: Arc<MembershipCache>,
     recent: Arc<RecentEvents>,
+    recent_changes: Arc<RecentChanges>,
     transactions: Arc<Transactions>,
     /// Limits the state resolutions that run at once.
     heavy: Semaphore,
@@ -119,6 +123,7 @@ pub struct RoomCaches {
     states: States,
     memberships: Arc<MembershipCache>,
     recent: Arc<RecentEvents>,
+    recent_changes: Arc<RecentChanges>,
     /// What a device sent lately, by the key of the transaction.
     transactions: Arc<Transactions>,
 }
@@ -132,6 +137,7 @@ impl RoomCaches {
             states: States::new(store.clone(), Arc::clone(nids), options.state_bytes),
             memberships: Arc::new(MembershipCache::new(store.clone(), options.users)),
             recent: Arc::new(RecentEvents::new(events.clone())),
+            recent_changes: Arc::default(),
             transactions: Arc::default(),
             events,
         }
@@ -144,6 +150,7 @@ impl RoomCaches {
             Arc::clone(&self.rooms) as _,
             Arc::clone(&self.memberships) as _,
             Arc::clone(&self.recent) as _,
+            Arc::clone(&self.recent_changes) as _,
             Arc::clone(&self.transactions) as _,
         ]
     }
@@ -191,6 +198,7 @@ impl Rooms {
             states: caches.states,
             memberships: caches.memberships,
             recent: caches.recent,
+            recent_changes: caches.recent_changes,
             transactions: caches.transactions,
         }
     }

@@ -62,6 +62,19 @@ pub struct Committed {
     as_of: Pos,
 }
 
+impl Committed {
+    const fn new(row: &RoomHeadRow, as_of: Pos) -> Self {
+        Self {
+            state: row.state_root,
+            state_pos: row.state_pos,
+            head_pos: row.head_pos,
+            joined: row.joined,
+            invited: row.invited,
+            as_of,
+        }
+    }
+}
+
 /// What the next event of a room is built on. It may be ahead of what is committed.
 #[derive(Clone, Debug)]
 pub(crate) struct Head {
@@ -113,6 +126,16 @@ impl Room {
 
     fn cached_commit(&self) -> Option<Committed> {
         *self.committed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps what was read of the room, unless a batch touched it since `generation`.
+    fn keep_commit(&self, committed: Committed, generation: u64) -> bool {
+        let mut slot = self.committed.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_current = self.generation.load(Ordering::Acquire) == generation;
+        if is_current {
+            *slot = Some(committed);
+        }
+        is_current
     }
 
     fn apply(&self, batch: Batch<'_>) {
@@ -219,6 +242,53 @@ impl RoomCache {
             .into_iter()
             .next()
             .ok_or_else(|| Error::corrupt(format_args!("no room {}", nid.0)))?;
+        self.keep_row(row)
+    }
+
+    /// The rooms with these numbers, with what is committed of each in memory: a few queries for
+    /// all that are not there yet.
+    pub(crate) async fn get_many(
+        &self,
+        nids: impl IntoIterator<Item = RoomNid>,
+    ) -> Result<HashMap<RoomNid, Arc<Room>>> {
+        let mut rooms = HashMap::new();
+        let mut missing = Vec::new();
+        for nid in nids {
+            match self.by_nid.get(&nid) {
+                Some(room) => {
+                    rooms.insert(nid, room);
+                }
+                None => missing.push(nid),
+            }
+        }
+        if !missing.is_empty() {
+            for row in repo::rooms::heads(&mut self.store.read().await?, &missing).await? {
+                rooms.insert(row.nid, self.keep_row(row)?);
+            }
+        }
+        // Only now: a batch that comes between is noticed by a room that somebody holds.
+        let behind: HashMap<RoomNid, u64> = rooms
+            .values()
+            .filter(|room| room.cached_commit().is_none())
+            .map(|room| (room.nid, room.generation.load(Ordering::Acquire)))
+            .collect();
+        if !behind.is_empty() {
+            let mut conn = self.store.snapshot().await?;
+            let as_of = log::head(&mut conn).await?;
+            let nids: Vec<RoomNid> = behind.keys().copied().collect();
+            for row in repo::rooms::heads(&mut conn, &nids).await? {
+                if let (Some(room), Some(generation)) = (rooms.get(&row.nid), behind.get(&row.nid))
+                {
+                    room.keep_commit(Committed::new(&row, as_of), *generation);
+                }
+            }
+        }
+        Ok(rooms)
+    }
+
+    /// Puts a room into memory that was read.
+    fn keep_row(&self, row: RoomHeadRow) -> Result<Arc<Room>> {
+        let nid = row.nid;
         let id = OwnedRoomId::try_from(row.room_id).map_err(Error::corrupt)?;
         let version = RoomVersionId::try_from(row.version).map_err(Error::corrupt)?;
         let rules = version
@@ -263,18 +333,8 @@ impl RoomCache {
             let generation = room.generation.load(Ordering::Acquire);
             let mut conn = self.store.snapshot().await?;
             let as_of = log::head(&mut conn).await?;
-            let row = self.row(&mut conn, room.nid).await?;
-            let committed = Committed {
-                state: row.state_root,
-                state_pos: row.state_pos,
-                head_pos: row.head_pos,
-                joined: row.joined,
-                invited: row.invited,
-                as_of,
-            };
-            let mut slot = room.committed.lock().unwrap_or_else(PoisonError::into_inner);
-            if room.generation.load(Ordering::Acquire) == generation {
-                *slot = Some(committed);
+            let committed = Committed::new(&self.row(&mut conn, room.nid).await?, as_of);
+            if room.keep_commit(committed, generation) {
                 return Ok(committed);
             }
         }

@@ -53,6 +53,11 @@ impl StateKey {
         Self::new("m.room.member", user_id.as_str())
     }
 
+    /// Whether it is the key of a member event.
+    pub const fn is_member(self) -> bool {
+        self.0 & 1 == 1
+    }
+
     const fn digit(self, level: usize) -> u8 {
         ((self.0 >> (level * BITS)) & 0xf) as u8
     }
@@ -226,23 +231,33 @@ impl States {
         root: StateNid,
         part: Part,
     ) -> Result<BTreeMap<StateKey, EventNid>> {
-        let mut entries = BTreeMap::new();
-        let mut open: Vec<StateNid> = if root == EMPTY { vec![] } else { vec![root] };
+        Ok(self.entries_of(&[root], part).await?.remove(&root).unwrap_or_default())
+    }
+
+    /// For each state, all entries of a part of it: one query a level for all of them together.
+    pub async fn entries_of(
+        &self,
+        roots: &[StateNid],
+        part: Part,
+    ) -> Result<HashMap<StateNid, BTreeMap<StateKey, EventNid>>> {
+        let mut entries: HashMap<StateNid, BTreeMap<StateKey, EventNid>> =
+            roots.iter().map(|root| (*root, BTreeMap::new())).collect();
+        let mut open: Vec<(StateNid, StateNid)> =
+            entries.keys().filter(|root| **root != EMPTY).map(|root| (*root, *root)).collect();
         for level in 0..=LEVELS {
             if open.is_empty() {
                 return Ok(entries);
             }
-            let nodes = self.nodes_of(open.iter().copied()).await?;
+            let nodes = self.nodes_of(open.iter().map(|(_, at)| *at)).await?;
             let mut next = Vec::new();
-            for node in nodes.values() {
-                for (digit, slot) in &node.slots {
-                    if part.has_digit(level, *digit) {
-                        match slot {
-                            Slot::Entry(key, event) => {
-                                entries.insert(*key, *event);
-                            }
-                            Slot::Subtree(child) => next.push(*child),
+            for (root, at) in open {
+                let slots = nodes.get(&at).into_iter().flat_map(|node| &node.slots);
+                for (_, slot) in slots.filter(|(digit, _)| part.has_digit(level, **digit)) {
+                    match slot {
+                        Slot::Entry(key, event) => {
+                            entries.entry(root).or_default().insert(*key, *event);
                         }
+                        Slot::Subtree(child) => next.push((root, *child)),
                     }
                 }
             }

@@ -75,17 +75,6 @@ impl Rooms {
             repo::events::forward(&mut conn, room.nid, from, until, row_limit(limit)).await?;
         Ok(page(self.events.from_rows(&mut conn, rows).await?, limit))
     }
-
-    /// The changes of a room's current state after `since` and up to `up_to`, in order.
-    pub async fn state_changes(
-        &self,
-        room: &Room,
-        since: Pos,
-        up_to: Pos,
-    ) -> Result<Vec<repo::state::StateChange>> {
-        let mut conn = self.store.read().await?;
-        Ok(repo::state::changes(&mut conn, room.nid, since, up_to).await?)
-    }
 }
 
 /// One more than asked for, to know whether there are more.

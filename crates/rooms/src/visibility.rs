@@ -3,10 +3,10 @@
 //!
 //! <https://spec.matrix.org/v1.19/client-server-api/#room-history-visibility>
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use ruma::{UserId, events::TimelineEventType};
-use stoa_base::{EventNid, Pos, StateNid};
+use stoa_base::{EventNid, Pos, RoomNid, StateNid};
 use stoa_storage::repo::{self, events::Order};
 
 use crate::{Result, Rooms, events::Event, room::Room, state::StateKey};
@@ -57,7 +57,18 @@ impl Rooms {
         room: &Room,
         events: &[Arc<Event>],
     ) -> Result<Vec<Seen>> {
-        let last_joined = self.last_joined(reader, room).await?;
+        let last_joined = HashMap::from([(room.nid, self.last_joined(reader, room).await?)]);
+        self.see_in_rooms(reader, &last_joined, events).await
+    }
+
+    /// What `reader` may see of these events, in their order, where it is known when he was last
+    /// joined to each of their rooms.
+    pub(crate) async fn see_in_rooms(
+        &self,
+        reader: &UserId,
+        last_joined: &HashMap<RoomNid, Option<Pos>>,
+        events: &[Arc<Event>],
+    ) -> Result<Vec<Seen>> {
         let history = StateKey::new("m.room.history_visibility", "");
         let member = StateKey::member(reader);
         let mut wanted: Vec<(StateNid, StateKey)> = Vec::new();
@@ -94,6 +105,7 @@ impl Rooms {
             let has = |wanted: &str| {
                 memberships.iter().flatten().any(|membership| *membership == Some(wanted))
             };
+            let last_joined = last_joined.get(&event.room).copied().flatten();
             let joined_later = event
                 .order
                 .is_some_and(|order| last_joined.is_some_and(|last| last.0 >= order.pos));

@@ -21,7 +21,8 @@ pub fn is_about(filter: &RoomEventFilter, room_id: &RoomId) -> bool {
 
 /// Whether an event of a room that [`is_about`] lets through may be shown.
 pub fn passes_event(filter: &RoomEventFilter, event: &Event) -> bool {
-    passes_type(filter, &event.pdu.event_type.to_string())
+    let names_types = filter.types.is_some() || !filter.not_types.is_empty();
+    (!names_types || passes_type(filter, &event.pdu.event_type.to_string()))
         && passes_sender(filter, &event.pdu.sender)
         && filter.url_filter.is_none_or(|wanted| {
             (wanted == UrlFilter::EventsWithUrl) == has_url(&event.pdu.content)
@@ -45,6 +46,12 @@ pub fn passes_all(filter: &RoomEventFilter) -> bool {
         && filter.senders.is_none()
         && filter.not_senders.is_empty()
         && filter.url_filter.is_none()
+}
+
+/// Whether the filter lets no event through at all.
+pub fn passes_none(filter: &RoomEventFilter) -> bool {
+    filter.types.as_ref().is_some_and(Vec::is_empty)
+        || filter.senders.as_ref().is_some_and(Vec::is_empty)
 }
 
 /// Where members are loaded lazily: whether those that the client has are sent again.

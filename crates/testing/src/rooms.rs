@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ruma::OwnedServerName;
 use stoa_base::{Clock, Random};
+use stoa_cluster::CacheKeeper;
 use stoa_rooms::{Parts, RoomCaches, Rooms, RoomsOptions, load_or_create_key};
 use stoa_storage::NidAllocator;
 
@@ -26,10 +27,20 @@ impl TestRooms {
 
     /// A node whose rooms have these limits.
     pub async fn start_with(database: &TestDatabase, options: RoomsOptions) -> Self {
+        Self::start_with_caches(database, options, Vec::new()).await
+    }
+
+    /// A node whose rooms have these limits, and on which other caches follow the log as well.
+    pub async fn start_with_caches(
+        database: &TestDatabase,
+        options: RoomsOptions,
+        others: Vec<Arc<dyn CacheKeeper>>,
+    ) -> Self {
         let store = database.store().await;
         let nids = Arc::new(NidAllocator::new(store.clone()));
         let caches = RoomCaches::new(&store, &nids, &options);
-        let node_options = TestNodeOptions { caches: caches.keepers(), ..Default::default() };
+        let keepers = caches.keepers().into_iter().chain(others).collect();
+        let node_options = TestNodeOptions { caches: keepers, ..Default::default() };
         let node = TestNode::start_on(store, node_options).await;
         let random = Random::system();
         let key = load_or_create_key(&node.store, &Clock::system(), &random).await;

@@ -194,6 +194,37 @@ pub async fn backward(
     .await
 }
 
+/// The newest accepted events of each of these rooms up to `up_to`, at most `limit` a room, in no
+/// order. A room without any is absent.
+pub async fn newest_nids(
+    conn: &mut Conn,
+    rooms: impl IntoIterator<Item = RoomNid>,
+    up_to: Pos,
+    limit: i64,
+) -> Result<Vec<(RoomNid, Vec<EventNid>)>> {
+    let up_to = Order::after(up_to);
+    let rows: Vec<(i64, Option<String>)> = conn
+        .all(
+            "SELECT CAST(wanted.value AS BIGINT), (
+                 SELECT string_agg(CAST(newest.nid AS TEXT), ',') FROM (
+                     SELECT nid FROM events
+                     WHERE room_nid = CAST(wanted.value AS BIGINT)
+                       AND status = 0 AND ord_pos IS NOT NULL AND ord_pos <= $2
+                     ORDER BY ord_pos DESC, ord_depth DESC, ord_seq DESC LIMIT $3
+                 ) newest
+             ) FROM json_each($1) wanted",
+            &[Bind::list(rooms), up_to.pos.into(), limit.into()],
+        )
+        .await?;
+    rows.into_iter()
+        .filter_map(|(room, nids)| Some((RoomNid(room), nids?)))
+        .map(|(room, nids)| {
+            let nids = nids.split(',').map(|nid| nid.parse().map(EventNid));
+            Ok((room, nids.collect::<Result<_, _>>().map_err(Error::corrupt)?))
+        })
+        .collect()
+}
+
 /// Which events, of those that are not here, some event of the room names as previous.
 pub async fn waiting_for(conn: &mut Conn, event_id: &str) -> Result<Vec<EventNid>> {
     let rows: Vec<(i64,)> = conn

@@ -2,7 +2,7 @@
 
 use stoa_base::{EventNid, Pos, RoomNid};
 
-use crate::{Conn, FromRow, Result, Row};
+use crate::{Bind, Conn, FromRow, Result, Row};
 
 /// A user's current membership of a room.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,4 +74,30 @@ pub async fn of_room(
         &[room.0.into(), membership.into(), limit.into()],
     )
     .await
+}
+
+/// The members of each of these rooms whose membership is one of `memberships` and became current
+/// first, at most `limit` a room, in that order.
+pub async fn first_of_rooms(
+    conn: &mut Conn,
+    rooms: impl IntoIterator<Item = RoomNid>,
+    memberships: [&str; 2],
+    limit: i64,
+) -> Result<Vec<(RoomNid, Vec<String>)>> {
+    let [one, other] = memberships;
+    let rows: Vec<(i64, Option<String>)> = conn
+        .all(
+            // A user ID holds no space.
+            "SELECT CAST(wanted.value AS BIGINT), (
+                 SELECT string_agg(first.user_id, ' ' ORDER BY first.pos, first.user_id) FROM (
+                     SELECT user_id, pos FROM memberships
+                     WHERE room_nid = CAST(wanted.value AS BIGINT) AND membership IN ($2, $3)
+                     ORDER BY pos, user_id LIMIT $4
+                 ) first
+             ) FROM json_each($1) wanted",
+            &[Bind::list(rooms), one.into(), other.into(), limit.into()],
+        )
+        .await?;
+    let found = rows.into_iter().filter_map(|(room, users)| Some((RoomNid(room), users?)));
+    Ok(found.map(|(room, users)| (room, users.split(' ').map(str::to_owned).collect())).collect())
 }

@@ -72,3 +72,31 @@ pub async fn changes_of_entry(
     )
     .await
 }
+
+/// The changes of one entry of these rooms' current states after `after`, each with its room, in
+/// order.
+pub async fn changes_of_entry_in_rooms(
+    conn: &mut Conn,
+    rooms: impl IntoIterator<Item = RoomNid>,
+    kind: &str,
+    state_key: &str,
+    after: Pos,
+) -> Result<Vec<(RoomNid, StateChange)>> {
+    let rows: Vec<InRoom> = conn
+        .all(
+            "SELECT pos, type, state_key, old_nid, new_nid, room_nid FROM state_changes
+             WHERE room_nid IN (SELECT CAST(value AS BIGINT) FROM json_each($1))
+               AND type = $2 AND state_key = $3 AND pos > $4 ORDER BY pos",
+            &[Bind::list(rooms), kind.into(), state_key.into(), after.0.into()],
+        )
+        .await?;
+    Ok(rows.into_iter().map(|InRoom(room, change)| (room, change)).collect())
+}
+
+struct InRoom(RoomNid, StateChange);
+
+impl FromRow for InRoom {
+    fn from_row(row: &Row) -> Result<Self> {
+        Ok(Self(RoomNid(row.get(5)?), StateChange::from_row(row)?))
+    }
+}

@@ -1,0 +1,116 @@
+//! Which member events a device has, where it loads members lazily.
+//!
+//! What was sent with an answer is known to have come only once the device presents a token at or
+//! after that answer's: an answer that was lost is asked for again with the old token, and its
+//! members are sent again. What this forgets, or another node sent, is sent again as well, which is
+//! harmless.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use moka::sync::Cache;
+use stoa_base::{EventNid, Pos};
+
+/// How many devices are remembered.
+const DEVICES: u64 = 5_000;
+/// How many member events of a device are remembered. Where there are more, all are forgotten.
+const MEMBERS: usize = 400;
+
+/// The member events that devices were sent lately.
+#[derive(Debug)]
+pub(crate) struct KnownMembers(Cache<String, Arc<Mutex<Sent>>>);
+
+/// The member events that a device was sent, each with the token of the first answer that had it.
+type Sent = HashMap<EventNid, Pos>;
+
+impl KnownMembers {
+    pub(crate) fn new() -> Self {
+        Self(Cache::new(DEVICES))
+    }
+
+    /// Those of `events` that a device which presents `since` does not have for sure.
+    pub(crate) fn unknown(
+        &self,
+        device: &str,
+        since: Pos,
+        events: impl IntoIterator<Item = EventNid>,
+    ) -> Vec<EventNid> {
+        let Some(sent) = self.0.get(device) else { return events.into_iter().collect() };
+        let sent = sent.lock().unwrap_or_else(PoisonError::into_inner);
+        events
+            .into_iter()
+            .filter(|event| sent.get(event).is_none_or(|token| *token > since))
+            .collect()
+    }
+
+    /// Notes that a device that presented `since` is sent these with the answer whose token is
+    /// `token`. One that presents nothing begins anew.
+    pub(crate) fn sent(
+        &self,
+        device: &str,
+        since: Option<Pos>,
+        token: Pos,
+        events: impl IntoIterator<Item = EventNid>,
+    ) {
+        let mut events = events.into_iter().peekable();
+        if since.is_none() {
+            self.0.invalidate(device);
+        }
+        if events.peek().is_none() {
+            return;
+        }
+        let sent = self.0.get(device).unwrap_or_else(|| {
+            let sent = Arc::default();
+            self.0.insert(device.to_owned(), Arc::clone(&sent));
+            sent
+        });
+        let mut sent = sent.lock().unwrap_or_else(PoisonError::into_inner);
+        for event in events {
+            if sent.len() >= MEMBERS {
+                sent.clear();
+            }
+            let first = sent.entry(event).or_insert(token);
+            // An earlier answer that never came says nothing.
+            if since.is_none_or(|since| *first > since) {
+                *first = token;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_is_known_once_the_token_came_back() {
+        let known = KnownMembers::new();
+        let event = EventNid(7);
+        assert_eq!(known.unknown("d", Pos(1), [event]), [event]);
+        known.sent("d", Some(Pos(1)), Pos(5), [event]);
+        assert_eq!(known.unknown("d", Pos(1), [event]), [event], "the answer was lost");
+        assert_eq!(known.unknown("d", Pos(5), [event]), []);
+        assert_eq!(known.unknown("other", Pos(5), [event]), [event]);
+    }
+
+    #[test]
+    fn a_lost_answer_does_not_count_later() {
+        let known = KnownMembers::new();
+        let event = EventNid(7);
+        known.sent("d", Some(Pos(1)), Pos(5), [event]);
+        // The device asks again from 1, and is answered up to 9.
+        known.sent("d", Some(Pos(1)), Pos(9), [event]);
+        assert_eq!(known.unknown("d", Pos(6), [event]), [event]);
+        assert_eq!(known.unknown("d", Pos(9), [event]), []);
+    }
+
+    #[test]
+    fn who_begins_anew_knows_nothing() {
+        let known = KnownMembers::new();
+        known.sent("d", None, Pos(5), [EventNid(7)]);
+        known.sent("d", None, Pos(6), []);
+        assert_eq!(known.unknown("d", Pos(6), [EventNid(7)]), [EventNid(7)]);
+    }
+}

@@ -1,0 +1,37 @@
+//! A stretch of a room that an answer covers.
+
+use std::{collections::HashMap, sync::Arc};
+
+use stoa_base::{EventNid, Pos, RoomNid};
+use stoa_rooms::Room;
+
+/// News by room.
+pub(crate) type ByRoom<T> = HashMap<RoomNid, T>;
+
+/// The stretch of a room that is asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct Span {
+    /// The room.
+    pub(crate) room: Arc<Room>,
+    /// The client has the timeline up to here; none of it where this is none.
+    pub(crate) after: Option<Pos>,
+    /// Nothing after this is shown.
+    pub(crate) up_to: Pos,
+    /// What the client knows of the room's state.
+    pub(crate) state: KnownState,
+    /// Whether the client has to be told that it lacks older events, though it may not.
+    pub(crate) has_gap: bool,
+    /// The member event by which the reader is out of the room, where the span ends with it.
+    pub(crate) end: Option<EventNid>,
+}
+
+/// What a client knows of a room's state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum KnownState {
+    /// The state at this position: it is told what changed since.
+    At(Pos),
+    /// Nothing: it is told all of it.
+    Nothing,
+    /// The reader may not know it.
+    Withheld,
+}

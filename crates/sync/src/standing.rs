@@ -1,0 +1,167 @@
+//! How a user stands to his rooms at a moment, and how that came about.
+
+use std::collections::{HashMap, HashSet};
+
+use ruma::{UserId, events::room::member::MembershipState};
+use stoa_base::{EventNid, Pos, RoomNid};
+use stoa_rooms::{Membership, Memberships, Rooms};
+use stoa_storage::repo::state::StateChange;
+
+use crate::Result;
+
+/// A user's membership of a room at a moment.
+#[derive(Clone, Debug)]
+pub(crate) struct Standing {
+    pub(crate) room: RoomNid,
+    pub(crate) membership: MembershipState,
+    /// The member event.
+    pub(crate) event: EventNid,
+    /// When it became current.
+    pub(crate) at: Pos,
+    pub(crate) forgotten: bool,
+    /// How it came about, where it did so after the client's token.
+    pub(crate) moved: Option<Moved>,
+}
+
+/// How a membership changed after a token.
+#[derive(Clone, Debug)]
+pub(crate) struct Moved {
+    /// The membership at the token.
+    pub(crate) from: Option<MembershipState>,
+    /// Whether the user was joined at any time between the token and the end.
+    pub(crate) was_joined: bool,
+    /// Whether he was joined all the time.
+    pub(crate) stayed_joined: bool,
+}
+
+/// The memberships of a user at `head`, and how they changed after `since`.
+///
+/// `memberships` are those of now, which may be later than `head`.
+pub(crate) async fn standings(
+    rooms: &Rooms,
+    user_id: &UserId,
+    memberships: &Memberships,
+    since: Option<Pos>,
+    head: Pos,
+) -> Result<Vec<Standing>> {
+    let from = since.map_or(head, |since| since.min(head));
+    let moved: Vec<RoomNid> =
+        memberships.values().filter(|row| row.pos > from).map(|row| row.room).collect();
+    let history = History::read(rooms, user_id, moved, from).await?;
+    Ok(memberships
+        .values()
+        .filter_map(|row| {
+            if row.pos <= from {
+                return Some(Standing::unmoved(row));
+            }
+            match history.changes.get(&row.room) {
+                Some(changes) => history.standing(row, changes, since, head),
+                // Nothing in the room's state brought it about.
+                None => Some(Standing {
+                    moved: since.map(|_| Moved::out_of_nothing()),
+                    ..Standing::unmoved(row)
+                }),
+            }
+        })
+        .collect())
+}
+
+/// Those of these rooms in which the user has ever been.
+pub(crate) async fn ever_joined(
+    rooms: &Rooms,
+    user_id: &UserId,
+    among: Vec<RoomNid>,
+) -> Result<HashSet<RoomNid>> {
+    let history = History::read(rooms, user_id, among, Pos::START).await?;
+    let was_joined = |changes: &Vec<StateChange>| {
+        let mut memberships = changes.iter().map(|change| history.membership(change.new));
+        memberships.any(|membership| membership == Some(MembershipState::Join))
+    };
+    let joined = history.changes.iter().filter(|(_, changes)| was_joined(changes));
+    Ok(joined.map(|(room, _)| *room).collect())
+}
+
+impl Standing {
+    fn unmoved(row: &Membership) -> Self {
+        Self {
+            room: row.room,
+            membership: row.membership.as_str().into(),
+            event: row.event,
+            at: row.pos,
+            forgotten: row.forgotten,
+            moved: None,
+        }
+    }
+}
+
+impl Moved {
+    const fn out_of_nothing() -> Self {
+        Self { from: None, was_joined: false, stayed_joined: false }
+    }
+}
+
+/// The changes of a user's memberships, with what each of their events says.
+struct History {
+    changes: HashMap<RoomNid, Vec<StateChange>>,
+    memberships: HashMap<EventNid, MembershipState>,
+}
+
+impl History {
+    async fn read(rooms: &Rooms, user_id: &UserId, moved: Vec<RoomNid>, from: Pos) -> Result<Self> {
+        if moved.is_empty() {
+            return Ok(Self { changes: HashMap::new(), memberships: HashMap::new() });
+        }
+        let changes = rooms.membership_changes(user_id, moved, from).await?;
+        let nids = changes.values().flatten().flat_map(|change| [change.old, change.new]);
+        let nids: Vec<EventNid> = nids.flatten().collect();
+        let events = rooms.events().get_many(nids).await?;
+        let memberships = events
+            .into_iter()
+            .map(|(nid, event)| (nid, event.membership().as_deref().unwrap_or("leave").into()))
+            .collect();
+        Ok(Self { changes, memberships })
+    }
+
+    fn membership(&self, event: Option<EventNid>) -> Option<MembershipState> {
+        event.and_then(|event| self.memberships.get(&event)).cloned()
+    }
+
+    /// The standing at `head`; none where there was none yet.
+    fn standing(
+        &self,
+        row: &Membership,
+        changes: &[StateChange],
+        since: Option<Pos>,
+        head: Pos,
+    ) -> Option<Standing> {
+        let until_head = changes.iter().take_while(|change| change.pos <= head);
+        let Some(last) = until_head.clone().last() else {
+            // It has changed only since.
+            let event = changes.first()?.old?;
+            return Some(Standing {
+                membership: self.membership(Some(event))?,
+                event,
+                at: head,
+                ..Standing::unmoved(row)
+            });
+        };
+        let from = self.membership(changes.first().and_then(|change| change.old));
+        let joined: Vec<bool> = until_head
+            .map(|change| self.membership(change.new) == Some(MembershipState::Join))
+            .collect();
+        let was_in = from == Some(MembershipState::Join);
+        let moved = Moved {
+            was_joined: was_in || joined.contains(&true),
+            stayed_joined: was_in && !joined.contains(&false),
+            from,
+        };
+        Some(Standing {
+            room: row.room,
+            membership: self.membership(last.new).unwrap_or(MembershipState::Leave),
+            event: last.new.or(last.old)?,
+            at: last.pos,
+            forgotten: row.forgotten && row.pos == last.pos,
+            moved: since.map(|_| moved),
+        })
+    }
+}

@@ -1,0 +1,362 @@
+//! The state of rooms: what a client needs so that it ends up with the room's state.
+//!
+//! By default the client applies this part and then the state events of the timeline. It follows the
+//! changes of the room's current state, not the timeline: what changed without an event of the
+//! timeline (a late event, a fork that was resolved) is here as well. Where the timeline says
+//! something else than the room's state in the end, because a state event of it lost against a
+//! fork, it is cut after that event: the client is told of a gap, which it fills where it
+//! pages back, and has the right state.
+//!
+//! With `use_state_after` the client applies this part alone, and gets the state at the end.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    sync::Arc,
+};
+
+use ruma::{UserId, api::client::filter::RoomEventFilter, events::TimelineEventType};
+use stoa_base::{EventNid, Pos, StateNid};
+use stoa_rooms::{
+    Rooms,
+    events::Event,
+    state::{EMPTY, Part, StateKey},
+};
+use stoa_storage::{
+    log::{Stream, Topic},
+    repo::state::StateChange,
+};
+
+use crate::{
+    ChangeIndex, Reader, Result,
+    filter::{is_about, lazy_members, passes_event},
+    known_members::KnownMembers,
+    span::{ByRoom, KnownState, Span},
+    stream::{RoomStream, summary::Summary, timeline::Timeline},
+};
+
+/// How the state of each room changed since the client knew it.
+pub(crate) type Deltas = ByRoom<Vec<StateChange>>;
+
+/// Reads how the state changed, of the rooms whose state the client knows.
+pub(crate) async fn deltas(rooms: &Rooms, changes: &ChangeIndex, spans: &[Span]) -> Result<Deltas> {
+    let mut deltas = Deltas::new();
+    for span in spans {
+        let KnownState::At(since) = span.state else { continue };
+        let topic = Topic::from(span.room.nid);
+        if changes.may_have_changed(&topic, &[Stream::State], since) {
+            let delta = rooms.state_changes(&span.room, since, span.up_to).await?;
+            if !delta.is_empty() {
+                deltas.insert(span.room.nid, delta);
+            }
+        }
+    }
+    Ok(deltas)
+}
+
+/// The state of rooms.
+pub(crate) struct States<'a> {
+    pub(crate) rooms: &'a Rooms,
+    pub(crate) filter: &'a RoomEventFilter,
+    /// Whether the state at the end of the timeline is asked for, rather than at its start.
+    pub(crate) at_end: bool,
+    pub(crate) timelines: &'a ByRoom<Timeline>,
+    pub(crate) summaries: &'a ByRoom<Summary>,
+    pub(crate) deltas: &'a Deltas,
+    pub(crate) known: &'a KnownMembers,
+}
+
+/// What is told of a room's state.
+#[derive(Debug, Default)]
+pub(crate) struct StateNews {
+    /// The events, oldest first.
+    pub(crate) events: Vec<Arc<Event>>,
+    /// Up to where the timeline has to be cut.
+    pub(crate) cut: Option<Pos>,
+}
+
+impl RoomStream for States<'_> {
+    type News = StateNews;
+
+    async fn read(&self, reader: &Reader, spans: &[Span]) -> Result<ByRoom<StateNews>> {
+        let lazily = lazy_members(self.filter);
+        let mut plans = Vec::new();
+        for span in spans {
+            plans.extend(self.plan(reader, span, lazily.is_some()).await?);
+        }
+        self.load(&mut plans, lazily.is_some()).await?;
+
+        let mut chosen: Vec<(&Span, BTreeSet<EventNid>, Option<Pos>)> = Vec::new();
+        for plan in &mut plans {
+            let (mut events, members) = plan.choose(self.at_end);
+            match plan.span.state {
+                KnownState::At(since) if lazily == Some(false) => {
+                    events.extend(self.known.unknown(&reader.device, since, members));
+                }
+                _ => events.extend(members),
+            }
+            chosen.push((plan.span, events, plan.cut));
+        }
+        let nids: Vec<EventNid> =
+            chosen.iter().flat_map(|(_, nids, _)| nids.iter().copied()).collect();
+        let events = self.rooms.events().get_many(nids).await?;
+        let news = chosen.into_iter().map(|(span, nids, cut)| {
+            let mut events: Vec<Arc<Event>> = nids
+                .iter()
+                .filter_map(|nid| events.get(nid))
+                .filter(|event| passes_event(self.filter, event))
+                .cloned()
+                .collect();
+            events.sort_by_key(|event| (event.order, event.nid));
+            (span.room.nid, StateNews { events, cut })
+        });
+        Ok(news.collect())
+    }
+}
+
+/// What is needed to tell of one room's state.
+struct Plan<'a> {
+    span: &'a Span,
+    delta: Option<&'a [StateChange]>,
+    timeline: Shown<'a>,
+    events: &'a [(Arc<Event>, String)],
+    /// The state that `current` is read from.
+    root: StateNid,
+    /// The entries in which the state at the end of the span differs from `root`.
+    later: HashMap<StateKey, Option<EventNid>>,
+    /// Members who are shown though they may not have changed.
+    members: BTreeSet<StateKey>,
+    /// The state at the end of the span, as far as it is needed.
+    current: BTreeMap<StateKey, EventNid>,
+    cut: Option<Pos>,
+}
+
+/// The state events of a timeline, and who sent its events.
+#[derive(Default)]
+struct Shown<'a> {
+    /// The first and the last event of each entry.
+    entries: HashMap<StateKey, (&'a Event, &'a Event)>,
+    senders: HashSet<&'a UserId>,
+}
+
+impl<'a> Shown<'a> {
+    fn after(cut: Option<Pos>, events: &'a [(Arc<Event>, String)]) -> Self {
+        let mut shown = Self::default();
+        for (event, _) in events {
+            if cut.is_some_and(|cut| position(event) <= cut) {
+                continue;
+            }
+            shown.senders.insert(&event.pdu.sender);
+            if let Some(key) = key_of(event) {
+                shown.entries.entry(key).or_insert((event, event)).1 = event;
+            }
+        }
+        shown
+    }
+}
+
+fn position(event: &Event) -> Pos {
+    Pos(event.order.map_or(i64::MIN, |order| order.pos))
+}
+
+fn key_of(event: &Event) -> Option<StateKey> {
+    let state_key = event.pdu.state_key.as_deref()?;
+    Some(StateKey::new(&event.pdu.event_type.to_string(), state_key))
+}
+
+impl States<'_> {
+    /// What has to be looked at for a span; none where there is nothing to tell.
+    async fn plan<'a>(
+        &'a self,
+        reader: &Reader,
+        span: &'a Span,
+        lazily: bool,
+    ) -> Result<Option<Plan<'a>>> {
+        if !is_about(self.filter, &span.room.id) {
+            return Ok(None);
+        }
+        let events = self
+            .timelines
+            .get(&span.room.nid)
+            .map_or(&[][..], |timeline| timeline.events.as_slice());
+        let mut plan = Plan {
+            span,
+            delta: None,
+            timeline: Shown::after(None, events),
+            events,
+            root: EMPTY,
+            later: HashMap::new(),
+            members: BTreeSet::new(),
+            current: BTreeMap::new(),
+            cut: None,
+        };
+        match span.state {
+            KnownState::Withheld => {
+                // Where the timeline does not count, the end of it is told here.
+                if !self.at_end {
+                    return Ok(None);
+                }
+                if let Some(end) = span.end {
+                    plan.current.insert(StateKey::member(&reader.user_id), end);
+                }
+                return Ok(Some(plan));
+            }
+            KnownState::At(_) => {
+                plan.delta = Some(self.deltas.get(&span.room.nid).map_or(&[][..], Vec::as_slice));
+            }
+            KnownState::Nothing => {
+                plan.members.insert(StateKey::member(&reader.user_id));
+            }
+        }
+        if lazily {
+            let heroes =
+                self.summaries.get(&span.room.nid).and_then(|summary| summary.heroes.as_deref());
+            plan.members.extend(
+                heroes.into_iter().flatten().map(|user| StateKey::new("m.room.member", user)),
+            );
+            plan.members.extend(plan.timeline.senders.iter().map(|user| StateKey::member(user)));
+        } else {
+            plan.members.clear();
+        }
+        if plan.delta.is_some() && plan.members.is_empty() {
+            return Ok(Some(plan));
+        }
+        if let Some(end) = span.end {
+            plan.root = self.rooms.events().get(end).await?.state_after.unwrap_or(EMPTY);
+        } else {
+            let committed = self.rooms.committed(&span.room).await?;
+            plan.root = committed.state;
+            let changes = if committed.state_pos > span.up_to {
+                self.rooms.state_changes(&span.room, span.up_to, committed.state_pos).await?
+            } else {
+                Vec::new()
+            };
+            for change in changes {
+                let key = StateKey::new(&change.kind, &change.state_key);
+                plan.later.entry(key).or_insert(change.old);
+            }
+        }
+        Ok(Some(plan))
+    }
+
+    /// Reads what the plans need of the rooms' states.
+    async fn load(&self, plans: &mut [Plan<'_>], lazily: bool) -> Result<()> {
+        let part = if lazily { Part::WithoutMembers } else { Part::All };
+        let whole: Vec<StateNid> =
+            plans.iter().filter(|plan| plan.is_whole()).map(|plan| plan.root).collect();
+        let mut whole = self.rooms.states().entries_of(&whole, part).await?;
+        let mut wanted = Vec::new();
+        for plan in &*plans {
+            let shown = plan.timeline.entries.keys().filter(|_| lazily && plan.is_whole());
+            wanted.extend(plan.members.iter().chain(shown).map(|key| (plan.root, *key)));
+        }
+        let members = self.rooms.states().get_many(&wanted).await?;
+        for plan in plans {
+            if plan.is_whole() {
+                plan.current = whole.get_mut(&plan.root).cloned().unwrap_or_default();
+            }
+            let shown: Vec<StateKey> = plan.timeline.entries.keys().copied().collect();
+            for key in plan.members.iter().chain(&shown) {
+                if let Some(event) = members.get(&(plan.root, *key)) {
+                    plan.current.insert(*key, *event);
+                }
+            }
+            for (key, event) in &plan.later {
+                let is_wanted = plan.members.contains(key)
+                    || plan.timeline.entries.contains_key(key)
+                    || (plan.is_whole() && (!lazily || !key.is_member()));
+                match event {
+                    Some(event) if is_wanted => {
+                        plan.current.insert(*key, *event);
+                    }
+                    _ => {
+                        plan.current.remove(key);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Plan<'_> {
+    fn is_whole(&self) -> bool {
+        self.span.state == KnownState::Nothing
+    }
+
+    /// The events to tell, and beside them those of members who are shown only because they are
+    /// needed to show the timeline and the room.
+    fn choose(&mut self, at_end: bool) -> (BTreeSet<EventNid>, Vec<EventNid>) {
+        let mut latest: BTreeMap<StateKey, Option<EventNid>> = BTreeMap::new();
+        for change in self.delta.into_iter().flatten() {
+            latest.insert(StateKey::new(&change.kind, &change.state_key), change.new);
+        }
+        if !at_end {
+            self.cut_where_the_timeline_misleads(&latest);
+        }
+        let before = |key: &StateKey| match self.timeline.entries.get(key) {
+            Some((first, _)) if !at_end => Some(*first),
+            _ => None,
+        };
+        if self.is_whole() || self.delta.is_none() {
+            let told = self.current.iter().filter(|(key, _)| {
+                // Who is neither needed nor new is withheld.
+                at_end || !key.is_member() || self.members.is_empty() || self.members.contains(key)
+            });
+            let told = told.filter_map(|(key, event)| match before(key) {
+                Some(first) => first.replaces,
+                None => Some(*event),
+            });
+            return (told.collect(), Vec::new());
+        }
+        let mut told = BTreeSet::new();
+        for change in self.delta.into_iter().flatten() {
+            let key = StateKey::new(&change.kind, &change.state_key);
+            let last = match before(&key) {
+                Some(first) => self.last_before(&key, position(first)),
+                None => latest.get(&key).copied().flatten(),
+            };
+            told.extend(last);
+        }
+        let members = self.members.iter().filter_map(|key| match before(key) {
+            Some(first) => first.replaces,
+            None => self.current.get(key).copied(),
+        });
+        let members = members.filter(|event| !told.contains(event)).collect();
+        (told, members)
+    }
+
+    /// The event that an entry had last before `pos`, where it changed before.
+    fn last_before(&self, key: &StateKey, pos: Pos) -> Option<EventNid> {
+        let changes = self.delta.into_iter().flatten().filter(|change| change.pos < pos);
+        changes
+            .filter(|change| StateKey::new(&change.kind, &change.state_key) == *key)
+            .last()
+            .and_then(|change| change.new)
+    }
+
+    /// Cuts the timeline after the last event that sets an entry to what it is not in the end.
+    fn cut_where_the_timeline_misleads(&mut self, latest: &BTreeMap<StateKey, Option<EventNid>>) {
+        let is_wrong = |key: &StateKey, event: &Event| {
+            let in_the_end = match self.delta {
+                Some(_) => latest.get(key).copied().flatten(),
+                None => self.current.get(key).copied(),
+            };
+            in_the_end != Some(event.nid)
+        };
+        let wrong = self.timeline.entries.iter().filter(|(key, (_, last))| is_wrong(key, last));
+        self.cut = wrong.map(|(_, (_, last))| position(last)).max();
+        if self.cut.is_some() {
+            self.timeline = Shown::after(self.cut, self.events);
+        }
+    }
+}
+
+/// The member events of an answer: what a device will have that loads members lazily.
+pub(crate) fn members<'a>(
+    events: impl IntoIterator<Item = &'a Arc<Event>>,
+) -> impl Iterator<Item = EventNid> {
+    events
+        .into_iter()
+        .filter(|event| event.pdu.event_type == TimelineEventType::RoomMember)
+        .map(|event| event.nid)
+}

@@ -1,0 +1,50 @@
+//! Stripped state: what is shown of a room to one who is invited to it or asks to be let in.
+//!
+//! <https://spec.matrix.org/v1.19/client-server-api/#stripped-state>
+
+use std::collections::HashMap;
+
+use serde_json::value::RawValue;
+use stoa_base::{EventNid, RoomNid, StateNid};
+use stoa_rooms::{Rooms, state::StateKey};
+
+use crate::{Result, span::ByRoom};
+
+/// What is shown of a room beside the member event.
+const SHOWN: [&str; 7] = [
+    "m.room.create",
+    "m.room.join_rules",
+    "m.room.name",
+    "m.room.canonical_alias",
+    "m.room.avatar",
+    "m.room.topic",
+    "m.room.encryption",
+];
+
+/// The stripped state of rooms as it was at these member events, which come last.
+pub(crate) async fn stripped_states(
+    rooms: &Rooms,
+    members: &HashMap<RoomNid, EventNid>,
+) -> Result<ByRoom<Vec<Box<RawValue>>>> {
+    if members.is_empty() {
+        return Ok(ByRoom::new());
+    }
+    let keys = SHOWN.map(|kind| StateKey::new(kind, ""));
+    let member_events = rooms.events().get_many(members.values().copied()).await?;
+    let states: Vec<StateNid> =
+        member_events.values().filter_map(|event| event.state_after).collect();
+    let wanted: Vec<(StateNid, StateKey)> =
+        states.iter().flat_map(|state| keys.map(|key| (*state, key))).collect();
+    let nids = rooms.states().get_many(&wanted).await?;
+    let events = rooms.events().get_many(nids.values().copied()).await?;
+
+    let stripped = members.iter().map(|(room, member)| {
+        let Some(member) = member_events.get(member) else { return (*room, Vec::new()) };
+        let of_state = member.state_after.into_iter().flat_map(|state| {
+            keys.iter().filter_map(|key| nids.get(&(state, *key))).collect::<Vec<_>>()
+        });
+        let shown = of_state.filter_map(|nid| events.get(nid)).chain([member]);
+        (*room, shown.filter_map(|event| event.to_stripped()).collect())
+    });
+    Ok(stripped.collect())
+}

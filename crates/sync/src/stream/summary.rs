@@ -1,0 +1,185 @@
+//! Room summaries: how many members there are, and by whom a room without a name is called.
+
+use std::{collections::HashMap, sync::Arc};
+
+use moka::sync::Cache;
+use serde::Deserialize;
+use stoa_base::{EventNid, Pos, RoomNid, StateNid};
+use stoa_rooms::{Committed, Rooms, events::Event, state::StateKey};
+
+use crate::{
+    Reader, Result,
+    span::{ByRoom, KnownState, Span},
+    stream::{RoomStream, state::Deltas},
+};
+
+/// How many members a room is called by.
+const HEROES: usize = 5;
+/// Of how many rooms the members that they are called by stay in memory.
+const ROOMS: u64 = 20_000;
+
+/// A room's summary.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Summary {
+    /// By whom the room is called; none where it has a name or an alias.
+    pub(crate) heroes: Option<Vec<String>>,
+    /// How many members are joined.
+    pub(crate) joined: i64,
+    /// How many members are invited.
+    pub(crate) invited: i64,
+}
+
+/// The members that rooms without names are called by, as of each room's last change of state.
+#[derive(Debug)]
+pub(crate) struct Heroes(Cache<RoomNid, (Pos, Arc<Candidates>)>);
+
+/// One more than needed, since nobody calls a room by himself.
+#[derive(Debug, Default)]
+struct Candidates {
+    has_name: bool,
+    present: Vec<String>,
+    /// Who was there, where there may be nobody but the reader.
+    gone: Vec<String>,
+}
+
+impl Candidates {
+    fn of(&self, reader: &Reader) -> Option<Vec<String>> {
+        if self.has_name {
+            return None;
+        }
+        let others = |users: &[String]| -> Vec<String> {
+            let others = users.iter().filter(|user| reader.user_id != user.as_str());
+            others.take(HEROES).cloned().collect()
+        };
+        let present = others(&self.present);
+        Some(if present.is_empty() { others(&self.gone) } else { present })
+    }
+}
+
+/// The summaries of rooms whose members, name or alias changed, or of which the client knows
+/// nothing.
+pub(crate) struct Summaries<'a> {
+    pub(crate) rooms: &'a Rooms,
+    pub(crate) heroes: &'a Heroes,
+    pub(crate) deltas: &'a Deltas,
+}
+
+impl RoomStream for Summaries<'_> {
+    type News = Summary;
+
+    async fn read(&self, reader: &Reader, spans: &[Span]) -> Result<ByRoom<Summary>> {
+        let mut states: Vec<(RoomNid, Committed)> = Vec::new();
+        for span in spans.iter().filter(|span| self.has_changed(span)) {
+            states.push((span.room.nid, self.rooms.committed(&span.room).await?));
+        }
+        let candidates = self.heroes.of_rooms(self.rooms, &states).await?;
+        let summaries = states.into_iter().map(|(room, committed)| {
+            let heroes = candidates.get(&room).and_then(|candidates| candidates.of(reader));
+            (room, Summary { heroes, joined: committed.joined, invited: committed.invited })
+        });
+        Ok(summaries.collect())
+    }
+}
+
+impl Summaries<'_> {
+    fn has_changed(&self, span: &Span) -> bool {
+        let tells =
+            |kind: &str| matches!(kind, "m.room.member" | "m.room.name" | "m.room.canonical_alias");
+        span.end.is_none()
+            && match span.state {
+                KnownState::Nothing => true,
+                KnownState::Withheld => false,
+                KnownState::At(_) => self
+                    .deltas
+                    .get(&span.room.nid)
+                    .is_some_and(|delta| delta.iter().any(|change| tells(&change.kind))),
+            }
+    }
+}
+
+impl Heroes {
+    pub(crate) fn new() -> Self {
+        Self(Cache::new(ROOMS))
+    }
+
+    async fn of_rooms(
+        &self,
+        rooms: &Rooms,
+        states: &[(RoomNid, Committed)],
+    ) -> Result<ByRoom<Arc<Candidates>>> {
+        let mut found = ByRoom::new();
+        let mut missing: Vec<(RoomNid, StateNid)> = Vec::new();
+        for (room, committed) in states {
+            match self.0.get(room) {
+                Some((as_of, candidates)) if as_of == committed.state_pos => {
+                    found.insert(*room, candidates);
+                }
+                _ => missing.push((*room, committed.state)),
+            }
+        }
+        if missing.is_empty() {
+            return Ok(found);
+        }
+        let read = Self::read(rooms, &missing).await?;
+        for (room, committed) in states {
+            if let Some(candidates) = read.get(room) {
+                self.0.insert(*room, (committed.state_pos, Arc::clone(candidates)));
+            }
+        }
+        found.extend(read);
+        Ok(found)
+    }
+
+    async fn read(
+        rooms: &Rooms,
+        states: &[(RoomNid, StateNid)],
+    ) -> Result<ByRoom<Arc<Candidates>>> {
+        let naming =
+            [StateKey::new("m.room.name", ""), StateKey::new("m.room.canonical_alias", "")];
+        let keys: Vec<(StateNid, StateKey)> =
+            states.iter().flat_map(|(_, state)| naming.map(|key| (*state, key))).collect();
+        let nids = rooms.states().get_many(&keys).await?;
+        let events = rooms.events().get_many(nids.values().copied()).await?;
+        let has_name = |state: &StateNid| {
+            let named = naming.iter().filter_map(|key| nids.get(&(*state, *key)));
+            named.filter_map(|nid: &EventNid| events.get(nid)).any(|event| names_room(event))
+        };
+        let (named, nameless): (Vec<_>, Vec<_>) =
+            states.iter().partition(|(_, state)| has_name(state));
+        let mut candidates: HashMap<RoomNid, Candidates> = named
+            .into_iter()
+            .map(|(room, _)| (room, Candidates { has_name: true, ..Candidates::default() }))
+            .collect();
+        let nameless: Vec<RoomNid> = nameless.into_iter().map(|(room, _)| room).collect();
+        if !nameless.is_empty() {
+            let limit = HEROES as i64 + 1;
+            let there = ["join", "invite"];
+            let mut present = rooms.first_members(nameless.clone(), there, limit).await?;
+            let present_of = |room: &RoomNid| present.get(room).map_or(0, Vec::len);
+            let lonely: Vec<RoomNid> =
+                nameless.iter().copied().filter(|room| present_of(room) <= 1).collect();
+            let mut gone = if lonely.is_empty() {
+                ByRoom::new()
+            } else {
+                rooms.first_members(lonely, ["leave", "ban"], limit).await?
+            };
+            candidates.extend(nameless.into_iter().map(|room| {
+                let present = present.remove(&room).unwrap_or_default();
+                let gone = gone.remove(&room).unwrap_or_default();
+                (room, Candidates { has_name: false, present, gone })
+            }));
+        }
+        Ok(candidates.into_iter().map(|(room, found)| (room, Arc::new(found))).collect())
+    }
+}
+
+/// Whether a state event gives the room a name or an alias, rather than taking it away.
+fn names_room(event: &Event) -> bool {
+    #[derive(Deserialize)]
+    struct Content {
+        name: Option<String>,
+        alias: Option<String>,
+    }
+    serde_json::from_str::<Content>(event.pdu.content.get())
+        .is_ok_and(|content| content.name.or(content.alias).is_some_and(|name| !name.is_empty()))
+}

@@ -1,0 +1,176 @@
+//! The events of rooms, newest last, as far as the reader may see them.
+
+use std::sync::Arc;
+
+use ruma::api::client::filter::RoomEventFilter;
+use stoa_base::{Pos, RoomNid};
+use stoa_rooms::{Page, Room, Rooms, events::Event, tokens::PaginationToken};
+use stoa_storage::{
+    log::{Stream, Topic},
+    repo::events::Order,
+};
+
+use crate::{
+    ChangeIndex, Reader, Result,
+    filter::{is_about, passes_all, passes_event, passes_none},
+    span::{ByRoom, Span},
+    stream::RoomStream,
+};
+
+/// How many events an answer has of a room where the filter does not say.
+const DEFAULT_LIMIT: usize = 10;
+/// How many it has at most.
+const MAX_LIMIT: usize = 1_000;
+/// How often more events of a room are looked at, where too few of them may be shown.
+const ROUNDS: usize = 4;
+
+/// The timelines of rooms.
+pub(crate) struct Timelines<'a> {
+    pub(crate) rooms: &'a Rooms,
+    pub(crate) changes: &'a ChangeIndex,
+    pub(crate) filter: &'a RoomEventFilter,
+}
+
+/// A stretch of a room's timeline.
+#[derive(Clone, Debug)]
+pub(crate) struct Timeline {
+    /// The events, oldest first, each with the reader's membership at it.
+    pub(crate) events: Vec<(Arc<Event>, String)>,
+    /// Whether there are older ones that the client lacks.
+    pub(crate) limited: bool,
+    /// The gap before the first event.
+    pub(crate) start: Order,
+}
+
+impl Timeline {
+    /// Drops all events up to `pos`: the client has to ask for them.
+    pub(crate) fn cut(&mut self, pos: Pos) {
+        self.events.retain(|(event, _)| event.order.is_some_and(|order| order.pos > pos.0));
+        self.limited = true;
+        self.start = Order::after(pos);
+    }
+}
+
+impl RoomStream for Timelines<'_> {
+    type News = Timeline;
+
+    async fn read(&self, reader: &Reader, spans: &[Span]) -> Result<ByRoom<Timeline>> {
+        let limit = usize::try_from(self.filter.limit.map_or(DEFAULT_LIMIT as u64, u64::from))
+            .unwrap_or(MAX_LIMIT)
+            .min(MAX_LIMIT);
+        let pages = self.newest(spans, limit).await?;
+        let all: Vec<Arc<Event>> =
+            pages.iter().flat_map(|page| page.events.iter().cloned()).collect();
+        let mut seen = if all.is_empty() {
+            Vec::new()
+        } else {
+            let rooms: Vec<&Arc<Room>> = spans.iter().map(|span| &span.room).collect();
+            self.rooms.see_in(&reader.user_id, rooms, &all).await?
+        }
+        .into_iter();
+
+        let mut timelines = ByRoom::new();
+        for (span, page) in spans.iter().zip(pages) {
+            let oldest = page.events.first().and_then(|event| event.order);
+            let seen = seen.by_ref().take(page.events.len());
+            let shown = page.events.into_iter().zip(seen).filter(|(_, seen)| seen.visible);
+            let mut events: Vec<(Arc<Event>, String)> = shown
+                .filter(|(event, _)| passes_event(self.filter, event))
+                .map(|(event, seen)| (event, seen.membership))
+                .collect();
+            let mut more = page.more;
+            if more
+                && events.len() < limit
+                && let Some(oldest) = oldest
+            {
+                more = self.fill(reader, span, &mut events, oldest, limit).await?;
+            }
+            let first = events.first().and_then(|(event, _)| event.order);
+            let timeline = Timeline {
+                events,
+                limited: more || span.has_gap,
+                start: first.map_or_else(
+                    || Order::after(span.up_to),
+                    |order| PaginationToken::before(order).0,
+                ),
+            };
+            timelines.insert(span.room.nid, timeline);
+        }
+        Ok(timelines)
+    }
+}
+
+impl Timelines<'_> {
+    /// The newest events of each span, before anybody looks at who may see them.
+    async fn newest(&self, spans: &[Span], limit: usize) -> Result<Vec<Page>> {
+        let mut pages = Vec::with_capacity(spans.len());
+        let mut whole = self.newest_of_whole_rooms(spans, limit).await?;
+        for span in spans {
+            let topic = Topic::from(span.room.nid);
+            let page = if passes_none(self.filter) || !is_about(self.filter, &span.room.id) {
+                Page::default()
+            } else if let Some(page) = whole.remove(&span.room.nid) {
+                page
+            } else if span.after.is_some_and(|after| {
+                !self.changes.may_have_changed(&topic, &[Stream::Timeline], after)
+            }) {
+                Page::default()
+            } else {
+                let after = span.after.unwrap_or(Pos::START);
+                self.rooms.newest(&span.room, after, span.up_to, limit).await?
+            };
+            pages.push(page);
+        }
+        Ok(pages)
+    }
+
+    /// The newest events of all rooms that are shown from their beginning up to the same position:
+    /// one query for all of them.
+    async fn newest_of_whole_rooms(&self, spans: &[Span], limit: usize) -> Result<ByRoom<Page>> {
+        let whole = || spans.iter().filter(|span| span.after.is_none() && span.end.is_none());
+        let Some(first) = whole().next().filter(|_| !passes_none(self.filter)) else {
+            return Ok(ByRoom::new());
+        };
+        let together = whole().filter(|span| span.up_to == first.up_to);
+        let together: Vec<RoomNid> = together.map(|span| span.room.nid).collect();
+        Ok(self.rooms.newest_of_rooms(together, first.up_to, limit).await?)
+    }
+
+    /// Puts older events before `events`, which reach back to `oldest`, until there are `limit`.
+    /// Says whether there may be more.
+    async fn fill(
+        &self,
+        reader: &Reader,
+        span: &Span,
+        events: &mut Vec<(Arc<Event>, String)>,
+        mut oldest: Order,
+        limit: usize,
+    ) -> Result<bool> {
+        let until = span.after.map_or(Order::START, Order::after);
+        let chunk = if passes_all(self.filter) { limit } else { 4 * limit.max(DEFAULT_LIMIT) };
+        for _ in 0..ROUNDS {
+            let from = PaginationToken::before(oldest).0;
+            let page = self.rooms.before(&span.room, from, until, chunk).await?;
+            let Some(last) = page.events.last().and_then(|event| event.order) else {
+                return Ok(false);
+            };
+            oldest = last;
+            let shown = self.rooms.visible(&reader.user_id, &span.room, page.events).await?;
+            for (event, membership) in shown {
+                if passes_event(self.filter, &event) {
+                    if events.len() >= limit {
+                        return Ok(true);
+                    }
+                    events.insert(0, (event, membership));
+                }
+            }
+            if !page.more {
+                return Ok(false);
+            }
+            if events.len() >= limit {
+                return Ok(true);
+            }
+        }
+        Ok(true)
+    }
+}

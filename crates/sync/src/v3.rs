@@ -1,0 +1,76 @@
+//! `GET /_matrix/client/v3/sync`: all rooms of a user, and what changed since a token.
+//!
+//! <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3sync>
+
+mod answer;
+pub mod response;
+mod sections;
+mod wait;
+
+use std::time::Duration;
+
+use ruma::api::client::filter::FilterDefinition;
+use stoa_base::Pos;
+use stoa_rooms::tokens::SyncToken;
+
+pub use self::{response::Response, wait::MAX_TIMEOUT};
+use crate::{Reader, Result, Streams};
+
+/// What a client asks for.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// Where it has read up to.
+    pub since: Option<SyncToken>,
+    /// What it wants to hear of.
+    pub filter: &'a FilterDefinition,
+    /// Whether it wants the whole state of all rooms.
+    pub full_state: bool,
+    /// Whether it wants the state at the end of the timelines, rather than at their starts.
+    pub use_state_after: bool,
+    /// How long it waits where there is nothing new.
+    pub timeout: Duration,
+}
+
+impl Request<'_> {
+    fn is_patient(&self) -> bool {
+        self.since.is_some() && !self.full_state && !self.timeout.is_zero()
+    }
+
+    const fn kind(&self) -> &'static str {
+        match (self.since, self.full_state) {
+            (None, _) => "initial",
+            (Some(_), true) => "full_state",
+            (Some(_), false) => "incremental",
+        }
+    }
+}
+
+/// Tells what is new since the token, or waits until something is.
+///
+/// This node must have applied everything that was acknowledged before the request came.
+pub async fn sync(streams: &Streams, reader: &Reader, request: Request<'_>) -> Result<Response> {
+    let deadline = tokio::time::Instant::now() + request.timeout.min(MAX_TIMEOUT);
+    let mut waiting: Option<wait::Waiting> = None;
+    loop {
+        // The memberships may be newer than the head, never older.
+        let head: Pos = streams.tailer.applied();
+        let memberships = streams.rooms.memberships(&reader.user_id).await?;
+        let began = tokio::time::Instant::now();
+        let answer = answer::answer(streams, reader, request, &memberships, head).await?;
+        metrics::histogram!("stoa_sync_duration_seconds", "kind" => request.kind())
+            .record(began.elapsed());
+        if !answer.is_empty() || !request.is_patient() {
+            return Ok(answer);
+        }
+        let is_registered = waiting.as_mut().is_some_and(|waiting| waiting.covers(&memberships));
+        match &waiting {
+            // What came before the registration did not wake anybody: look once more.
+            Some(waiting) if is_registered => {
+                if !waiting.news(streams, deadline).await {
+                    return Ok(answer);
+                }
+            }
+            _ => waiting = Some(wait::Waiting::register(streams, reader, memberships)),
+        }
+    }
+}

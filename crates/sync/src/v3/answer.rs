@@ -1,0 +1,236 @@
+//! Arranging streams into an answer.
+
+use std::{collections::HashSet, sync::Arc};
+
+use ruma::{OwnedRoomId, api::client::filter::EventFormat};
+use stoa_base::{Pos, RoomNid};
+use stoa_rooms::{
+    Memberships,
+    events::Event,
+    tokens::{EphemeralPosition, PaginationToken, SyncToken},
+};
+
+use crate::{
+    Reader, Result, Streams,
+    filter::lazy_members,
+    span::{ByRoom, KnownState, Span},
+    standing::standings,
+    stream::{
+        RoomStream as _,
+        account_data::{AccountData, RoomAccountData},
+        state::{StateNews, States, deltas, members},
+        stripped::stripped_states,
+        summary::{Summaries, Summary},
+        timeline::{Timeline, Timelines},
+    },
+    v3::{
+        Request,
+        response::{self, Events, Json, Response},
+        sections::{Sections, sections},
+    },
+};
+
+/// What there is to tell at `head`.
+pub(crate) async fn answer(
+    streams: &Streams,
+    reader: &Reader,
+    request: Request<'_>,
+    memberships: &Memberships,
+    head: Pos,
+) -> Result<Response> {
+    let since = request.since.map(|token| token.log.min(head));
+    let filter = request.filter;
+    let data = AccountData::read(&streams.store, &streams.changes, reader, since).await?;
+    let others: HashSet<RoomNid> = data.rooms().collect();
+    let standings = standings(&streams.rooms, &reader.user_id, memberships, since, head).await?;
+    let sections = sections(streams, reader, request, &standings, &others, head).await?;
+
+    let mut answer = Response {
+        next_batch: SyncToken {
+            log: head,
+            to_device: request.since.map(|token| token.to_device).unwrap_or_default(),
+            ephemeral: EphemeralPosition::default(),
+        }
+        .to_string(),
+        ..Response::default()
+    };
+    answer.account_data.events = data.global(&filter.account_data);
+    if since.is_none() {
+        answer.account_data.events.extend(data.default_push_rules(&filter.account_data, reader));
+    }
+    let Sections { spans, invited, knocked } = sections;
+    for (room, events) in stripped_states(&streams.rooms, &invited).await? {
+        let invite_state = Events { events };
+        let room_id = streams.rooms.room_by_nid(room).await?.id.clone();
+        answer.rooms.invite.insert(room_id, response::InvitedRoom { invite_state });
+    }
+    for (room, events) in stripped_states(&streams.rooms, &knocked).await? {
+        let knock_state = Events { events };
+        let room_id = streams.rooms.room_by_nid(room).await?.id.clone();
+        answer.rooms.knock.insert(room_id, response::KnockedRoom { knock_state });
+    }
+    if !spans.is_empty() {
+        add_rooms(streams, reader, request, &spans, &data, head, &mut answer).await?;
+    }
+    Ok(answer)
+}
+
+/// Adds the news of rooms that the reader is in or has left.
+async fn add_rooms(
+    streams: &Streams,
+    reader: &Reader,
+    request: Request<'_>,
+    spans: &[Span],
+    data: &AccountData,
+    head: Pos,
+    answer: &mut Response,
+) -> Result<()> {
+    let rooms = &*streams.rooms;
+    let filter = &request.filter.room;
+    let mut timelines = Timelines { rooms, changes: &streams.changes, filter: &filter.timeline }
+        .read(reader, spans)
+        .await?;
+    let deltas = deltas(rooms, &streams.changes, spans).await?;
+    let mut summaries =
+        Summaries { rooms, heroes: &streams.heroes, deltas: &deltas }.read(reader, spans).await?;
+    let mut states = States {
+        rooms,
+        filter: &filter.state,
+        at_end: request.use_state_after,
+        timelines: &timelines,
+        summaries: &summaries,
+        deltas: &deltas,
+        known: &streams.known,
+    }
+    .read(reader, spans)
+    .await?;
+    for (room, state) in &states {
+        if let (Some(pos), Some(timeline)) = (state.cut, timelines.get_mut(room)) {
+            timeline.cut(pos);
+        }
+    }
+    let mut room_data = RoomAccountData {
+        store: &streams.store,
+        filter: &filter.account_data,
+        data,
+        is_all: request.since.is_none(),
+    }
+    .read(reader, spans)
+    .await?;
+
+    if lazy_members(&filter.state).is_some() {
+        let shown = timelines.values().flat_map(|timeline| &timeline.events);
+        let told = states.values().flat_map(|state| &state.events);
+        let members = members(shown.map(|(event, _)| event).chain(told));
+        let since = request.since.map(|token| token.log);
+        streams.known.sent(&reader.device, since, head, members);
+    }
+
+    let mut written = Written::new(streams, reader, request, spans, &timelines, &states).await?;
+    for span in spans {
+        let nid = span.room.nid;
+        let room = RoomNews {
+            timeline: timelines.remove(&nid),
+            state: states.remove(&nid).unwrap_or_default(),
+            summary: summaries.remove(&nid),
+            account_data: room_data.remove(&nid).unwrap_or_default(),
+        };
+        room.add(span, request, &mut written, answer);
+    }
+    Ok(())
+}
+
+/// The news of one room.
+struct RoomNews {
+    timeline: Option<Timeline>,
+    state: StateNews,
+    summary: Option<Summary>,
+    account_data: Vec<Json>,
+}
+
+impl RoomNews {
+    /// Adds the room to its section, unless there is nothing to tell.
+    fn add(self, span: &Span, request: Request<'_>, written: &mut Written, answer: &mut Response) {
+        let Some(timeline) = self.timeline else { return };
+        let timeline = response::Timeline {
+            events: written.take(timeline.events.len()),
+            limited: timeline.limited,
+            prev_batch: PaginationToken(timeline.start).to_string(),
+        };
+        let state = Events { events: written.take(self.state.events.len()) };
+        let has_news = !timeline.events.is_empty()
+            || timeline.limited
+            || !state.events.is_empty()
+            || !self.account_data.is_empty()
+            || self.summary.is_some();
+        let is_told = span.end.is_some() || span.state == KnownState::Nothing || has_news;
+        if !is_told {
+            return;
+        }
+        let room_id: OwnedRoomId = span.room.id.clone();
+        let state = if request.use_state_after {
+            response::State::After(state)
+        } else {
+            response::State::Before(state)
+        };
+        let account_data = Events { events: self.account_data };
+        if span.end.is_some() {
+            let left = response::LeftRoom { state, timeline, account_data };
+            answer.rooms.leave.insert(room_id, left);
+            return;
+        }
+        let summary = self.summary.map(|summary| response::Summary {
+            heroes: summary.heroes,
+            joined: summary.joined,
+            invited: summary.invited,
+        });
+        let joined = response::JoinedRoom {
+            summary,
+            state,
+            timeline,
+            ephemeral: Events::default(),
+            account_data,
+        };
+        answer.rooms.join.insert(room_id, joined);
+    }
+}
+
+/// The events of all rooms as the client gets them, in the order in which they are taken: of each
+/// span the timeline, then the state.
+struct Written(std::vec::IntoIter<Json>);
+
+impl Written {
+    async fn new(
+        streams: &Streams,
+        reader: &Reader,
+        request: Request<'_>,
+        spans: &[Span],
+        timelines: &ByRoom<Timeline>,
+        states: &ByRoom<StateNews>,
+    ) -> Result<Self> {
+        let mut events: Vec<(&Arc<Event>, Option<&str>)> = Vec::new();
+        for span in spans {
+            let timeline = timelines.get(&span.room.nid).map(|timeline| &timeline.events);
+            let shown = timeline.into_iter().flatten();
+            events.extend(shown.map(|(event, membership)| (event, Some(membership.as_str()))));
+            let state = states.get(&span.room.nid).map(|state| &state.events);
+            events.extend(state.into_iter().flatten().map(|event| (event, None)));
+        }
+        let written = if request.filter.event_format == EventFormat::Federation {
+            let raw = events.into_iter().map(|(event, _)| {
+                let json = event.pdu.json().to_owned();
+                serde_json::value::RawValue::from_string(json)
+            });
+            raw.collect::<Result<Vec<Json>, _>>().map_err(stoa_storage::Error::corrupt)?
+        } else {
+            let device = Some(reader.device.as_str());
+            let reader = stoa_rooms::Reader { device, with_room_id: false };
+            streams.rooms.to_client(reader, events).await?
+        };
+        Ok(Self(written.into_iter()))
+    }
+
+    fn take(&mut self, count: usize) -> Vec<Json> {
+        self.0.by_ref().take(count).collect()
+    }
+}

@@ -1,0 +1,170 @@
+//! Which rooms an answer is about, and under which of its sections.
+
+use std::collections::{HashMap, HashSet};
+
+use ruma::events::room::member::MembershipState;
+use stoa_base::{EventNid, Pos, RoomNid};
+use stoa_storage::log::{Stream, Topic};
+
+use crate::{
+    Reader, Result, Streams,
+    filter::passes_room,
+    span::{KnownState, Span},
+    standing::{Standing, ever_joined},
+    v3::Request,
+};
+
+/// The streams of a room of which its members are told.
+const OF_MEMBERS: [Stream; 3] = [Stream::Timeline, Stream::State, Stream::Receipts];
+
+/// The rooms of an answer.
+#[derive(Debug, Default)]
+pub(crate) struct Sections {
+    /// The rooms that the reader is in or has left, and what is asked of them.
+    pub(crate) spans: Vec<Span>,
+    /// The member events by which he is invited.
+    pub(crate) invited: HashMap<RoomNid, EventNid>,
+    /// The member events by which he asks to be let in.
+    pub(crate) knocked: HashMap<RoomNid, EventNid>,
+}
+
+/// A span whose room is not looked up yet.
+struct Draft {
+    after: Option<Pos>,
+    up_to: Pos,
+    state: KnownState,
+    has_gap: bool,
+    end: Option<EventNid>,
+}
+
+/// Chooses the rooms. `others` are rooms of which there is news that the log's index does not tell.
+pub(crate) async fn sections(
+    streams: &Streams,
+    reader: &Reader,
+    request: Request<'_>,
+    standings: &[Standing],
+    others: &HashSet<RoomNid>,
+    head: Pos,
+) -> Result<Sections> {
+    let since = request.since.map(|token| token.log.min(head));
+    let is_whole = since.is_none() || request.full_state;
+    let may_have_news = |room: RoomNid, since: Pos| {
+        others.contains(&room)
+            || streams.changes.may_have_changed(&Topic::from(room), &OF_MEMBERS, since)
+    };
+    let past = past_rooms(streams, reader, request, standings, is_whole).await?;
+
+    let mut sections = Sections::default();
+    let mut drafts: HashMap<RoomNid, Draft> = HashMap::new();
+    for standing in standings {
+        let is_told = is_whole || standing.moved.is_some();
+        match standing.membership {
+            MembershipState::Join => {
+                let draft = Draft::joined(standing, since, head, is_whole);
+                let has_news =
+                    is_told || since.is_some_and(|pos| may_have_news(standing.room, pos));
+                if has_news {
+                    drafts.insert(standing.room, draft);
+                }
+            }
+            MembershipState::Invite if is_told => {
+                sections.invited.insert(standing.room, standing.event);
+            }
+            MembershipState::Knock if is_told => {
+                sections.knocked.insert(standing.room, standing.event);
+            }
+            MembershipState::Leave | MembershipState::Ban => {
+                let was_in = past.get(&standing.room).copied();
+                if standing.moved.is_some() || was_in.is_some() {
+                    let draft = Draft::left(standing, since, was_in, is_whole);
+                    drafts.insert(standing.room, draft);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    let unloaded = drafts.keys().chain(sections.invited.keys()).chain(sections.knocked.keys());
+    let rooms = streams.rooms.rooms_by_nid(unloaded.copied()).await?;
+    let is_wanted = |room: &RoomNid| {
+        rooms.get(room).is_some_and(|room| passes_room(&request.filter.room, &room.id))
+    };
+    sections.invited.retain(|room, _| is_wanted(room));
+    sections.knocked.retain(|room, _| is_wanted(room));
+    drafts.retain(|room, _| is_wanted(room));
+    let spans = drafts.into_iter().filter_map(|(room, draft)| {
+        let Draft { after, up_to, state, has_gap, end } = draft;
+        Some(Span { room: rooms.get(&room)?.clone(), after, up_to, state, has_gap, end })
+    });
+    sections.spans.extend(spans);
+    Ok(sections)
+}
+
+/// The rooms that the reader left before the token, where they are asked for; each with whether he
+/// was ever in it.
+async fn past_rooms(
+    streams: &Streams,
+    reader: &Reader,
+    request: Request<'_>,
+    standings: &[Standing],
+    is_whole: bool,
+) -> Result<HashMap<RoomNid, bool>> {
+    if !is_whole || !request.filter.room.include_leave {
+        return Ok(HashMap::new());
+    }
+    let is_past = |standing: &&Standing| {
+        let has_left = matches!(standing.membership, MembershipState::Leave | MembershipState::Ban);
+        has_left && standing.moved.is_none() && !standing.forgotten
+    };
+    let past: Vec<RoomNid> =
+        standings.iter().filter(is_past).map(|standing| standing.room).collect();
+    let joined = ever_joined(&streams.rooms, &reader.user_id, past.clone()).await?;
+    Ok(past.into_iter().map(|room| (room, joined.contains(&room))).collect())
+}
+
+impl Draft {
+    fn joined(standing: &Standing, since: Option<Pos>, head: Pos, is_whole: bool) -> Self {
+        let is_new = standing.moved.as_ref().is_some_and(|moved| !moved.stayed_joined);
+        let known = since.filter(|_| !is_new);
+        Self {
+            after: known,
+            up_to: head,
+            state: match known {
+                Some(since) if !is_whole => KnownState::At(since),
+                _ => KnownState::Nothing,
+            },
+            // History from before the token is shown again, or for the first time.
+            has_gap: is_new,
+            end: None,
+        }
+    }
+
+    /// The span of a room that the reader is out of. `was_in` says so where he left it long ago.
+    fn left(standing: &Standing, since: Option<Pos>, was_in: Option<bool>, is_whole: bool) -> Self {
+        let draft = Self {
+            after: since,
+            up_to: standing.at,
+            state: KnownState::Withheld,
+            has_gap: false,
+            end: Some(standing.event),
+        };
+        let Some(moved) = &standing.moved else {
+            let was_in = was_in.unwrap_or_default();
+            return if was_in { Self { state: KnownState::Nothing, ..draft } } else { draft };
+        };
+        if standing.forgotten {
+            // That he is out is told; nothing else of the room is.
+            return Self { after: Some(Pos(standing.at.0 - 1)), has_gap: true, ..draft };
+        }
+        match (&moved.from, since) {
+            (Some(MembershipState::Join), Some(since)) if !is_whole => {
+                Self { state: KnownState::At(since), ..draft }
+            }
+            (Some(MembershipState::Join), _) => Self { state: KnownState::Nothing, ..draft },
+            _ if moved.was_joined => {
+                Self { after: None, state: KnownState::Nothing, has_gap: true, ..draft }
+            }
+            _ => draft,
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Waiting for news.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use stoa_base::RoomNid;
+use stoa_cluster::Wait;
+use stoa_rooms::Memberships;
+use stoa_storage::log::Topic;
+use tokio::time::Instant;
+
+use crate::{Reader, Streams};
+
+/// How long a client may wait at most.
+pub const MAX_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// A reader who waits for news of himself and of the rooms that he is in.
+pub(crate) struct Waiting {
+    wait: Wait,
+    memberships: Memberships,
+    rooms: BTreeSet<RoomNid>,
+    _counted: Counted,
+}
+
+impl Waiting {
+    pub(crate) fn register(streams: &Streams, reader: &Reader, memberships: Memberships) -> Self {
+        let rooms = joined(&memberships);
+        let topics = rooms.iter().map(|room| Topic::from(*room));
+        let topics = topics.chain([reader.topic.clone()]).collect();
+        let wait = streams.waiters.register(topics);
+        Self { wait, memberships, rooms, _counted: Counted::new() }
+    }
+
+    /// Whether the reader waits for all rooms that he is in.
+    pub(crate) fn covers(&mut self, memberships: &Memberships) -> bool {
+        if Arc::ptr_eq(&self.memberships, memberships) {
+            return true;
+        }
+        self.memberships = Arc::clone(memberships);
+        self.rooms == joined(memberships)
+    }
+
+    /// Waits for something that may be news; says whether it came in time.
+    pub(crate) async fn news(&self, streams: &Streams, deadline: Instant) -> bool {
+        tokio::select! {
+            () = self.wait.changed() => !streams.stopping.is_cancelled(),
+            () = tokio::time::sleep_until(deadline) => false,
+            () = streams.stopping.cancelled() => false,
+        }
+    }
+}
+
+fn joined(memberships: &Memberships) -> BTreeSet<RoomNid> {
+    let joined = memberships.values().filter(|row| row.membership == "join");
+    joined.map(|row| row.room).collect()
+}
+
+/// Counts who waits, for metrics.
+struct Counted;
+
+impl Counted {
+    fn new() -> Self {
+        metrics::gauge!("stoa_waiting_syncs").increment(1.0);
+        Self
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        metrics::gauge!("stoa_waiting_syncs").decrement(1.0);
+    }
+}

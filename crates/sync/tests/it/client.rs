@@ -1,0 +1,94 @@
+//! A device that syncs.
+
+use std::time::Duration;
+
+use ruma::{DeviceId, OwnedRoomId, api::client::filter::FilterDefinition};
+use serde_json::{Value, json};
+use stoa_rooms::tokens::SyncToken;
+use stoa_sync::{Reader, v3};
+
+use crate::site::{Site, user_id};
+
+/// A device, with where it has read up to.
+#[derive(Clone)]
+pub struct Client {
+    pub reader: Reader,
+    pub since: Option<SyncToken>,
+    pub filter: FilterDefinition,
+    pub full_state: bool,
+    pub use_state_after: bool,
+}
+
+impl Client {
+    pub fn new(name: &str) -> Self {
+        Self {
+            reader: Reader::new(&user_id(name), <&DeviceId>::from("PHONE")),
+            since: None,
+            filter: FilterDefinition::default(),
+            full_state: false,
+            use_state_after: false,
+        }
+    }
+
+    pub fn with_filter(name: &str, filter: Value) -> Self {
+        Self { filter: serde_json::from_value(filter).unwrap(), ..Self::new(name) }
+    }
+
+    /// Syncs, without waiting, and goes on from there.
+    pub async fn sync(&mut self, site: &Site) -> Value {
+        site.catch_up().await;
+        self.wait(site, Duration::ZERO).await
+    }
+
+    /// Syncs, waiting for news, and goes on from there.
+    pub async fn wait(&mut self, site: &Site, timeout: Duration) -> Value {
+        let request = v3::Request {
+            since: self.since,
+            filter: &self.filter,
+            full_state: self.full_state,
+            use_state_after: self.use_state_after,
+            timeout,
+        };
+        let answer = v3::sync(&site.streams, &self.reader, request).await.unwrap();
+        self.since = Some(answer.next_batch.parse().unwrap());
+        serde_json::to_value(&answer).unwrap()
+    }
+}
+
+/// The news of a room under a section.
+pub fn room<'a>(answer: &'a Value, section: &str, room: &OwnedRoomId) -> &'a Value {
+    &answer["rooms"][section][room.as_str()]
+}
+
+pub fn joined<'a>(answer: &'a Value, id: &OwnedRoomId) -> &'a Value {
+    room(answer, "join", id)
+}
+
+/// What each event of a list is about, shortly: the body of a message, or its type and state key.
+pub fn brief(events: &Value) -> Vec<String> {
+    let events = events["events"].as_array().expect("a list of events");
+    events
+        .iter()
+        .map(|event| match (event["state_key"].as_str(), event["type"].as_str().unwrap()) {
+            (Some(key), "m.room.member") => {
+                let user = key.strip_prefix('@').unwrap().split(':').next().unwrap();
+                format!("{user}:{}", event["content"]["membership"].as_str().unwrap())
+            }
+            (Some(key), kind) => {
+                let key = if key.is_empty() { String::new() } else { format!("/{key}") };
+                let value = match event["content"]["v"] {
+                    Value::Null => String::new(),
+                    ref value => format!("={value}"),
+                };
+                format!("{}{key}{value}", kind.trim_start_matches("m.").trim_start_matches("room."))
+            }
+            (None, "m.room.message") => event["content"]["body"].as_str().unwrap().to_owned(),
+            (None, kind) => kind.to_owned(),
+        })
+        .collect()
+}
+
+/// Whether nothing is new.
+pub fn is_empty(answer: &Value) -> bool {
+    *answer == json!({ "next_batch": answer["next_batch"] })
+}

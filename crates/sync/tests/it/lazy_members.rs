@@ -1,0 +1,124 @@
+//! Members who are told of when they are needed.
+//!
+//! <https://spec.matrix.org/v1.19/client-server-api/#lazy-loading-room-members>
+
+use ruma::OwnedRoomId;
+use serde_json::{Value, json};
+use stoa_rooms::MembershipChange;
+use stoa_testing::both_databases;
+
+use crate::{
+    client::{Client, brief, joined},
+    site::{Site, object},
+};
+
+/// A room of ten with a name, in which only one has said something.
+async fn crowd(site: &Site) -> OwnedRoomId {
+    let id = site.create_with("alice", |create| create.name = Some("crowd".to_owned())).await;
+    for n in 0..9 {
+        site.join(&format!("u{n}"), &id).await;
+    }
+    for n in 0..3 {
+        site.send("u1", &id, &format!("m{n}")).await;
+    }
+    id
+}
+
+fn members(news: &Value) -> Vec<String> {
+    let mut members = brief(&news["state"]);
+    members.retain(|entry| entry.ends_with(":join") || entry.ends_with(":leave"));
+    members.sort();
+    members
+}
+
+fn lazy(limit: u32) -> Value {
+    json!({ "room": { "state": { "lazy_load_members": true }, "timeline": { "limit": limit } } })
+}
+
+both_databases! {
+    async fn only_who_speaks_and_the_reader_are_told(db: TestDatabase) {
+        let site = Site::start(db).await;
+        let id = crowd(&site).await;
+        let mut alice = Client::with_filter("alice", lazy(3));
+        let answer = alice.sync(&site).await;
+        assert_eq!(members(joined(&answer, &id)), ["alice:join", "u1:join"]);
+        assert!(brief(&joined(&answer, &id)["state"]).contains(&"name".to_owned()));
+
+        // Whoever is known is not told again, others are.
+        site.send("u1", &id, "again").await;
+        site.send("u2", &id, "hello").await;
+        let answer = alice.sync(&site).await;
+        assert_eq!(brief(&joined(&answer, &id)["state"]), ["u2:join"]);
+        site.send("u2", &id, "again").await;
+        let answer = alice.sync(&site).await;
+        assert_eq!(brief(&joined(&answer, &id)["state"]), Vec::<String>::new());
+    }
+
+    async fn an_answer_that_was_lost_is_given_again(db: TestDatabase) {
+        let site = Site::start(db).await;
+        let id = crowd(&site).await;
+        let mut alice = Client::with_filter("alice", lazy(3));
+        alice.sync(&site).await;
+        site.send("u2", &id, "hello").await;
+        let before = alice.since;
+        alice.sync(&site).await;
+        alice.since = before;
+        site.send("u3", &id, "hello").await;
+        let answer = alice.sync(&site).await;
+        assert_eq!(members(joined(&answer, &id)), ["u2:join", "u3:join"]);
+    }
+
+    async fn members_can_be_told_redundantly(db: TestDatabase) {
+        let site = Site::start(db).await;
+        let id = crowd(&site).await;
+        let mut filter = lazy(3);
+        filter["room"]["state"]["include_redundant_members"] = json!(true);
+        let mut alice = Client::with_filter("alice", filter);
+        alice.sync(&site).await;
+        site.send("u1", &id, "again").await;
+        let answer = alice.sync(&site).await;
+        assert_eq!(members(joined(&answer, &id)), ["u1:join"]);
+    }
+
+    async fn what_changed_in_a_gap_is_told(db: TestDatabase) {
+        let site = Site::start(db).await;
+        let id = crowd(&site).await;
+        let mut alice = Client::with_filter("alice", lazy(1));
+        alice.sync(&site).await;
+        site.change("u5", &id, MembershipChange::Leave).await;
+        let content = object(json!({ "v": "new" }));
+        site.change("u1", &id, MembershipChange::Join(content)).await;
+        site.send("u1", &id, "again").await;
+        let answer = alice.sync(&site).await;
+        let news = joined(&answer, &id);
+        assert_eq!(brief(&news["timeline"]), ["again"]);
+        assert_eq!(members(news), ["u1:join", "u5:leave"]);
+    }
+
+    async fn those_who_name_the_room_are_told(db: TestDatabase) {
+        let site = Site::start(db).await;
+        let id = site.create("alice").await;
+        for n in 0..9 {
+            site.join(&format!("u{n}"), &id).await;
+        }
+        for n in 0..5 {
+            site.send("u8", &id, &format!("m{n}")).await;
+        }
+        let answer = Client::with_filter("u0", lazy(5)).sync(&site).await;
+        let news = joined(&answer, &id);
+        let heroes = ["@alice:test", "@u1:test", "@u2:test", "@u3:test", "@u4:test"];
+        assert_eq!(news["summary"]["m.heroes"], json!(heroes));
+        let expected = ["alice", "u0", "u1", "u2", "u3", "u4", "u8"];
+        assert_eq!(members(news), expected.map(|user| format!("{user}:join")));
+    }
+
+    async fn the_state_at_the_end_has_whoever_changed(db: TestDatabase) {
+        let site = Site::start(db).await;
+        let id = crowd(&site).await;
+        let mut alice = Client { use_state_after: true, ..Client::with_filter("alice", lazy(10)) };
+        alice.sync(&site).await;
+        site.change("u5", &id, MembershipChange::Leave).await;
+        let answer = alice.sync(&site).await;
+        assert_eq!(brief(&joined(&answer, &id)["state_after"]), ["u5:leave"]);
+    }
+}

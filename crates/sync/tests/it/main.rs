@@ -1,0 +1,17 @@
+//! What clients are told, on both databases.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test ends at what it does not expect"
+)]
+
+mod client;
+mod filters;
+mod lazy_members;
+mod membership;
+mod site;
+mod state;
+mod summary;
+mod timeline;
+mod waiting;

@@ -1,0 +1,219 @@
+//! Which section a room stands in, and what is told there.
+
+use serde_json::json;
+use stoa_rooms::{MembershipChange, Preset};
+use stoa_testing::both_databases;
+
+use crate::{
+    client::{Client, brief, is_empty, joined, room},
+    site::{Site, object, user_id},
+};
+
+fn private(create: &mut stoa_rooms::CreateRoom) {
+    create.preset = Preset::PrivateChat;
+    create.name = Some("secret plans".to_owned());
+    let content = object(json!({ "history_visibility": "joined" }));
+    create.initial_state.push(("m.room.history_visibility".into(), String::new(), content));
+}
+
+both_databases! {
+    async fn a_room_joined_since_comes_whole(db: TestDatabase) {
+        let site = Site::start(db).await;
+        let id = site.create("alice").await;
+        let mut bob = Client::new("bob");
+        for n in 0..4 {
+            site.send("alice", &id, &format!("a{n}")).await;
+        }
+        bob.sync(&site).await;
+        for n in 0..4 {
+            site.send("alice", &id, &format!("b{n}")).await;
+        }
+        site.join("bob", &id).await;
+        let answer = bob.sync(&site).await;
+        let news = joined(&answer, &id);
+        let expected = ["guest_access", "a0", "a1", "a2", "a3", "b0", "b1", "b2", "b3", "bob:join"];
+        assert_eq!(brief(&news["timeline"]), expected);
+        assert_eq!(news["timeline"]["limited"], true);
+        assert_eq!(news["summary"]["m.joined_member_count"], 2);
+        assert!(brief(&news["state"]).contains(&"create".to_owned()));
+        // Then it is a room like any other.
+        assert!(is_empty(&bob.sync(&site).await));
+        site.send("alice", &id, "more").await;
+        let answer = bob.sync(&site).await;
+        assert_eq!(brief(&joined(&answer, &id)["timeline"]), ["more"]);
+        assert_eq!(joined(&answer, &id)["timeline"]["limited"], false);
+    }
+
+    async fn a_new_profile_is_no_join(db: TestDatabase) {
+        let site = Site::start(db).await;
+        let id = site.create("alice").await;
+        let mut alice = Client::new("alice");
+        alice.sync(&site).await;
+        let content = object(json!({ "v": "again" }));
+        site.change("alice", &id, MembershipChange::Join(content)).await;
+        let answer = alice.sync(&site).await;
+        assert_eq!(brief(&joined(&answer, &id)["timeline"]), ["alice:join"]);
+        assert_eq!(joined(&answer, &id)["timeline"]["limited"], false);
+        assert_eq!(joined(&answer, &id)["state"]["events"], json!([]));
+    }
+
+    async fn who_leaves_and_comes_back_is_in(db: TestDatabase) {
+        let site = Site::start(db).await;
+        let id = site.create("alice").await;
+        let mut bob = Client::new("bob");
+        bob.sync(&site).await;
+        site.join("bob", &id).await;
+        site.change("bob", &id, MembershipChange::Leave).await;
+        site.join("bob", &id).await;
+        let answer = bob.sync(&site).await;
+        assert_eq!(room(&answer, "leave", &id), &json!(null));
+        assert_eq!(joined(&answer, &id)["timeline"]["limited"], true);
+
+        site.change("bob", &id, MembershipChange::Leave).await;
+        site.join("bob", &id).await;
+        let answer = bob.sync(&site).await;
+        assert_eq!(room(&answer, "leave", &id), &json!(null));
+        // He may have missed something between, so all is told again.
+        assert_eq!(brief(&joined(&answer, &id)["state"]), ["create"]);
+        assert_eq!(brief(&joined(&answer, &id)["timeline"]).len(), 10);
+        assert_eq!(joined(&answer, &id)["timeline"]["limited"], true);
+    }
+
+    async fn a_room_that_was_left_ends_with_the_leave(db: TestDatabase) {
+        let site = Site::start(db).await;
+        let id = site.create_with("alice", |create| create.preset = Preset::PublicChat).await;
+        site.join("bob", &id).await;
+        let mut bob = Client::new("bob");
+        bob.sync(&site).await;
+        site.send("alice", &id, "before").await;
+        site.set("alice", &id, "m.test", "", json!({ "v": "before" })).await;
+        site.change("bob", &id, MembershipChange::Leave).await;
+        site.send("alice", &id, "after").await;
+        site.set("alice", &id, "m.test", "", json!({ "v": "after" })).await;
+        let answer = bob.sync(&site).await;
+        assert_eq!(joined(&answer, &id), &json!(null));
+        let news = room(&answer, "leave", &id);
+        assert_eq!(brief(&news["timeline"]), ["before", "test=\"before\"", "bob:leave"]);
+        assert_eq!(brief(&news["state"]), Vec::<String>::new());
+        site.send("alice", &id, "later").await;
+        assert!(is_empty(&bob.sync(&site).await));
+        assert_eq!(Client::new("bob").sync(&site).await["rooms"], json!(null));
+
+        // Asked for, it is shown as it was then.
+        let filter = json!({ "room": { "include_leave": true, "timeline": { "limit": 2 } } });
+        let mut archivist = Client::with_filter("bob", filter);
+        let answer = archivist.sync(&site).await;
+        let news = room(&answer, "leave", &id);
+        assert_eq!(brief(&news["timeline"]), ["test=\"before\"", "bob:leave"]);
+        assert_eq!(news["timeline"]["limited"], true);
+        let state = brief(&news["state"]);
+        assert!(state.contains(&"bob:join".to_owned()) && state.contains(&"create".to_owned()));
+        assert!(!state.iter().any(|entry| entry.starts_with("test")), "{state:?}");
+        // Once it was told it is not told again, but with the full state.
+        assert!(is_empty(&archivist.sync(&site).await));
+        let answer = Client { full_state: true, ..archivist }.sync(&site).await;
+        let state = brief(&room(&answer, "leave", &id)["state"]);
+        assert!(state.contains(&"bob:leave".to_owned()), "{state:?}");
+        assert!(state.contains(&"test=\"before\"".to_owned()), "{state:?}");
+    }
+
+    async fn an_archive_without_a_timeline_has_the_state_of_the_end(db: TestDatabase) {
+        let site = Site::start(db).await;
+        let id = site.create("alice").await;
+        site.join("bob", &id).await;
+        site.set("alice", &id, "m.test", "", json!({ "v": "before" })).await;
+        site.change("alice", &id, MembershipChange::Kick(user_id("bob"))).await;
+        site.set("alice", &id, "m.test", "", json!({ "v": "after" })).await;
+        let filter = json!({ "room": { "include_leave": true, "timeline": { "limit": 0 } } });
+        let answer = Client::with_filter("bob", filter).sync(&site).await;
+        let news = room(&answer, "leave", &id);
+        assert_eq!(news["timeline"]["events"], json!([]));
+        let state = brief(&news["state"]);
+        assert!(state.contains(&"bob:leave".to_owned()) && !state.contains(&"bob:join".to_owned()));
+        assert!(state.contains(&"test=\"before\"".to_owned()));
+    }
+
+    async fn an_invite_shows_what_the_invited_may_know(db: TestDatabase) {
+        let site = Site::start(db).await;
+        let id = site.create_with("alice", private).await;
+        site.send("alice", &id, "secret").await;
+        let mut bob = Client::new("bob");
+        bob.sync(&site).await;
+        site.change("alice", &id, MembershipChange::Invite(user_id("bob"))).await;
+        let answer = bob.sync(&site).await;
+        assert_eq!(joined(&answer, &id), &json!(null));
+        let invite = &room(&answer, "invite", &id)["invite_state"];
+        assert_eq!(brief(invite), ["create", "join_rules", "name", "bob:invite"]);
+        assert_eq!(invite["events"][2]["content"]["name"], "secret plans");
+        assert_eq!(invite["events"][2]["event_id"], json!(null));
+        assert!(is_empty(&bob.sync(&site).await));
+        assert!(room(&Client::new("bob").sync(&site).await, "invite", &id).is_object());
+
+        site.change("bob", &id, MembershipChange::Leave).await;
+        let answer = bob.sync(&site).await;
+        let news = room(&answer, "leave", &id);
+        assert!(brief(&news["timeline"]).contains(&"bob:leave".to_owned()), "{news}");
+        assert!(!news.to_string().contains("secret"), "{news}");
+        assert_eq!(room(&answer, "invite", &id), &json!(null));
+        assert!(is_empty(&bob.sync(&site).await));
+    }
+
+    async fn an_invite_that_came_and_went_is_told_as_left(db: TestDatabase) {
+        let site = Site::start(db).await;
+        let id = site.create_with("alice", private).await;
+        let mut bob = Client { full_state: true, ..Client::new("bob") };
+        bob.sync(&site).await;
+        site.change("alice", &id, MembershipChange::Invite(user_id("bob"))).await;
+        site.change("bob", &id, MembershipChange::Leave).await;
+        let since = bob.since;
+        let answer = bob.sync(&site).await;
+        assert!(room(&answer, "leave", &id).is_object(), "{answer}");
+        let mut patient = Client { since, use_state_after: true, ..Client::new("bob") };
+        let answer = patient.sync(&site).await;
+        assert_eq!(brief(&room(&answer, "leave", &id)["state_after"]), ["bob:leave"]);
+
+        site.change("alice", &id, MembershipChange::Invite(user_id("bob"))).await;
+        site.join("bob", &id).await;
+        let answer = bob.sync(&site).await;
+        assert_eq!(room(&answer, "leave", &id), &json!(null));
+        assert!(joined(&answer, &id).is_object());
+    }
+
+    async fn who_is_banned_hears_of_it_and_of_nothing_more(db: TestDatabase) {
+        let site = Site::start(db).await;
+        let id = site.create("alice").await;
+        site.join("bob", &id).await;
+        let mut bob = Client::new("bob");
+        bob.sync(&site).await;
+        site.change("alice", &id, MembershipChange::Ban(user_id("bob"))).await;
+        site.send("alice", &id, "good riddance").await;
+        let answer = bob.sync(&site).await;
+        assert_eq!(brief(&room(&answer, "leave", &id)["timeline"]), ["bob:ban"]);
+    }
+
+    async fn who_asks_to_be_let_in_is_told_of_what(db: TestDatabase) {
+        let site = Site::start(db).await;
+        let id = site
+            .create_with("alice", |create| {
+                let rules = object(json!({ "join_rule": "knock" }));
+                create.initial_state.push(("m.room.join_rules".into(), String::new(), rules));
+            })
+            .await;
+        let mut bob = Client::new("bob");
+        bob.sync(&site).await;
+        site.change("bob", &id, MembershipChange::Knock).await;
+        let answer = bob.sync(&site).await;
+        let knock = &room(&answer, "knock", &id)["knock_state"];
+        assert_eq!(brief(knock), ["create", "join_rules", "bob:knock"]);
+    }
+
+    async fn a_token_does_not_belong_to_its_user(db: TestDatabase) {
+        let site = Site::start(db).await;
+        let id = site.create("alice").await;
+        let mut alice = Client::new("alice");
+        alice.sync(&site).await;
+        site.join("bob", &id).await;
+        let answer = Client { since: alice.since, ..Client::new("bob") }.sync(&site).await;
+        assert!(joined(&answer, &id).is_object());
+    }
+}

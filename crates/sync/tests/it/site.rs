@@ -1,0 +1,137 @@
+//! A node with rooms and users, whose clients sync.
+
+use std::sync::Arc;
+
+use ruma::{
+    OwnedEventId, OwnedRoomId, OwnedUserId, canonical_json::to_canonical_value,
+    events::StateEventType,
+};
+use serde_json::{Value, json};
+use stoa_base::Actor;
+use stoa_rooms::{CreateRoom, MembershipChange, Preset, Room, Rooms, RoomsOptions, Transaction};
+use stoa_sync::{ChangeIndex, Parts, Streams};
+use stoa_testing::{TestDatabase, TestRooms};
+use tokio_util::sync::CancellationToken;
+
+/// A node.
+pub struct Site {
+    pub rooms: Arc<Rooms>,
+    pub streams: Arc<Streams>,
+    pub stopping: CancellationToken,
+    pub node: stoa_testing::TestNode,
+}
+
+impl Site {
+    pub async fn start(database: &TestDatabase) -> Self {
+        let changes = Arc::new(ChangeIndex::new());
+        let options = RoomsOptions::default();
+        let others = vec![Arc::clone(&changes) as _];
+        let TestRooms { node, rooms } =
+            TestRooms::start_with_caches(database, options, others).await;
+        let stopping = CancellationToken::new();
+        let streams = Streams::new(Parts {
+            store: node.store.clone(),
+            tailer: Arc::clone(&node.tailer),
+            waiters: node.waiters.clone(),
+            rooms: Arc::clone(&rooms),
+            changes,
+            stopping: stopping.clone(),
+        });
+        Self { rooms, streams: Arc::new(streams), stopping, node }
+    }
+
+    /// Returns when this node has applied everything that is in the log.
+    pub async fn catch_up(&self) {
+        self.node.freshness.current().await.unwrap();
+    }
+
+    pub async fn room(&self, room_id: &OwnedRoomId) -> Arc<Room> {
+        self.rooms.room(room_id).await.unwrap()
+    }
+
+    /// Creates a room in which everybody may do everything.
+    pub async fn create(&self, user: &str) -> OwnedRoomId {
+        self.create_with(user, |_| {}).await
+    }
+
+    pub async fn create_with(
+        &self,
+        user: &str,
+        change: impl FnOnce(&mut CreateRoom),
+    ) -> OwnedRoomId {
+        let mut create = CreateRoom {
+            version: None,
+            preset: Preset::PublicChat,
+            creation_content: object(json!({})),
+            power_level_override: object(json!({ "state_default": 0, "users_default": 0 })),
+            canonical_alias: None,
+            initial_state: Vec::new(),
+            name: None,
+            topic: None,
+            invite: Vec::new(),
+            is_direct: false,
+            profile: Default::default(),
+        };
+        change(&mut create);
+        self.rooms.create(&actor(user), None, create).await.unwrap()
+    }
+
+    pub async fn join(&self, user: &str, room: &OwnedRoomId) {
+        self.change(user, room, MembershipChange::Join(object(json!({})))).await;
+    }
+
+    pub async fn change(&self, user: &str, room: &OwnedRoomId, change: MembershipChange) {
+        let room = self.room(room).await;
+        let profile = Default::default();
+        self.rooms
+            .change_membership(&actor(user), None, &room, change, &profile, None)
+            .await
+            .unwrap();
+    }
+
+    pub async fn send(&self, user: &str, room: &OwnedRoomId, body: &str) -> OwnedEventId {
+        self.send_from(user, room, body, None).await
+    }
+
+    pub async fn send_from(
+        &self,
+        user: &str,
+        room: &OwnedRoomId,
+        body: &str,
+        transaction: Option<Transaction>,
+    ) -> OwnedEventId {
+        let room = self.room(room).await;
+        let content = object(json!({ "msgtype": "m.text", "body": body }));
+        let kind = "m.room.message".into();
+        self.rooms
+            .send_message(&actor(user), None, &room, kind, content, transaction)
+            .await
+            .unwrap()
+    }
+
+    pub async fn set(
+        &self,
+        user: &str,
+        room: &OwnedRoomId,
+        kind: &str,
+        key: &str,
+        content: Value,
+    ) -> OwnedEventId {
+        let room = self.room(room).await;
+        let kind = StateEventType::from(kind);
+        self.rooms.send_state(&actor(user), None, &room, kind, key, object(content)).await.unwrap()
+    }
+}
+
+pub fn user_id(name: &str) -> OwnedUserId {
+    format!("@{name}:test").try_into().unwrap()
+}
+
+pub fn actor(name: &str) -> Actor {
+    Actor::user(&user_id(name))
+}
+
+pub fn object(value: Value) -> ruma::CanonicalJsonObject {
+    let value = to_canonical_value(value).unwrap();
+    value.as_object().unwrap().clone()
+}

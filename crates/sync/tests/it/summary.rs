@@ -1,0 +1,55 @@
+//! How many members a room has, and by whom it is called.
+
+use serde_json::json;
+use stoa_rooms::MembershipChange;
+use stoa_testing::both_databases;
+
+use crate::{
+    client::{Client, joined},
+    site::{Site, user_id},
+};
+
+both_databases! {
+    async fn the_summary_follows_the_members(db: TestDatabase) {
+        let site = Site::start(db).await;
+        let mut alice = Client::new("alice");
+        alice.sync(&site).await;
+        let id = site
+            .create_with("alice", |create| create.invite.push((user_id("bob"), Default::default())))
+            .await;
+        let summary = joined(&alice.sync(&site).await, &id)["summary"].clone();
+        let invited = json!({
+            "m.heroes": ["@bob:test"], "m.joined_member_count": 1, "m.invited_member_count": 1,
+        });
+        assert_eq!(summary, invited);
+        site.join("bob", &id).await;
+        let summary = joined(&alice.sync(&site).await, &id)["summary"].clone();
+        assert_eq!(summary["m.joined_member_count"], 2);
+        assert_eq!(summary["m.invited_member_count"], 0);
+        site.send("bob", &id, "hello").await;
+        assert_eq!(joined(&alice.sync(&site).await, &id)["summary"], json!(null));
+
+        // Alone, he calls the room by who was there.
+        site.change("alice", &id, MembershipChange::Leave).await;
+        let summary = joined(&Client::new("bob").sync(&site).await, &id)["summary"].clone();
+        let alone = json!({
+            "m.heroes": ["@alice:test"], "m.joined_member_count": 1, "m.invited_member_count": 0,
+        });
+        assert_eq!(summary, alone);
+    }
+
+    async fn a_room_with_a_name_needs_no_heroes(db: TestDatabase) {
+        let site = Site::start(db).await;
+        let id = site.create("alice").await;
+        site.join("bob", &id).await;
+        let mut alice = Client::new("alice");
+        alice.sync(&site).await;
+        site.set("alice", &id, "m.room.name", "", json!({ "name": "named" })).await;
+        let summary = joined(&alice.sync(&site).await, &id)["summary"].clone();
+        assert_eq!(summary["m.heroes"], json!(null));
+        assert_eq!(summary["m.joined_member_count"], 2);
+        site.set("alice", &id, "m.room.name", "", json!({ "name": "" })).await;
+        let summary = joined(&alice.sync(&site).await, &id)["summary"].clone();
+        assert_eq!(summary["m.heroes"], json!(["@bob:test"]));
+    }
+}

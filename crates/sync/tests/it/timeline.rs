@@ -1,0 +1,172 @@
+//! The timelines of rooms.
+
+use serde_json::json;
+use stoa_rooms::{
+    Preset, Transaction,
+    tokens::{PaginationToken, RoomToken},
+};
+use stoa_testing::both_databases;
+
+use crate::{
+    client::{Client, brief, is_empty, joined},
+    site::{Site, object, user_id},
+};
+
+both_databases! {
+    async fn an_initial_sync_has_the_newest_events(db: TestDatabase) {
+        let site = Site::start(db).await;
+        let room = site.create("alice").await;
+        let mut alice = Client::new("alice");
+        let small = alice.sync(&site).await;
+        let timeline = &joined(&small, &room)["timeline"];
+        assert_eq!(timeline["limited"], false);
+        assert_eq!(brief(timeline)[0], "create");
+        assert_eq!(brief(timeline).len(), 6);
+        assert_eq!(joined(&small, &room)["state"], json!({ "events": [] }));
+
+        for n in 0..12 {
+            site.send("alice", &room, &format!("m{n}")).await;
+        }
+        let large = Client::new("alice").sync(&site).await;
+        let timeline = &joined(&large, &room)["timeline"];
+        assert_eq!(timeline["limited"], true);
+        let newest: Vec<String> = (2..12).map(|n| format!("m{n}")).collect();
+        assert_eq!(brief(timeline), newest);
+        // What stands before it is found there.
+        let from: RoomToken = timeline["prev_batch"].as_str().unwrap().parse().unwrap();
+        let room = site.room(&room).await;
+        let until = PaginationToken::after(stoa_storage::repo::events::Order::START).0;
+        let before = site.rooms.before(&room, from.order(), until, 2).await.unwrap();
+        let bodies: Vec<_> = before.events.iter().map(|event| event.pdu.content.get()).collect();
+        assert!(bodies[0].contains("m1") && bodies[1].contains("m0"), "{bodies:?}");
+    }
+
+    async fn nothing_is_skipped_and_nothing_comes_twice(db: TestDatabase) {
+        let site = Site::start(db).await;
+        let room = site.create("alice").await;
+        let mut alice = Client::new("alice");
+        alice.sync(&site).await;
+        let nothing = alice.sync(&site).await;
+        assert!(is_empty(&nothing), "{nothing}");
+        for n in 0..5 {
+            site.send("alice", &room, &format!("a{n}")).await;
+            site.send("alice", &room, &format!("b{n}")).await;
+            let news = alice.sync(&site).await;
+            let timeline = &joined(&news, &room)["timeline"];
+            assert_eq!(brief(timeline), [format!("a{n}"), format!("b{n}")]);
+            assert_eq!(timeline["limited"], false);
+            assert_eq!(joined(&news, &room)["state"], json!({ "events": [] }));
+            assert_eq!(joined(&news, &room)["summary"], json!(null));
+        }
+        assert!(is_empty(&alice.sync(&site).await));
+    }
+
+    async fn a_gap_is_told_and_can_be_filled(db: TestDatabase) {
+        let site = Site::start(db).await;
+        let room = site.create("alice").await;
+        let mut alice = Client::with_filter("alice", json!({ "room": { "timeline": { "limit": 3 } } }));
+        alice.sync(&site).await;
+        let since = alice.since.unwrap();
+        for n in 0..8 {
+            site.send("alice", &room, &format!("m{n}")).await;
+        }
+        let news = alice.sync(&site).await;
+        let timeline = &joined(&news, &room)["timeline"];
+        assert_eq!(brief(timeline), ["m5", "m6", "m7"]);
+        assert_eq!(timeline["limited"], true);
+        let start: PaginationToken = timeline["prev_batch"].as_str().unwrap().parse().unwrap();
+        let room = site.room(&room).await;
+        let gap = site
+            .rooms
+            .after(&room, RoomToken::Sync(since).order(), start.0, 100)
+            .await
+            .unwrap();
+        assert_eq!(gap.events.len(), 5, "m0 to m4");
+    }
+
+    async fn each_event_says_what_the_reader_was_at_it(db: TestDatabase) {
+        let site = Site::start(db).await;
+        let room = site.create("alice").await;
+        site.send("alice", &room, "before").await;
+        site.join("bob", &room).await;
+        site.send("alice", &room, "after").await;
+        let answer = Client::new("bob").sync(&site).await;
+        let timeline = &joined(&answer, &room)["timeline"];
+        let memberships: Vec<&str> = timeline["events"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|event| event["unsigned"]["membership"].as_str().unwrap())
+            .collect();
+        let names = brief(timeline);
+        assert_eq!(&names[6..], ["before", "bob:join", "after"]);
+        assert_eq!(memberships, ["leave", "leave", "leave", "leave", "leave", "leave", "leave", "join", "join"]);
+        assert_eq!(timeline["events"][8]["room_id"], json!(null));
+    }
+
+    async fn only_the_device_that_sent_it_is_told_the_transaction(db: TestDatabase) {
+        let site = Site::start(db).await;
+        let room = site.create("alice").await;
+        site.join("bob", &room).await;
+        let mut phone = Client::new("alice");
+        let mut bob = Client::new("bob");
+        phone.sync(&site).await;
+        bob.sync(&site).await;
+        let endpoint = "/send !r m.room.message";
+        let transaction =
+            Transaction::new(&user_id("alice"), "PHONE".into(), endpoint, "txn 1".into()).unwrap();
+        site.send_from("alice", &room, "mine", Some(transaction)).await;
+        let mine = phone.sync(&site).await;
+        let event = &joined(&mine, &room)["timeline"]["events"][0];
+        assert_eq!(event["unsigned"]["transaction_id"], "txn 1");
+        let his = bob.sync(&site).await;
+        let event = &joined(&his, &room)["timeline"]["events"][0];
+        assert_eq!(event["content"]["body"], "mine");
+        assert_eq!(event["unsigned"]["transaction_id"], json!(null));
+    }
+
+    async fn hidden_history_is_not_shown(db: TestDatabase) {
+        let site = Site::start(db).await;
+        let room = site
+            .create_with("alice", |create| {
+                let joined = object(json!({ "history_visibility": "joined" }));
+                let kind = "m.room.history_visibility".into();
+                create.initial_state.push((kind, String::new(), joined));
+            })
+            .await;
+        for n in 0..20 {
+            site.send("alice", &room, &format!("secret {n}")).await;
+        }
+        site.join("bob", &room).await;
+        site.send("alice", &room, "public").await;
+        let answer = Client::new("bob").sync(&site).await;
+        let room_news = joined(&answer, &room);
+        let shown = brief(&room_news["timeline"]);
+        // What was sent before the history was hidden may be seen, and is reached.
+        assert_eq!(shown[..2], ["create", "alice:join"]);
+        assert_eq!(shown[5..], ["history_visibility", "bob:join", "public"]);
+        assert_eq!(room_news["timeline"]["limited"], false);
+    }
+
+    async fn a_filtered_timeline_reaches_further_back(db: TestDatabase) {
+        let site = Site::start(db).await;
+        let room = site.create("alice").await;
+        site.send("alice", &room, "wanted").await;
+        for n in 0..30 {
+            site.set("alice", &room, "m.test", "", json!({ "v": n })).await;
+        }
+        let filter = json!({ "room": { "timeline": { "types": ["m.room.message"] } } });
+        let answer = Client::with_filter("alice", filter).sync(&site).await;
+        let room_news = joined(&answer, &room);
+        assert_eq!(brief(&room_news["timeline"]), ["wanted"]);
+        assert_eq!(room_news["timeline"]["limited"], false);
+        // The state that the timeline leaves out is told.
+        assert!(brief(&room_news["state"]).contains(&"test=29".to_owned()));
+    }
+
+    async fn a_room_that_is_private_stays_so(db: TestDatabase) {
+        let site = Site::start(db).await;
+        site.create_with("alice", |create| create.preset = Preset::PrivateChat).await;
+        assert_eq!(Client::new("bob").sync(&site).await["rooms"], json!(null));
+    }
+}

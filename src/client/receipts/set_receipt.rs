@@ -33,7 +33,9 @@ pub(crate) async fn set_receipt(
         ReceiptType::ReadPrivate => MarkKind::ReadPrivate,
         ReceiptType::FullyRead => MarkKind::FullyRead,
         unknown => {
-            return Err(Error::invalid_param(format!("There are no receipts of type `{unknown}`.")));
+            return Err(Error::invalid_param(format!(
+                "There are no receipts of type `{unknown}`."
+            )));
         }
     };
     let thread = thread(&request.body.body)?;

@@ -38,8 +38,8 @@ pub(crate) async fn set_typing(
 ) -> Result<Answer<Response>> {
     let (room_id, user_id) = &request.body.path;
     own(user_id, &request.session.user_id)?;
-    let body: Body = serde_json::from_slice(&request.raw)
-        .map_err(|error| Error::bad_json(error.to_string()))?;
+    let body: Body =
+        serde_json::from_slice(&request.raw).map_err(|error| Error::bad_json(error.to_string()))?;
     let room = known_room(&rooms, room_id).await?;
     let membership = rooms.membership(user_id, &room).await?;
     if membership.is_none_or(|membership| membership.membership != "join") {

@@ -11,6 +11,8 @@ use stoa_base::{Clock, Random};
 use stoa_cluster::{CacheKeeper, Freshness, Tailer, TailerOptions, Waiters};
 use stoa_config::{Config, DatabaseUrl};
 use stoa_directory::Directory;
+use stoa_ephemeral::Typing;
+use stoa_push::ReadState;
 use stoa_rooms::{RoomCaches, Rooms, RoomsOptions};
 use stoa_storage::{
     NidAllocator, OpenError, Options as StoreOptions, Store,
@@ -118,8 +120,12 @@ impl App {
         let mut caches: Vec<Arc<dyn CacheKeeper>> = vec![Arc::clone(&sessions) as _];
         caches.extend(room_caches.keepers());
         let waiters = Waiters::default();
+        let interval = environment.tailer.interval;
+        let (typing, following) =
+            Typing::start(&store, clock.clone(), waiters.clone(), interval).await?;
+        caches.push(Arc::new(typing.clone()));
         let tailer = Tailer::start(store.clone(), caches, waiters.clone()).await?;
-        let mut background = Vec::new();
+        let mut background = vec![AbortOnDropHandle::new(following)];
         if tailer.is_shared() {
             background.push(AbortOnDropHandle::new(tailer.spawn(environment.tailer)));
         }
@@ -160,6 +166,13 @@ impl App {
             max_request_bytes: config.limits.max_request_bytes as usize,
             nids,
             directory: Arc::new(Directory::new(store.clone(), Arc::clone(&rooms))),
+            read_state: Arc::new(ReadState::new(
+                store.clone(),
+                writer.clone(),
+                Arc::clone(&rooms),
+                clock.clone(),
+            )),
+            typing,
             rooms,
             panics: Panics::default(),
             stopping: CancellationToken::new(),

@@ -3,13 +3,16 @@
 
 pub(crate) mod account;
 pub(crate) mod account_data;
+pub(crate) mod directory;
 pub(crate) mod discovery;
 pub(crate) mod filter;
 pub(crate) mod profile;
 pub(crate) mod push_rules;
+pub(crate) mod receipts;
 pub(crate) mod registration;
 pub(crate) mod rooms;
 pub(crate) mod session;
+pub(crate) mod typing;
 
 use ruma::UserId;
 

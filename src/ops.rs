@@ -1,3 +1,4 @@
 //! Operations that concern more than one part of the engine, a file for each.
 
+pub(crate) mod delete_alias;
 pub(crate) mod set_profile;

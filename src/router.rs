@@ -7,7 +7,8 @@ use ruma::api::error::ErrorKind;
 use crate::{
     app::AppState,
     client::{
-        account, account_data, discovery, filter, profile, push_rules, registration, rooms, session,
+        account, account_data, directory, discovery, filter, profile, push_rules, receipts,
+        registration, rooms, session, typing,
     },
     health,
     http::{Error, Routes, cors, observe},
@@ -90,6 +91,19 @@ pub fn routes() -> Routes {
         .ruma_at(STATE_R0_SLASH, rooms::set_state::set_state)
         .ruma_at(STATE, rooms::set_state::set_state)
         .ruma_at(STATE_SLASH, rooms::set_state::set_state)
+        // Aliases and the room list.
+        .ruma(directory::create_alias::create_alias)
+        .ruma(directory::get_alias::get_alias)
+        .ruma(directory::delete_alias::delete_alias)
+        .ruma(directory::room_aliases::get_room_aliases)
+        .ruma(directory::visibility::get_visibility)
+        .ruma(directory::visibility::set_visibility)
+        .ruma(directory::public_rooms::get_public_rooms)
+        .ruma(directory::public_rooms::get_public_rooms_filtered)
+        // Typing and receipts.
+        .ruma(typing::set_typing::set_typing)
+        .ruma(receipts::set_receipt::set_receipt)
+        .ruma(receipts::set_read_markers::set_read_markers)
         // What load balancers ask.
         .public(Method::GET, "/health", health::health)
         .public(Method::GET, "/ready", health::ready)

@@ -476,7 +476,11 @@ BEGIN
         FROM jsonb_to_recordset(batch->'receipts') AS r(room_nid BIGINT, type TEXT, user_id TEXT,
             thread TEXT, event_id TEXT, ts BIGINT, pos BIGINT)
         ON CONFLICT (room_nid, type, user_id, thread)
-        DO UPDATE SET event_id = excluded.event_id, ts = excluded.ts, pos = excluded.pos;
+        DO UPDATE SET event_id = excluded.event_id, ts = excluded.ts, pos = excluded.pos
+        WHERE coalesce((
+            SELECT (n.ord_pos, n.ord_depth, n.ord_seq) > (o.ord_pos, o.ord_depth, o.ord_seq)
+            FROM events n, events o
+            WHERE n.event_id = excluded.event_id AND o.event_id = receipts.event_id), true);
     END IF;
 
     IF batch ? 'device_removals' THEN

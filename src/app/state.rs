@@ -6,6 +6,8 @@ use stoa_base::{Clock, Random};
 use stoa_cluster::{Freshness, Tailer, Waiters};
 use stoa_config::Config;
 use stoa_directory::Directory;
+use stoa_ephemeral::Typing;
+use stoa_push::ReadState;
 use stoa_rooms::Rooms;
 use stoa_storage::{NidAllocator, Store, log::Writer};
 use tokio_util::sync::CancellationToken;
@@ -41,6 +43,10 @@ pub struct Parts {
     pub rooms: Arc<Rooms>,
     /// Local aliases, and the local room list.
     pub directory: Arc<Directory>,
+    /// How far everybody has read.
+    pub read_state: Arc<ReadState>,
+    /// Who is typing.
+    pub typing: Typing,
     /// How often somebody may do something.
     pub limits: Limits,
     /// The reverse proxies whose word counts.
@@ -89,8 +95,10 @@ parts! {
     freshness: Freshness,
     limits: Limits,
     random: Random,
+    read_state: Arc<ReadState>,
     rooms: Arc<Rooms>,
     stopping: CancellationToken,
     store: Store,
+    typing: Typing,
     waiters: Waiters,
 }

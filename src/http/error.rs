@@ -6,6 +6,8 @@
 
 mod accounts;
 mod directory;
+mod ephemeral;
+mod push;
 mod rooms;
 
 use std::{fmt, time::Duration};

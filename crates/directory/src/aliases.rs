@@ -180,13 +180,12 @@ impl Directory {
         Ok(aliases)
     }
 
-    /// Deletes an alias, and gives the room that it led to. Its creator may, and whoever may say
-    /// what the room's main alias is; `is_admin` says that the actor administers this server.
-    ///
-    /// The room's `m.room.canonical_alias` is not changed.
+    /// The room that an alias leads to, where the actor may delete the alias. Its creator may, and
+    /// whoever may say what the room's main alias is; `is_admin` says that the actor administers
+    /// this server.
     ///
     /// <https://spec.matrix.org/v1.19/client-server-api/#delete_matrixclientv3directoryroomroomalias>
-    pub async fn delete_alias(
+    pub async fn check_deletion(
         &self,
         actor: &Actor,
         is_admin: bool,
@@ -199,12 +198,24 @@ impl Directory {
         if !may {
             return Err(DirectoryError::Forbidden("You cannot delete aliases that others made"));
         }
+        Ok(found.room)
+    }
+
+    /// Deletes an alias as [`Directory::check_deletion`] allows, and gives the room that it led to.
+    /// The room's `m.room.canonical_alias` is not changed.
+    pub async fn delete_alias(
+        &self,
+        actor: &Actor,
+        is_admin: bool,
+        alias: &RoomAliasId,
+    ) -> Result<Arc<Room>> {
+        let room = self.check_deletion(actor, is_admin, alias).await?;
         let mut conn = self.store.write().await?;
-        if !aliases::delete(&mut conn, alias.as_str(), found.room.nid).await? {
+        if !aliases::delete(&mut conn, alias.as_str(), room.nid).await? {
             return Err(DirectoryError::NotFound);
         }
         conn.commit().await?;
-        Ok(found.room)
+        Ok(room)
     }
 }
 

@@ -229,6 +229,24 @@ both_databases! {
 }
 
 #[test]
+fn marks_on_two_nodes_at_once_end_at_the_newest() {
+    run_on(Backend::Postgres, async |db| {
+        let (a, b) = (Fixture::new(db).await, Fixture::new(db).await);
+        let room = a.room().await;
+        b.node.freshness.current().await.unwrap();
+        let on_b = b.rooms.room(&room.id).await.unwrap();
+        for _ in 0..25 {
+            let (first, second) = (a.send(&room).await, a.send(&room).await);
+            b.node.freshness.current().await.unwrap();
+            tokio::join!(a.read("alice", &room, &first), b.read("alice", &on_b, &second));
+            a.node.freshness.current().await.unwrap();
+            let receipts = a.receipts("bob", &room, Pos::START).await;
+            assert_eq!(events(&receipts), [&*second]);
+        }
+    });
+}
+
+#[test]
 fn what_is_read_through_one_node_is_known_on_another() {
     run_on(Backend::Postgres, async |db| {
         let (a, b) = (Fixture::new(db).await, Fixture::new(db).await);

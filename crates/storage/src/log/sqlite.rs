@@ -201,7 +201,11 @@ SELECT value->>'room_nid', value->>'type', value->>'user_id', value->>'thread', 
     value->>'ts', $2 + (value->>'pos')
 FROM json_each($1) WHERE true
 ON CONFLICT (room_nid, type, user_id, thread)
-DO UPDATE SET event_id = excluded.event_id, ts = excluded.ts, pos = excluded.pos"],
+DO UPDATE SET event_id = excluded.event_id, ts = excluded.ts, pos = excluded.pos
+WHERE coalesce((
+    SELECT (n.ord_pos, n.ord_depth, n.ord_seq) > (o.ord_pos, o.ord_depth, o.ord_seq)
+    FROM events n, events o
+    WHERE n.event_id = excluded.event_id AND o.event_id = receipts.event_id), true)"],
         Table::DeviceRemovals => &[
             "
 DELETE FROM access_tokens WHERE (user_id, device_id) IN (

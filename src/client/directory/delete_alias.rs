@@ -1,0 +1,103 @@
+//! `DELETE /_matrix/client/v3/directory/room/{roomAlias}`
+//!
+//! <https://spec.matrix.org/v1.19/client-server-api/#delete_matrixclientv3directoryroomroomalias>
+
+use axum::extract::State;
+use ruma::api::client::alias::delete_alias::v3::{Request, Response};
+
+use crate::{
+    app::AppState,
+    http::{Answer, Error, Result, Ruma},
+    ops,
+};
+
+/// Deletes an alias that the user made, or that he has power over.
+pub(crate) async fn delete_alias(
+    State(state): State<AppState>,
+    request: Ruma<Request>,
+) -> Result<Answer<Response>> {
+    let (actor, session) = (request.actor(), request.session);
+    let work = ops::delete_alias::delete_alias(state, actor, session, request.body.room_alias);
+    // In a task of its own: a client that hangs up does not leave it half-way.
+    tokio::spawn(work).await.map_err(Error::internal)??;
+    Ok(Answer(Response::new()))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use stoa_testing::{TestClient, TestServer, both_databases};
+
+    /// A public room of the creator that the others are in.
+    async fn room(creator: &TestClient, others: &[&TestClient]) -> String {
+        let body = json!({
+            "preset": "public_chat",
+            "power_level_content_override": { "events": { "m.room.aliases": 50 } },
+        });
+        let created = creator.post("/_matrix/client/v3/createRoom", body).await.ok();
+        let room = created["room_id"].as_str().unwrap().to_owned();
+        for other in others {
+            other.post(&format!("/_matrix/client/v3/join/{room}"), json!({})).await.ok();
+        }
+        room
+    }
+
+    fn path(name: &str) -> String {
+        format!("/_matrix/client/v3/directory/room/%23{name}:test")
+    }
+
+    fn main_alias(room: &str) -> String {
+        format!("/_matrix/client/v3/rooms/{room}/state/m.room.canonical_alias/")
+    }
+
+    async fn add(creator: &TestClient, room: &str, name: &str) {
+        creator.put(&path(name), json!({ "room_id": room })).await.ok();
+    }
+
+    both_databases! {
+        async fn a_creator_deletes_without_power(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+            let room = room(&alice, &[&bob]).await;
+            add(&bob, &room, "a").await;
+            let content: Value = json!({ "alias": "#a:test" });
+            alice.put(&main_alias(&room), content.clone()).await.ok();
+            assert_eq!(bob.delete(&path("a")).await.ok(), json!({}));
+            bob.get(&path("a")).await.refused(404, "M_NOT_FOUND");
+            // Who may not change the main alias leaves it as it is.
+            assert_eq!(bob.get(&main_alias(&room)).await.ok(), content);
+            bob.delete(&path("a")).await.refused(404, "M_NOT_FOUND");
+        }
+
+        async fn who_has_power_deletes_and_the_room_loses_the_alias(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+            let room = room(&alice, &[&bob]).await;
+            for name in ["a", "b", "c"] {
+                add(&bob, &room, name).await;
+            }
+            let content = json!({ "alias": "#a:test", "alt_aliases": ["#a:test", "#b:test"] });
+            alice.put(&main_alias(&room), content).await.ok();
+            let shown = async || alice.get(&main_alias(&room)).await.ok();
+
+            alice.delete(&path("c")).await.ok();
+            assert_eq!(shown().await["alias"], "#a:test");
+            alice.delete(&path("a")).await.ok();
+            assert_eq!(shown().await, json!({ "alt_aliases": ["#b:test"] }));
+            alice.delete(&path("b")).await.ok();
+            assert_eq!(shown().await, json!({}));
+        }
+
+        async fn others_do_not_delete(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let alice = server.register("alice").await;
+            let (bob, carol) = (server.register("bob").await, server.register("carol").await);
+            let room = room(&alice, &[&bob]).await;
+            add(&alice, &room, "a").await;
+            for other in [&bob, &carol] {
+                other.delete(&path("a")).await.refused(403, "M_FORBIDDEN");
+            }
+            alice.get(&path("a")).await.ok();
+        }
+    }
+}

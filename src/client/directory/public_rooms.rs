@@ -1,0 +1,161 @@
+//! `GET` and `POST /_matrix/client/v3/publicRooms`
+//!
+//! <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3publicrooms>
+//! <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3publicrooms>
+
+use axum::extract::State;
+use ruma::{
+    OwnedServerName, UInt,
+    api::client::directory::{get_public_rooms, get_public_rooms_filtered},
+    directory::RoomNetwork,
+};
+use stoa_directory::{List, ListOptions};
+
+use crate::{
+    app::AppState,
+    http::{Answer, Error, Result, Ruma},
+};
+
+/// The room list.
+pub(crate) async fn get_public_rooms(
+    State(state): State<AppState>,
+    request: Ruma<get_public_rooms::v3::Request>,
+) -> Result<Answer<get_public_rooms::v3::Response>> {
+    let body = request.body;
+    check_server(&state, body.server.as_ref())?;
+    let options =
+        ListOptions { limit: limit(body.limit), since: body.since, ..ListOptions::default() };
+    let list = state.directory.list(&options).await?;
+    let mut response = get_public_rooms::v3::Response::new(list.rooms);
+    response.next_batch = list.next;
+    response.prev_batch = list.prev;
+    response.total_room_count_estimate = list.total.map(UInt::new_saturating);
+    Ok(Answer(response))
+}
+
+/// The rooms of the room list that a filter lets through.
+pub(crate) async fn get_public_rooms_filtered(
+    State(state): State<AppState>,
+    request: Ruma<get_public_rooms_filtered::v3::Request>,
+) -> Result<Answer<get_public_rooms_filtered::v3::Response>> {
+    let body = request.body;
+    check_server(&state, body.server.as_ref())?;
+    let options = ListOptions { limit: limit(body.limit), since: body.since, filter: body.filter };
+    let list = match body.room_network {
+        // There are no bridges to other networks.
+        RoomNetwork::ThirdParty(_) => List::default(),
+        _ => state.directory.list(&options).await?,
+    };
+    let mut response = get_public_rooms_filtered::v3::Response::new();
+    response.chunk = list.rooms;
+    response.next_batch = list.next;
+    response.prev_batch = list.prev;
+    response.total_room_count_estimate = list.total.map(UInt::new_saturating);
+    Ok(Answer(response))
+}
+
+fn limit(limit: Option<UInt>) -> Option<usize> {
+    limit.map(|limit| usize::try_from(u64::from(limit)).unwrap_or(usize::MAX))
+}
+
+fn check_server(state: &AppState, server: Option<&OwnedServerName>) -> Result<()> {
+    if server.is_some_and(|server| server != state.rooms.server_name()) {
+        return Err(Error::not_found("The room lists of other servers are not known here."));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use stoa_testing::{TestClient, TestServer, both_databases};
+
+    const PATH: &str = "/_matrix/client/v3/publicRooms";
+
+    async fn room(creator: &TestClient, body: Value) -> Value {
+        creator.post("/_matrix/client/v3/createRoom", body).await.ok()["room_id"].clone()
+    }
+
+    fn ids(list: &Value) -> Vec<Value> {
+        let rooms = list["chunk"].as_array().unwrap();
+        rooms.iter().map(|room| room["room_id"].clone()).collect()
+    }
+
+    both_databases! {
+        async fn public_rooms_are_listed_without_a_token(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let alice = server.register("alice").await;
+            let empty = json!({ "chunk": [], "total_room_count_estimate": 0 });
+            assert_eq!(server.client().get(PATH).await.ok(), empty);
+            room(&alice, json!({ "preset": "public_chat" })).await;
+            let body = json!({ "visibility": "public", "name": "N", "room_alias_name": "n" });
+            let public = room(&alice, body).await;
+            assert_eq!(
+                server.client().get(PATH).await.ok(),
+                json!({
+                    "chunk": [{
+                        "room_id": public,
+                        "name": "N",
+                        "canonical_alias": "#n:test",
+                        "num_joined_members": 1,
+                        "world_readable": false,
+                        "guest_can_join": false,
+                    }],
+                    "total_room_count_estimate": 1,
+                })
+            );
+        }
+
+        async fn pages_follow_one_another(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let alice = server.register("alice").await;
+            for _ in 0..3 {
+                room(&alice, json!({ "visibility": "public" })).await;
+            }
+            let whole = ids(&alice.get(PATH).await.ok());
+            let first = alice.get(&format!("{PATH}?limit=2")).await.ok();
+            let next = first["next_batch"].as_str().unwrap();
+            let second = alice.get(&format!("{PATH}?limit=2&since={next}")).await.ok();
+            assert_eq!([ids(&first), ids(&second)].concat(), whole);
+            assert_eq!(second.get("next_batch"), None);
+            let prev = second["prev_batch"].as_str().unwrap();
+            let body = json!({ "limit": 2, "since": prev });
+            assert_eq!(ids(&alice.post(PATH, body).await.ok()), ids(&first));
+            let odd = alice.get(&format!("{PATH}?since=odd")).await;
+            odd.refused(400, "M_INVALID_PARAM");
+        }
+
+        async fn a_filter_finds_rooms(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let alice = server.register("alice").await;
+            let bridges = room(&alice, json!({ "visibility": "public", "name": "Bridges" })).await;
+            let space = json!({
+                "visibility": "public",
+                "name": "Roads",
+                "creation_content": { "type": "m.space" },
+            });
+            let roads = room(&alice, space).await;
+            for (filter, found) in [
+                (json!({}), vec![&roads, &bridges]),
+                (json!({ "generic_search_term": "BRIDGE" }), vec![&bridges]),
+                (json!({ "generic_search_term": "tunnel" }), vec![]),
+                (json!({ "room_types": ["m.space"] }), vec![&roads]),
+                (json!({ "room_types": [null] }), vec![&bridges]),
+            ] {
+                let list = alice.post(PATH, json!({ "filter": filter })).await.ok();
+                assert_eq!(ids(&list).iter().collect::<Vec<_>>(), found, "{filter}");
+            }
+            let elsewhere = alice.post(PATH, json!({ "third_party_instance_id": "irc" })).await;
+            assert_eq!(elsewhere.ok()["chunk"], json!([]));
+        }
+
+        async fn only_the_list_of_this_server_is_known(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let alice = server.register("alice").await;
+            alice.get(&format!("{PATH}?server=test")).await.ok();
+            let other = format!("{PATH}?server=elsewhere");
+            alice.get(&other).await.refused(404, "M_NOT_FOUND");
+            alice.post(&other, json!({})).await.refused(404, "M_NOT_FOUND");
+        }
+    }
+}

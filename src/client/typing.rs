@@ -1,0 +1,3 @@
+//! Typing notifications.
+
+pub(crate) mod set_typing;

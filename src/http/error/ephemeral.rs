@@ -1,0 +1,16 @@
+//! What the ephemeral crate refuses, in the words of the specification.
+
+use std::time::Duration;
+
+use stoa_ephemeral::TypingError;
+
+use super::Error;
+
+impl From<TypingError> for Error {
+    fn from(error: TypingError) -> Self {
+        match error {
+            TypingError::Busy => Self::limit_exceeded(Duration::from_secs(1)),
+            TypingError::Unavailable => Self::unavailable(error),
+        }
+    }
+}

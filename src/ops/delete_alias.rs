@@ -1,0 +1,71 @@
+//! Deleting an alias, which the room's state may name.
+
+use std::sync::Arc;
+
+use ruma::{CanonicalJsonObject, CanonicalJsonValue, OwnedRoomAliasId, events::StateEventType};
+use stoa_accounts::Session;
+use stoa_base::Actor;
+use stoa_rooms::{Room, RoomError};
+
+use crate::{app::AppState, http::Result};
+
+/// Deletes an alias for the actor, and first takes it out of the room's `m.room.canonical_alias`,
+/// where he may change that.
+///
+/// Where it ends half-way, the alias is still there, and the next attempt does the rest.
+pub(crate) async fn delete_alias(
+    state: AppState,
+    actor: Actor,
+    session: Arc<Session>,
+    alias: OwnedRoomAliasId,
+) -> Result<()> {
+    let is_admin = session.is_admin;
+    let room = state.directory.check_deletion(&actor, is_admin, &alias).await?;
+    match unname(&state, &actor, &session, &room, &alias).await {
+        // Deleting the alias is allowed all the same.
+        Ok(()) | Err(RoomError::Forbidden(_)) => {}
+        Err(error) => return Err(error.into()),
+    }
+    state.directory.delete_alias(&actor, is_admin, &alias).await?;
+    Ok(())
+}
+
+async fn unname(
+    state: &AppState,
+    actor: &Actor,
+    session: &Session,
+    room: &Arc<Room>,
+    alias: &OwnedRoomAliasId,
+) -> stoa_rooms::Result<()> {
+    let kind = StateEventType::RoomCanonicalAlias;
+    let current = state.rooms.committed(room).await?.state;
+    let Some(event) = state.rooms.entry_at(current, &kind, "").await? else { return Ok(()) };
+    let Ok(before) = serde_json::from_str::<CanonicalJsonObject>(event.pdu.content.get()) else {
+        return Ok(());
+    };
+    let content = without(&before, alias.as_str());
+    if content == before {
+        return Ok(());
+    }
+    let token = Some(&*session.token_hash);
+    state.rooms.send_state(actor, token, room, kind, "", content).await?;
+    Ok(())
+}
+
+/// The content without an alias, and without the list of others where that becomes empty.
+fn without(content: &CanonicalJsonObject, alias: &str) -> CanonicalJsonObject {
+    let mut content = content.clone();
+    let is_alias = |value: &CanonicalJsonValue| value.as_str() == Some(alias);
+    if content.get("alias").is_some_and(is_alias) {
+        content.remove("alias");
+    }
+    if let Some(CanonicalJsonValue::Array(others)) = content.get_mut("alt_aliases")
+        && others.iter().any(is_alias)
+    {
+        others.retain(|other| !is_alias(other));
+        if others.is_empty() {
+            content.remove("alt_aliases");
+        }
+    }
+    content
+}

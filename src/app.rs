@@ -18,6 +18,7 @@ use stoa_storage::{
     NidAllocator, OpenError, Options as StoreOptions, Store,
     log::{self, OnCommit, Writer, WriterOptions},
 };
+use stoa_sync::{ChangeIndex, Streams};
 use tokio::task::JoinHandle;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
@@ -119,6 +120,8 @@ impl App {
         let room_caches = RoomCaches::new(&store, &nids, &room_options);
         let mut caches: Vec<Arc<dyn CacheKeeper>> = vec![Arc::clone(&sessions) as _];
         caches.extend(room_caches.keepers());
+        let changes = Arc::new(ChangeIndex::new());
+        caches.push(Arc::clone(&changes) as _);
         let waiters = Waiters::default();
         let interval = environment.tailer.interval;
         let (typing, following) =
@@ -160,7 +163,18 @@ impl App {
             options: room_options,
         }));
 
+        let stopping = CancellationToken::new();
+        let streams = Arc::new(Streams::new(stoa_sync::Parts {
+            store: store.clone(),
+            tailer: Arc::clone(&tailer),
+            waiters: waiters.clone(),
+            rooms: Arc::clone(&rooms),
+            changes,
+            stopping: stopping.clone(),
+        }));
+
         let state = AppState::new(Parts {
+            streams,
             limits: Limits::new(&config.limits, &clock),
             trusted_proxies: TrustedProxies::new(config.listen.trusted_proxies.clone()),
             max_request_bytes: config.limits.max_request_bytes as usize,
@@ -175,7 +189,7 @@ impl App {
             typing,
             rooms,
             panics: Panics::default(),
-            stopping: CancellationToken::new(),
+            stopping,
             config,
             store,
             writer,

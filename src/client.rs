@@ -12,6 +12,7 @@ pub(crate) mod receipts;
 pub(crate) mod registration;
 pub(crate) mod rooms;
 pub(crate) mod session;
+pub(crate) mod sync;
 pub(crate) mod typing;
 
 use ruma::UserId;

@@ -8,7 +8,7 @@ use crate::{
     app::AppState,
     client::{
         account, account_data, directory, discovery, filter, profile, push_rules, receipts,
-        registration, rooms, session, typing,
+        registration, rooms, session, sync, typing,
     },
     health,
     http::{Error, Routes, cors, observe},
@@ -104,6 +104,8 @@ pub fn routes() -> Routes {
         .ruma(typing::set_typing::set_typing)
         .ruma(receipts::set_receipt::set_receipt)
         .ruma(receipts::set_read_markers::set_read_markers)
+        // Sync.
+        .ruma(sync::sync)
         // What load balancers ask.
         .public(Method::GET, "/health", health::health)
         .public(Method::GET, "/ready", health::ready)

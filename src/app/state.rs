@@ -10,6 +10,7 @@ use stoa_ephemeral::Typing;
 use stoa_push::ReadState;
 use stoa_rooms::Rooms;
 use stoa_storage::{NidAllocator, Store, log::Writer};
+use stoa_sync::Streams;
 use tokio_util::sync::CancellationToken;
 
 use crate::http::{Limits, TrustedProxies, panics::Panics};
@@ -47,6 +48,8 @@ pub struct Parts {
     pub read_state: Arc<ReadState>,
     /// Who is typing.
     pub typing: Typing,
+    /// What is new for a user.
+    pub streams: Arc<Streams>,
     /// How often somebody may do something.
     pub limits: Limits,
     /// The reverse proxies whose word counts.
@@ -97,6 +100,7 @@ parts! {
     random: Random,
     read_state: Arc<ReadState>,
     rooms: Arc<Rooms>,
+    streams: Arc<Streams>,
     stopping: CancellationToken,
     store: Store,
     typing: Typing,

@@ -9,6 +9,7 @@ mod directory;
 mod ephemeral;
 mod push;
 mod rooms;
+mod sync;
 
 use std::{fmt, time::Duration};
 

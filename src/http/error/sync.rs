@@ -1,0 +1,14 @@
+//! Why a sync fails.
+
+use stoa_sync::SyncError;
+
+use super::Error;
+
+impl From<SyncError> for Error {
+    fn from(error: SyncError) -> Self {
+        match error {
+            SyncError::Rooms(error) => error.into(),
+            SyncError::Storage(error) => error.into(),
+        }
+    }
+}

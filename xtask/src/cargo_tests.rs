@@ -25,7 +25,9 @@ pub(crate) fn run(runner: &Runner, workspace: &Workspace, cluster: &Cluster) -> 
         }
     })?;
     let tally = counter.total.of_program(finished.status.success());
-    Ok(Outcome::Tests { tally, output: without_successes(&finished.output) })
+    let shown = without_successes(&finished.output);
+    let output = format!("{shown}\n`cargo test`: {}", finished.status);
+    Ok(Outcome::Tests { tally, output })
 }
 
 /// Reads what `cargo test` writes, line by line.

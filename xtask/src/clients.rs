@@ -55,7 +55,8 @@ fn suite(
     }
     let finished = runner.run(command)?;
     let tally = tally_of(&finished.output).of_program(finished.status.success());
-    Ok(Outcome::Tests { tally, output: finished.output })
+    let output = format!("{}\n`node --test`: {}", finished.output.trim_end(), finished.status);
+    Ok(Outcome::Tests { tally, output })
 }
 
 /// Reads the closing lines of node's test runner.

@@ -45,6 +45,10 @@ fn cargo(runner: &Runner, workspace: &Workspace, arguments: &[&str]) -> Result<O
     let mut command = Command::new("cargo");
     command.current_dir(&workspace.root).args(arguments);
     let finished = runner.run(command)?;
-    let findings = if finished.status.success() { vec![] } else { vec![finished.output] };
+    let mut findings = Vec::new();
+    if !finished.status.success() {
+        findings.push(finished.output);
+        findings.push(format!("`cargo {}`: {}", arguments[0], finished.status));
+    }
     Ok(Outcome::Rule { findings })
 }

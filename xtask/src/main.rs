@@ -26,7 +26,7 @@ use workspace::Workspace;
 const USAGE: &str = "\
 cargo xtask COMMAND
 
-  test      everything CI checks: the gate, all tests on SQLite and PostgreSQL
+  test      everything CI checks: the gate, all tests on SQLite and PostgreSQL, the clients
   gate      fmt, clippy, and the rules of this code base
   clients   the suites of tests/clients/ against the built program
   postgres  a throw-away PostgreSQL that runs until ^C, for `cargo test` beside it
@@ -67,11 +67,13 @@ fn test() -> Result<bool> {
 
     setup::rust_components(&runner)?;
     let programs = setup::postgres(&runner)?;
+    let node = setup::node(&runner)?;
     gate::run(&mut report, &runner, &workspace)?;
     let cluster = Cluster::start(&runner, programs)?;
     report.step("tests on SQLite and PostgreSQL", || {
         cargo_tests::run(&runner, &workspace, &cluster)
     })?;
+    clients::run(&mut report, &runner, &workspace, &node, &cluster)?;
     cluster.stop();
 
     Ok(report.finish())

@@ -45,6 +45,8 @@ pub fn routes() -> Routes {
         // Account data.
         .ruma(account_data::global::get_account_data)
         .ruma(account_data::global::set_account_data)
+        .ruma(account_data::room::get_account_data)
+        .ruma(account_data::room::set_account_data)
         // Filters.
         .ruma(filter::create_filter::create_filter)
         .ruma(filter::get_filter::get_filter)

@@ -1,3 +1,4 @@
 //! What clients keep on the server for themselves.
 
 pub(crate) mod global;
+pub(crate) mod room;

@@ -163,6 +163,12 @@ impl App {
             options: room_options,
         }));
 
+        let read_state = Arc::new(ReadState::new(
+            store.clone(),
+            writer.clone(),
+            Arc::clone(&rooms),
+            clock.clone(),
+        ));
         let stopping = CancellationToken::new();
         let streams = Arc::new(Streams::new(stoa_sync::Parts {
             store: store.clone(),
@@ -170,23 +176,20 @@ impl App {
             waiters: waiters.clone(),
             rooms: Arc::clone(&rooms),
             changes,
+            typing: typing.clone(),
+            read_state: Arc::clone(&read_state),
             stopping: stopping.clone(),
         }));
 
         let state = AppState::new(Parts {
-            streams,
             limits: Limits::new(&config.limits, &clock),
             trusted_proxies: TrustedProxies::new(config.listen.trusted_proxies.clone()),
             max_request_bytes: config.limits.max_request_bytes as usize,
             nids,
             directory: Arc::new(Directory::new(store.clone(), Arc::clone(&rooms))),
-            read_state: Arc::new(ReadState::new(
-                store.clone(),
-                writer.clone(),
-                Arc::clone(&rooms),
-                clock.clone(),
-            )),
+            read_state,
             typing,
+            streams,
             rooms,
             panics: Panics::default(),
             stopping,

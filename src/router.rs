@@ -102,12 +102,12 @@ pub fn routes() -> Routes {
         .ruma(directory::visibility::set_visibility)
         .ruma(directory::public_rooms::get_public_rooms)
         .ruma(directory::public_rooms::get_public_rooms_filtered)
+        // Sync.
+        .ruma(sync::sync::sync)
         // Typing and receipts.
         .ruma(typing::set_typing::set_typing)
         .ruma(receipts::set_receipt::set_receipt)
         .ruma(receipts::set_read_markers::set_read_markers)
-        // Sync.
-        .ruma(sync::sync)
         // What load balancers ask.
         .public(Method::GET, "/health", health::health)
         .public(Method::GET, "/ready", health::ready)

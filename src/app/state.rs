@@ -48,7 +48,7 @@ pub struct Parts {
     pub read_state: Arc<ReadState>,
     /// Who is typing.
     pub typing: Typing,
-    /// What is new for a user.
+    /// What is new for clients.
     pub streams: Arc<Streams>,
     /// How often somebody may do something.
     pub limits: Limits,
@@ -100,9 +100,9 @@ parts! {
     random: Random,
     read_state: Arc<ReadState>,
     rooms: Arc<Rooms>,
-    streams: Arc<Streams>,
     stopping: CancellationToken,
     store: Store,
+    streams: Arc<Streams>,
     typing: Typing,
     waiters: Waiters,
 }

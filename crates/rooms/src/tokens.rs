@@ -26,7 +26,7 @@ impl From<InvalidToken> for RoomError {
     }
 }
 
-/// Where a sync has read up to: `s1.<log>.<to-device>.<epoch>.<ephemeral>`.
+/// Where a sync has read up to: `s1.<log>.<to-device>.<epoch>.<ephemeral>.<quiet>`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct SyncToken {
     /// The position in the log.
@@ -45,12 +45,15 @@ pub struct EphemeralPosition {
     pub epoch: i64,
     /// The counter.
     pub version: i64,
+    /// Whether nobody is typing as far as the client knows.
+    pub is_quiet: bool,
 }
 
 impl fmt::Display for SyncToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { log, to_device, ephemeral: EphemeralPosition { epoch, version } } = self;
-        write!(f, "s1.{log}.{to_device}.{epoch}.{version}")
+        let Self { log, to_device, ephemeral } = self;
+        let EphemeralPosition { epoch, version, is_quiet } = ephemeral;
+        write!(f, "s1.{log}.{to_device}.{epoch}.{version}.{}", i64::from(*is_quiet))
     }
 }
 
@@ -58,15 +61,15 @@ impl FromStr for SyncToken {
     type Err = InvalidToken;
 
     fn from_str(token: &str) -> Result<Self, InvalidToken> {
-        let [log, to_device, epoch, version] = numbers(token, "s1.")?;
+        let [log, to_device, epoch, version, quiet] = numbers(token, "s1.")?;
         // Epochs may be any number; what is counted starts at zero.
-        if log < 0 || to_device < 0 || version < 0 {
+        if log < 0 || to_device < 0 || version < 0 || !(0..=1).contains(&quiet) {
             return Err(InvalidToken);
         }
         Ok(Self {
             log: Pos(log),
             to_device: Pos(to_device),
-            ephemeral: EphemeralPosition { epoch, version },
+            ephemeral: EphemeralPosition { epoch, version, is_quiet: quiet == 1 },
         })
     }
 }
@@ -148,7 +151,7 @@ mod tests {
     const SYNC: SyncToken = SyncToken {
         log: Pos(17),
         to_device: Pos(3),
-        ephemeral: EphemeralPosition { epoch: -5, version: 9 },
+        ephemeral: EphemeralPosition { epoch: -5, version: 9, is_quiet: true },
     };
 
     #[test]
@@ -178,11 +181,12 @@ mod tests {
             "",
             "s1",
             "s1.",
-            "s1.1.2.3",
-            "s1.1.2.3.4.5",
-            "s1.-1.0.0.0",
-            "s1.1.0.0.x",
-            "s2.1.0.0.0",
+            "s1.1.2.3.4",
+            "s1.1.2.3.4.1.6",
+            "s1.-1.0.0.0.1",
+            "s1.1.0.0.x.1",
+            "s1.1.0.0.0.2",
+            "s2.1.0.0.0.1",
             "t1.1.2",
             "t1.1.2.99999999999999999999",
             "17",
@@ -190,6 +194,6 @@ mod tests {
             assert_eq!(text.parse::<RoomToken>(), Err(InvalidToken), "{text}");
         }
         assert_eq!("t1.1.2.3".parse::<SyncToken>(), Err(InvalidToken));
-        assert_eq!("s1.1.2.3.4".parse::<PaginationToken>(), Err(InvalidToken));
+        assert_eq!("s1.1.2.3.4.1".parse::<PaginationToken>(), Err(InvalidToken));
     }
 }

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use stoa_cluster::{Tailer, Waiters};
+use stoa_ephemeral::Typing;
+use stoa_push::ReadState;
 use stoa_rooms::Rooms;
 use stoa_storage::Store;
 use tokio_util::sync::CancellationToken;
@@ -17,6 +19,8 @@ pub struct Streams {
     pub(crate) waiters: Waiters,
     pub(crate) rooms: Arc<Rooms>,
     pub(crate) changes: Arc<ChangeIndex>,
+    pub(crate) typing: Typing,
+    pub(crate) read_state: Arc<ReadState>,
     pub(crate) stopping: CancellationToken,
     pub(crate) heroes: Heroes,
     pub(crate) known: KnownMembers,
@@ -35,6 +39,10 @@ pub struct Parts {
     pub rooms: Arc<Rooms>,
     /// When what last changed, which follows the log.
     pub changes: Arc<ChangeIndex>,
+    /// Who is typing.
+    pub typing: Typing,
+    /// How far everybody has read.
+    pub read_state: Arc<ReadState>,
     /// Cancelled when the server stops: nobody waits any longer.
     pub stopping: CancellationToken,
 }
@@ -42,13 +50,15 @@ pub struct Parts {
 impl Streams {
     /// Puts the parts together.
     pub fn new(parts: Parts) -> Self {
-        let Parts { store, tailer, waiters, rooms, changes, stopping } = parts;
+        let Parts { store, tailer, waiters, rooms, changes, typing, read_state, stopping } = parts;
         Self {
             store,
             tailer,
             waiters,
             rooms,
             changes,
+            typing,
+            read_state,
             stopping,
             heroes: Heroes::new(),
             known: KnownMembers::new(),

@@ -1,4 +1,4 @@
-//! Why a sync fails.
+//! What the sync crate refuses, in the words of the specification.
 
 use stoa_sync::SyncError;
 

@@ -6,7 +6,6 @@ use ruma::{
     api::client::filter::{Filter, RoomEventFilter},
     events::GlobalAccountDataEventType,
 };
-use serde::Serialize;
 use serde_json::value::RawValue;
 use stoa_base::{Pos, RoomNid};
 use stoa_storage::{
@@ -19,7 +18,7 @@ use crate::{
     ChangeIndex, Reader, Result,
     filter::{is_about, passes_global, passes_type},
     span::{ByRoom, KnownState, Span},
-    stream::RoomStream,
+    stream::{EphemeralEvent, RoomStream},
 };
 
 /// What the reader's account data says anew.
@@ -27,13 +26,6 @@ use crate::{
 pub(crate) struct AccountData {
     global: Vec<StoredAccountData>,
     of_rooms: HashMap<RoomNid, Vec<StoredAccountData>>,
-}
-
-#[derive(Serialize)]
-struct DataEvent<'a, C: ?Sized> {
-    #[serde(rename = "type")]
-    kind: &'a str,
-    content: &'a C,
 }
 
 impl AccountData {
@@ -89,8 +81,7 @@ impl AccountData {
             return None;
         }
         let content = HashMap::from([("global", stoa_push::rules(&reader.user_id))]);
-        let event = DataEvent { kind: &kind, content: &content };
-        serde_json::value::to_raw_value(&event).ok()
+        EphemeralEvent { kind: &kind, content }.to_json()
     }
 }
 
@@ -134,5 +125,5 @@ impl RoomStream for RoomAccountData<'_> {
 fn to_event(row: &StoredAccountData) -> Option<Box<RawValue>> {
     // What was stored was JSON.
     let content: &RawValue = serde_json::from_str(&row.content).ok()?;
-    serde_json::value::to_raw_value(&DataEvent { kind: &row.kind, content }).ok()
+    EphemeralEvent { kind: &row.kind, content }.to_json()
 }

@@ -2,26 +2,28 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use ruma::{OwnedRoomId, api::client::filter::EventFormat};
+use ruma::{OwnedRoomId, api::client::filter::EventFormat, events::room::member::MembershipState};
 use stoa_base::{Pos, RoomNid};
 use stoa_rooms::{
     Memberships,
     events::Event,
-    tokens::{EphemeralPosition, PaginationToken, SyncToken},
+    tokens::{PaginationToken, SyncToken},
 };
 
 use crate::{
     Reader, Result, Streams,
     filter::lazy_members,
     span::{ByRoom, KnownState, Span},
-    standing::standings,
+    standing::{Standing, standings},
     stream::{
         RoomStream as _,
         account_data::{AccountData, RoomAccountData},
+        receipts::Receipts,
         state::{StateNews, States, deltas, members},
         stripped::stripped_states,
         summary::{Summaries, Summary},
         timeline::{Timeline, Timelines},
+        typing::{TypingChanges, TypingLists},
     },
     v3::{
         Request,
@@ -41,15 +43,19 @@ pub(crate) async fn answer(
     let since = request.since.map(|token| token.log.min(head));
     let filter = request.filter;
     let data = AccountData::read(&streams.store, &streams.changes, reader, since).await?;
-    let others: HashSet<RoomNid> = data.rooms().collect();
     let standings = standings(&streams.rooms, &reader.user_id, memberships, since, head).await?;
+    let is_joined = |standing: &&Standing| standing.membership == MembershipState::Join;
+    let joined = standings.iter().filter(is_joined).map(|standing| standing.room);
+    let known = request.since.map(|token| token.ephemeral);
+    let typing = TypingChanges::look(&streams.typing, joined, known);
+    let others: HashSet<RoomNid> = data.rooms().chain(typing.rooms()).collect();
     let sections = sections(streams, reader, request, &standings, &others, head).await?;
 
     let mut answer = Response {
         next_batch: SyncToken {
             log: head,
             to_device: request.since.map(|token| token.to_device).unwrap_or_default(),
-            ephemeral: EphemeralPosition::default(),
+            ephemeral: typing.position,
         }
         .to_string(),
         ..Response::default()
@@ -70,9 +76,16 @@ pub(crate) async fn answer(
         answer.rooms.knock.insert(room_id, response::KnockedRoom { knock_state });
     }
     if !spans.is_empty() {
-        add_rooms(streams, reader, request, &spans, &data, head, &mut answer).await?;
+        let beside = Beside { data, typing };
+        add_rooms(streams, reader, request, &spans, &beside, head, &mut answer).await?;
     }
     Ok(answer)
+}
+
+/// What was read for all rooms together.
+struct Beside {
+    data: AccountData,
+    typing: TypingChanges,
 }
 
 /// Adds the news of rooms that the reader is in or has left.
@@ -81,7 +94,7 @@ async fn add_rooms(
     reader: &Reader,
     request: Request<'_>,
     spans: &[Span],
-    data: &AccountData,
+    beside: &Beside,
     head: Pos,
     answer: &mut Response,
 ) -> Result<()> {
@@ -112,11 +125,22 @@ async fn add_rooms(
     let mut room_data = RoomAccountData {
         store: &streams.store,
         filter: &filter.account_data,
-        data,
+        data: &beside.data,
         is_all: request.since.is_none(),
     }
     .read(reader, spans)
     .await?;
+    let mut receipts = Receipts {
+        read_state: &streams.read_state,
+        changes: &streams.changes,
+        filter: &filter.ephemeral,
+    }
+    .read(reader, spans)
+    .await?;
+    let typing = &streams.typing;
+    let mut typing = TypingLists { typing, changes: &beside.typing, filter: &filter.ephemeral }
+        .read(reader, spans)
+        .await?;
 
     if lazy_members(&filter.state).is_some() {
         let shown = timelines.values().flat_map(|timeline| &timeline.events);
@@ -133,6 +157,11 @@ async fn add_rooms(
             timeline: timelines.remove(&nid),
             state: states.remove(&nid).unwrap_or_default(),
             summary: summaries.remove(&nid),
+            ephemeral: typing
+                .remove(&nid)
+                .into_iter()
+                .chain(receipts.remove(&nid).unwrap_or_default())
+                .collect(),
             account_data: room_data.remove(&nid).unwrap_or_default(),
         };
         room.add(span, request, &mut written, answer);
@@ -145,6 +174,7 @@ struct RoomNews {
     timeline: Option<Timeline>,
     state: StateNews,
     summary: Option<Summary>,
+    ephemeral: Vec<Json>,
     account_data: Vec<Json>,
 }
 
@@ -161,6 +191,7 @@ impl RoomNews {
         let has_news = !timeline.events.is_empty()
             || timeline.limited
             || !state.events.is_empty()
+            || !self.ephemeral.is_empty()
             || !self.account_data.is_empty()
             || self.summary.is_some();
         let is_told = span.end.is_some() || span.state == KnownState::Nothing || has_news;
@@ -188,7 +219,7 @@ impl RoomNews {
             summary,
             state,
             timeline,
-            ephemeral: Events::default(),
+            ephemeral: Events { events: self.ephemeral },
             account_data,
         };
         answer.rooms.join.insert(room_id, joined);

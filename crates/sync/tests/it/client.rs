@@ -11,16 +11,16 @@ use crate::site::{Site, user_id};
 
 /// A device, with where it has read up to.
 #[derive(Clone)]
-pub struct Client {
-    pub reader: Reader,
-    pub since: Option<SyncToken>,
-    pub filter: FilterDefinition,
-    pub full_state: bool,
-    pub use_state_after: bool,
+pub(crate) struct Client {
+    pub(crate) reader: Reader,
+    pub(crate) since: Option<SyncToken>,
+    pub(crate) filter: FilterDefinition,
+    pub(crate) full_state: bool,
+    pub(crate) use_state_after: bool,
 }
 
 impl Client {
-    pub fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         Self {
             reader: Reader::new(&user_id(name), <&DeviceId>::from("PHONE")),
             since: None,
@@ -30,18 +30,18 @@ impl Client {
         }
     }
 
-    pub fn with_filter(name: &str, filter: Value) -> Self {
+    pub(crate) fn with_filter(name: &str, filter: Value) -> Self {
         Self { filter: serde_json::from_value(filter).unwrap(), ..Self::new(name) }
     }
 
     /// Syncs, without waiting, and goes on from there.
-    pub async fn sync(&mut self, site: &Site) -> Value {
+    pub(crate) async fn sync(&mut self, site: &Site) -> Value {
         site.catch_up().await;
         self.wait(site, Duration::ZERO).await
     }
 
     /// Syncs, waiting for news, and goes on from there.
-    pub async fn wait(&mut self, site: &Site, timeout: Duration) -> Value {
+    pub(crate) async fn wait(&mut self, site: &Site, timeout: Duration) -> Value {
         let request = v3::Request {
             since: self.since,
             filter: &self.filter,
@@ -56,16 +56,16 @@ impl Client {
 }
 
 /// The news of a room under a section.
-pub fn room<'a>(answer: &'a Value, section: &str, room: &OwnedRoomId) -> &'a Value {
+pub(crate) fn room<'a>(answer: &'a Value, section: &str, room: &OwnedRoomId) -> &'a Value {
     &answer["rooms"][section][room.as_str()]
 }
 
-pub fn joined<'a>(answer: &'a Value, id: &OwnedRoomId) -> &'a Value {
+pub(crate) fn joined<'a>(answer: &'a Value, id: &OwnedRoomId) -> &'a Value {
     room(answer, "join", id)
 }
 
 /// What each event of a list is about, shortly: the body of a message, or its type and state key.
-pub fn brief(events: &Value) -> Vec<String> {
+pub(crate) fn brief(events: &Value) -> Vec<String> {
     let events = events["events"].as_array().expect("a list of events");
     events
         .iter()
@@ -89,6 +89,6 @@ pub fn brief(events: &Value) -> Vec<String> {
 }
 
 /// Whether nothing is new.
-pub fn is_empty(answer: &Value) -> bool {
+pub(crate) fn is_empty(answer: &Value) -> bool {
     *answer == json!({ "next_batch": answer["next_batch"] })
 }

@@ -6,12 +6,15 @@
     reason = "a test ends at what it does not expect"
 )]
 
+mod account_data;
 mod client;
 mod filters;
 mod lazy_members;
 mod membership;
+mod receipts;
 mod site;
 mod state;
 mod summary;
 mod timeline;
+mod typing;
 mod waiting;

@@ -1,60 +1,81 @@
 //! A node with rooms and users, whose clients sync.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use ruma::{
-    OwnedEventId, OwnedRoomId, OwnedUserId, canonical_json::to_canonical_value,
-    events::StateEventType,
+    EventId, OwnedEventId, OwnedRoomId, OwnedUserId,
+    canonical_json::to_canonical_value,
+    events::{StateEventType, receipt::ReceiptThread},
 };
 use serde_json::{Value, json};
 use stoa_base::Actor;
+use stoa_ephemeral::Typing;
+use stoa_push::{Mark, MarkKind, ReadState};
 use stoa_rooms::{CreateRoom, MembershipChange, Preset, Room, Rooms, RoomsOptions, Transaction};
 use stoa_sync::{ChangeIndex, Parts, Streams};
 use stoa_testing::{TestDatabase, TestRooms};
 use tokio_util::sync::CancellationToken;
 
 /// A node.
-pub struct Site {
-    pub rooms: Arc<Rooms>,
-    pub streams: Arc<Streams>,
-    pub stopping: CancellationToken,
-    pub node: stoa_testing::TestNode,
+pub(crate) struct Site {
+    pub(crate) rooms: Arc<Rooms>,
+    pub(crate) streams: Arc<Streams>,
+    pub(crate) typing: Typing,
+    pub(crate) read_state: Arc<ReadState>,
+    pub(crate) stopping: CancellationToken,
+    pub(crate) node: stoa_testing::TestNode,
 }
 
 impl Site {
-    pub async fn start(database: &TestDatabase) -> Self {
+    pub(crate) async fn start(database: &TestDatabase) -> Self {
         let changes = Arc::new(ChangeIndex::new());
         let options = RoomsOptions::default();
         let others = vec![Arc::clone(&changes) as _];
         let TestRooms { node, rooms } =
             TestRooms::start_with_caches(database, options, others).await;
         let stopping = CancellationToken::new();
+        let (typing, _) = Typing::start(
+            &node.store,
+            node.clock.clone(),
+            node.waiters.clone(),
+            Duration::from_millis(50),
+        )
+        .await
+        .unwrap();
+        let read_state = Arc::new(ReadState::new(
+            node.store.clone(),
+            node.writer.clone(),
+            Arc::clone(&rooms),
+            node.clock.clone(),
+        ));
         let streams = Streams::new(Parts {
             store: node.store.clone(),
             tailer: Arc::clone(&node.tailer),
             waiters: node.waiters.clone(),
             rooms: Arc::clone(&rooms),
             changes,
+            typing: typing.clone(),
+            read_state: Arc::clone(&read_state),
             stopping: stopping.clone(),
         });
-        Self { rooms, streams: Arc::new(streams), stopping, node }
+        Self { rooms, streams: Arc::new(streams), typing, read_state, stopping, node }
     }
 
     /// Returns when this node has applied everything that is in the log.
-    pub async fn catch_up(&self) {
+    pub(crate) async fn catch_up(&self) {
         self.node.freshness.current().await.unwrap();
     }
 
-    pub async fn room(&self, room_id: &OwnedRoomId) -> Arc<Room> {
+    pub(crate) async fn room(&self, room_id: &OwnedRoomId) -> Arc<Room> {
         self.rooms.room(room_id).await.unwrap()
     }
 
     /// Creates a room in which everybody may do everything.
-    pub async fn create(&self, user: &str) -> OwnedRoomId {
+    pub(crate) async fn create(&self, user: &str) -> OwnedRoomId {
         self.create_with(user, |_| {}).await
     }
 
-    pub async fn create_with(
+    pub(crate) async fn create_with(
         &self,
         user: &str,
         change: impl FnOnce(&mut CreateRoom),
@@ -76,11 +97,11 @@ impl Site {
         self.rooms.create(&actor(user), None, create).await.unwrap()
     }
 
-    pub async fn join(&self, user: &str, room: &OwnedRoomId) {
+    pub(crate) async fn join(&self, user: &str, room: &OwnedRoomId) {
         self.change(user, room, MembershipChange::Join(object(json!({})))).await;
     }
 
-    pub async fn change(&self, user: &str, room: &OwnedRoomId, change: MembershipChange) {
+    pub(crate) async fn change(&self, user: &str, room: &OwnedRoomId, change: MembershipChange) {
         let room = self.room(room).await;
         let profile = Default::default();
         self.rooms
@@ -89,11 +110,11 @@ impl Site {
             .unwrap();
     }
 
-    pub async fn send(&self, user: &str, room: &OwnedRoomId, body: &str) -> OwnedEventId {
+    pub(crate) async fn send(&self, user: &str, room: &OwnedRoomId, body: &str) -> OwnedEventId {
         self.send_from(user, room, body, None).await
     }
 
-    pub async fn send_from(
+    pub(crate) async fn send_from(
         &self,
         user: &str,
         room: &OwnedRoomId,
@@ -109,7 +130,20 @@ impl Site {
             .unwrap()
     }
 
-    pub async fn set(
+    pub(crate) async fn read_up_to(
+        &self,
+        user: &str,
+        room: &OwnedRoomId,
+        event_id: &EventId,
+        kind: MarkKind,
+        thread: ReceiptThread,
+    ) {
+        let room = self.room(room).await;
+        let mark = Mark { kind, event_id, thread: &thread };
+        self.read_state.mark(&actor(user), &room, &[mark]).await.unwrap();
+    }
+
+    pub(crate) async fn set(
         &self,
         user: &str,
         room: &OwnedRoomId,
@@ -123,15 +157,15 @@ impl Site {
     }
 }
 
-pub fn user_id(name: &str) -> OwnedUserId {
+pub(crate) fn user_id(name: &str) -> OwnedUserId {
     format!("@{name}:test").try_into().unwrap()
 }
 
-pub fn actor(name: &str) -> Actor {
+pub(crate) fn actor(name: &str) -> Actor {
     Actor::user(&user_id(name))
 }
 
-pub fn object(value: Value) -> ruma::CanonicalJsonObject {
+pub(crate) fn object(value: Value) -> ruma::CanonicalJsonObject {
     let value = to_canonical_value(value).unwrap();
     value.as_object().unwrap().clone()
 }

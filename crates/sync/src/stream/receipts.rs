@@ -1,0 +1,128 @@
+//! How far others have read, and the reader himself.
+//!
+//! <https://spec.matrix.org/v1.19/client-server-api/#receipts>
+
+use std::collections::BTreeMap;
+
+use ruma::{OwnedEventId, OwnedUserId, api::client::filter::RoomEventFilter};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use stoa_base::{Pos, RoomNid};
+use stoa_push::{ReadState, Receipt};
+use stoa_storage::log::{Stream, Topic};
+
+use crate::{
+    ChangeIndex, Reader, Result,
+    filter::{is_about, passes_type},
+    span::{ByRoom, Span},
+    stream::{EphemeralEvent, RoomStream},
+};
+
+/// The receipts of rooms.
+pub(crate) struct Receipts<'a> {
+    pub(crate) read_state: &'a ReadState,
+    pub(crate) changes: &'a ChangeIndex,
+    pub(crate) filter: &'a RoomEventFilter,
+}
+
+/// What an `m.receipt` says of one reader.
+#[derive(Serialize)]
+struct Entry {
+    ts: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thread_id: Option<String>,
+}
+
+/// The content of an `m.receipt`: by event, by type, by user.
+type Content = BTreeMap<OwnedEventId, BTreeMap<String, BTreeMap<OwnedUserId, Entry>>>;
+
+impl RoomStream for Receipts<'_> {
+    type News = Vec<Box<RawValue>>;
+
+    async fn read(&self, reader: &Reader, spans: &[Span]) -> Result<ByRoom<Vec<Box<RawValue>>>> {
+        let mut news = ByRoom::new();
+        if !passes_type(self.filter, KIND) {
+            return Ok(news);
+        }
+        // Rooms that are read from the same position are read together: there are two at most.
+        let mut together: BTreeMap<(Pos, Pos), Vec<RoomNid>> = BTreeMap::new();
+        for span in spans.iter().filter(|span| span.end.is_none()) {
+            let since = span.after.unwrap_or(Pos::START);
+            let topic = Topic::from(span.room.nid);
+            if is_about(self.filter, &span.room.id)
+                && self.changes.may_have_changed(&topic, &[Stream::Receipts], since)
+            {
+                together.entry((since, span.up_to)).or_default().push(span.room.nid);
+            }
+        }
+        for ((since, up_to), rooms) in together {
+            let user_id = &reader.user_id;
+            let changed = self.read_state.receipts_changed(user_id, &rooms, since, up_to).await?;
+            news.extend(changed.into_iter().map(|(room, receipts)| (room, to_events(receipts))));
+        }
+        Ok(news)
+    }
+}
+
+const KIND: &str = "m.receipt";
+
+/// Writes receipts as events: one, unless a user has several receipts at an event, of which one event
+/// can only say one.
+fn to_events(receipts: Vec<Receipt>) -> Vec<Box<RawValue>> {
+    let mut contents: Vec<Content> = Vec::new();
+    for receipt in receipts {
+        let Receipt { kind, user_id, thread, event_id, ts, .. } = receipt;
+        let is_taken = |content: &Content| {
+            let users = content.get(&event_id).and_then(|kinds| kinds.get(&kind));
+            users.is_some_and(|users| users.contains_key(&user_id))
+        };
+        let free = contents.iter().position(|content| !is_taken(content)).unwrap_or_else(|| {
+            contents.push(Content::new());
+            contents.len() - 1
+        });
+        let Some(content) = contents.get_mut(free) else { continue };
+        let users = content.entry(event_id).or_default().entry(kind).or_default();
+        users.insert(user_id, Entry { ts, thread_id: thread });
+    }
+    contents.iter().filter_map(|content| EphemeralEvent { kind: KIND, content }.to_json()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use ruma::{owned_event_id, owned_user_id};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn each_receipt_is_said() {
+        let receipt = |kind: &str, thread: Option<&str>| Receipt {
+            kind: kind.to_owned(),
+            user_id: owned_user_id!("@a:x"),
+            thread: thread.map(str::to_owned),
+            event_id: owned_event_id!("$e"),
+            ts: 5,
+            pos: Pos(1),
+        };
+        let receipts = vec![
+            receipt("m.read", None),
+            receipt("m.read", Some("main")),
+            receipt("m.read.private", Some("main")),
+        ];
+        let events: Vec<Value> = to_events(receipts)
+            .iter()
+            .map(|event| serde_json::from_str(event.get()).unwrap())
+            .collect();
+        let in_thread = json!({ "@a:x": { "ts": 5, "thread_id": "main" } });
+        let first = json!({
+            "$e": { "m.read": { "@a:x": { "ts": 5 } }, "m.read.private": in_thread },
+        });
+        assert_eq!(
+            events,
+            [
+                json!({ "type": "m.receipt", "content": first }),
+                json!({ "type": "m.receipt", "content": { "$e": { "m.read": in_thread } } }),
+            ]
+        );
+    }
+}

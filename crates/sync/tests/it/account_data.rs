@@ -1,0 +1,60 @@
+//! What users keep on the server.
+
+use ruma::OwnedRoomId;
+use serde_json::{Value, json};
+use stoa_storage::log::Append;
+use stoa_testing::both_databases;
+
+use crate::{
+    client::{Client, is_empty, joined},
+    site::{Site, user_id},
+};
+
+async fn set(site: &Site, room: Option<&OwnedRoomId>, kind: &str, content: Value) {
+    let room = match room {
+        Some(id) => Some(site.room(id).await.nid),
+        None => None,
+    };
+    let mut append = Append::new();
+    let content = content.to_string();
+    stoa_accounts::put_account_data(&mut append, &user_id("alice"), room, kind, content);
+    site.node.writer.append(append).await.unwrap();
+}
+
+both_databases! {
+    async fn account_data_is_told_once(db: TestDatabase) {
+        let site = Site::start(db).await;
+        let id = site.create("alice").await;
+        let mut alice = Client::new("alice");
+        alice.sync(&site).await;
+        set(&site, None, "m.direct", json!({ "@bob:test": [id] })).await;
+        set(&site, Some(&id), "m.tag", json!({ "tags": {} })).await;
+        let answer = alice.sync(&site).await;
+        let global = json!([{ "type": "m.direct", "content": { "@bob:test": [id] } }]);
+        assert_eq!(answer["account_data"]["events"], global);
+        let of_room = json!([{ "type": "m.tag", "content": { "tags": {} } }]);
+        assert_eq!(joined(&answer, &id)["account_data"]["events"], of_room);
+        assert!(is_empty(&alice.sync(&site).await));
+        // Another user's is nobody's business.
+        site.join("bob", &id).await;
+        let answer = Client::new("bob").sync(&site).await;
+        assert_eq!(joined(&answer, &id)["account_data"], json!(null));
+        // The push rules that were set are not overruled by those that hold by default.
+        set(&site, None, "m.push_rules", json!({ "global": {} })).await;
+        let answer = Client::new("alice").sync(&site).await;
+        let events = answer["account_data"]["events"].as_array().unwrap();
+        let rules: Vec<_> = events.iter().filter(|event| event["type"] == "m.push_rules").collect();
+        assert_eq!(rules, [&json!({ "type": "m.push_rules", "content": { "global": {} } })]);
+    }
+
+    async fn account_data_set_before_joining_comes_with_the_room(db: TestDatabase) {
+        let site = Site::start(db).await;
+        let id = site.create("bob").await;
+        let mut alice = Client::new("alice");
+        set(&site, Some(&id), "m.tag", json!({ "tags": {} })).await;
+        alice.sync(&site).await;
+        site.join("alice", &id).await;
+        let answer = alice.sync(&site).await;
+        assert_eq!(joined(&answer, &id)["account_data"]["events"][0]["type"], "m.tag");
+    }
+}

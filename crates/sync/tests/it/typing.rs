@@ -1,0 +1,77 @@
+//! Who is typing.
+
+use std::{sync::Arc, time::Duration};
+
+use serde_json::{Value, json};
+use stoa_testing::both_databases;
+
+use crate::{
+    client::{Client, is_empty, joined},
+    site::{Site, user_id},
+};
+
+const WHILE: Duration = Duration::from_secs(60);
+
+fn typing(answer: &Value, id: &ruma::OwnedRoomId) -> Value {
+    joined(answer, id)["ephemeral"]["events"][0]["content"]["user_ids"].clone()
+}
+
+both_databases! {
+    async fn who_types_is_told_and_that_he_stopped(db: TestDatabase) {
+        let site = Arc::new(Site::start(db).await);
+        let id = site.create("alice").await;
+        let room = site.room(&id).await.nid;
+        let mut alice = Client::new("alice");
+        alice.sync(&site).await;
+        let before = alice.clone();
+        let waiter = tokio::spawn({
+            let (site, mut alice) = (Arc::clone(&site), alice.clone());
+            async move { alice.wait(&site, Duration::from_secs(20)).await }
+        });
+        site.typing.set(&user_id("bob"), room, Some(WHILE)).await.unwrap();
+        assert_eq!(typing(&waiter.await.unwrap(), &id), json!(["@bob:test"]));
+        let answer = alice.sync(&site).await;
+        assert_eq!(typing(&answer, &id), json!(["@bob:test"]));
+        assert_eq!(joined(&answer, &id)["timeline"]["events"], json!([]));
+        assert!(is_empty(&alice.sync(&site).await));
+        assert_eq!(typing(&Client::new("alice").sync(&site).await, &id), json!(["@bob:test"]));
+
+        site.typing.set(&user_id("bob"), room, None).await.unwrap();
+        for mut client in [alice, before] {
+            let answer = client.sync(&site).await;
+            assert_eq!(typing(&answer, &id), json!([]), "{answer}");
+            assert!(is_empty(&client.sync(&site).await));
+        }
+        // Who begins needs no list in which nobody is.
+        let answer = Client::new("alice").sync(&site).await;
+        assert_eq!(joined(&answer, &id)["ephemeral"], json!(null));
+        // Who is not in the room hears nothing.
+        let mut carol = Client::new("carol");
+        carol.sync(&site).await;
+        site.typing.set(&user_id("bob"), room, Some(WHILE)).await.unwrap();
+        assert!(is_empty(&carol.sync(&site).await));
+    }
+
+    async fn nobody_types_forever_after_a_restart(db: TestDatabase) {
+        let site = Site::start(db).await;
+        let id = site.create("alice").await;
+        let quiet = site.create("alice").await;
+        let room = site.room(&id).await.nid;
+        let mut alice = Client::new("alice");
+        alice.sync(&site).await;
+        let mut before = alice.clone();
+        site.typing.set(&user_id("bob"), room, Some(WHILE)).await.unwrap();
+        alice.sync(&site).await;
+        // As if the counter had begun anew since.
+        for client in [&mut alice, &mut before] {
+            client.since.as_mut().unwrap().ephemeral.epoch -= 1;
+        }
+        site.typing.set(&user_id("bob"), room, None).await.unwrap();
+        let answer = alice.sync(&site).await;
+        assert_eq!(typing(&answer, &id), json!([]));
+        assert_eq!(typing(&answer, &quiet), json!([]));
+        // Who knew of nobody is not troubled.
+        assert!(is_empty(&before.sync(&site).await));
+        assert!(is_empty(&alice.sync(&site).await));
+    }
+}

@@ -237,7 +237,9 @@ impl App {
         if tokio::time::timeout(DRAIN_TIMEOUT, self.writer).await.is_err() {
             tracing::warn!("the stop did not wait for all appends");
         }
-        store.close().await;
+        if tokio::time::timeout(DRAIN_TIMEOUT, store.close()).await.is_err() {
+            tracing::warn!("the stop did not wait for all connections to the database");
+        }
     }
 }
 

@@ -147,6 +147,8 @@ async fn wrong_method() -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use http::{HeaderName, Method, header};
     use serde_json::json;
     use stoa_testing::{TestServer, both_databases};
@@ -243,7 +245,9 @@ mod tests {
         async fn without_its_database_a_server_is_alive_and_not_ready(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let alice = server.register("alice").await;
-            server.state().store.close().await;
+            // It is closed at once, though the reader of the log does not let go.
+            let closing = server.state().store.close();
+            let _ = tokio::time::timeout(Duration::from_millis(200), closing).await;
             assert_eq!(server.client().get("/health").await.status, 200);
             assert_eq!(server.client().get("/ready").await.status, 503);
             let answer = alice.get("/_matrix/client/v3/devices").await;

@@ -65,6 +65,9 @@ async fn render(State((metrics, state)): State<(Metrics, AppState)>) -> impl Int
     let (open, idle) = state.store.pool_size();
     metrics::gauge!("stoa_database_connections", "state" => "open").set(f64::from(open));
     metrics::gauge!("stoa_database_connections", "state" => "idle").set(idle as f64);
+    for (cache, entries) in state.rooms.cached() {
+        metrics::gauge!("stoa_cache_entries", "cache" => cache).set(entries as f64);
+    }
     metrics::gauge!("stoa_log_applied").set(state.tailer.applied().0 as f64);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], metrics.0.render())
 }
@@ -87,6 +90,17 @@ fn describe() {
         Unit::Seconds,
         "Time that the log lock was held for a group"
     );
+    describe_histogram!(
+        "stoa_log_lock_wait_seconds",
+        Unit::Seconds,
+        "Time that a group waited for the log lock"
+    );
+    describe_counter!("stoa_log_appends_total", "Appends that were written");
+    describe_counter!("stoa_log_conflicts_total", "Appends that had to be built again");
+    describe_counter!("stoa_log_failed_total", "Appends that were not written");
+    describe_counter!("stoa_log_queue_full_total", "Appends that found no place in the queue");
+    describe_counter!("stoa_log_head_reads_total", "Looks at the head of the shared log");
+    describe_gauge!("stoa_cache_entries", "What is kept in memory, by cache");
     describe_gauge!("stoa_waiting_readers", "Syncs and others that wait for news");
     metrics::counter!("stoa_panics_total").absolute(0);
 }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt as _, stream};
 use serde_json::Value;
-use stoa_accounts::ProfileError;
 use stoa_base::Actor;
 use stoa_rooms::{MemberProfile, Room};
 
@@ -23,9 +22,10 @@ pub(crate) async fn set_profile_field(
     field: &str,
     value: Option<&Value>,
 ) -> Result<()> {
-    let change = state.accounts.set_profile_field(actor, field, value).await;
-    let change = change.map_err(|error: ProfileError| Error::from(error))?;
-    if change.is_change() && matches!(field, "displayname" | "avatar_url") {
+    state.accounts.set_profile_field(actor, field, value).await?;
+    // Also where nothing has changed: who was not answered, since the server went down half-way,
+    // asks again, and the rooms that were not reached follow. The others have nothing to write.
+    if matches!(field, "displayname" | "avatar_url") {
         // In a task of its own: a client that hangs up leaves no room behind.
         let update = update_profile_in_rooms(state.clone(), actor.clone());
         tokio::spawn(update).await.map_err(Error::internal)??;
@@ -68,4 +68,83 @@ async fn update_profile_in_rooms(state: AppState, actor: Actor) -> Result<()> {
 async fn profile_of(state: &AppState, actor: &Actor) -> Result<MemberProfile> {
     let profile = state.accounts.member_profile(&actor.user_id).await?;
     Ok(MemberProfile { displayname: profile.displayname, avatar_url: profile.avatar_url })
+}
+
+#[cfg(test)]
+mod tests {
+    use ruma::user_id;
+    use serde_json::{Value, json};
+    use stoa_base::Actor;
+    use stoa_testing::{TestClient, TestServer, both_databases};
+
+    const NAME: &str = "/_matrix/client/v3/profile/@alice:test/displayname";
+
+    async fn create_rooms(client: &TestClient, count: usize) -> Vec<String> {
+        let mut rooms = Vec::new();
+        for _ in 0..count {
+            let room = client.post("/_matrix/client/v3/createRoom", json!({})).await.ok();
+            rooms.push(room["room_id"].as_str().expect("a room ID").to_owned());
+        }
+        rooms
+    }
+
+    async fn member(client: &TestClient, room: &str) -> Value {
+        let path = format!("/_matrix/client/v3/rooms/{room}/state/m.room.member/@alice:test");
+        client.get(&path).await.ok()
+    }
+
+    both_databases! {
+        async fn a_name_and_an_avatar_are_shown_in_rooms(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let alice = server.register("alice").await;
+            let rooms = create_rooms(&alice, 3).await;
+            alice.put(NAME, json!({ "displayname": "Alice" })).await.ok();
+            let avatar = NAME.replace("displayname", "avatar_url");
+            alice.put(&avatar, json!({ "avatar_url": "LemurLover" })).await.ok();
+            for room in &rooms {
+                let shown = member(&alice, room).await;
+                assert_eq!(shown["membership"], "join");
+                assert_eq!(shown["displayname"], "Alice");
+                assert_eq!(shown["avatar_url"], "LemurLover");
+            }
+            alice.put(&avatar, json!({ "avatar_url": null })).await.ok();
+            assert!(member(&alice, &rooms[0]).await.get("avatar_url").is_none());
+        }
+
+        async fn a_request_that_is_repeated_reaches_the_rooms_that_were_left(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let alice = server.register("alice").await;
+            let rooms = create_rooms(&alice, 2).await;
+            // What a server has done that went down between the profile and the rooms.
+            let actor = Actor::user(user_id!("@alice:test"));
+            let accounts = &server.state().accounts;
+            accounts.set_profile_field(&actor, "displayname", Some(&"Alice".into())).await.unwrap();
+            assert!(member(&alice, &rooms[0]).await.get("displayname").is_none());
+            alice.put(NAME, json!({ "displayname": "Alice" })).await.ok();
+            for room in &rooms {
+                assert_eq!(member(&alice, room).await["displayname"], "Alice");
+            }
+        }
+
+        async fn rooms_end_with_the_profile_however_many_change_it(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let alice = server.register("alice").await;
+            let rooms = create_rooms(&alice, 4).await;
+            let requests = (0..8).map(|count| {
+                let alice = alice.clone();
+                tokio::spawn(async move {
+                    let name = format!("Alice {count}");
+                    alice.put(NAME, json!({ "displayname": name })).await.ok();
+                })
+            });
+            for request in requests.collect::<Vec<_>>() {
+                request.await.unwrap();
+            }
+            let profile = alice.get(NAME).await.ok();
+            for room in &rooms {
+                let shown = member(&alice, room).await;
+                assert_eq!(shown["displayname"], profile["displayname"]);
+            }
+        }
+    }
 }

@@ -61,6 +61,7 @@ impl Metrics {
     }
 }
 
+#[expect(clippy::cast_precision_loss, reason = "metrics are floating point, and exact to 2^53")]
 async fn render(State((metrics, state)): State<(Metrics, AppState)>) -> impl IntoResponse {
     let (open, idle) = state.store.pool_size();
     metrics::gauge!("stoa_database_connections", "state" => "open").set(f64::from(open));

@@ -42,6 +42,7 @@ pub(crate) struct Draft {
 }
 
 /// What building came to.
+#[expect(clippy::large_enum_variant, reason = "it is taken apart where it is given")]
 pub(crate) enum Built<T> {
     /// Something to write.
     New(Draft, T),

@@ -80,9 +80,10 @@ impl MembershipChange {
             (Self::Leave, None) => refuse("You are not in this room"),
             (Self::Leave, Some("ban")) => refuse("You are banned from this room"),
             (Self::Invite(_), Some("join")) => refuse("The user is in the room already"),
-            (Self::Invite(_), Some("ban")) => refuse("The user is banned from the room"),
             (Self::Kick(_), None | Some("leave")) => refuse("The user is not in the room"),
-            (Self::Kick(_), Some("ban")) => refuse("The user is banned from the room"),
+            (Self::Invite(_) | Self::Kick(_), Some("ban")) => {
+                refuse("The user is banned from the room")
+            }
             (Self::Unban(_), current) if current != Some("ban") => {
                 refuse("The user is not banned from the room")
             }

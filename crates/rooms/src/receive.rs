@@ -54,6 +54,14 @@ struct Weighed {
     replaces: Option<EventNid>,
 }
 
+/// The events that an event names.
+struct Named {
+    /// Those that it follows.
+    prev: Vec<Arc<Event>>,
+    /// Those that it says it is allowed by.
+    auth: HashMap<OwnedEventId, Arc<Event>>,
+}
+
 impl Rooms {
     /// Makes this server know a room that others made, by its creation.
     pub async fn receive_room(
@@ -135,13 +143,13 @@ impl Rooms {
         pdu: &Pdu,
         known: Option<EventNid>,
     ) -> Result<EventStatus> {
-        let prev = self.previous_of(pdu).await?;
-        let auth = self.named_auth_events(pdu).await?;
+        let named =
+            Named { prev: self.previous_of(pdu).await?, auth: self.named_auth_events(pdu).await? };
         let nid = match known {
             Some(nid) => nid,
             None => EventNid(self.nids.take(1).await?.start),
         };
-        let weighed = self.weigh(room, head, append, pdu, nid, &prev, &auth).await?;
+        let weighed = self.weigh(room, head, append, pdu, nid, &named).await?;
         let pos = (weighed.status == EventStatus::Accepted).then(|| append.next_pos());
         let event = Arc::new(Event {
             nid,
@@ -225,9 +233,9 @@ impl Rooms {
         append: &mut Append,
         pdu: &Pdu,
         nid: EventNid,
-        prev: &[Arc<Event>],
-        auth: &HashMap<OwnedEventId, Arc<Event>>,
+        named: &Named,
     ) -> Result<Weighed> {
+        let Named { prev, auth } = named;
         let roots: BTreeSet<StateNid> = prev.iter().filter_map(|event| event.state_after).collect();
         let roots: Vec<StateNid> = roots.into_iter().collect();
         let mut nodes = NewState::default();

@@ -116,7 +116,7 @@ async fn read(state: &AppState, actor: &Actor, body: Request) -> Result<CreateRo
     }
     let preset = match (body.preset, body.visibility) {
         (None, Visibility::Public) | (Some(RoomPreset::PublicChat), _) => Preset::PublicChat,
-        (None, _) | (Some(RoomPreset::PrivateChat), _) => Preset::PrivateChat,
+        (None | Some(RoomPreset::PrivateChat), _) => Preset::PrivateChat,
         (Some(RoomPreset::TrustedPrivateChat), _) => Preset::TrustedPrivateChat,
         (Some(unknown), _) => {
             return Err(Error::invalid_param(format!("There is no preset `{unknown}`.")));

@@ -41,6 +41,7 @@ pub(crate) async fn sync(
 }
 
 /// A filter that is stored, or stands in the request.
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, on the stack")]
 enum WantedFilter {
     Stored(Arc<Filter>),
     Given(FilterDefinition),

@@ -327,10 +327,9 @@ impl Plan<'_> {
 
     /// The event that an entry had last before `pos`, where it changed before.
     fn last_before(&self, key: &StateKey, pos: Pos) -> Option<EventNid> {
-        let changes = self.delta.into_iter().flatten().filter(|change| change.pos < pos);
+        let mut changes = self.delta.into_iter().flatten().filter(|change| change.pos < pos);
         changes
-            .filter(|change| StateKey::new(&change.kind, &change.state_key) == *key)
-            .last()
+            .rfind(|change| StateKey::new(&change.kind, &change.state_key) == *key)
             .and_then(|change| change.new)
     }
 

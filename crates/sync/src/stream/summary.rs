@@ -152,7 +152,7 @@ impl Heroes {
             .collect();
         let nameless: Vec<RoomNid> = nameless.into_iter().map(|(room, _)| room).collect();
         if !nameless.is_empty() {
-            let limit = HEROES as i64 + 1;
+            let limit = i64::try_from(HEROES + 1).unwrap_or(i64::MAX);
             let there = ["join", "invite"];
             let mut present = rooms.first_members(nameless.clone(), there, limit).await?;
             let present_of = |room: &RoomNid| present.get(room).map_or(0, Vec::len);

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::{Reader, Streams};
 
 /// How long a client may wait at most.
-pub const MAX_TIMEOUT: Duration = Duration::from_secs(120);
+pub const MAX_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// A reader who waits for news of himself and of the rooms that he is in.
 pub(crate) struct Waiting {

@@ -2,7 +2,13 @@
 //! of a node put together.
 //!
 //! Test support ends a test that cannot go on: here, and only here, code outside of tests panics.
-#![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on must end")]
+#![expect(
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    clippy::manual_assert,
+    clippy::panic,
+    reason = "a test that cannot go on must end"
+)]
 
 mod accounts;
 #[cfg(feature = "server")]

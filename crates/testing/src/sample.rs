@@ -90,7 +90,7 @@ pub fn message(nid: i64, room: RoomNid) -> Append {
 pub fn state_change(nid: i64, room: RoomNid) -> Append {
     let mut append = message(nid, room);
     for event in &mut append.events {
-        event.kind = "m.room.topic".to_owned();
+        "m.room.topic".clone_into(&mut event.kind);
         event.state_key = Some(String::new());
     }
     for update in &mut append.room_updates {

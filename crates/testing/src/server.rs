@@ -45,8 +45,8 @@ impl TestServer {
         database: &TestDatabase,
         change: impl FnOnce(&mut Config, &mut Environment),
     ) -> Self {
-        let mut config = Config::default();
-        config.server_name = "test".try_into().expect("a server name");
+        let server_name = "test".try_into().expect("a server name");
+        let mut config = Config { server_name, ..Config::default() };
         let count = NEXT.fetch_add(1, Ordering::Relaxed);
         config.data_dir = database.folder().join(format!("node-{count}"));
         config.database.url = Some(database_url(database.url()));

@@ -34,6 +34,8 @@ pub use self::server::{PASSWORD, TestClient, TestRequest, TestResponse, TestServ
 #[cfg(feature = "server")]
 pub use stoa::app::Environment;
 
+/// For the tests of storage, which stands below it.
+pub use stoa_cluster;
 /// The database that a test runs on.
 pub use stoa_storage::Backend;
 

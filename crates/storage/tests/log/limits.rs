@@ -97,8 +97,8 @@ both_databases! {
 
     async fn a_writer_ends_when_the_last_way_to_it_is_gone(db: TestDatabase) {
         let store = db.store().await;
-        let waiters = stoa_cluster::Waiters::default();
-        let tailer = stoa_cluster::Tailer::start(store.clone(), Vec::new(), waiters).await.unwrap();
+        let waiters = stoa_testing::stoa_cluster::Waiters::default();
+        let tailer = stoa_testing::stoa_cluster::Tailer::start(store.clone(), Vec::new(), waiters).await.unwrap();
         let clock = stoa_base::Clock::system();
         let options = WriterOptions::default();
         let (writer, task) = stoa_storage::log::Writer::spawn(store, 9, clock, tailer, options);

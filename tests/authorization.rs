@@ -27,9 +27,12 @@ both_databases! {
 /// What anybody may ask for, at the paths of today's version.
 const OPEN: &[&str] = &[
     "GET /.well-known/matrix/client",
+    "GET /_matrix/client/v3/directory/list/room/{room_id}",
+    "GET /_matrix/client/v3/directory/room/{room_alias}",
     "GET /_matrix/client/v3/login",
     "GET /_matrix/client/v3/profile/{user_id}",
     "GET /_matrix/client/v3/profile/{user_id}/{field}",
+    "GET /_matrix/client/v3/publicRooms",
     "GET /_matrix/client/v3/register/available",
     "GET /_matrix/client/versions",
     "GET /_synapse/admin/v1/register",

@@ -1,9 +1,10 @@
 //! Creating rooms: all first events in one append, so that a room is there whole or not at all.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use ruma::{
-    CanonicalJsonObject, CanonicalJsonValue, OwnedRoomId, OwnedUserId, RoomId, RoomVersionId,
+    CanonicalJsonObject, CanonicalJsonValue, MilliSecondsSinceUnixEpoch, OwnedRoomId, OwnedUserId,
+    RoomId, RoomVersionId, UInt,
     events::{StateEventType, TimelineEventType},
     room_version_rules::RoomVersionRules,
 };
@@ -14,6 +15,9 @@ use crate::{
     MemberProfile, Result, RoomError, Rooms, change::Draft, membership::put, room::Head,
     stage::NewEvent, state,
 };
+
+/// How often a room is made under another ID, where there is one with its ID already.
+const ATTEMPTS: usize = 5;
 
 /// The settings that a room starts with.
 ///
@@ -66,6 +70,24 @@ impl Rooms {
         let version =
             create.version.clone().unwrap_or_else(|| self.options.default_version.clone());
         let rules = supported(&version)?;
+        let events = first_events(&create, &actor.user_id, &version, &rules);
+        for _ in 0..ATTEMPTS {
+            match self.create_once(session, &version, &rules, events.clone()).await {
+                // The same user has made the same room through another node at the same time.
+                Err(RoomError::Append(AppendError::Duplicate)) => {}
+                created => return created,
+            }
+        }
+        Err(AppendError::Duplicate.into())
+    }
+
+    async fn create_once(
+        &self,
+        session: Option<&str>,
+        version: &RoomVersionId,
+        rules: &Arc<RoomVersionRules>,
+        events: Vec<NewEvent>,
+    ) -> Result<OwnedRoomId> {
         let nid = RoomNid(self.nids.take(1).await?.start);
         let head = Head {
             chain: Arc::new(Chain::new(nid, Pos::START, Pos::START)),
@@ -73,16 +95,18 @@ impl Rooms {
             state: state::EMPTY,
         };
         let mut draft = Draft { head, append: Append::new() };
-        let events = first_events(&create, &actor.user_id, &version, &rules);
         let id = self.random_room_id()?;
-        let mut room = self.rooms.insert_new(nid, id, version.clone(), Arc::clone(&rules));
-        for new in events {
+        let mut room = self.rooms.insert_new(nid, id, version.clone(), Arc::clone(rules));
+        for mut new in events {
             let is_create = new.kind == TimelineEventType::RoomCreate;
+            if is_create {
+                new.sent = Some(self.creation_time());
+            }
             let event = self.stage(&room, &mut draft, new).await.map_err(RoomError::in_creation)?;
             if is_create && event.pdu.room_id != room.id {
                 // From version 12 on the ID is that of the creation, known only now.
                 let id = event.pdu.room_id.clone();
-                room = self.rooms.replace_new(nid, id, version.clone(), Arc::clone(&rules));
+                room = self.rooms.replace_new(nid, id, version.clone(), Arc::clone(rules));
             }
         }
         draft.append.rooms.push(RoomRow {
@@ -96,6 +120,18 @@ impl Rooms {
         // In a task of its own: a client that hangs up cancels nothing.
         tokio::spawn(pending.wait()).await.map_err(|_| AppendError::Unavailable)??;
         Ok(room.id.clone())
+    }
+
+    /// When a room is made that is made now: now, or just after this node made its last one.
+    ///
+    /// From version 12 on a room is called by the hash of its creation, so that two of one user which
+    /// say the same at the same time would be one room.
+    fn creation_time(&self) -> MilliSecondsSinceUnixEpoch {
+        let now = u64::from(self.clock.now().get());
+        let (order, free) = (Ordering::Relaxed, &self.next_creation);
+        let taken = free.fetch_update(order, order, |free| Some(free.max(now) + 1));
+        let time = taken.map_or(now, |free| free.max(now));
+        MilliSecondsSinceUnixEpoch(UInt::new_saturating(time))
     }
 
     fn random_room_id(&self) -> Result<OwnedRoomId> {

@@ -30,7 +30,7 @@ mod timeline;
 pub mod tokens;
 mod visibility;
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicU64};
 
 use ruma::{
     OwnedServerName, RoomId, RoomVersionId, ServerName, UserId, signatures::Ed25519KeyPair,
@@ -112,6 +112,8 @@ pub struct Rooms {
     transactions: Arc<Transactions>,
     /// Limits the state resolutions that run at once.
     heavy: Semaphore,
+    /// The next time at which this node may make a room, in milliseconds since the Unix epoch.
+    next_creation: AtomicU64,
 }
 
 /// The caches of rooms, which follow the log. They are made first, since the log's writer needs
@@ -192,6 +194,7 @@ impl Rooms {
             writer: parts.writer,
             nids: parts.nids,
             heavy: Semaphore::new(parts.options.resolutions.max(1)),
+            next_creation: AtomicU64::new(0),
             options: parts.options,
             rooms: caches.rooms,
             events: caches.events,

@@ -39,6 +39,7 @@ impl Rooms {
             sender: actor.user_id.clone(),
             content,
             redacts: Some(target.pdu.event_id.clone()),
+            sent: None,
             txn: transaction.clone().map(|transaction| (transaction.device, transaction.key)),
         };
         let (new, target) = (&new, &*target);

@@ -40,6 +40,7 @@ impl Rooms {
             sender: actor.user_id.clone(),
             content,
             redacts: None,
+            sent: None,
             txn: transaction.clone().map(|transaction| (transaction.device, transaction.key)),
         };
         let new = &new;

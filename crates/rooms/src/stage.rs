@@ -4,7 +4,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use ruma::{
-    CanonicalJsonObject, CanonicalJsonValue, OwnedEventId, OwnedUserId,
+    CanonicalJsonObject, CanonicalJsonValue, MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedUserId,
     events::{StateEventType, TimelineEventType},
     room_version_rules::RoomVersionRules,
     signatures::hash_and_sign_event,
@@ -40,6 +40,8 @@ pub struct NewEvent {
     pub content: CanonicalJsonObject,
     /// The event that a redaction redacts.
     pub redacts: Option<OwnedEventId>,
+    /// When it is sent, where that is not when it is built.
+    pub sent: Option<MilliSecondsSinceUnixEpoch>,
     /// The device that sends it, and the key of its transaction.
     pub txn: Option<(String, String)>,
 }
@@ -58,6 +60,7 @@ impl NewEvent {
             sender,
             content,
             redacts: None,
+            sent: None,
             txn: None,
         }
     }
@@ -232,7 +235,8 @@ impl Rooms {
         }
         object.insert("content".into(), content.into());
         object.insert("depth".into(), integer(depth.min(MAX_DEPTH))?);
-        object.insert("origin_server_ts".into(), integer(u64::from(self.clock.now().get()))?);
+        let sent = new.sent.unwrap_or_else(|| self.clock.now());
+        object.insert("origin_server_ts".into(), integer(u64::from(sent.get()))?);
         let ids = |ids: Vec<&str>| CanonicalJsonValue::Array(ids.into_iter().map(text).collect());
         let prev_ids = prev.iter().map(|extremity| extremity.event_id.as_str()).collect();
         object.insert("prev_events".into(), ids(prev_ids));

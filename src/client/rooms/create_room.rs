@@ -167,12 +167,35 @@ fn parse<T, U: DeserializeOwned>(given: &Raw<T>) -> Result<U> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use serde_json::json;
-    use stoa_testing::{TestServer, both_databases, in_room};
+    use stoa_base::ManualClock;
+    use stoa_testing::{Backend, TestServer, both_databases, in_room};
 
     const PATH: &str = "/_matrix/client/v3/createRoom";
 
     both_databases! {
+        async fn rooms_that_are_made_at_the_same_time_are_not_one(db: TestDatabase) {
+            let clock = ManualClock::at(1_700_000_000_000);
+            let start = async || {
+                TestServer::start_with(db, |_, environment| environment.clock = clock.clone().into()).await
+            };
+            let mut nodes = vec![start().await];
+            if db.backend() == Backend::Postgres {
+                nodes.push(start().await);
+            }
+            let alice = nodes[0].register("alice").await;
+            let mut rooms = HashSet::new();
+            for node in &nodes {
+                let alice = node.client().with_token(alice.token().unwrap());
+                let create = || alice.create_room(json!({}));
+                let made = tokio::join!(create(), create(), create());
+                rooms.extend([made.0, made.1, made.2]);
+            }
+            assert_eq!(rooms.len(), 3 * nodes.len());
+        }
+
         async fn a_room_is_private_unless_said_otherwise(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let alice = server.register("alice").await;

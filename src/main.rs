@@ -5,6 +5,12 @@ mod cli;
 use std::process::ExitCode;
 
 use clap::Parser;
+use mimalloc::MiMalloc;
+
+/// Batches of the log are large, short-lived and freed by other threads than made them. The system's
+/// allocator keeps many times the memory that is in use then.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     match cli::Cli::parse().run() {

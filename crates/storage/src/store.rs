@@ -94,14 +94,13 @@ impl Store {
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(Duration::from_secs(10))
             .foreign_keys(false)
-            .pragma("cache_size", "-16384")
             .pragma("temp_store", "memory");
         let writer = SqlitePoolOptions::new()
             .max_connections(1)
             .idle_timeout(None)
             .max_lifetime(None)
             .test_before_acquire(false)
-            .connect_with(options.clone())
+            .connect_with(options.clone().pragma("cache_size", WRITER_CACHE))
             .await
             .map_err(OpenError::Unreachable)?;
         let readers = SqlitePoolOptions::new()
@@ -273,6 +272,10 @@ impl Store {
 /// A transaction that writes is ended by the server where its node freezes in the middle: its row
 /// locks may stand in the way of appends.
 const BEGIN_WRITE: &str = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '750ms'";
+
+/// How much of a SQLite database its writing connection keeps in memory, as a negative number of
+/// KiB. Readers, of which there are many, have the usual 2 MiB each; behind them is the system's cache.
+const WRITER_CACHE: &str = "-16384";
 
 /// The tailer's connection, the listener's, and one more for when they are made anew.
 const DIRECT_CONNECTIONS: u32 = 4;

@@ -25,6 +25,9 @@ use crate::{
 /// How often an event is built anew before the log is locked for it.
 const ATTEMPTS: usize = 3;
 
+/// How many transactions this node remembers. An older one is found in the database.
+const TRANSACTIONS: u64 = 20_000;
+
 /// A request that its device may repeat.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Transaction {
@@ -246,7 +249,7 @@ pub(crate) struct Transactions {
 
 impl Default for Transactions {
     fn default() -> Self {
-        Self { sent: moka::sync::Cache::new(50_000), under_way: Mutex::default() }
+        Self { sent: moka::sync::Cache::new(TRANSACTIONS), under_way: Mutex::default() }
     }
 }
 

@@ -34,7 +34,7 @@ pub struct Event {
     /// Its room.
     pub room: RoomNid,
     /// The event itself.
-    pub pdu: Pdu,
+    pub pdu: Arc<Pdu>,
     /// Where it entered the live timeline.
     pub pos: Option<Pos>,
     /// Its place in the room's order; none for an outlier.
@@ -62,7 +62,7 @@ impl Event {
         Ok(Self {
             nid: row.nid,
             room: row.room,
-            pdu,
+            pdu: Arc::new(pdu),
             pos: row.pos,
             order: row.order,
             status: row.status,

@@ -84,8 +84,8 @@ impl Default for RoomsOptions {
         Self {
             default_version: RoomVersionId::V12,
             rooms: 20_000,
-            event_bytes: 64 << 20,
-            state_bytes: 32 << 20,
+            event_bytes: 32 << 20,
+            state_bytes: 24 << 20,
             users: 20_000,
             resolutions: 2,
         }

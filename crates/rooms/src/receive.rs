@@ -110,7 +110,7 @@ impl Rooms {
             replaces: None,
             txn: None,
             redacted_by: None,
-            pdu: pdu.with_rejected(status == EventStatus::Rejected),
+            pdu: Arc::new(pdu.with_rejected(status == EventStatus::Rejected)),
         };
         let mut append = Append::new();
         append.events.push(event_row(&event, None));
@@ -162,7 +162,7 @@ impl Rooms {
             replaces: weighed.replaces,
             txn: None,
             redacted_by: None,
-            pdu: pdu.clone().with_rejected(weighed.status == EventStatus::Rejected),
+            pdu: Arc::new(pdu.clone().with_rejected(weighed.status == EventStatus::Rejected)),
         });
         if known.is_some() {
             append.event_updates.push(EventUpdateRow {
@@ -346,12 +346,12 @@ fn allowed_by_named(
     auth: &HashMap<OwnedEventId, Arc<Event>>,
 ) -> Result<(), String> {
     let rules = &room.rules.authorization;
-    check_state_independent_auth_rules(rules, pdu, |id| auth.get(id).map(|event| &event.pdu))?;
+    check_state_independent_auth_rules(rules, pdu, |id| auth.get(id).map(|event| &*event.pdu))?;
     let by_key: HashMap<(StateEventType, &str), &Pdu> = auth
         .values()
         .filter_map(|event| {
             let kind = StateEventType::from(event.pdu.event_type.to_string());
-            Some(((kind, event.pdu.state_key.as_deref()?), &event.pdu))
+            Some(((kind, event.pdu.state_key.as_deref()?), &*event.pdu))
         })
         .collect();
     check_state_dependent_auth_rules(rules, pdu, |kind, key| {

@@ -129,7 +129,7 @@ impl Rooms {
             // Heavy for a large room: not on the threads that answer requests.
             let _permit = self.heavy.acquire().await;
             let outcome = tokio::task::spawn_blocking(move || {
-                resolve(&rules, &sets, |id| events.get(id).map(|event| &event.pdu))
+                resolve(&rules, &sets, |id| events.get(id).map(|event| &*event.pdu))
             })
             .await
             .map_err(|error| RoomError::Storage(stoa_storage::Error::corrupt(error)))?;

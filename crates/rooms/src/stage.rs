@@ -108,7 +108,7 @@ impl Rooms {
             replaces,
             txn: new.txn,
             redacted_by: None,
-            pdu,
+            pdu: Arc::new(pdu),
         });
         self.events.insert(Arc::clone(&event));
         append.events.push(event_row(&event, Some(pos)));
@@ -366,11 +366,11 @@ impl AuthEvents {
     }
 
     pub(crate) fn get(&self, kind: &StateEventType, key: &str) -> Option<&Pdu> {
-        self.by_key.get(&(kind.clone(), key.to_owned())).map(|event| &event.pdu)
+        self.by_key.get(&(kind.clone(), key.to_owned())).map(|event| &*event.pdu)
     }
 
     fn by_id(&self, id: &ruma::EventId) -> Option<&Pdu> {
-        self.by_key.values().map(|event| &event.pdu).find(|pdu| pdu.event_id == id)
+        self.by_key.values().map(|event| &*event.pdu).find(|pdu| pdu.event_id == id)
     }
 }
 

@@ -6,6 +6,8 @@
 //! found without loading the rest. Every member event has an odd first digit in its key, all else an
 //! even one, so that a large room's state can be walked without its members.
 
+mod node;
+
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
@@ -14,8 +16,10 @@ use std::{
 use moka::{policy::EvictionPolicy, sync::Cache};
 use ruma::events::StateEventType;
 use sha2::{Digest, Sha256};
-use stoa_base::{EventNid, Nid, StateNid};
+use stoa_base::{EventNid, StateNid};
 use stoa_storage::{Conn, Error, NidAllocator, Result, Store, log::StateNodeRow, repo};
+
+use self::node::{Node, Slot};
 
 /// The state of a room before its first event. It has no node.
 pub const EMPTY: StateNid = StateNid(0);
@@ -84,66 +88,6 @@ impl Part {
     }
 }
 
-/// One node: for each digit at most one entry or one subtree.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Node {
-    slots: BTreeMap<u8, Slot>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Slot {
-    Entry(StateKey, EventNid),
-    Subtree(StateNid),
-}
-
-impl Node {
-    fn encode(&self) -> String {
-        use std::fmt::Write as _;
-        let mut hex = String::with_capacity(self.slots.len() * 50);
-        for (digit, slot) in &self.slots {
-            // Writing to a string cannot fail.
-            let _ = match slot {
-                Slot::Entry(key, event) => {
-                    write!(hex, "{digit:02x}{:032x}{:016x}", key.0, event.0)
-                }
-                Slot::Subtree(node) => write!(hex, "{:02x}{:016x}", digit | 0x10, node.0),
-            };
-        }
-        hex
-    }
-
-    fn decode(bytes: &[u8]) -> Result<Self> {
-        let mut slots = BTreeMap::new();
-        let mut rest = bytes;
-        while let Some((tag, after)) = rest.split_first() {
-            let digit = tag & 0xf;
-            let slot = if tag & 0x10 == 0 {
-                let (key, after) = take::<16>(after)?;
-                let (event, after) = take::<8>(after)?;
-                rest = after;
-                Slot::Entry(StateKey(u128::from_be_bytes(key)), EventNid(Nid::from_be_bytes(event)))
-            } else {
-                let (node, after) = take::<8>(after)?;
-                rest = after;
-                Slot::Subtree(StateNid(Nid::from_be_bytes(node)))
-            };
-            slots.insert(digit, slot);
-        }
-        Ok(Self { slots })
-    }
-
-    fn weight(&self) -> u32 {
-        64 + 48 * u32::try_from(self.slots.len()).unwrap_or(u32::MAX / 64)
-    }
-}
-
-fn take<const N: usize>(bytes: &[u8]) -> Result<([u8; N], &[u8])> {
-    bytes
-        .split_first_chunk::<N>()
-        .map(|(chunk, rest)| (*chunk, rest))
-        .ok_or_else(|| Error::corrupt("a state node is cut short"))
-}
-
 /// All states of all rooms. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct States {
@@ -185,10 +129,10 @@ impl States {
                 return Ok(None);
             }
             let node = self.node(at).await?;
-            match node.slots.get(&key.digit(level)) {
+            match node.get(key.digit(level)) {
                 None => return Ok(None),
-                Some(Slot::Entry(found, event)) => return Ok((*found == key).then_some(*event)),
-                Some(Slot::Subtree(child)) => at = *child,
+                Some(Slot::Entry(found, event)) => return Ok((found == key).then_some(event)),
+                Some(Slot::Subtree(child)) => at = child,
             }
         }
         Err(Error::corrupt("a state tree is too deep"))
@@ -212,11 +156,11 @@ impl States {
             let nodes = self.nodes_of(open.iter().map(|(_, at, _)| *at)).await?;
             let mut next = Vec::new();
             for (root, at, key) in open {
-                match nodes.get(&at).and_then(|node| node.slots.get(&key.digit(level))) {
-                    Some(Slot::Entry(entry, event)) if *entry == key => {
-                        found.insert((root, key), *event);
+                match nodes.get(&at).and_then(|node| node.get(key.digit(level))) {
+                    Some(Slot::Entry(entry, event)) if entry == key => {
+                        found.insert((root, key), event);
                     }
-                    Some(Slot::Subtree(child)) => next.push((root, *child, key)),
+                    Some(Slot::Subtree(child)) => next.push((root, child, key)),
                     Some(Slot::Entry(..)) | None => {}
                 }
             }
@@ -251,13 +195,13 @@ impl States {
             let nodes = self.nodes_of(open.iter().map(|(_, at)| *at)).await?;
             let mut next = Vec::new();
             for (root, at) in open {
-                let slots = nodes.get(&at).into_iter().flat_map(|node| &node.slots);
-                for (_, slot) in slots.filter(|(digit, _)| part.has_digit(level, **digit)) {
+                let slots = nodes.get(&at).into_iter().flat_map(|node| node.slots());
+                for (_, slot) in slots.filter(|(digit, _)| part.has_digit(level, *digit)) {
                     match slot {
                         Slot::Entry(key, event) => {
-                            entries.entry(root).or_default().insert(*key, *event);
+                            entries.entry(root).or_default().insert(key, event);
                         }
-                        Slot::Subtree(child) => next.push((root, *child)),
+                        Slot::Subtree(child) => next.push((root, child)),
                     }
                 }
             }
@@ -283,8 +227,8 @@ impl States {
                 break;
             }
             let node = self.node(at).await?;
-            let child = match node.slots.get(&key.digit(level)) {
-                Some(Slot::Subtree(child)) => Some(*child),
+            let child = match node.get(key.digit(level)) {
+                Some(Slot::Subtree(child)) => Some(child),
                 _ => None,
             };
             path.push((level, node));
@@ -294,30 +238,21 @@ impl States {
             }
         }
         let Some((level, last)) = path.pop() else { return Ok(root) };
-        let mut node = Node::clone(&last);
-        match (event, node.slots.get(&key.digit(level)).copied()) {
+        let digit = key.digit(level);
+        let slot = match (event, last.get(digit)) {
             (Some(event), Some(Slot::Entry(other, other_event))) if other != key => {
                 let subtree =
                     self.split(level + 1, (other, other_event), (key, event), new).await?;
-                node.slots.insert(key.digit(level), Slot::Subtree(subtree));
+                Some(Slot::Subtree(subtree))
             }
-            (Some(event), _) => {
-                node.slots.insert(key.digit(level), Slot::Entry(key, event));
-            }
-            (None, Some(Slot::Entry(found, _))) if found == key => {
-                node.slots.remove(&key.digit(level));
-            }
+            (Some(event), _) => Some(Slot::Entry(key, event)),
+            (None, Some(Slot::Entry(found, _))) if found == key => None,
             (None, _) => return Ok(root),
-        }
-        let mut child = self.add(node, new).await?;
+        };
+        let mut child = self.add(last.with(digit, slot), new).await?;
         while let Some((level, parent)) = path.pop() {
-            let mut node = Node::clone(&parent);
-            if child == EMPTY {
-                node.slots.remove(&key.digit(level));
-            } else {
-                node.slots.insert(key.digit(level), Slot::Subtree(child));
-            }
-            child = self.add(node, new).await?;
+            let slot = (child != EMPTY).then_some(Slot::Subtree(child));
+            child = self.add(parent.with(key.digit(level), slot), new).await?;
         }
         Ok(child)
     }
@@ -346,25 +281,25 @@ impl States {
             let nodes = self.nodes_of(open.0.iter().chain(&open.1).copied()).await?;
             let mut next = (HashSet::new(), HashSet::new());
             for nid in &open.0 {
-                for slot in nodes.get(nid).into_iter().flat_map(|node| node.slots.values()) {
+                for (_, slot) in nodes.get(nid).into_iter().flat_map(|node| node.slots()) {
                     match slot {
                         Slot::Entry(key, event) => {
-                            differences.entry(*key).or_default().0 = Some(*event);
+                            differences.entry(key).or_default().0 = Some(event);
                         }
                         Slot::Subtree(child) => {
-                            next.0.insert(*child);
+                            next.0.insert(child);
                         }
                     }
                 }
             }
             for nid in &open.1 {
-                for slot in nodes.get(nid).into_iter().flat_map(|node| node.slots.values()) {
+                for (_, slot) in nodes.get(nid).into_iter().flat_map(|node| node.slots()) {
                     match slot {
                         Slot::Entry(key, event) => {
-                            differences.entry(*key).or_default().1 = Some(*event);
+                            differences.entry(key).or_default().1 = Some(event);
                         }
                         Slot::Subtree(child) => {
-                            next.1.insert(*child);
+                            next.1.insert(child);
                         }
                     }
                 }
@@ -389,19 +324,18 @@ impl States {
         if common >= LEVELS {
             return Err(Error::corrupt("two state keys have the same hash"));
         }
-        let mut node = Node::default();
-        node.slots.insert(one.0.digit(common), Slot::Entry(one.0, one.1));
-        node.slots.insert(other.0.digit(common), Slot::Entry(other.0, other.1));
+        let entry = |(key, event): (StateKey, EventNid)| Some(Slot::Entry(key, event));
+        let node = Node::default().with(one.0.digit(common), entry(one));
+        let node = node.with(other.0.digit(common), entry(other));
         let mut child = self.add(node, new).await?;
         for level in (level..common).rev() {
-            let slots = BTreeMap::from([(one.0.digit(level), Slot::Subtree(child))]);
-            child = self.add(Node { slots }, new).await?;
+            child = self.add(Node::new([(one.0.digit(level), Slot::Subtree(child))]), new).await?;
         }
         Ok(child)
     }
 
     async fn add(&self, node: Node, new: &mut NewState) -> Result<StateNid> {
-        if node.slots.is_empty() {
+        if node.is_empty() {
             return Ok(EMPTY);
         }
         let nid = StateNid(self.nids.take(1).await?.start);
@@ -438,7 +372,7 @@ impl States {
             let mut conn: Conn = self.store.read().await?;
             let missing: Vec<StateNid> = missing.into_iter().collect();
             for (nid, bytes) in repo::state::nodes(&mut conn, &missing).await? {
-                let node = Arc::new(Node::decode(&bytes)?);
+                let node = Arc::new(Node::decode(bytes)?);
                 self.nodes.insert(nid, Arc::clone(&node));
                 found.insert(nid, node);
             }

@@ -22,7 +22,7 @@ use crate::{
 const RING: usize = 64;
 
 /// How many newest events of all rooms together stay in memory.
-const RINGS: usize = 20_000;
+const RINGS: usize = 10_000;
 
 /// A stretch of a room's timeline.
 #[derive(Clone, Debug, Default)]

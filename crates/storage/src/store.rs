@@ -275,7 +275,7 @@ const BEGIN_WRITE: &str = "BEGIN; SET LOCAL idle_in_transaction_session_timeout 
 
 /// How much of a SQLite database its writing connection keeps in memory, as a negative number of
 /// KiB. Readers, of which there are many, have the usual 2 MiB each; behind them is the system's cache.
-const WRITER_CACHE: &str = "-16384";
+const WRITER_CACHE: &str = "-8192";
 
 /// The tailer's connection, the listener's, and one more for when they are made anew.
 const DIRECT_CONNECTIONS: u32 = 4;

@@ -1,0 +1,148 @@
+//! A node of a state tree, in memory as it is stored.
+
+use std::fmt::Write as _;
+
+use stoa_base::{EventNid, Nid, StateNid};
+use stoa_storage::{Error, Result};
+
+use super::StateKey;
+
+/// Marks the tag of a subtree; the rest of a tag is the digit.
+const SUBTREE: u8 = 0x10;
+
+/// One node: for each digit at most one entry or one subtree, in the order of digits.
+///
+/// It is the bytes that are stored: for each slot a tag, then of an entry its key and event, of a
+/// subtree its number. There are so many nodes in memory that their size counts, and so few slots in
+/// each that walking along them is quick.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Node(Box<[u8]>);
+
+/// What stands at a digit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Slot {
+    Entry(StateKey, EventNid),
+    Subtree(StateNid),
+}
+
+impl Node {
+    /// A node of these slots, which are in the order of their digits.
+    pub(super) fn new(slots: impl IntoIterator<Item = (u8, Slot)>) -> Self {
+        let mut bytes = Vec::with_capacity(128);
+        for (digit, slot) in slots {
+            match slot {
+                Slot::Entry(key, event) => {
+                    bytes.push(digit);
+                    bytes.extend(key.0.to_be_bytes());
+                    bytes.extend(event.0.to_be_bytes());
+                }
+                Slot::Subtree(node) => {
+                    bytes.push(digit | SUBTREE);
+                    bytes.extend(node.0.to_be_bytes());
+                }
+            }
+        }
+        Self(bytes.into_boxed_slice())
+    }
+
+    /// Reads what was stored.
+    pub(super) fn decode(bytes: Vec<u8>) -> Result<Self> {
+        let mut rest = &*bytes;
+        while !rest.is_empty() {
+            let Some((_, after)) = next_slot(rest) else {
+                return Err(Error::corrupt("a state node is cut short"));
+            };
+            rest = after;
+        }
+        Ok(Self(bytes.into_boxed_slice()))
+    }
+
+    /// What is stored, in hexadecimal digits.
+    pub(super) fn encode(&self) -> String {
+        let mut hex = String::with_capacity(2 * self.0.len());
+        for byte in &self.0 {
+            // Writing to a string cannot fail.
+            let _ = write!(hex, "{byte:02x}");
+        }
+        hex
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// All slots, each with its digit.
+    pub(super) fn slots(&self) -> impl Iterator<Item = (u8, Slot)> + '_ {
+        let mut rest = &*self.0;
+        std::iter::from_fn(move || {
+            let (slot, after) = next_slot(rest)?;
+            rest = after;
+            Some(slot)
+        })
+    }
+
+    /// What stands at `digit`.
+    pub(super) fn get(&self, digit: u8) -> Option<Slot> {
+        self.slots().find(|(at, _)| *at == digit).map(|(_, slot)| slot)
+    }
+
+    /// The node with `slot` at `digit`, or with nothing there.
+    #[must_use]
+    pub(super) fn with(&self, digit: u8, slot: Option<Slot>) -> Self {
+        let before = self.slots().take_while(|(at, _)| *at < digit);
+        let after = self.slots().skip_while(|(at, _)| *at <= digit);
+        Self::new(before.chain(slot.map(|slot| (digit, slot))).chain(after))
+    }
+
+    /// How many bytes it takes in memory, with its place in the cache.
+    pub(super) fn weight(&self) -> u32 {
+        256 + u32::try_from(self.0.len()).unwrap_or(u32::MAX / 2)
+    }
+}
+
+/// The first slot of some bytes, and what comes after it; none where they end before it does.
+fn next_slot(bytes: &[u8]) -> Option<((u8, Slot), &[u8])> {
+    let (tag, rest) = bytes.split_first()?;
+    let digit = tag & !SUBTREE;
+    if tag & SUBTREE == 0 {
+        let (key, rest) = rest.split_first_chunk()?;
+        let (event, rest) = rest.split_first_chunk()?;
+        let event = EventNid(Nid::from_be_bytes(*event));
+        Some(((digit, Slot::Entry(StateKey(u128::from_be_bytes(*key)), event)), rest))
+    } else {
+        let (node, rest) = rest.split_first_chunk()?;
+        Some(((digit, Slot::Subtree(StateNid(Nid::from_be_bytes(*node)))), rest))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(number: i64) -> Slot {
+        Slot::Entry(StateKey::new("type", &number.to_string()), EventNid(number))
+    }
+
+    #[test]
+    fn slots_are_put_taken_and_replaced() {
+        let node =
+            Node::default().with(9, Some(entry(1))).with(2, Some(Slot::Subtree(StateNid(7))));
+        let node = node.with(15, Some(entry(3))).with(9, Some(entry(2)));
+        let slots: Vec<_> = node.slots().collect();
+        assert_eq!(slots, [(2, Slot::Subtree(StateNid(7))), (9, entry(2)), (15, entry(3))]);
+        assert_eq!(node.get(9), Some(entry(2)));
+        assert_eq!(node.get(3), None);
+        let without = node.with(2, None).with(9, None).with(15, None).with(4, None);
+        assert!(without.is_empty());
+    }
+
+    #[test]
+    fn what_is_stored_is_what_is_read() {
+        let node = Node::new([(0, entry(-1)), (15, Slot::Subtree(StateNid(i64::MAX)))]);
+        let hex = node.encode();
+        let bytes = (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16));
+        let bytes: Vec<u8> = bytes.map(Result::unwrap).collect();
+        assert_eq!(Node::decode(bytes.clone()).unwrap(), node);
+        assert!(Node::decode(bytes[..bytes.len() - 1].to_vec()).is_err());
+    }
+}

@@ -16,6 +16,9 @@ const PROGRAM: &[&str] = &["stoa"];
 /// Helps the tests of any crate, and so may know all of them.
 const TESTING: &[&str] = &["stoa-testing"];
 
+/// Measures the parts of the engine.
+const MEASURING: &[&str] = &["stoa-bench-micro"];
+
 /// Programs that see Stoa from outside, or not at all.
 const TOOLS: &[&str] = &["stoa-bench-load", "stoa-complement-tests", "xtask"];
 
@@ -30,6 +33,7 @@ const PICTURE: &[(&[&str], &[&[&str]])] = &[
     (SERVICES, &[BASE, CONFIG, STORAGE, NODE, STATE, FEATURES]),
     (PROGRAM, &[BASE, CONFIG, STORAGE, NODE, STATE, FEATURES, SERVICES]),
     (TESTING, &[BASE, CONFIG, STORAGE, NODE, STATE, FEATURES, SERVICES, PROGRAM]),
+    (MEASURING, &[BASE, STORAGE, STATE, SERVICES, TESTING]),
     (TOOLS, &[]),
 ];
 

@@ -53,6 +53,11 @@ impl ChangeIndex {
         Self(RwLock::new(Index { full, ..Index::default() }))
     }
 
+    /// Whether every change after `since` is noted.
+    pub fn reaches_back_to(&self, since: Pos) -> bool {
+        since >= self.0.read().unwrap_or_else(PoisonError::into_inner).old.after
+    }
+
     /// Whether any of these streams of `topic` may have changed after `since`.
     pub fn may_have_changed(&self, topic: &Topic, streams: &[Stream], since: Pos) -> bool {
         let index = self.0.read().unwrap_or_else(PoisonError::into_inner);

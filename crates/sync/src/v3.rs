@@ -12,6 +12,7 @@ use std::time::Duration;
 use ruma::api::client::filter::FilterDefinition;
 use stoa_base::Pos;
 use stoa_rooms::tokens::SyncToken;
+use stoa_storage::log;
 
 pub use self::{response::Response, wait::MAX_TIMEOUT};
 use crate::{Reader, Result, Streams};
@@ -49,6 +50,11 @@ impl Request<'_> {
 ///
 /// This node must have applied everything that was acknowledged before the request came.
 pub async fn sync(streams: &Streams, reader: &Reader, request: Request<'_>) -> Result<Response> {
+    let request = if was_lost(streams, request.since).await? {
+        Request { since: None, ..request }
+    } else {
+        request
+    };
     let deadline = tokio::time::Instant::now() + request.timeout.min(MAX_TIMEOUT);
     let mut waiting: Option<wait::Waiting> = None;
     loop {
@@ -72,5 +78,16 @@ pub async fn sync(streams: &Streams, reader: &Reader, request: Request<'_>) -> R
             }
             _ => waiting = Some(wait::Waiting::register(streams, reader, memberships)),
         }
+    }
+}
+
+/// Whether the token is of what the log has lost, as happens when the database is restored to an
+/// earlier moment. What its client holds may be undone, so it is told everything anew.
+async fn was_lost(streams: &Streams, since: Option<SyncToken>) -> Result<bool> {
+    match since {
+        None => Ok(false),
+        Some(token) if token.log > streams.tailer.applied() => Ok(true),
+        Some(token) if streams.changes.reaches_back_to(token.log) => Ok(false),
+        Some(token) => Ok(log::was_lost(&mut streams.store.read().await?, token.log).await?),
     }
 }

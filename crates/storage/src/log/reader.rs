@@ -28,7 +28,7 @@ pub struct LoggedBatch {
 pub enum News {
     /// The batches that follow, in order; none where the reader knows them all.
     Batches(Vec<LoggedBatch>),
-    /// The log goes on further above: the batches between are pruned or were never here.
+    /// The log goes on further above: the batches between are pruned.
     Gap {
         /// The present head.
         head: Pos,
@@ -122,7 +122,9 @@ async fn news(conn: &mut Conn, pos: Pos, limit: i64) -> Result<News> {
     if rows.first().is_some_and(|row| row.1 == pos.0) {
         rows.remove(0);
     }
-    if rows.first().is_some_and(|row| row.0 != pos.0) {
+    // The last batches of runs that have ended stay when those around them are pruned.
+    let ends = std::iter::once(pos.0).chain(rows.iter().map(|row| row.1));
+    if rows.iter().zip(ends).any(|(row, end)| row.0 != end) {
         return Ok(News::Gap { head: head(conn).await? });
     }
     rows.into_iter().map(read_batch).collect::<Result<_>>().map(News::Batches)

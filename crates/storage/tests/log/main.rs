@@ -1,8 +1,10 @@
 //! The log and the tables that it writes, on both databases with the same outcome.
 
 mod conflicts;
+mod jumps;
 mod limits;
 mod order;
+mod pruning;
 mod store;
 mod tables;
 

@@ -1,10 +1,7 @@
 //! Opening a database, and what is kept beside the log.
 
-use stoa_base::Pos;
 use stoa_storage::{NidAllocator, OpenError, log};
-use stoa_testing::{TestNode, both_databases, sample};
-
-use crate::{ROOM, write};
+use stoa_testing::both_databases;
 
 both_databases! {
     async fn a_database_belongs_to_the_server_name_that_claimed_it(db: TestDatabase) {
@@ -50,20 +47,6 @@ both_databases! {
         conn.execute("UPDATE counters SET value = 1 WHERE name = 'incarnation'", &[]).await.unwrap();
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         assert!(log::new_incarnation(&mut conn).await.unwrap() > second);
-    }
-
-    async fn old_batches_are_pruned_and_the_newest_never(db: TestDatabase) {
-        let node = TestNode::start(db).await;
-        for nid in 1..=6 {
-            write(&node, sample::message(nid, ROOM)).await;
-        }
-        let mut conn = node.store.write().await.unwrap();
-        conn.execute("UPDATE log_batches SET committed_ms = last_pos", &[]).await.unwrap();
-        assert_eq!(log::prune(&mut conn, 5, 3).await.unwrap(), 3);
-        assert_eq!(log::prune(&mut conn, 5, 3).await.unwrap(), 1);
-        assert_eq!(log::prune(&mut conn, 1_000, 3).await.unwrap(), 1);
-        assert_eq!(log::prune(&mut conn, 1_000, 3).await.unwrap(), 0);
-        assert_eq!(log::head(&mut conn).await.unwrap(), Pos(6));
     }
 
     async fn a_write_that_is_not_committed_leaves_nothing(db: TestDatabase) {

@@ -1,0 +1,75 @@
+//! Pruning the log.
+//!
+//! Nothing that is right depends on the age at which a batch goes. A reader whose place is pruned
+//! finds a gap and drops all that it has cached. The last batch of each run of a node stays: a node
+//! that was frozen for however long, and does not know whether it was written, still finds it and
+//! does not write it again. Jumps stay too, since clients may hold tokens from before them.
+
+use super::jump::NO_RUN;
+use crate::{Backend, Conn, Result, Store};
+
+/// How many batches are looked at in one transaction.
+const PAGE: i64 = 1_000;
+
+/// Deletes the batches that were committed before `before_ms`, but for those that stay. Says how
+/// many were deleted.
+pub async fn prune(store: &Store, before_ms: i64) -> Result<u64> {
+    let (mut deleted, mut from) = (0, 0);
+    loop {
+        let mut conn = store.write().await?;
+        let page = Page::after(&mut conn, from).await?;
+        deleted += page.prune(&mut conn, before_ms).await?;
+        conn.commit().await?;
+        if page.count < PAGE || page.newest_ms >= before_ms {
+            return Ok(deleted);
+        }
+        from = page.to;
+    }
+}
+
+/// Batches that follow one another.
+struct Page {
+    from: i64,
+    to: i64,
+    newest_ms: i64,
+    count: i64,
+}
+
+impl Page {
+    async fn after(conn: &mut Conn, from: i64) -> Result<Self> {
+        let (to, newest_ms, count) = conn
+            .one(
+                "SELECT COALESCE(MAX(last_pos), 0), COALESCE(MAX(committed_ms), 0), COUNT(*)
+                 FROM (SELECT last_pos, committed_ms FROM log_batches WHERE last_pos > $1
+                     ORDER BY last_pos LIMIT $2) AS page",
+                &[from.into(), PAGE.into()],
+            )
+            .await?;
+        Ok(Self { from, to, newest_ms, count })
+    }
+
+    async fn prune(&self, conn: &mut Conn, before_ms: i64) -> Result<u64> {
+        let sql = match conn.backend() {
+            Backend::Sqlite => SQLITE,
+            Backend::Postgres => POSTGRES,
+        };
+        let range = [self.from.into(), self.to.into(), before_ms.into(), NO_RUN.into()];
+        conn.execute(sql, &range).await
+    }
+}
+
+const SQLITE: &str = "
+DELETE FROM log_batches WHERE last_pos IN (
+    SELECT last_pos FROM log_batches AS old
+    WHERE last_pos > $1 AND last_pos <= $2 AND committed_ms < $3 AND incarnation <> $4
+        AND EXISTS (SELECT 1 FROM log_batches AS later
+            WHERE later.incarnation = old.incarnation AND later.batch_seq > old.batch_seq))";
+
+/// What another node is deleting is left to it.
+const POSTGRES: &str = "
+DELETE FROM log_batches WHERE last_pos IN (
+    SELECT last_pos FROM log_batches AS old
+    WHERE last_pos > $1 AND last_pos <= $2 AND committed_ms < $3 AND incarnation <> $4
+        AND EXISTS (SELECT 1 FROM log_batches AS later
+            WHERE later.incarnation = old.incarnation AND later.batch_seq > old.batch_seq)
+    FOR UPDATE OF old SKIP LOCKED)";

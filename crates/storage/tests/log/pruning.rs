@@ -1,0 +1,103 @@
+//! What is pruned of the log, and what stays.
+
+use serde_json::{Value, json};
+use stoa_base::Pos;
+use stoa_storage::{
+    Store,
+    log::{self, LogReader, News},
+};
+use stoa_testing::{Backend, TestDatabase, TestNode, both_databases, run_on, sample};
+
+use crate::{ROOM, write};
+
+async fn positions(store: &Store) -> Vec<i64> {
+    let sql = "SELECT last_pos FROM log_batches ORDER BY last_pos";
+    let rows: Vec<(i64,)> = store.read().await.unwrap().all(sql, &[]).await.unwrap();
+    rows.into_iter().map(|(pos,)| pos).collect()
+}
+
+/// Has every batch be as old as its position.
+async fn age(store: &Store) {
+    let mut conn = store.write().await.unwrap();
+    conn.execute("UPDATE log_batches SET committed_ms = last_pos", &[]).await.unwrap();
+    conn.commit().await.unwrap();
+}
+
+/// Two runs of nodes, each of which has written three batches.
+async fn two_runs(db: &TestDatabase) -> [TestNode; 2] {
+    let first = TestNode::start(db).await;
+    for nid in 1..=3 {
+        write(&first, sample::message(nid, ROOM)).await;
+    }
+    let second = TestNode::start(db).await;
+    for nid in 4..=6 {
+        write(&second, sample::message(nid, ROOM)).await;
+    }
+    age(&second.store).await;
+    [first, second]
+}
+
+both_databases! {
+    async fn what_is_old_goes_but_for_the_last_batch_of_each_run(db: TestDatabase) {
+        let [_, node] = two_runs(db).await;
+        assert_eq!(log::prune(&node.store, 2).await.unwrap(), 1);
+        assert_eq!(positions(&node.store).await, [2, 3, 4, 5, 6]);
+        assert_eq!(log::prune(&node.store, 1_000).await.unwrap(), 3);
+        assert_eq!(positions(&node.store).await, [3, 6]);
+        assert_eq!(log::prune(&node.store, 1_000).await.unwrap(), 0);
+    }
+
+    async fn many_batches_are_pruned_page_by_page_and_jumps_stay(db: TestDatabase) {
+        let store = db.store().await;
+        let node = TestNode::start_on(store.clone(), Default::default()).await;
+        write(&node, sample::message(1, ROOM)).await;
+        let jump = log::raise(&store, Pos(5)).await.unwrap();
+        let mut conn = store.write().await.unwrap();
+        let series = conn.either(
+            "WITH RECURSIVE series(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM series WHERE n < 2500)
+             INSERT INTO log_batches (last_pos, prev_pos, incarnation, batch_seq, committed_ms, touched)
+             SELECT $1 + n, $1 + n - 1, 77, n, 0, '[]' FROM series",
+            "INSERT INTO log_batches (last_pos, prev_pos, incarnation, batch_seq, committed_ms, touched)
+             SELECT $1 + n, $1 + n - 1, 77, n, 0, '[]' FROM generate_series(1, 2500) AS n",
+        );
+        conn.execute(series, &[jump.0.into()]).await.unwrap();
+        conn.execute("UPDATE log_batches SET committed_ms = 0", &[]).await.unwrap();
+        conn.commit().await.unwrap();
+        assert_eq!(log::prune(&store, 1_000).await.unwrap(), 2_499);
+        assert_eq!(positions(&store).await, [1, jump.0, jump.0 + 2_500]);
+    }
+
+    async fn a_reader_behind_what_was_pruned_finds_a_gap(db: TestDatabase) {
+        let [_, node] = two_runs(db).await;
+        log::prune(&node.store, 1_000).await.unwrap();
+        let mut reader = LogReader::new(node.store.clone());
+        // Batch 3 is there, and follows what the reader knows; 4 and 5 are not.
+        for behind in [Pos(1), Pos(2), Pos(3), Pos(4)] {
+            let news = reader.after(behind, 100).await.unwrap();
+            assert!(matches!(news, News::Gap { head: Pos(6) }), "{behind}: {news:?}");
+        }
+        let news = reader.after(Pos(5), 100).await.unwrap();
+        assert!(matches!(news, News::Batches(batches) if batches.len() == 1));
+    }
+}
+
+/// A node that was frozen while it did not know what came of its last batch writes it again when it
+/// wakes, under the same key.
+#[test]
+fn a_node_that_wakes_after_the_pruning_writes_nothing_twice() {
+    run_on(Backend::Postgres, async |db| {
+        let [first, second] = two_runs(db).await;
+        log::prune(&second.store, 1_000).await.unwrap();
+        let again = json!({
+            "incarnation": first.incarnation, "seq": 3, "now_ms": 0, "seen": 2, "positions": 1,
+            "touched": [],
+        });
+        let mut conn = second.store.write().await.unwrap();
+        let sql = "SELECT append_batch($1::text::jsonb)::text";
+        let (answer,): (String,) = conn.one(sql, &[(&again.to_string()).into()]).await.unwrap();
+        conn.commit().await.unwrap();
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        assert_eq!((&answer["prev"], &answer["last"]), (&json!(2), &json!(3)));
+        assert_eq!(positions(&second.store).await, [3, 6]);
+    });
+}

@@ -26,9 +26,7 @@ async fn migrate(config: Config) -> Result<Option<usize>, CliError> {
         return Ok(None);
     }
     let (_folder, store) = open_database(&config).await?;
-    let pending = store.pending_migrations().await.map_err(StartError::from)?;
-    store.migrate().await.map_err(StartError::from)?;
-    store.claim(config.server_name.as_str()).await.map_err(StartError::from)?;
+    let applied = store.prepare(config.server_name.as_str()).await.map_err(StartError::from)?;
     store.close().await;
-    Ok(Some(pending))
+    Ok(Some(applied))
 }

@@ -10,6 +10,7 @@ mod error;
 pub mod log;
 mod nids;
 pub mod repo;
+mod schema;
 mod store;
 
 pub use self::{

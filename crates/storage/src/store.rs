@@ -4,15 +4,12 @@ use std::{path::Path, str::FromStr, time::Duration};
 
 use sqlx::{
     PgPool, SqlitePool,
-    migrate::{Migrate, MigrateError, Migrator},
+    migrate::MigrateError,
     postgres::{PgConnectOptions, PgConnection, PgPoolOptions},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
 use crate::{Conn, Error, Result};
-
-static SQLITE_MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/sqlite");
-static POSTGRES_MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/postgres");
 
 /// Which database a store is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +42,25 @@ pub enum OpenError {
     Unreachable(#[source] sqlx::Error),
     /// The schema could not be brought up to date.
     #[error("the database cannot be migrated: {0}")]
-    Migrate(#[from] MigrateError),
+    Migrate(#[source] MigrateError),
+    /// The schema is not the one of a released version.
+    #[error(
+        "this database was made by another build of Stoa, whose migration {0} is not the one of \
+         this build. Run that build, or use another database"
+    )]
+    OtherBuild(i64),
+    /// The database was brought up to date by a version with which this one cannot share it.
+    #[error(
+        "this database was brought up to date by a newer Stoa, and the oldest version that may run \
+         on it is {oldest}; this is {own}. Run {oldest} or a newer one, or go back to a backup from \
+         before the upgrade"
+    )]
+    TooNew {
+        /// The oldest version that may run.
+        oldest: String,
+        /// The version of this program.
+        own: &'static str,
+    },
     /// The database was made for another server name.
     #[error(
         "this database belongs to the server name `{found}`, and the configuration says \
@@ -63,12 +78,21 @@ pub enum OpenError {
     Storage(#[from] Error),
 }
 
+impl From<MigrateError> for OpenError {
+    fn from(error: MigrateError) -> Self {
+        match error {
+            MigrateError::VersionMismatch(number) => Self::OtherBuild(number),
+            error => Self::Migrate(error),
+        }
+    }
+}
+
 /// A database that is open. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Store(Pools);
 
 #[derive(Clone, Debug)]
-enum Pools {
+pub(crate) enum Pools {
     Sqlite { readers: SqlitePool, writer: SqlitePool },
     Postgres { pool: PgPool, direct: PgPool },
 }
@@ -138,55 +162,8 @@ impl Store {
         Ok(Self(Pools::Postgres { pool, direct }))
     }
 
-    /// Applies the migrations that are missing.
-    pub async fn migrate(&self) -> Result<(), OpenError> {
-        match &self.0 {
-            Pools::Sqlite { writer, .. } => SQLITE_MIGRATIONS.run(writer).await?,
-            Pools::Postgres { direct, .. } => {
-                use sqlx::ConnectOptions as _;
-                // Filling a new index takes as long as it takes; waiting for a lock does not.
-                let options = direct.connect_options().as_ref().clone();
-                let options = options.options([("statement_timeout", "0")]);
-                let mut conn = options.connect().await.map_err(OpenError::Unreachable)?;
-                POSTGRES_MIGRATIONS.run_direct(None, &mut conn, false).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// How many migrations this program knows that the database does not have yet.
-    pub async fn pending_migrations(&self) -> Result<usize, OpenError> {
-        let (known, applied) = match &self.0 {
-            Pools::Sqlite { writer, .. } => {
-                let mut conn = writer.acquire().await.map_err(Error::from)?;
-                conn.ensure_migrations_table("_sqlx_migrations").await?;
-                (&SQLITE_MIGRATIONS, conn.list_applied_migrations("_sqlx_migrations").await?)
-            }
-            Pools::Postgres { pool, .. } => {
-                let mut conn = pool.acquire().await.map_err(Error::from)?;
-                conn.ensure_migrations_table("_sqlx_migrations").await?;
-                (&POSTGRES_MIGRATIONS, conn.list_applied_migrations("_sqlx_migrations").await?)
-            }
-        };
-        Ok(known.iter().count().saturating_sub(applied.len()))
-    }
-
-    /// Claims a new database for `server_name`, or checks that it was made for it.
-    pub async fn claim(&self, server_name: &str) -> Result<(), OpenError> {
-        let mut conn = self.write().await?;
-        conn.execute(
-            "INSERT INTO deployment (name, value) VALUES ('server_name', $1) ON CONFLICT DO NOTHING",
-            &[server_name.into()],
-        )
-        .await?;
-        let (found,): (String,) =
-            conn.one("SELECT value FROM deployment WHERE name = 'server_name'", &[]).await?;
-        conn.commit().await?;
-        if found == server_name {
-            Ok(())
-        } else {
-            Err(OpenError::ServerName { found, configured: server_name.to_owned() })
-        }
+    pub(crate) fn pools(&self) -> &Pools {
+        &self.0
     }
 
     /// Which database this is.

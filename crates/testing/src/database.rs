@@ -1,7 +1,7 @@
 //! Databases that live as long as one test.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
@@ -13,6 +13,9 @@ use tokio::runtime::Runtime;
 
 /// Tells apart the databases that one process makes.
 static NEXT: AtomicU32 = AtomicU32::new(0);
+
+/// The file of a SQLite database in its folder.
+const SQLITE_FILE: &str = "stoa.db";
 
 /// A new database of one test. Dropping it deletes it, whoever is still connected.
 #[derive(Debug)]
@@ -35,7 +38,7 @@ impl TestDatabase {
     /// A SQLite database in a folder of its own.
     pub fn sqlite() -> Self {
         let folder = TempDir::with_prefix("stoa-test-").expect("a temporary folder");
-        let url = format!("sqlite:{}", folder.path().join("stoa.db").display());
+        let url = format!("sqlite:{}", folder.path().join(SQLITE_FILE).display());
         Self { url, folder, postgres: None }
     }
 
@@ -72,10 +75,14 @@ impl TestDatabase {
         self.folder.path()
     }
 
+    /// How it is opened.
+    pub fn options(&self) -> Options {
+        Options { url: self.url.clone(), direct_url: None, max_connections: 8 }
+    }
+
     /// Opens it without migrating it.
     pub async fn open(&self) -> Store {
-        let options = Options { url: self.url.clone(), direct_url: None, max_connections: 8 };
-        Store::open(&options).await.expect("the test database opens")
+        Store::open(&self.options()).await.expect("the test database opens")
     }
 
     /// Opens it with the newest schema.
@@ -98,6 +105,39 @@ impl TestDatabase {
                 EXECUTE 'TRUNCATE ' || lost;
             END $$";
         administer(&self.url, SQL.to_owned()).await;
+    }
+
+    /// Keeps a copy of the database as it is, which nobody may be using: a backup.
+    pub async fn back_up(&self) {
+        match &self.postgres {
+            None => {
+                let (database, backup) = (self.file(), self.file().with_extension("backup"));
+                std::fs::copy(database, backup).expect("a backup");
+            }
+            Some((server, name)) => {
+                let sql = format!("CREATE DATABASE {name}_backup TEMPLATE {name}");
+                administer(server, sql).await;
+            }
+        }
+    }
+
+    /// Puts the copy in the place of the database, which nobody may be using.
+    pub async fn restore(&self) {
+        match &self.postgres {
+            None => {
+                let (database, backup) = (self.file(), self.file().with_extension("backup"));
+                std::fs::rename(backup, database).expect("a backup");
+            }
+            Some((server, name)) => {
+                administer(server, format!("DROP DATABASE {name} WITH (FORCE)")).await;
+                let sql = format!("ALTER DATABASE {name}_backup RENAME TO {name}");
+                administer(server, sql).await;
+            }
+        }
+    }
+
+    fn file(&self) -> PathBuf {
+        self.folder.path().join(SQLITE_FILE)
     }
 }
 

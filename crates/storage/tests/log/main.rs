@@ -5,6 +5,7 @@ mod jumps;
 mod limits;
 mod order;
 mod pruning;
+mod schema;
 mod store;
 mod tables;
 

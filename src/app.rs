@@ -2,13 +2,15 @@
 
 mod folder;
 mod state;
+#[cfg(test)]
+mod tests;
 
 use std::{sync::Arc, time::Duration};
 
 use axum::Router;
 use stoa_accounts::{Accounts, AttemptLimits, SessionCache};
 use stoa_base::{Clock, Random};
-use stoa_cluster::{CacheKeeper, Freshness, Tailer, TailerOptions, Waiters};
+use stoa_cluster::{CacheKeeper, Freshness, Nodes, Tailer, TailerOptions, Waiters};
 use stoa_config::{Config, DatabaseUrl};
 use stoa_directory::Directory;
 use stoa_ephemeral::Typing;
@@ -106,9 +108,9 @@ impl App {
     /// Puts the server together on its database, which is made or brought up to date.
     pub async fn start(config: Config, environment: Environment) -> Result<Self, StartError> {
         let (folder, store) = open_database(&config).await?;
-        store.migrate().await?;
-        store.claim(config.server_name.as_str()).await?;
-        let incarnation = new_incarnation(&store).await?;
+        store.prepare(config.server_name.as_str()).await?;
+        let incarnation = begin_run(&store).await?;
+        let nodes = Nodes::join(store.clone(), incarnation, env!("CARGO_PKG_VERSION")).await?;
         let Environment { clock, random, .. } = environment;
 
         let nids = Arc::new(NidAllocator::new(store.clone()));
@@ -199,10 +201,13 @@ impl App {
             tailer,
             freshness,
             waiters,
+            nodes,
             accounts,
             clock,
             random,
         });
+        state.limits.set_nodes(state.nodes.live());
+        background.push(AbortOnDropHandle::new(tokio::spawn(count_nodes(state.clone()))));
         background.push(AbortOnDropHandle::new(tokio::spawn(housekeeping(state.clone()))));
         Ok(Self { state, writer: writing, background, _folder: folder })
     }
@@ -231,6 +236,9 @@ impl App {
         if let Err(error) = self.state.accounts.flush_last_seen().await {
             tracing::warn!(%error, "when devices were last seen was not written");
         }
+        if let Err(error) = self.state.nodes.leave().await {
+            tracing::warn!(%error, "the other nodes were not told of the end of this one");
+        }
         let store = self.state.store.clone();
         drop(self.state);
         // The writer ends when the last one who could append is gone.
@@ -258,8 +266,11 @@ pub async fn open_database(config: &Config) -> Result<(DataFolder, Store), Start
     Ok((folder, Store::open(&options).await?))
 }
 
-async fn new_incarnation(store: &Store) -> stoa_storage::Result<i64> {
+/// Begins this run of the node: draws its number, and has the log go on above whatever was given
+/// out before, also where the database was restored to an earlier moment since.
+async fn begin_run(store: &Store) -> stoa_storage::Result<i64> {
     let mut conn = store.write().await?;
+    log::rise_to_now(&mut conn).await?;
     let incarnation = log::new_incarnation(&mut conn).await?;
     conn.commit().await?;
     Ok(incarnation)
@@ -294,17 +305,16 @@ fn attempt_limits(config: &stoa_config::Limits) -> AttemptLimits {
     }
 }
 
+/// Has each node grant its share of the rates.
+async fn count_nodes(state: AppState) {
+    state.nodes.follow(|live| state.limits.set_nodes(live)).await;
+}
+
 async fn housekeeping(state: AppState) {
     let mut interval = tokio::time::interval(HOUSEKEEPING_INTERVAL);
     interval.tick().await;
     loop {
         interval.tick().await;
-        state.limits.forget_the_quiet();
-        if let Err(error) = state.accounts.flush_last_seen().await {
-            tracing::warn!(%error, "when devices were last seen was not written");
-        }
-        if let Err(error) = state.accounts.prune_expired().await {
-            tracing::warn!(%error, "what has expired was not deleted");
-        }
+        state.housekeep().await;
     }
 }

@@ -3,17 +3,23 @@ use std::{ops::Deref, sync::Arc};
 use axum::extract::FromRef;
 use stoa_accounts::Accounts;
 use stoa_base::{Clock, Random};
-use stoa_cluster::{Freshness, Tailer, Waiters};
+use stoa_cluster::{Freshness, Nodes, Tailer, Waiters};
 use stoa_config::Config;
 use stoa_directory::Directory;
 use stoa_ephemeral::Typing;
 use stoa_push::ReadState;
 use stoa_rooms::Rooms;
-use stoa_storage::{NidAllocator, Store, log::Writer};
+use stoa_storage::{
+    NidAllocator, Store,
+    log::{self, Writer},
+};
 use stoa_sync::Streams;
 use tokio_util::sync::CancellationToken;
 
 use crate::http::{Limits, TrustedProxies, panics::Panics};
+
+/// How long the log is kept, in milliseconds: a node that lags by more than this begins anew.
+const LOG_KEPT_MS: i64 = 3_600_000;
 
 /// The parts of the server, as requests find them. Cheap to clone.
 ///
@@ -36,6 +42,8 @@ pub struct Parts {
     pub freshness: Freshness,
     /// Who waits for news.
     pub waiters: Waiters,
+    /// This node among the others.
+    pub nodes: Nodes,
     /// Where internal numbers come from.
     pub nids: Arc<NidAllocator>,
     /// Users, devices, tokens, profiles, account data, filters.
@@ -70,6 +78,24 @@ impl AppState {
     /// Shares the parts.
     pub fn new(parts: Parts) -> Self {
         Self(Arc::new(parts))
+    }
+
+    /// Forgets what has expired, and writes down what is kept in memory for a while. The server
+    /// does so once a minute.
+    pub async fn housekeep(&self) {
+        self.limits.forget_the_quiet();
+        if let Err(error) = self.accounts.flush_last_seen().await {
+            tracing::warn!(%error, "when devices were last seen was not written");
+        }
+        if let Err(error) = self.accounts.prune_expired().await {
+            tracing::warn!(%error, "what has expired was not deleted");
+        }
+        if let Err(error) = log::prune(&self.store, self.clock.now_ms() - LOG_KEPT_MS).await {
+            tracing::warn!(%error, "the log was not pruned");
+        }
+        if let Err(error) = self.nodes.prune().await {
+            tracing::warn!(%error, "nodes that vanished were not forgotten");
+        }
     }
 }
 

@@ -1,14 +1,16 @@
 //! What makes many nodes one server: the tailer that follows the log and keeps this node's caches
 //! current, the shared look at the head by which a request sees all that was acknowledged before
-//! it began, and the wake-ups for whoever waits for news.
+//! it began, the wake-ups for whoever waits for news, and the count of the nodes that run.
 
 mod announcements;
 mod freshness;
+mod nodes;
 mod tailer;
 mod waiters;
 
 pub use self::{
     freshness::Freshness,
+    nodes::Nodes,
     tailer::{Batch, CacheKeeper, Tailer, TailerOptions},
     waiters::{Wait, Waiters},
 };

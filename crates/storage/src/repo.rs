@@ -10,6 +10,7 @@ pub mod events;
 pub mod filters;
 pub mod interactive_auth;
 pub mod memberships;
+pub mod nodes;
 pub mod profiles;
 pub mod published;
 pub mod receipts;

@@ -1,0 +1,169 @@
+//! A server among others, and over time.
+
+use std::time::Duration;
+
+use ruma::user_id;
+use serde_json::Value;
+use stoa_base::{Clock, ManualClock};
+use stoa_testing::{Backend, TestClient, TestDatabase, TestServer, both_databases, run_on};
+
+/// How long to wait for what a server does by itself.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+async fn sync(client: &TestClient, since: &str) -> Value {
+    client.get(&format!("/_matrix/client/v3/sync?since={since}")).await.ok()
+}
+
+fn token(answer: &Value) -> String {
+    answer["next_batch"].as_str().expect("a token").to_owned()
+}
+
+/// What the events of a room's section say, in order.
+fn bodies(answer: &Value, room: &str) -> Vec<String> {
+    let events = answer["rooms"]["join"][room]["timeline"]["events"].as_array();
+    let bodies = events.into_iter().flatten().filter_map(|event| event["content"]["body"].as_str());
+    bodies.map(ToOwned::to_owned).collect()
+}
+
+/// How many batches are in the log.
+async fn batches(server: &TestServer) -> i64 {
+    let mut conn = server.state().store.read().await.expect("a connection");
+    let (count,) = conn.one("SELECT COUNT(*) FROM log_batches", &[]).await.expect("a count");
+    count
+}
+
+both_databases! {
+    async fn after_a_restore_clients_get_what_is_there_and_nothing_is_skipped(db: TestDatabase) {
+        let server = TestServer::start(db).await;
+        let alice = server.register("alice").await;
+        let room = alice.create_public_room().await;
+        alice.send(&room, "kept").await;
+        let kept = token(&alice.get("/_matrix/client/v3/sync").await.ok());
+        let session = alice.token().expect("a token").to_owned();
+        drop(alice);
+        server.stop().await;
+        db.back_up().await;
+
+        let server = TestServer::start(db).await;
+        let alice = server.client().with_token(&session);
+        assert_eq!(bodies(&sync(&alice, &kept).await, &room), [""; 0], "a restart is no restore");
+        for number in 0..20 {
+            alice.send(&room, &format!("taken away {number}")).await;
+        }
+        let taken_away = token(&sync(&alice, &kept).await);
+        drop(alice);
+        server.stop().await;
+        db.restore().await;
+
+        let server = TestServer::start(db).await;
+        let alice = server.client().with_token(&session);
+        alice.send(&room, "new").await;
+        let answer = sync(&alice, &taken_away).await;
+        assert_eq!(bodies(&answer, &room), ["kept", "new"], "everything anew: {answer}");
+        let state = answer["rooms"]["join"][&room]["timeline"]["events"].as_array();
+        assert!(state.is_some_and(|events| events.iter().any(|event| event["type"] == "m.room.create")));
+        assert_eq!(bodies(&sync(&alice, &kept).await, &room), ["new"]);
+
+        alice.send(&room, "newer").await;
+        assert_eq!(bodies(&sync(&alice, &token(&answer)).await, &room), ["newer"]);
+        // And once more, when nothing of it is in memory.
+        drop(alice);
+        server.stop().await;
+        let server = TestServer::start(db).await;
+        let alice = server.client().with_token(&session);
+        assert_eq!(bodies(&sync(&alice, &taken_away).await, &room), ["kept", "new", "newer"]);
+    }
+
+    async fn a_token_that_was_never_given_out_is_as_none(db: TestDatabase) {
+        let server = TestServer::start(db).await;
+        let alice = server.register("alice").await;
+        let room = alice.create_public_room().await;
+        alice.send(&room, "hello").await;
+        let unknown = format!("s1.{}.0.0.0.1&timeout=30000", i64::MAX);
+        assert_eq!(bodies(&sync(&alice, &unknown).await, &room), ["hello"]);
+    }
+
+    async fn the_log_is_pruned_as_it_ages(db: TestDatabase) {
+        let clock = ManualClock::at(1_700_000_000_000);
+        let server = TestServer::start_with(db, |_, environment| {
+            environment.clock = Clock::from(clock.clone());
+        }).await;
+        let alice = server.register("alice").await;
+        let room = alice.create_public_room().await;
+        for number in 0..5 {
+            alice.send(&room, &format!("message {number}")).await;
+        }
+        server.state().housekeep().await;
+        assert!(batches(&server).await > 5);
+        clock.advance(Duration::from_secs(2 * 3_600));
+        server.state().housekeep().await;
+        // The jump at the start, and the last batch of this run.
+        assert_eq!(batches(&server).await, 2);
+        // Whoever reads on from before misses nothing.
+        assert_eq!(bodies(&sync(&alice, "s1.0.0.0.0.1").await, &room).len(), 5);
+    }
+}
+
+/// How many messages a user may send through a server at once.
+fn messages_allowed(server: &TestServer) -> usize {
+    let mallory = user_id!("@mallory:test");
+    (0..1_000).take_while(|_| server.state().limits.message(mallory).is_ok()).count()
+}
+
+async fn limited(db: &TestDatabase) -> TestServer {
+    TestServer::start_with(db, |config, _| config.limits.enabled = true).await
+}
+
+#[test]
+fn nodes_share_the_rates() {
+    run_on(Backend::Postgres, async |db| {
+        let first = limited(db).await;
+        assert_eq!(first.state().nodes.live(), 1);
+        let second = limited(db).await;
+        assert_eq!(second.state().nodes.live(), 2);
+        assert_eq!(messages_allowed(&second), 50, "half of the burst");
+
+        // The first hears of it by itself.
+        let started = tokio::time::Instant::now();
+        while first.state().nodes.live() != 2 {
+            assert!(started.elapsed() < PATIENCE);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let third = limited(db).await;
+        assert_eq!(messages_allowed(&third), 33);
+        third.stop().await;
+        assert_eq!(second.state().nodes.beat().await.expect("a count"), 2, "it has left");
+    });
+}
+
+#[test]
+fn nodes_that_vanished_are_not_counted() {
+    run_on(Backend::Postgres, async |db| {
+        let server = TestServer::start(db).await;
+        let mut conn = server.state().store.write().await.expect("a connection");
+        let now_ms = conn.now_ms().await.expect("the time");
+        for (incarnation, silent_ms) in [(1, 10_000), (2, 30_000), (3, 4_000_000)] {
+            let sql = "INSERT INTO nodes (incarnation, version, started_ms, heartbeat_ms)
+                 VALUES ($1, '0.0.1', $2, $2)";
+            let node: [i64; 2] = [incarnation, now_ms - silent_ms];
+            conn.execute(sql, &node.map(Into::into)).await.expect("a node");
+        }
+        conn.commit().await.expect("nodes");
+        assert_eq!(server.state().nodes.beat().await.expect("a count"), 2);
+
+        server.state().housekeep().await;
+        let mut conn = server.state().store.read().await.expect("a connection");
+        let sql = "SELECT incarnation FROM nodes ORDER BY incarnation LIMIT 2";
+        let known: Vec<(i64,)> = conn.all(sql, &[]).await.expect("nodes");
+        assert_eq!(known, [(1,), (2,)]);
+    });
+}
+
+#[test]
+fn a_node_on_sqlite_is_alone() {
+    run_on(Backend::Sqlite, async |db| {
+        let server = limited(db).await;
+        assert_eq!(server.state().nodes.beat().await.expect("a count"), 1);
+        assert_eq!(messages_allowed(&server), 100);
+    });
+}

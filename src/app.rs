@@ -1,5 +1,7 @@
 //! The assembly: the only place where the parts of the engine are put together.
 
+#[cfg(test)]
+mod fixtures;
 mod folder;
 mod state;
 #[cfg(test)]

@@ -2,11 +2,15 @@
 
 use std::{
     path::{Path, PathBuf},
+    process::Command,
     sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
+use sqlx::{
+    AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, PgConnection,
+    sqlite::SqliteConnectOptions,
+};
 use stoa_storage::{Backend, Options, Store};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -134,6 +138,44 @@ impl TestDatabase {
                 administer(server, sql).await;
             }
         }
+    }
+
+    /// Fills a new database with what [`TestDatabase::dump`] gave.
+    pub async fn load(&self, sql: &str) {
+        let sql = sql.to_owned();
+        match &self.postgres {
+            Some(_) => administer(&self.url, sql).await,
+            None => {
+                let options = SqliteConnectOptions::new().filename(self.file());
+                let mut conn =
+                    options.create_if_missing(true).connect().await.expect("a new database");
+                conn.execute(AssertSqlSafe(sql)).await.expect("what was dumped");
+                conn.close().await.expect("a database on disk");
+            }
+        }
+    }
+
+    /// The whole database as SQL. It takes `sqlite3` or `pg_dump`, of the oldest PostgreSQL that
+    /// is to read it.
+    pub fn dump(&self) -> String {
+        let mut command = match &self.postgres {
+            Some(_) => {
+                let mut command = Command::new("pg_dump");
+                command.args(["--rows-per-insert=50", "--no-owner", "--no-privileges", &self.url]);
+                command
+            }
+            None => {
+                let mut command = Command::new("sqlite3");
+                command.arg(self.file()).arg(".dump");
+                command
+            }
+        };
+        let output = command.output().expect("the program that dumps");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let sql = String::from_utf8(output.stdout).expect("text");
+        // What speaks to psql and not to the server, and what says only when it was made.
+        let is_sql = |line: &&str| !line.starts_with('\\') && !line.starts_with("--");
+        sql.lines().filter(is_sql).fold(String::new(), |sql, line| sql + line + "\n")
     }
 
     fn file(&self) -> PathBuf {

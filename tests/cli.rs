@@ -140,3 +140,69 @@ fn generate_config_prints_a_file_that_is_right() {
     assert!(sample.contains("\n#server_name = \"localhost\"\n"), "{sample}");
     Terminal::new().file("stoa.toml", &sample).prints(&["check-config"]);
 }
+
+/// What `serve` says where it cannot start.
+#[track_caller]
+fn refuses_to_start(database_url: &'static str) -> String {
+    Terminal::new().variable("STOA_DATABASE__URL", database_url).fails(&["serve"])
+}
+
+#[test]
+fn a_database_that_is_not_there() {
+    let said = refuses_to_start("postgres://stoa:hunter2@127.0.0.1:1/stoa");
+    assert!(
+        said.starts_with("error: the database cannot be reached: Connection refused"),
+        "{said}"
+    );
+    assert!(!said.contains("hunter2"), "{said}");
+}
+
+#[test]
+fn a_file_that_is_no_database() {
+    let text = "This is a text, and long enough to be looked at. ".repeat(20);
+    let said = Terminal::new()
+        .file("stoa.db", &text)
+        .variable("STOA_DATABASE__URL", "sqlite:stoa.db")
+        .fails(&["serve"]);
+    let expected =
+        "error: the SQLite database `stoa.db` cannot be opened: file is not a database\n";
+    assert_eq!(said, expected);
+}
+
+#[test]
+fn a_data_folder_that_is_a_file() {
+    let said = Terminal::new().file("data", "").variable("STOA_DATA_DIR", "data").fails(&["serve"]);
+    assert_eq!(said, "error: `data` cannot be used: it is a file, and must be a folder\n");
+}
+
+#[test]
+fn a_port_that_is_taken() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let terminal = Terminal::new().file("stoa.toml", &format!("listen.client = '{address}'"));
+    let output = terminal.run(&["serve"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    let last = said.lines().last().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        last.starts_with(&format!("error: cannot listen at {address}: Address already")),
+        "{last}"
+    );
+}
+
+#[test]
+fn accounts_with_bad_names() {
+    let terminal = Terminal::new();
+    assert!(terminal.run(&["create-user", "alice"]).status.success());
+    for (name, expected) in [
+        ("alice", "this user name is taken"),
+        ("Alice", "this user name is taken"),
+        ("two words", "A user name can only contain"),
+        ("", "A user name cannot be empty"),
+    ] {
+        let output = terminal.run(&["create-user", name]);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), output.stdout), (Some(1), Vec::new()));
+        assert!(said.contains(&format!("error: {expected}")), "{name:?}: {said}");
+    }
+}

@@ -63,11 +63,14 @@ fn make(path: &Path) -> Result<(), FolderError> {
     if path.as_os_str().is_empty() || path.is_dir() {
         return Ok(());
     }
+    let unusable = |error| FolderError::Unusable { path: path.to_owned(), error };
+    if path.is_file() {
+        return Err(unusable(io::Error::other("it is a file, and must be a folder")));
+    }
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    let unusable = |error| FolderError::Unusable { path: path.to_owned(), error };
     builder.create(path).map_err(unusable)
 }
 

@@ -3,7 +3,7 @@ use std::{env, io, io::Write};
 use stoa::{
     app::{App, Environment},
     control::ControlSocket,
-    http::server::Server,
+    http::server::{BindError, Server},
     logging,
     metrics::Metrics,
 };
@@ -23,8 +23,13 @@ async fn serve(config: Config, args: &ConfigArgs, out: &mut impl Write) -> Resul
     let signals = Signals::listen().map_err(CliError::Signal)?;
     let metrics = Metrics::install()?;
     let app = App::start(config.clone(), Environment::default()).await?;
-    let clients = Server::bind(&config.listen.client).await?;
-    let measurers = Server::bind(&config.listen.metrics).await?;
+    let (clients, measurers) = match bind(&config).await {
+        Ok(listeners) => listeners,
+        Err(error) => {
+            app.stop().await;
+            return Err(error.into());
+        }
+    };
     let greeting = greeting(&config, args, &clients, &measurers);
 
     let state = app.state().clone();
@@ -59,6 +64,11 @@ async fn serve(config: Config, args: &ConfigArgs, out: &mut impl Write) -> Resul
     app.stop().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// The listeners for clients and for whoever reads the metrics.
+async fn bind(config: &Config) -> Result<(Server, Server), BindError> {
+    Ok((Server::bind(&config.listen.client).await?, Server::bind(&config.listen.metrics).await?))
 }
 
 /// The signals that tell the server to stop.

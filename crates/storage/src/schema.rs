@@ -33,8 +33,9 @@ const TRY_PAUSE: Duration = Duration::from_secs(1);
 /// How a session that migrates behaves. Filling a new index takes as long as it takes. Waiting for
 /// a table does not: whoever needs that table as well waits behind. A node that freezes is not
 /// waited for.
-const SESSION: [(&str, &str); 4] = [
+const SESSION: [(&str, &str); 5] = [
     ("statement_timeout", "0"),
+    ("client_min_messages", "warning"),
     ("lock_timeout", "2s"),
     ("idle_in_transaction_session_timeout", "60s"),
     ("idle_session_timeout", "60s"),

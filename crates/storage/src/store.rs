@@ -1,9 +1,13 @@
 //! Opening a database, and giving out connections to it.
 
-use std::{path::Path, str::FromStr, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
 
 use sqlx::{
-    PgPool, SqlitePool,
+    ConnectOptions as _, Connection as _, PgPool, SqlitePool,
     migrate::MigrateError,
     postgres::{PgConnectOptions, PgConnection, PgPoolOptions},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
@@ -38,8 +42,17 @@ pub enum OpenError {
     #[error("`{0}` is not a database URL: it must begin with `sqlite:` or `postgres://`")]
     Url(String),
     /// The database does not answer or refuses the connection.
-    #[error("the database cannot be reached: {0}")]
+    #[error("the database cannot be reached: {}", reason(.0))]
     Unreachable(#[source] sqlx::Error),
+    /// The file of a SQLite database cannot be opened, or is not one.
+    #[error("the SQLite database `{}` cannot be opened: {}", path.display(), reason(error))]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        error: sqlx::Error,
+    },
     /// The schema could not be brought up to date.
     #[error("the database cannot be migrated: {0}")]
     Migrate(#[source] MigrateError),
@@ -76,6 +89,16 @@ pub enum OpenError {
     /// Reading or writing failed.
     #[error(transparent)]
     Storage(#[from] Error),
+}
+
+/// What an admin can use of an error: what the database or the system says, without where in their
+/// sources they say it.
+fn reason(error: &sqlx::Error) -> String {
+    match error {
+        sqlx::Error::Database(error) => error.message().to_owned(),
+        sqlx::Error::Io(error) => error.to_string(),
+        error => error.to_string(),
+    }
 }
 
 impl From<MigrateError> for OpenError {
@@ -126,7 +149,7 @@ impl Store {
             .test_before_acquire(false)
             .connect_with(options.clone().pragma("cache_size", WRITER_CACHE))
             .await
-            .map_err(OpenError::Unreachable)?;
+            .map_err(|error| OpenError::File { path: path.to_owned(), error })?;
         let readers = SqlitePoolOptions::new()
             .max_connections(max_connections)
             .idle_timeout(None)
@@ -150,11 +173,9 @@ impl Store {
             None => (limited(parse(&options.url)?), limited(parse(&options.url)?)),
             Some(direct) => (parse(&options.url)?, limited(parse(direct)?)),
         };
-        let pool = pool_options()
-            .max_connections(options.max_connections)
-            .connect_with(pooled)
-            .await
-            .map_err(OpenError::Unreachable)?;
+        try_out(&pooled).await.map_err(OpenError::Unreachable)?;
+        let pool =
+            pool_options().max_connections(options.max_connections).connect_lazy_with(pooled);
         let direct = pool_options()
             .max_connections(DIRECT_CONNECTIONS)
             .max_lifetime(None)
@@ -257,6 +278,9 @@ const WRITER_CACHE: &str = "-8192";
 /// The tailer's connection, the listener's, and one more for when they are made anew.
 const DIRECT_CONNECTIONS: u32 = 4;
 
+/// How long connecting for the first time may take.
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+
 /// A connection that was idle for longer than this is tried before it is used.
 const TRUSTED_FOR: Duration = Duration::from_secs(1);
 
@@ -273,6 +297,17 @@ fn pool_options() -> PgPoolOptions {
             })
         })
         .after_connect(|conn, _| Box::pin(refuse_standby(conn)))
+}
+
+/// Connects once: a pool tries again and again, and in the end does not say what stood in its way.
+async fn try_out(options: &PgConnectOptions) -> sqlx::Result<()> {
+    let connecting = async {
+        let mut conn = options.connect().await?;
+        refuse_standby(&mut conn).await?;
+        conn.close().await
+    };
+    let connected = tokio::time::timeout(CONNECT_LIMIT, connecting).await;
+    connected.unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()))
 }
 
 /// A server that cannot write is none of ours, whatever the address leads to at the moment.

@@ -24,7 +24,7 @@ pub use self::{
     accounts::TestAccounts,
     database::{TestDatabase, run_on},
     node::{TestNode, TestNodeOptions},
-    rooms::TestRooms,
+    rooms::{TestRooms, public_room},
 };
 
 #[cfg(feature = "server")]

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use ruma::OwnedServerName;
+use ruma::{CanonicalJsonObject, OwnedServerName};
 use stoa_base::{Clock, Random};
 use stoa_cluster::CacheKeeper;
-use stoa_rooms::{Parts, RoomCaches, Rooms, RoomsOptions, load_or_create_key};
+use stoa_rooms::{
+    CreateRoom, MemberProfile, Parts, Preset, RoomCaches, Rooms, RoomsOptions, load_or_create_key,
+};
 use stoa_storage::NidAllocator;
 
 use crate::{TestDatabase, TestNode, TestNodeOptions};
@@ -56,5 +58,22 @@ impl TestRooms {
             options,
         });
         Self { node, rooms: Arc::new(rooms) }
+    }
+}
+
+/// A room that everybody may join, and nothing else about it.
+pub fn public_room() -> CreateRoom {
+    CreateRoom {
+        version: None,
+        preset: Preset::PublicChat,
+        creation_content: CanonicalJsonObject::new(),
+        power_level_override: CanonicalJsonObject::new(),
+        canonical_alias: None,
+        initial_state: Vec::new(),
+        name: None,
+        topic: None,
+        invite: Vec::new(),
+        is_direct: false,
+        profile: MemberProfile::default(),
     }
 }

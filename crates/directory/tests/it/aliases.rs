@@ -4,9 +4,9 @@ use ruma::{RoomAliasId, events::StateEventType};
 use stoa_directory::DirectoryError;
 use stoa_rooms::CreateRoom;
 use stoa_storage::repo;
-use stoa_testing::{Backend, both_databases, run_on};
+use stoa_testing::{Backend, both_databases, public_room, run_on};
 
-use crate::fixture::{Fixture, actor, alias, content, public_room, user};
+use crate::fixture::{Fixture, actor, alias, content, user};
 
 both_databases! {
     async fn an_alias_leads_to_its_room(db: TestDatabase) {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use ruma::{CanonicalJsonObject, OwnedRoomAliasId, OwnedUserId, RoomAliasId, UserId};
 use stoa_base::Actor;
 use stoa_directory::Directory;
-use stoa_rooms::{CreateRoom, MemberProfile, MembershipChange, Preset, Room, Rooms};
-use stoa_testing::{TestDatabase, TestNode, TestRooms};
+use stoa_rooms::{CreateRoom, MemberProfile, MembershipChange, Room, Rooms};
+use stoa_testing::{TestDatabase, TestNode, TestRooms, public_room};
 
 pub(crate) struct Fixture {
     pub(crate) node: TestNode,
@@ -42,22 +42,6 @@ impl Fixture {
     async fn change(&self, actor: &Actor, room: &Arc<Room>, change: MembershipChange) {
         let profile = MemberProfile::default();
         self.rooms.change_membership(actor, None, room, change, &profile, None).await.unwrap();
-    }
-}
-
-pub(crate) fn public_room() -> CreateRoom {
-    CreateRoom {
-        version: None,
-        preset: Preset::PublicChat,
-        creation_content: CanonicalJsonObject::new(),
-        power_level_override: CanonicalJsonObject::new(),
-        canonical_alias: None,
-        initial_state: Vec::new(),
-        name: None,
-        topic: None,
-        invite: Vec::new(),
-        is_direct: false,
-        profile: MemberProfile::default(),
     }
 }
 

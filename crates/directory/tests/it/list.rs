@@ -5,9 +5,9 @@ use std::sync::Arc;
 use ruma::{directory::RoomTypeFilter, events::StateEventType, room::JoinRuleKind};
 use stoa_directory::{Directory, DirectoryError, List, ListOptions};
 use stoa_rooms::{CreateRoom, Preset, Room};
-use stoa_testing::both_databases;
+use stoa_testing::{both_databases, public_room};
 
-use crate::fixture::{Fixture, actor, content, public_room};
+use crate::fixture::{Fixture, actor, content};
 
 async fn list(directory: &Directory, options: ListOptions) -> List {
     directory.list(&options).await.unwrap()

@@ -8,8 +8,8 @@ use ruma::{
 use serde_json::{Value, json};
 use stoa_base::{Actor, Pos};
 use stoa_push::{Mark, MarkKind, ReadState, ReadStateError, Receipt};
-use stoa_rooms::{CreateRoom, MemberProfile, MembershipChange, Preset, Room, Rooms};
-use stoa_testing::{TestDatabase, TestNode, TestRooms};
+use stoa_rooms::{MemberProfile, MembershipChange, Room, Rooms};
+use stoa_testing::{TestDatabase, TestNode, TestRooms, public_room};
 
 pub(crate) struct Fixture {
     pub(crate) node: TestNode,
@@ -27,20 +27,7 @@ impl Fixture {
 
     /// A room of `alice`, with `bob` in it.
     pub(crate) async fn room(&self) -> Arc<Room> {
-        let create = CreateRoom {
-            version: None,
-            preset: Preset::PublicChat,
-            creation_content: CanonicalJsonObject::new(),
-            power_level_override: CanonicalJsonObject::new(),
-            canonical_alias: None,
-            initial_state: Vec::new(),
-            name: None,
-            topic: None,
-            invite: Vec::new(),
-            is_direct: false,
-            profile: MemberProfile::default(),
-        };
-        let id = self.rooms.create(&actor("alice"), None, create).await.unwrap();
+        let id = self.rooms.create(&actor("alice"), None, public_room()).await.unwrap();
         let room = self.rooms.room(&id).await.unwrap();
         let join = MembershipChange::Join(CanonicalJsonObject::new());
         let profile = MemberProfile::default();

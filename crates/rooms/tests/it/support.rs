@@ -10,10 +10,10 @@ use ruma::{
 use serde_json::{Value, json};
 use stoa_base::Actor;
 use stoa_rooms::{
-    CreateRoom, Event, MemberProfile, MembershipChange, Preset, Reader, Result, Room, RoomError,
-    Rooms, Transaction, state::Part,
+    CreateRoom, Event, MemberProfile, MembershipChange, Reader, Result, Room, RoomError, Rooms,
+    Transaction, state::Part,
 };
-use stoa_testing::{TestDatabase, TestNode, TestRooms};
+use stoa_testing::{TestDatabase, TestNode, TestRooms, public_room};
 
 pub(crate) const ALICE: &str = "@alice:test";
 pub(crate) const BOB: &str = "@bob:test";
@@ -39,19 +39,7 @@ impl World {
         creator: &str,
         change: impl FnOnce(&mut CreateRoom),
     ) -> Result<Arc<Room>> {
-        let mut create = CreateRoom {
-            version: None,
-            preset: Preset::PublicChat,
-            creation_content: CanonicalJsonObject::new(),
-            power_level_override: CanonicalJsonObject::new(),
-            canonical_alias: None,
-            initial_state: Vec::new(),
-            name: None,
-            topic: None,
-            invite: Vec::new(),
-            is_direct: false,
-            profile: MemberProfile::default(),
-        };
+        let mut create = public_room();
         change(&mut create);
         let id = self.rooms.create(&actor(creator), None, create).await?;
         self.rooms.room(&id).await

@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 use stoa_base::Actor;
 use stoa_ephemeral::Typing;
 use stoa_push::{Mark, MarkKind, ReadState};
-use stoa_rooms::{CreateRoom, MembershipChange, Preset, Room, Rooms, RoomsOptions, Transaction};
+use stoa_rooms::{CreateRoom, MembershipChange, Room, Rooms, RoomsOptions, Transaction};
 use stoa_sync::{ChangeIndex, Parts, Streams};
-use stoa_testing::{TestDatabase, TestRooms};
+use stoa_testing::{TestDatabase, TestRooms, public_room};
 use tokio_util::sync::CancellationToken;
 
 /// A node.
@@ -81,17 +81,8 @@ impl Site {
         change: impl FnOnce(&mut CreateRoom),
     ) -> OwnedRoomId {
         let mut create = CreateRoom {
-            version: None,
-            preset: Preset::PublicChat,
-            creation_content: object(json!({})),
             power_level_override: object(json!({ "state_default": 0, "users_default": 0 })),
-            canonical_alias: None,
-            initial_state: Vec::new(),
-            name: None,
-            topic: None,
-            invite: Vec::new(),
-            is_direct: false,
-            profile: Default::default(),
+            ..public_room()
         };
         change(&mut create);
         self.rooms.create(&actor(user), None, create).await.unwrap()

@@ -73,35 +73,94 @@ async fn render(State((metrics, state)): State<(Metrics, AppState)>) -> impl Int
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], metrics.0.render())
 }
 
-fn describe() {
-    use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
-    describe_histogram!(
+/// A kind of metric.
+#[derive(Clone, Copy)]
+enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+/// Everything that is measured, and what it means: `docs/metrics.md` says the same.
+const METRICS: [(Kind, &str, &str); 24] = [
+    (
+        Kind::Histogram,
         "stoa_http_request_duration_seconds",
-        Unit::Seconds,
-        "Time from the head of a request to the head of its answer"
-    );
-    describe_gauge!("stoa_http_connections", "Open connections of clients");
-    describe_counter!("stoa_panics_total", "Requests that ended in a panic: bugs");
-    describe_gauge!("stoa_database_connections", "Connections to read the database with");
-    describe_gauge!("stoa_log_position", "The last position in the log that this node wrote");
-    describe_gauge!("stoa_log_applied", "The position up to which this node's caches are current");
-    describe_histogram!("stoa_log_group_size", "Appends that were written together");
-    describe_histogram!(
-        "stoa_log_lock_held_seconds",
-        Unit::Seconds,
-        "Time that the log lock was held for a group"
-    );
-    describe_histogram!(
-        "stoa_log_lock_wait_seconds",
-        Unit::Seconds,
-        "Time that a group waited for the log lock"
-    );
-    describe_counter!("stoa_log_appends_total", "Appends that were written");
-    describe_counter!("stoa_log_conflicts_total", "Appends that had to be built again");
-    describe_counter!("stoa_log_failed_total", "Appends that were not written");
-    describe_counter!("stoa_log_queue_full_total", "Appends that found no place in the queue");
-    describe_counter!("stoa_log_head_reads_total", "Looks at the head of the shared log");
-    describe_gauge!("stoa_cache_entries", "What is kept in memory, by cache");
-    describe_gauge!("stoa_waiting_readers", "Syncs and others that wait for news");
+        "Time from the head of a request to the head of its answer, by method, route and status",
+    ),
+    (Kind::Gauge, "stoa_http_connections", "Open connections of clients"),
+    (Kind::Counter, "stoa_panics_total", "Requests that ended in a panic: bugs"),
+    (Kind::Gauge, "stoa_nodes", "Nodes of this deployment that are alive"),
+    (
+        Kind::Gauge,
+        "stoa_database_connections",
+        "Connections to read the database with, by state: open, and those of them that are idle",
+    ),
+    (Kind::Gauge, "stoa_log_position", "The last position in the log that this node wrote"),
+    (Kind::Gauge, "stoa_log_applied", "The position up to which this node's caches are current"),
+    (Kind::Histogram, "stoa_log_group_size", "Appends that were written together"),
+    (Kind::Histogram, "stoa_log_lock_held_seconds", "Time that the log lock was held for a group"),
+    (Kind::Histogram, "stoa_log_lock_wait_seconds", "Time that a group waited for the log lock"),
+    (Kind::Counter, "stoa_log_appends_total", "Appends that were written"),
+    (Kind::Counter, "stoa_log_conflicts_total", "Appends that had to be built again"),
+    (Kind::Counter, "stoa_log_failed_total", "Appends that were not written"),
+    (
+        Kind::Counter,
+        "stoa_log_retries_total",
+        "Times that a group was written again because its outcome was not known",
+    ),
+    (Kind::Counter, "stoa_log_queue_full_total", "Appends that found no place in the queue"),
+    (Kind::Counter, "stoa_log_head_reads_total", "Looks at the head of the shared log"),
+    (
+        Kind::Counter,
+        "stoa_log_lost_total",
+        "Times that the log was found shorter than it had been: a restore, or a fail-over with loss",
+    ),
+    (Kind::Gauge, "stoa_cache_entries", "What is kept in memory, by cache"),
+    (Kind::Gauge, "stoa_waiting_syncs", "Syncs that wait for news"),
+    (Kind::Gauge, "stoa_waiting_readers", "All that waits for news: syncs and others"),
+    (
+        Kind::Histogram,
+        "stoa_sync_duration_seconds",
+        "Time to put the answer of a sync together, without waiting, by kind",
+    ),
+    (Kind::Counter, "stoa_sessions_read_total", "Sessions that were not in memory"),
+    (Kind::Counter, "stoa_registrations_total", "Accounts that were made"),
+    (
+        Kind::Counter,
+        "stoa_attempts_refused_total",
+        "Log-ins and registrations that were refused for coming too often",
+    ),
+];
+
+fn describe() {
+    for (kind, name, meaning) in METRICS {
+        match kind {
+            Kind::Counter => metrics::describe_counter!(name, meaning),
+            Kind::Gauge => metrics::describe_gauge!(name, meaning),
+            Kind::Histogram => metrics::describe_histogram!(name, meaning),
+        }
+    }
     metrics::counter!("stoa_panics_total").absolute(0);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_is_about_what_is_measured() {
+        let documented = include_str!("../docs/metrics.md");
+        let rows = documented.lines().filter(|line| line.starts_with("| `")).count();
+        assert_eq!(rows, METRICS.len(), "a row for each metric");
+        for (kind, name, meaning) in METRICS {
+            let kind = match kind {
+                Kind::Counter => "counter",
+                Kind::Gauge => "gauge",
+                Kind::Histogram => "histogram",
+            };
+            let row = format!("| `{name}` | {kind} | {meaning} |");
+            assert!(documented.lines().any(|line| line == row), "docs/metrics.md lacks\n{row}");
+        }
+    }
 }

@@ -215,7 +215,8 @@ fn runtime() -> Runtime {
         .expect("a runtime")
 }
 
-fn postgres_server() -> Option<String> {
+/// The URL of the PostgreSQL for tests; none where tests are to do without.
+pub(crate) fn postgres_server() -> Option<String> {
     if let Ok(server) = std::env::var("STOA_TEST_POSTGRES") {
         return Some(server);
     }

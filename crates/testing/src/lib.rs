@@ -15,8 +15,11 @@ mod accounts;
 mod client_rooms;
 mod database;
 mod node;
+mod postgres_proxy;
+mod postgres_server;
 mod rooms;
 pub mod sample;
+pub mod second_process;
 #[cfg(feature = "server")]
 mod server;
 
@@ -24,7 +27,10 @@ pub use self::{
     accounts::TestAccounts,
     database::{TestDatabase, run_on},
     node::{TestNode, TestNodeOptions},
+    postgres_proxy::{Call, OrphanedCall, PostgresProxy, Reply},
+    postgres_server::TestPostgres,
     rooms::{TestRooms, public_room},
+    second_process::SecondProcess,
 };
 
 #[cfg(feature = "server")]

@@ -1,0 +1,191 @@
+//! A PostgreSQL server of one test, for what cannot be done to one that others use.
+
+use std::{
+    env, fs,
+    net::{Ipv4Addr, TcpListener},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use sqlx::{Connection as _, PgConnection};
+use tempfile::TempDir;
+
+use crate::{
+    database::postgres_server,
+    second_process::{children_of, state, wait_until},
+};
+
+/// Where Debian puts PostgreSQL, a folder a version.
+const VERSIONS: &str = "/usr/lib/postgresql";
+/// The user that Debian's PostgreSQL brings. A server refuses to run as root.
+const USER: &str = "postgres";
+
+const ATTEMPTS: usize = 3_000;
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// A PostgreSQL server in a folder of its own, which flushes as a real one does. It is gone when
+/// this is dropped.
+#[derive(Debug)]
+pub struct TestPostgres {
+    server: Option<Child>,
+    programs: PathBuf,
+    folder: TempDir,
+    port: u16,
+}
+
+impl TestPostgres {
+    /// A new server; none where tests are to do without PostgreSQL.
+    pub async fn start() -> Option<Self> {
+        postgres_server()?;
+        let programs = programs();
+        // Unlike `/tmp`, this is a disk everywhere, and a flush to memory would prove nothing.
+        let folder = TempDir::with_prefix_in("stoa-postgres-", "/var/tmp").expect("a folder");
+        let mut server = Self { server: None, programs, folder, port: free_port() };
+        if is_root() {
+            let mut chown = Command::new("chown");
+            succeed(chown.arg(USER).arg(server.folder.path()));
+        }
+        let mut initdb = server.command("initdb");
+        initdb.args([
+            "-U",
+            "postgres",
+            "-A",
+            "trust",
+            "--no-sync",
+            "--locale=C",
+            "-E",
+            "UTF8",
+            "-D",
+        ]);
+        succeed(initdb.arg(server.data()).stdout(Stdio::null()));
+        server.restart().await;
+        Some(server)
+    }
+
+    /// The URL of its superuser, which stays the same over restarts.
+    pub fn url(&self) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
+    }
+
+    /// Starts the server, which was stopped, and returns when it answers.
+    pub async fn restart(&mut self) {
+        for _ in 0..ATTEMPTS {
+            let is_running = |child: &mut Child| matches!(child.try_wait(), Ok(None));
+            if !self.server.as_mut().is_some_and(is_running) {
+                self.server = Some(self.spawn());
+            }
+            tokio::time::sleep(PAUSE).await;
+            if let Ok(conn) = PgConnection::connect(&self.url()).await {
+                // The server notices a connection that is dropped as well.
+                let _ = conn.close().await;
+                return;
+            }
+        }
+        let log = fs::read_to_string(self.log()).unwrap_or_default();
+        panic!("the PostgreSQL of this test does not start: {log}");
+    }
+
+    /// Stops the server as `pg_ctl stop --mode immediate` does: what it has not flushed is lost.
+    pub fn stop_immediately(&mut self) {
+        self.end(Signal::QUIT);
+    }
+
+    /// Kills the server and every process of it.
+    pub fn kill(&mut self) {
+        // Frozen, it starts no more of them.
+        self.signal(Signal::STOP);
+        let pid = self.server.as_ref().map(Child::id).unwrap_or_default();
+        wait_until("the server is frozen", || matches!(state(pid), Some('T') | None));
+        let backends = children_of(pid);
+        for backend in &backends {
+            if let Some(backend) = Pid::from_raw(backend.cast_signed()) {
+                // It may have ended meanwhile.
+                let _ = kill_process(backend, Signal::KILL);
+            }
+        }
+        self.end(Signal::KILL);
+        let is_gone = |backend: &u32| matches!(state(*backend), Some('Z') | None);
+        wait_until("the server's processes are gone", || backends.iter().all(is_gone));
+    }
+
+    fn end(&mut self, signal: Signal) {
+        self.signal(signal);
+        if let Some(mut server) = self.server.take() {
+            server.wait().expect("an end");
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(server) = &self.server {
+            // It may have ended meanwhile.
+            let _ = kill_process(Pid::from_child(server), signal);
+        }
+    }
+
+    fn spawn(&self) -> Child {
+        let log = fs::File::create(self.log()).expect("a log");
+        let mut command = self.command("postgres");
+        command.arg("-D").arg(self.data()).arg("-k").arg(self.folder.path());
+        command.args(["-p", &self.port.to_string(), "-c", "listen_addresses=127.0.0.1"]);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        command.spawn().expect("PostgreSQL starts")
+    }
+
+    /// A program of PostgreSQL, as the user it is to run as. It ends with this process.
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "QUIT"]);
+        if is_root() {
+            command.args(["--reuid", USER, "--regid", USER, "--init-groups"]);
+        }
+        command.arg("--").arg(self.programs.join(program)).current_dir(self.folder.path());
+        command
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    fn log(&self) -> PathBuf {
+        self.folder.path().join("log")
+    }
+}
+
+impl Drop for TestPostgres {
+    fn drop(&mut self) {
+        self.stop_immediately();
+    }
+}
+
+/// The folder with the programs of the newest PostgreSQL.
+fn programs() -> PathBuf {
+    let versions = fs::read_dir(VERSIONS).into_iter().flatten().flatten();
+    let version = |folder: &Path| folder.file_name()?.to_str()?.parse::<u32>().ok();
+    let folders = versions.map(|entry| entry.path());
+    let newest = folders.filter_map(|folder| Some((version(&folder)?, folder))).max();
+    let in_path = || {
+        let path = env::var_os("PATH")?;
+        env::split_paths(&path).find(|folder| folder.join("initdb").is_file())
+    };
+    newest
+        .map(|(_, folder)| folder.join("bin"))
+        .filter(|folder| folder.join("initdb").is_file())
+        .or_else(in_path)
+        .expect("PostgreSQL's programs are installed")
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    listener.local_addr().expect("a free port").port()
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+fn succeed(command: &mut Command) {
+    let status = command.status().expect("the program starts");
+    assert!(status.success(), "{command:?}: {status}");
+}

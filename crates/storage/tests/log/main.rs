@@ -1,13 +1,21 @@
 //! The log and the tables that it writes, on both databases with the same outcome.
 
 mod conflicts;
+mod cut_connections;
+mod disk;
+mod frozen;
 mod jumps;
+mod kills;
 mod limits;
+mod node_process;
 mod order;
+mod outages;
+mod power_loss;
 mod pruning;
 mod schema;
 mod store;
 mod tables;
+mod witness;
 
 use std::time::Duration;
 

@@ -142,19 +142,13 @@ impl Store {
             .busy_timeout(Duration::from_secs(10))
             .foreign_keys(false)
             .pragma("temp_store", "memory");
-        let writer = SqlitePoolOptions::new()
+        let writer = sqlite_pool_options()
             .max_connections(1)
-            .idle_timeout(None)
-            .max_lifetime(None)
-            .test_before_acquire(false)
             .connect_with(options.clone().pragma("cache_size", WRITER_CACHE))
             .await
             .map_err(|error| OpenError::File { path: path.to_owned(), error })?;
-        let readers = SqlitePoolOptions::new()
+        let readers = sqlite_pool_options()
             .max_connections(max_connections)
-            .idle_timeout(None)
-            .max_lifetime(None)
-            .test_before_acquire(false)
             .connect_lazy_with(options.create_if_missing(false).pragma("query_only", "on"));
         Ok(Self(Pools::Sqlite { readers, writer }))
     }
@@ -283,6 +277,19 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
 /// A connection that was idle for longer than this is tried before it is used.
 const TRUSTED_FOR: Duration = Duration::from_secs(1);
+
+fn sqlite_pool_options() -> SqlitePoolOptions {
+    SqlitePoolOptions::new()
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .test_before_acquire(false)
+        // Where the disk is full or fails, SQLite ends the transaction by itself. The connection,
+        // which then fails to end it, believes for ever that it is in one, and begins no other.
+        .before_acquire(|conn, _| {
+            let is_usable = !sqlx::Connection::is_in_transaction(conn);
+            Box::pin(async move { Ok(is_usable) })
+        })
+}
 
 fn pool_options() -> PgPoolOptions {
     PgPoolOptions::new()

@@ -3,6 +3,7 @@
 mod conflicts;
 mod cut_connections;
 mod disk;
+mod disk_failures;
 mod frozen;
 mod jumps;
 mod kills;

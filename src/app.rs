@@ -6,6 +6,7 @@ mod folder;
 mod state;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use std::{sync::Arc, time::Duration};
 
@@ -26,6 +27,7 @@ use stoa_sync::{ChangeIndex, Streams};
 use tokio::task::JoinHandle;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
+use self::watch::Watch;
 pub use self::{
     folder::{DataFolder, FolderError},
     state::{AppState, Parts},
@@ -102,6 +104,7 @@ pub struct App {
     writer: JoinHandle<()>,
     /// What runs beside the requests, and ends with them.
     background: Vec<AbortOnDropHandle<()>>,
+    watch: Watch,
     /// Held until everything is closed.
     _folder: DataFolder,
 }
@@ -132,13 +135,18 @@ impl App {
             Typing::start(&store, clock.clone(), waiters.clone(), interval).await?;
         caches.push(Arc::new(typing.clone()));
         let tailer = Tailer::start(store.clone(), caches, waiters.clone()).await?;
-        let mut background = vec![AbortOnDropHandle::new(following)];
+        let stopping = CancellationToken::new();
+        let watch = Watch::new(stopping.clone());
+        let beside =
+            |part, task| AbortOnDropHandle::new(watch.over(part, AbortOnDropHandle::new(task)));
+        let mut background = vec![beside("typing", following)];
         if tailer.is_shared() {
-            background.push(AbortOnDropHandle::new(tailer.spawn(environment.tailer)));
+            background.push(beside("the reader of the log", tailer.spawn(environment.tailer)));
         }
         let on_commit = Arc::clone(&tailer) as Arc<dyn OnCommit>;
         let (writer, writing) =
             Writer::spawn(store.clone(), incarnation, clock.clone(), on_commit, environment.writer);
+        let writing = watch.over("the writer of the log", writing);
         let freshness = Freshness::new(store.clone(), Arc::clone(&tailer));
 
         let accounts = Arc::new(Accounts::new(
@@ -173,7 +181,6 @@ impl App {
             Arc::clone(&rooms),
             clock.clone(),
         ));
-        let stopping = CancellationToken::new();
         let streams = Arc::new(Streams::new(stoa_sync::Parts {
             store: store.clone(),
             tailer: Arc::clone(&tailer),
@@ -209,9 +216,9 @@ impl App {
             random,
         });
         state.limits.set_nodes(state.nodes.live());
-        background.push(AbortOnDropHandle::new(tokio::spawn(count_nodes(state.clone()))));
-        background.push(AbortOnDropHandle::new(tokio::spawn(housekeeping(state.clone()))));
-        Ok(Self { state, writer: writing, background, _folder: folder })
+        background.push(beside("the count of nodes", tokio::spawn(count_nodes(state.clone()))));
+        background.push(beside("housekeeping", tokio::spawn(housekeeping(state.clone()))));
+        Ok(Self { state, writer: writing, background, watch, _folder: folder })
     }
 
     /// The parts.
@@ -222,6 +229,12 @@ impl App {
     /// What is served to clients.
     pub fn router(&self) -> Router {
         router::router(self.state.clone())
+    }
+
+    /// Returns when a part has broken that the server cannot do without. What is left to do is to
+    /// stop, and be started again.
+    pub async fn broken(&self) {
+        self.watch.broken().await;
     }
 
     /// Tells those who wait for news that none will come: their requests are answered now.

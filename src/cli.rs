@@ -63,6 +63,8 @@ pub(crate) enum CliError {
     Bind(#[from] BindError),
     #[error("signals cannot be waited for: {0}")]
     Signal(#[source] io::Error),
+    #[error("a part of the server broke, as its log says; it has to be started again")]
+    Broken,
     #[error(transparent)]
     Ask(#[from] AskError),
     #[error("cannot read the password: {0}")]

@@ -48,8 +48,13 @@ async fn serve(config: Config, args: &ConfigArgs, out: &mut impl Write) -> Resul
         tracing::warn!(%error, "nobody is greeted");
     }
 
-    let signal = signals.wait().await;
-    tracing::info!(signal, "stopping");
+    let outcome = tokio::select! {
+        signal = signals.wait() => {
+            tracing::info!(signal, "stopping");
+            Ok(())
+        }
+        () = app.broken() => Err(CliError::Broken),
+    };
     app.begin_stop();
     for task in beside {
         task.abort();
@@ -63,7 +68,7 @@ async fn serve(config: Config, args: &ConfigArgs, out: &mut impl Write) -> Resul
     }
     app.stop().await;
     tracing::info!("stopped");
-    Ok(())
+    outcome
 }
 
 /// The listeners for clients and for whoever reads the metrics.

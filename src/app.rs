@@ -125,7 +125,8 @@ impl App {
             ..RoomsOptions::default()
         };
         let room_caches = RoomCaches::new(&store, &nids, &room_options);
-        let mut caches: Vec<Arc<dyn CacheKeeper>> = vec![Arc::clone(&sessions) as _];
+        let mut caches: Vec<Arc<dyn CacheKeeper>> =
+            vec![Arc::clone(&sessions) as _, Arc::clone(&nids) as _];
         caches.extend(room_caches.keepers());
         let changes = Arc::new(ChangeIndex::new());
         caches.push(Arc::clone(&changes) as _);

@@ -167,3 +167,18 @@ fn a_node_on_sqlite_is_alone() {
         assert_eq!(messages_allowed(&server), 100);
     });
 }
+
+both_databases! {
+    async fn numbers_that_were_drawn_are_given_up_with_a_log_that_was_lost(db: TestDatabase) {
+        let server = TestServer::start(db).await;
+        let state = server.state();
+        state.writer.append(stoa_storage::log::Append::new()).await.expect("an append");
+        let drawn = state.nids.take(1).await.expect("a number");
+        let mut conn = state.store.write().await.expect("a connection");
+        conn.execute("DELETE FROM log_batches", &[]).await.expect("a loss");
+        conn.commit().await.expect("a loss");
+        state.tailer.catch_up().await.expect("the log");
+        let next = state.nids.take(1).await.expect("a number");
+        assert!(next.start > drawn.end + 1_000_000, "{next:?} may have been drawn again");
+    }
+}

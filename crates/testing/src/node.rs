@@ -64,8 +64,11 @@ impl TestNode {
         let incarnation = log::new_incarnation(&mut conn).await.expect("an incarnation");
         conn.commit().await.expect("an incarnation");
 
+        let nids = Arc::new(NidAllocator::new(store.clone()));
+        let mut caches = options.caches;
+        caches.push(Arc::clone(&nids) as _);
         let waiters = Waiters::default();
-        let tailer = Tailer::start(store.clone(), options.caches, waiters.clone());
+        let tailer = Tailer::start(store.clone(), caches, waiters.clone());
         let tailer = tailer.await.expect("the log is readable");
         if tailer.is_shared() {
             tailer.spawn(options.tailer);
@@ -74,7 +77,6 @@ impl TestNode {
         let (writer, _) =
             Writer::spawn(store.clone(), incarnation, clock.clone(), follower, options.writer);
         let freshness = Freshness::new(store.clone(), Arc::clone(&tailer));
-        let nids = Arc::new(NidAllocator::new(store.clone()));
         Self { incarnation, store, writer, tailer, freshness, waiters, nids, clock }
     }
 }

@@ -41,7 +41,9 @@ impl TestRooms {
         let store = database.store().await;
         let nids = Arc::new(NidAllocator::new(store.clone()));
         let caches = RoomCaches::new(&store, &nids, &options);
-        let keepers = caches.keepers().into_iter().chain(others).collect();
+        let mut keepers = caches.keepers();
+        keepers.push(Arc::clone(&nids) as _);
+        keepers.extend(others);
         let node_options = TestNodeOptions { caches: keepers, ..Default::default() };
         let node = TestNode::start_on(store, node_options).await;
         let random = Random::system();

@@ -1,7 +1,7 @@
 //! A request sees everything that was acknowledged before it began, through any node.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -34,6 +34,12 @@ struct State {
     waiting: Vec<oneshot::Sender<()>>,
 }
 
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Freshness {
     /// Looks at the log of `store`, which `tailer` follows.
     pub fn new(store: Store, tailer: Arc<Tailer>) -> Self {
@@ -54,7 +60,7 @@ impl Freshness {
     async fn look(&self) -> Result<()> {
         let (answer, looked) = oneshot::channel();
         let must_look = {
-            let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut state = self.0.lock();
             state.waiting.push(answer);
             !std::mem::replace(&mut state.looking, true)
         };
@@ -66,12 +72,30 @@ impl Freshness {
     }
 }
 
+/// Whoever looks. Where a cache panics meanwhile, those who wait for this look find their question
+/// dropped, and somebody else looks for those who came later.
+struct Looker(Arc<Shared>);
+
+impl Drop for Looker {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let mut state = self.0.lock();
+            state.looking = !state.waiting.is_empty();
+            if state.looking {
+                tokio::spawn(look(Arc::clone(&self.0)));
+            }
+        }
+    }
+}
+
 /// Catches up for those who wait, again and again until nobody does. Who comes while a look is
 /// under way waits for the next one.
 async fn look(shared: Arc<Shared>) {
+    let looker = Looker(shared);
+    let shared = &looker.0;
     loop {
         let waiting = {
-            let mut state = shared.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut state = shared.lock();
             if state.waiting.is_empty() {
                 state.looking = false;
                 return;

@@ -3,7 +3,7 @@
 //!
 //! <https://spec.matrix.org/v1.19/client-server-api/#room-history-visibility>
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, iter, sync::Arc};
 
 use ruma::{UserId, events::TimelineEventType};
 use stoa_base::{EventNid, Pos, RoomNid, StateNid};
@@ -38,8 +38,9 @@ pub(crate) struct Edge {
     pub(crate) state: Option<StateNid>,
 }
 
-/// How much of a room's history is shown, least first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// How much of a room's history is shown. None shows all that another shows: who is invited and
+/// never joins is shown what is `invited`, and not what is `shared`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum HistoryVisibility {
     Joined,
     Invited,
@@ -75,8 +76,8 @@ impl Rooms {
         for event in events {
             for state in [event.state_before, event.state_after].into_iter().flatten() {
                 wanted.push((state, history));
-                wanted.push((state, member));
             }
+            wanted.extend(event.state_after.map(|state| (state, member)));
         }
         wanted.sort_unstable();
         wanted.dedup();
@@ -90,34 +91,26 @@ impl Rooms {
             let is_history = event.pdu.event_type == TimelineEventType::RoomHistoryVisibility;
             let is_own_member = event.pdu.event_type == TimelineEventType::RoomMember
                 && event.pdu.state_key.as_deref() == Some(reader.as_str());
-            let after = entry(event.state_after, member).and_then(|event| event.membership());
-            let before = entry(event.state_before, member).and_then(|event| event.membership());
-            let mut visibility = history_visibility(entry(event.state_before, history));
-            if is_history {
-                // A change is shown to whoever may see either side of it.
-                visibility = visibility.max(history_visibility(entry(event.state_after, history)));
-            }
-            let memberships = [
-                Some(after.as_deref()),
-                // So is a change of the reader's own membership.
-                is_own_member.then_some(before.as_deref()),
-            ];
-            let has = |wanted: &str| {
-                memberships.iter().flatten().any(|membership| *membership == Some(wanted))
-            };
+            let membership = entry(event.state_after, member)
+                .and_then(|event| event.membership())
+                .unwrap_or_else(|| "leave".to_owned());
+            // A change is shown to whoever may see either side of it.
+            let after_change = is_history.then(|| entry(event.state_after, history));
+            let visibilities = iter::once(entry(event.state_before, history)).chain(after_change);
             let last_joined = last_joined.get(&event.room).copied().flatten();
             let joined_later = event
                 .order
                 .is_some_and(|order| last_joined.is_some_and(|last| last.0 >= order.pos));
-            let visible = is_own_member
-                || has("join")
-                || match visibility {
-                    HistoryVisibility::WorldReadable => true,
-                    HistoryVisibility::Shared => joined_later,
-                    HistoryVisibility::Invited => has("invite"),
-                    HistoryVisibility::Joined => false,
-                };
-            Seen { visible, membership: after.unwrap_or_else(|| "leave".to_owned()) }
+            let allows = |visibility: Option<&Arc<Event>>| match history_visibility(visibility) {
+                HistoryVisibility::WorldReadable => true,
+                HistoryVisibility::Shared => joined_later,
+                HistoryVisibility::Invited => membership == "invite",
+                HistoryVisibility::Joined => false,
+            };
+            // A change of the reader's own membership is always told.
+            let visible =
+                is_own_member || membership == "join" || visibilities.into_iter().any(allows);
+            Seen { visible, membership }
         });
         Ok(seen.collect())
     }

@@ -23,3 +23,32 @@ pub(crate) async fn get_event(
     let written = written.pop().ok_or_else(|| Error::internal("an event was not written"))?;
     Ok(json_bytes(written.get().to_owned()))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use stoa_testing::{TestServer, both_databases, encode, in_room};
+
+    both_databases! {
+        async fn a_change_of_visibility_is_seen_from_either_side(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+            let room = alice.create_room(json!({})).await;
+            alice.invite(&room, "@bob:test").await;
+            for (visibility, is_seen) in
+                [("invited", true), ("shared", true), ("joined", false), ("invited", true)]
+            {
+                let content = json!({ "history_visibility": visibility });
+                let kind = "m.room.history_visibility";
+                let change = alice.set_state(&room, kind, "", content).await;
+                let path = in_room(&room, &format!("event/{}", encode(&change)));
+                let answer = bob.get(&path).await;
+                if is_seen {
+                    assert_eq!(answer.ok()["event_id"], change);
+                } else {
+                    answer.refused(404, "M_NOT_FOUND");
+                }
+            }
+        }
+    }
+}

@@ -5,6 +5,8 @@ use std::{collections::HashMap, sync::Arc};
 use stoa_base::{EventNid, Pos, RoomNid};
 use stoa_rooms::Room;
 
+use crate::standing::Departure;
+
 /// News by room.
 pub(crate) type ByRoom<T> = HashMap<RoomNid, T>;
 
@@ -21,8 +23,25 @@ pub(crate) struct Span {
     pub(crate) state: KnownState,
     /// Whether the client has to be told that it lacks older events, though it may not.
     pub(crate) has_gap: bool,
-    /// The member event by which the reader is out of the room, where the span ends with it.
-    pub(crate) end: Option<EventNid>,
+    /// How the reader is out of the room, where the span ends with it.
+    pub(crate) end: Option<End>,
+}
+
+/// The end of a span of a room that the reader is out of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct End {
+    /// The member event by which he is out of it now, the last that he is shown.
+    pub(crate) event: EventNid,
+    /// How he left it, where he was in it: that may be earlier.
+    pub(crate) departure: Option<Departure>,
+}
+
+impl Span {
+    /// Where what the reader may know of the room's state ends.
+    pub(crate) fn state_up_to(&self) -> Pos {
+        let departure = self.end.and_then(|end| end.departure);
+        departure.map_or(self.up_to, |departure| departure.pos)
+    }
 }
 
 /// What a client knows of a room's state.

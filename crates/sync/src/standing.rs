@@ -1,6 +1,6 @@
 //! How a user stands to his rooms at a moment, and how that came about.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use ruma::{UserId, events::room::member::MembershipState};
 use stoa_base::{EventNid, Pos, RoomNid};
@@ -32,6 +32,18 @@ pub(crate) struct Moved {
     pub(crate) was_joined: bool,
     /// Whether he was joined all the time.
     pub(crate) stayed_joined: bool,
+    /// How he left last, where he did so since the token.
+    pub(crate) departure: Option<Departure>,
+}
+
+/// How a user left a room: by a leave, a kick or a ban. What came later, such as a ban of one who
+/// had left, is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Departure {
+    /// When.
+    pub(crate) pos: Pos,
+    /// The member event, after which he knows nothing of the room's state.
+    pub(crate) event: EventNid,
 }
 
 /// The memberships of a user at `head`, and how they changed after `since`.
@@ -66,19 +78,17 @@ pub(crate) async fn standings(
         .collect())
 }
 
-/// Those of these rooms in which the user has ever been.
-pub(crate) async fn ever_joined(
+/// How the user left last each of those of these rooms in which he has ever been.
+pub(crate) async fn departures(
     rooms: &Rooms,
     user_id: &UserId,
     among: Vec<RoomNid>,
-) -> Result<HashSet<RoomNid>> {
+) -> Result<HashMap<RoomNid, Departure>> {
     let history = History::read(rooms, user_id, among, Pos::START).await?;
-    let was_joined = |changes: &Vec<StateChange>| {
-        let mut memberships = changes.iter().map(|change| history.membership(change.new));
-        memberships.any(|membership| membership == Some(MembershipState::Join))
-    };
-    let joined = history.changes.iter().filter(|(_, changes)| was_joined(changes));
-    Ok(joined.map(|(room, _)| *room).collect())
+    let departures = history.changes.iter();
+    Ok(departures
+        .filter_map(|(room, changes)| Some((*room, history.departure(changes)?)))
+        .collect())
 }
 
 impl Standing {
@@ -96,7 +106,7 @@ impl Standing {
 
 impl Moved {
     const fn out_of_nothing() -> Self {
-        Self { from: None, was_joined: false, stayed_joined: false }
+        Self { from: None, was_joined: false, stayed_joined: false, departure: None }
     }
 }
 
@@ -126,6 +136,17 @@ impl History {
         event.and_then(|event| self.memberships.get(&event)).cloned()
     }
 
+    /// How the user left last by these changes.
+    fn departure<'a>(
+        &self,
+        changes: impl IntoIterator<Item = &'a StateChange, IntoIter: DoubleEndedIterator>,
+    ) -> Option<Departure> {
+        let is_join = |event| self.membership(event) == Some(MembershipState::Join);
+        let left =
+            changes.into_iter().rfind(|change| is_join(change.old) && !is_join(change.new))?;
+        Some(Departure { pos: left.pos, event: left.new? })
+    }
+
     /// The standing at `head`; none where there was none yet.
     fn standing(
         &self,
@@ -134,8 +155,9 @@ impl History {
         since: Option<Pos>,
         head: Pos,
     ) -> Option<Standing> {
-        let until_head = changes.iter().take_while(|change| change.pos <= head);
-        let Some(last) = until_head.clone().last() else {
+        let until_head = changes.partition_point(|change| change.pos <= head);
+        let until_head = changes.get(..until_head).unwrap_or_default();
+        let Some(last) = until_head.last() else {
             // It has changed only since.
             let event = changes.first()?.old?;
             return Some(Standing {
@@ -147,12 +169,14 @@ impl History {
         };
         let from = self.membership(changes.first().and_then(|change| change.old));
         let joined: Vec<bool> = until_head
+            .iter()
             .map(|change| self.membership(change.new) == Some(MembershipState::Join))
             .collect();
         let was_in = from == Some(MembershipState::Join);
         let moved = Moved {
             was_joined: was_in || joined.contains(&true),
             stayed_joined: was_in && !joined.contains(&false),
+            departure: self.departure(until_head),
             from,
         };
         Some(Standing {

@@ -30,7 +30,7 @@ use crate::{
     ChangeIndex, Reader, Result,
     filter::{is_about, lazy_members, passes_event},
     known_members::KnownMembers,
-    span::{ByRoom, KnownState, Span},
+    span::{ByRoom, End, KnownState, Span},
     stream::{RoomStream, summary::Summary, timeline::Timeline},
 };
 
@@ -38,19 +38,56 @@ use crate::{
 pub(crate) type Deltas = ByRoom<Vec<StateChange>>;
 
 /// Reads how the state changed, of the rooms whose state the client knows.
-pub(crate) async fn deltas(rooms: &Rooms, changes: &ChangeIndex, spans: &[Span]) -> Result<Deltas> {
+pub(crate) async fn deltas(
+    rooms: &Rooms,
+    changes: &ChangeIndex,
+    reader: &Reader,
+    spans: &[Span],
+    timelines: &ByRoom<Timeline>,
+) -> Result<Deltas> {
     let mut deltas = Deltas::new();
     for span in spans {
         let KnownState::At(since) = span.state else { continue };
         let topic = Topic::from(span.room.nid);
         if changes.may_have_changed(&topic, &[Stream::State], since) {
-            let delta = rooms.state_changes(&span.room, since, span.up_to).await?;
+            let mut delta = rooms.state_changes(&span.room, since, span.state_up_to()).await?;
+            delta.extend(after_departure(reader, span, timelines.get(&span.room.nid)));
             if !delta.is_empty() {
                 deltas.insert(span.room.nid, delta);
             }
         }
     }
     Ok(deltas)
+}
+
+/// What one who left earlier than the span ends may know of later changes: those that the timeline
+/// shows him, and the last of his own membership.
+fn after_departure(reader: &Reader, span: &Span, timeline: Option<&Timeline>) -> Vec<StateChange> {
+    let Some(End { event: end, departure: Some(departure) }) = span.end else { return Vec::new() };
+    if end == departure.event {
+        return Vec::new();
+    }
+    let shown = timeline.into_iter().flat_map(|timeline| &timeline.events);
+    let shown = shown.filter(|(event, _)| position(event) > departure.pos && event.nid != end);
+    let mut changes: Vec<StateChange> = shown.filter_map(|(event, _)| change_by(event)).collect();
+    changes.push(StateChange {
+        pos: span.up_to,
+        kind: TimelineEventType::RoomMember.to_string(),
+        state_key: reader.user_id.to_string(),
+        old: Some(departure.event),
+        new: Some(end),
+    });
+    changes
+}
+
+fn change_by(event: &Event) -> Option<StateChange> {
+    Some(StateChange {
+        pos: position(event),
+        kind: event.pdu.event_type.to_string(),
+        state_key: event.pdu.state_key.clone()?,
+        old: event.replaces,
+        new: Some(event.nid),
+    })
 }
 
 /// The state of rooms.
@@ -196,7 +233,7 @@ impl States<'_> {
                     return Ok(None);
                 }
                 if let Some(end) = span.end {
-                    plan.current.insert(StateKey::member(&reader.user_id), end);
+                    plan.current.insert(StateKey::member(&reader.user_id), end.event);
                 }
                 return Ok(Some(plan));
             }
@@ -221,7 +258,12 @@ impl States<'_> {
             return Ok(Some(plan));
         }
         if let Some(end) = span.end {
-            plan.root = self.rooms.events().get(end).await?.state_after.unwrap_or(EMPTY);
+            let known = end.departure.map_or(end.event, |departure| departure.event);
+            plan.root = self.rooms.events().get(known).await?.state_after.unwrap_or(EMPTY);
+            for change in after_departure(reader, span, self.timelines.get(&span.room.nid)) {
+                let key = StateKey::new(&change.kind, &change.state_key);
+                plan.later.insert(key, change.new);
+            }
         } else {
             let committed = self.rooms.committed(&span.room).await?;
             plan.root = committed.state;

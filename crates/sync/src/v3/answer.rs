@@ -103,7 +103,7 @@ async fn add_rooms(
     let mut timelines = Timelines { rooms, changes: &streams.changes, filter: &filter.timeline }
         .read(reader, spans)
         .await?;
-    let deltas = deltas(rooms, &streams.changes, spans).await?;
+    let deltas = deltas(rooms, &streams.changes, reader, spans, &timelines).await?;
     let mut summaries =
         Summaries { rooms, heroes: &streams.heroes, deltas: &deltas }.read(reader, spans).await?;
     let mut states = States {

@@ -9,8 +9,8 @@ use stoa_storage::log::{Stream, Topic};
 use crate::{
     Reader, Result, Streams,
     filter::passes_room,
-    span::{KnownState, Span},
-    standing::{Standing, ever_joined},
+    span::{End, KnownState, Span},
+    standing::{Departure, Standing, departures},
     v3::Request,
 };
 
@@ -34,7 +34,7 @@ struct Draft {
     up_to: Pos,
     state: KnownState,
     has_gap: bool,
-    end: Option<EventNid>,
+    end: Option<End>,
 }
 
 /// Chooses the rooms. `others` are rooms of which there is news that the log's index does not tell.
@@ -74,9 +74,9 @@ pub(crate) async fn sections(
                 sections.knocked.insert(standing.room, standing.event);
             }
             MembershipState::Leave | MembershipState::Ban => {
-                let was_in = past.get(&standing.room).copied();
-                if standing.moved.is_some() || was_in.is_some() {
-                    let draft = Draft::left(standing, since, was_in, is_whole);
+                let past = past.get(&standing.room).copied();
+                if standing.moved.is_some() || past.is_some() {
+                    let draft = Draft::left(standing, since, past.flatten(), is_whole);
                     drafts.insert(standing.room, draft);
                 }
             }
@@ -100,15 +100,15 @@ pub(crate) async fn sections(
     Ok(sections)
 }
 
-/// The rooms that the reader left before the token, where they are asked for; each with whether he
-/// was ever in it.
+/// The rooms that the reader left before the token, where they are asked for; each with how he
+/// left it, where he was ever in it.
 async fn past_rooms(
     streams: &Streams,
     reader: &Reader,
     request: Request<'_>,
     standings: &[Standing],
     is_whole: bool,
-) -> Result<HashMap<RoomNid, bool>> {
+) -> Result<HashMap<RoomNid, Option<Departure>>> {
     if !is_whole || !request.filter.room.include_leave {
         return Ok(HashMap::new());
     }
@@ -118,8 +118,8 @@ async fn past_rooms(
     };
     let past: Vec<RoomNid> =
         standings.iter().filter(is_past).map(|standing| standing.room).collect();
-    let joined = ever_joined(&streams.rooms, &reader.user_id, past.clone()).await?;
-    Ok(past.into_iter().map(|room| (room, joined.contains(&room))).collect())
+    let departures = departures(&streams.rooms, &reader.user_id, past.clone()).await?;
+    Ok(past.into_iter().map(|room| (room, departures.get(&room).copied())).collect())
 }
 
 impl Draft {
@@ -139,17 +139,25 @@ impl Draft {
         }
     }
 
-    /// The span of a room that the reader is out of. `was_in` says so where he left it long ago.
-    fn left(standing: &Standing, since: Option<Pos>, was_in: Option<bool>, is_whole: bool) -> Self {
+    /// The span of a room that the reader is out of. `past` says how he left it where that was
+    /// before the token.
+    fn left(
+        standing: &Standing,
+        since: Option<Pos>,
+        past: Option<Departure>,
+        is_whole: bool,
+    ) -> Self {
+        let moved = standing.moved.as_ref();
+        let departure = moved.map_or(past, |moved| moved.departure);
         let draft = Self {
             after: since,
             up_to: standing.at,
             state: KnownState::Withheld,
             has_gap: false,
-            end: Some(standing.event),
+            end: Some(End { event: standing.event, departure }),
         };
-        let Some(moved) = &standing.moved else {
-            let was_in = was_in.unwrap_or_default();
+        let Some(moved) = moved else {
+            let was_in = departure.is_some();
             return if was_in { Self { state: KnownState::Nothing, ..draft } } else { draft };
         };
         if standing.forgotten {

@@ -117,6 +117,35 @@ both_databases! {
         assert!(state.contains(&"test=\"before\"".to_owned()), "{state:?}");
     }
 
+    async fn who_has_left_is_not_told_of_what_came_before_his_ban(db: TestDatabase) {
+        let site = Site::start(db).await;
+        let id = site.create("alice").await;
+        site.join("bob", &id).await;
+        let mut bob = Client::new("bob");
+        bob.sync(&site).await;
+        site.set("alice", &id, "m.test", "", json!({ "v": "before" })).await;
+        site.change("bob", &id, MembershipChange::Leave).await;
+        site.set("alice", &id, "m.test", "", json!({ "v": "between" })).await;
+        site.change("alice", &id, MembershipChange::Ban(user_id("bob"))).await;
+        site.set("alice", &id, "m.test", "", json!({ "v": "after" })).await;
+
+        let at_end = Client { use_state_after: true, ..bob.clone() }.sync(&site).await;
+        let state = brief(&room(&at_end, "leave", &id)["state_after"]);
+        assert_eq!(state, ["test=\"before\"", "bob:ban"]);
+        let news = bob.sync(&site).await;
+        let timeline = ["test=\"before\"", "bob:leave", "bob:ban"];
+        assert_eq!(brief(&room(&news, "leave", &id)["timeline"]), timeline);
+        assert_eq!(brief(&room(&news, "leave", &id)["state"]), Vec::<String>::new());
+
+        let filter = json!({ "room": { "include_leave": true, "timeline": { "limit": 1 } } });
+        let archive = Client::with_filter("bob", filter).sync(&site).await;
+        assert_eq!(brief(&room(&archive, "leave", &id)["timeline"]), ["bob:ban"]);
+        let state = brief(&room(&archive, "leave", &id)["state"]);
+        assert!(state.contains(&"test=\"before\"".to_owned()), "{state:?}");
+        assert!(!state.contains(&"test=\"between\"".to_owned()), "{state:?}");
+        assert!(state.contains(&"bob:leave".to_owned()), "{state:?}");
+    }
+
     async fn an_archive_without_a_timeline_has_the_state_of_the_end(db: TestDatabase) {
         let site = Site::start(db).await;
         let id = site.create("alice").await;

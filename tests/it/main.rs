@@ -1,0 +1,5 @@
+//! The whole server in process, as its clients see it.
+
+mod authorization;
+mod dice;
+mod visibility;

@@ -6,12 +6,12 @@
 //! harmless.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
 };
 
 use moka::sync::Cache;
-use stoa_base::{EventNid, Pos};
+use stoa_base::{EventNid, Pos, RoomNid};
 
 /// How many devices are remembered.
 const DEVICES: u64 = 5_000;
@@ -22,8 +22,21 @@ const MEMBERS: usize = 400;
 #[derive(Debug)]
 pub(crate) struct KnownMembers(Cache<String, Arc<Mutex<Sent>>>);
 
-/// The member events that a device was sent, each with the token of the first answer that had it.
-type Sent = HashMap<EventNid, Pos>;
+/// The member events that a device was sent, each with its room and the token of the first answer
+/// that had it.
+type Sent = HashMap<EventNid, (RoomNid, Pos)>;
+
+/// What a device is sent with an answer.
+pub(crate) struct Sending<'a, E> {
+    /// The token that it presented. One that presents nothing begins anew.
+    pub(crate) since: Option<Pos>,
+    /// The token of the answer.
+    pub(crate) token: Pos,
+    /// The rooms that it is told of as if it knew nothing of them. It may have dropped what it had.
+    pub(crate) anew: &'a HashSet<RoomNid>,
+    /// The member events.
+    pub(crate) events: E,
+}
 
 impl KnownMembers {
     pub(crate) fn new() -> Self {
@@ -41,24 +54,22 @@ impl KnownMembers {
         let sent = sent.lock().unwrap_or_else(PoisonError::into_inner);
         events
             .into_iter()
-            .filter(|event| sent.get(event).is_none_or(|token| *token > since))
+            .filter(|event| sent.get(event).is_none_or(|(_, token)| *token > since))
             .collect()
     }
 
-    /// Notes that a device that presented `since` is sent these with the answer whose token is
-    /// `token`. One that presents nothing begins anew.
+    /// Notes what a device is sent.
     pub(crate) fn sent(
         &self,
         device: &str,
-        since: Option<Pos>,
-        token: Pos,
-        events: impl IntoIterator<Item = EventNid>,
+        sending: Sending<'_, impl IntoIterator<Item = (RoomNid, EventNid)>>,
     ) {
+        let Sending { since, token, anew, events } = sending;
         let mut events = events.into_iter().peekable();
         if since.is_none() {
             self.0.invalidate(device);
         }
-        if events.peek().is_none() {
+        if events.peek().is_none() && anew.is_empty() {
             return;
         }
         let sent = self.0.get(device).unwrap_or_else(|| {
@@ -67,11 +78,12 @@ impl KnownMembers {
             sent
         });
         let mut sent = sent.lock().unwrap_or_else(PoisonError::into_inner);
-        for event in events {
+        sent.retain(|_, (room, _)| !anew.contains(room));
+        for (room, event) in events {
             if sent.len() >= MEMBERS {
                 sent.clear();
             }
-            let first = sent.entry(event).or_insert(token);
+            let (_, first) = sent.entry(event).or_insert((room, token));
             // An earlier answer that never came says nothing.
             if since.is_none_or(|since| *first > since) {
                 *first = token;
@@ -84,12 +96,20 @@ impl KnownMembers {
 mod tests {
     use super::*;
 
+    const ROOM: RoomNid = RoomNid(1);
+
+    fn send(known: &KnownMembers, since: Option<i64>, token: i64, events: &[EventNid]) {
+        let events = events.iter().map(|event| (ROOM, *event));
+        let (since, token) = (since.map(Pos), Pos(token));
+        known.sent("d", Sending { since, token, anew: &HashSet::new(), events });
+    }
+
     #[test]
     fn a_member_is_known_once_the_token_came_back() {
         let known = KnownMembers::new();
         let event = EventNid(7);
         assert_eq!(known.unknown("d", Pos(1), [event]), [event]);
-        known.sent("d", Some(Pos(1)), Pos(5), [event]);
+        send(&known, Some(1), 5, &[event]);
         assert_eq!(known.unknown("d", Pos(1), [event]), [event], "the answer was lost");
         assert_eq!(known.unknown("d", Pos(5), [event]), []);
         assert_eq!(known.unknown("other", Pos(5), [event]), [event]);
@@ -99,9 +119,9 @@ mod tests {
     fn a_lost_answer_does_not_count_later() {
         let known = KnownMembers::new();
         let event = EventNid(7);
-        known.sent("d", Some(Pos(1)), Pos(5), [event]);
+        send(&known, Some(1), 5, &[event]);
         // The device asks again from 1, and is answered up to 9.
-        known.sent("d", Some(Pos(1)), Pos(9), [event]);
+        send(&known, Some(1), 9, &[event]);
         assert_eq!(known.unknown("d", Pos(6), [event]), [event]);
         assert_eq!(known.unknown("d", Pos(9), [event]), []);
     }
@@ -109,8 +129,22 @@ mod tests {
     #[test]
     fn who_begins_anew_knows_nothing() {
         let known = KnownMembers::new();
-        known.sent("d", None, Pos(5), [EventNid(7)]);
-        known.sent("d", None, Pos(6), []);
+        send(&known, None, 5, &[EventNid(7)]);
+        send(&known, None, 6, &[]);
         assert_eq!(known.unknown("d", Pos(6), [EventNid(7)]), [EventNid(7)]);
+    }
+
+    #[test]
+    fn of_a_room_that_is_told_anew_nothing_is_known() {
+        let known = KnownMembers::new();
+        let event = EventNid(7);
+        send(&known, Some(1), 5, &[event]);
+        let anew = |room: i64| {
+            let anew = &HashSet::from([RoomNid(room)]);
+            known.sent("d", Sending { since: Some(Pos(5)), token: Pos(6), anew, events: [] });
+            known.unknown("d", Pos(6), [event])
+        };
+        assert_eq!(anew(2), []);
+        assert_eq!(anew(1), [event]);
     }
 }

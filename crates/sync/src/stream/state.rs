@@ -15,7 +15,7 @@ use std::{
 };
 
 use ruma::{UserId, api::client::filter::RoomEventFilter, events::TimelineEventType};
-use stoa_base::{EventNid, Pos, StateNid};
+use stoa_base::{EventNid, Pos, RoomNid, StateNid};
 use stoa_rooms::{
     Rooms,
     events::Event,
@@ -392,12 +392,13 @@ impl Plan<'_> {
     }
 }
 
-/// The member events of an answer: what a device will have that loads members lazily.
+/// The member events of an answer, with their rooms: what a device will have that loads members
+/// lazily.
 pub(crate) fn members<'a>(
     events: impl IntoIterator<Item = &'a Arc<Event>>,
-) -> impl Iterator<Item = EventNid> {
+) -> impl Iterator<Item = (RoomNid, EventNid)> {
     events
         .into_iter()
         .filter(|event| event.pdu.event_type == TimelineEventType::RoomMember)
-        .map(|event| event.nid)
+        .map(|event| (event.room, event.nid))
 }

@@ -13,6 +13,7 @@ use stoa_rooms::{
 use crate::{
     Reader, Result, Streams,
     filter::lazy_members,
+    known_members::Sending,
     span::{ByRoom, KnownState, Span},
     standing::{Standing, standings},
     stream::{
@@ -147,7 +148,10 @@ async fn add_rooms(
         let told = states.values().flat_map(|state| &state.events);
         let members = members(shown.map(|(event, _)| event).chain(told));
         let since = request.since.map(|token| token.log);
-        streams.known.sent(&reader.device, since, head, members);
+        let anew = spans.iter().filter(|span| span.state == KnownState::Nothing);
+        let anew = &anew.map(|span| span.room.nid).collect();
+        let sending = Sending { since, token: head, anew, events: members };
+        streams.known.sent(&reader.device, sending);
     }
 
     let mut written = Written::new(streams, reader, request, spans, &timelines, &states).await?;

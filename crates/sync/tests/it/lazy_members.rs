@@ -95,6 +95,24 @@ both_databases! {
         assert_eq!(members(news), ["u1:join", "u5:leave"]);
     }
 
+    async fn who_comes_back_is_told_again_who_speaks(db: TestDatabase) {
+        let site = Site::start(db).await;
+        let id = crowd(&site).await;
+        let mut bob = Client::with_filter("u0", lazy(1));
+        bob.sync(&site).await;
+        site.send("u5", &id, "hello").await;
+        assert_eq!(members(joined(&bob.sync(&site).await, &id)), ["u5:join"]);
+        site.change("u0", &id, MembershipChange::Leave).await;
+        bob.sync(&site).await;
+        // A device may drop what it had of a room that was left.
+        site.join("u0", &id).await;
+        bob.sync(&site).await;
+        site.send("u5", &id, "again").await;
+        assert_eq!(members(joined(&bob.sync(&site).await, &id)), ["u5:join"]);
+        site.send("u5", &id, "and again").await;
+        assert_eq!(members(joined(&bob.sync(&site).await, &id)), Vec::<String>::new());
+    }
+
     async fn those_who_name_the_room_are_told(db: TestDatabase) {
         let site = Site::start(db).await;
         let id = site.create("alice").await;

@@ -6,9 +6,10 @@ use moka::sync::Cache;
 use serde::Deserialize;
 use stoa_base::{EventNid, Pos, RoomNid, StateNid};
 use stoa_rooms::{Committed, Rooms, events::Event, state::StateKey};
+use stoa_storage::log::{Stream, Topic};
 
 use crate::{
-    Reader, Result,
+    ChangeIndex, Reader, Result,
     span::{ByRoom, KnownState, Span},
     stream::{RoomStream, state::Deltas},
 };
@@ -29,9 +30,25 @@ pub(crate) struct Summary {
     pub(crate) invited: i64,
 }
 
-/// The members that rooms without names are called by, as of each room's last change of state.
+/// The members that rooms without names are called by.
 #[derive(Debug)]
-pub(crate) struct Heroes(Cache<RoomNid, (Pos, Arc<Candidates>)>);
+pub(crate) struct Heroes(Cache<RoomNid, Known>);
+
+#[derive(Clone, Debug)]
+struct Known {
+    /// The room's last change of state by then.
+    state_pos: Pos,
+    /// Up to where the log was known.
+    as_of: Pos,
+    candidates: Arc<Candidates>,
+}
+
+/// A room whose heroes are asked for.
+struct Wanted {
+    room: RoomNid,
+    committed: Committed,
+    up_to: Pos,
+}
 
 /// One more than needed, since nobody calls a room by himself.
 #[derive(Debug, Default)]
@@ -56,10 +73,11 @@ impl Candidates {
     }
 }
 
-/// The summaries of rooms whose members, name or alias changed, or of which the client knows
-/// nothing.
+/// The summaries of rooms whose members, name or alias changed, which a redaction may do, or of which
+/// the client knows nothing.
 pub(crate) struct Summaries<'a> {
     pub(crate) rooms: &'a Rooms,
+    pub(crate) changes: &'a ChangeIndex,
     pub(crate) heroes: &'a Heroes,
     pub(crate) deltas: &'a Deltas,
 }
@@ -68,12 +86,13 @@ impl RoomStream for Summaries<'_> {
     type News = Summary;
 
     async fn read(&self, reader: &Reader, spans: &[Span]) -> Result<ByRoom<Summary>> {
-        let mut states: Vec<(RoomNid, Committed)> = Vec::new();
+        let mut wanted: Vec<Wanted> = Vec::new();
         for span in spans.iter().filter(|span| self.has_changed(span)) {
-            states.push((span.room.nid, self.rooms.committed(&span.room).await?));
+            let committed = self.rooms.committed(&span.room).await?;
+            wanted.push(Wanted { room: span.room.nid, committed, up_to: span.up_to });
         }
-        let candidates = self.heroes.of_rooms(self.rooms, &states).await?;
-        let summaries = states.into_iter().map(|(room, committed)| {
+        let candidates = self.heroes.of_rooms(self.rooms, self.changes, &wanted).await?;
+        let summaries = wanted.into_iter().map(|Wanted { room, committed, .. }| {
             let heroes = candidates.get(&room).and_then(|candidates| candidates.of(reader));
             (room, Summary { heroes, joined: committed.joined, invited: committed.invited })
         });
@@ -89,10 +108,11 @@ impl Summaries<'_> {
             && match span.state {
                 KnownState::Nothing => true,
                 KnownState::Withheld => false,
-                KnownState::At(_) => self
-                    .deltas
-                    .get(&span.room.nid)
-                    .is_some_and(|delta| delta.iter().any(|change| tells(&change.kind))),
+                KnownState::At(since) => {
+                    let delta = self.deltas.get(&span.room.nid);
+                    delta.is_some_and(|delta| delta.iter().any(|change| tells(&change.kind)))
+                        || was_redacted(self.changes, span.room.nid, since)
+                }
             }
     }
 }
@@ -105,25 +125,37 @@ impl Heroes {
     async fn of_rooms(
         &self,
         rooms: &Rooms,
-        states: &[(RoomNid, Committed)],
+        changes: &ChangeIndex,
+        wanted: &[Wanted],
     ) -> Result<ByRoom<Arc<Candidates>>> {
         let mut found = ByRoom::new();
-        let mut missing: Vec<(RoomNid, StateNid)> = Vec::new();
-        for (room, committed) in states {
-            match self.0.get(room) {
-                Some((as_of, candidates)) if as_of == committed.state_pos => {
-                    found.insert(*room, candidates);
+        let mut missing: Vec<&Wanted> = Vec::new();
+        for room in wanted {
+            let is_current = |known: &Known| {
+                known.state_pos == room.committed.state_pos
+                    && !was_redacted(changes, room.room, known.as_of)
+            };
+            match self.0.get(&room.room).filter(is_current) {
+                Some(known) => {
+                    found.insert(room.room, known.candidates);
                 }
-                _ => missing.push((*room, committed.state)),
+                None => missing.push(room),
             }
         }
         if missing.is_empty() {
             return Ok(found);
         }
-        let read = Self::read(rooms, &missing).await?;
-        for (room, committed) in states {
-            if let Some(candidates) = read.get(room) {
-                self.0.insert(*room, (committed.state_pos, Arc::clone(candidates)));
+        let states: Vec<(RoomNid, StateNid)> =
+            missing.iter().map(|room| (room.room, room.committed.state)).collect();
+        let read = Self::read(rooms, &states).await?;
+        for room in missing {
+            if let Some(candidates) = read.get(&room.room) {
+                let known = Known {
+                    state_pos: room.committed.state_pos,
+                    as_of: room.up_to,
+                    candidates: Arc::clone(candidates),
+                };
+                self.0.insert(room.room, known);
             }
         }
         found.extend(read);
@@ -171,6 +203,11 @@ impl Heroes {
         }
         Ok(candidates.into_iter().map(|(room, found)| (room, Arc::new(found))).collect())
     }
+}
+
+/// Whether an event of the room may have been redacted after `since`: one that gave it its name, say.
+fn was_redacted(changes: &ChangeIndex, room: RoomNid, since: Pos) -> bool {
+    changes.may_have_changed(&Topic::from(room), &[Stream::Redaction], since)
 }
 
 /// Whether a state event gives the room a name or an alias, rather than taking it away.

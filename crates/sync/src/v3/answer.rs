@@ -106,7 +106,9 @@ async fn add_rooms(
         .await?;
     let deltas = deltas(rooms, &streams.changes, reader, spans, &timelines).await?;
     let mut summaries =
-        Summaries { rooms, heroes: &streams.heroes, deltas: &deltas }.read(reader, spans).await?;
+        Summaries { rooms, changes: &streams.changes, heroes: &streams.heroes, deltas: &deltas }
+            .read(reader, spans)
+            .await?;
     let mut states = States {
         rooms,
         filter: &filter.state,

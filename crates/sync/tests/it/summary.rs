@@ -6,7 +6,7 @@ use stoa_testing::both_databases;
 
 use crate::{
     client::{Client, joined},
-    site::{Site, user_id},
+    site::{Site, actor, object, user_id},
 };
 
 both_databases! {
@@ -50,6 +50,22 @@ both_databases! {
         assert_eq!(summary["m.joined_member_count"], 2);
         site.set("alice", &id, "m.room.name", "", json!({ "name": "" })).await;
         let summary = joined(&alice.sync(&site).await, &id)["summary"].clone();
+        assert_eq!(summary["m.heroes"], json!(["@bob:test"]));
+    }
+    async fn a_name_that_is_redacted_names_nothing(db: TestDatabase) {
+        let site = Site::start(db).await;
+        let id = site.create("alice").await;
+        site.join("bob", &id).await;
+        let name = site.set("alice", &id, "m.room.name", "", json!({ "name": "named" })).await;
+        let mut alice = Client::new("alice");
+        let summary = joined(&alice.sync(&site).await, &id)["summary"].clone();
+        assert_eq!(summary["m.heroes"], json!(null));
+        let room = site.room(&id).await;
+        let content = object(json!({}));
+        site.rooms.redact(&actor("alice"), None, &room, &name, content, None).await.unwrap();
+        let summary = joined(&alice.sync(&site).await, &id)["summary"].clone();
+        assert_eq!(summary["m.heroes"], json!(["@bob:test"]));
+        let summary = joined(&Client::new("alice").sync(&site).await, &id)["summary"].clone();
         assert_eq!(summary["m.heroes"], json!(["@bob:test"]));
     }
 }

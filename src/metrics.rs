@@ -66,6 +66,10 @@ async fn render(State((metrics, state)): State<(Metrics, AppState)>) -> impl Int
     let (open, idle) = state.store.pool_size();
     metrics::gauge!("stoa_database_connections", "state" => "open").set(f64::from(open));
     metrics::gauge!("stoa_database_connections", "state" => "idle").set(idle as f64);
+    for (kind, count) in state.store.statements() {
+        metrics::counter!("stoa_database_statements_total", "kind" => kind.to_string())
+            .absolute(count);
+    }
     for (cache, entries) in state.rooms.cached() {
         metrics::gauge!("stoa_cache_entries", "cache" => cache).set(entries as f64);
     }
@@ -82,7 +86,7 @@ enum Kind {
 }
 
 /// Everything that is measured, and what it means: `docs/metrics.md` says the same.
-const METRICS: [(Kind, &str, &str); 24] = [
+const METRICS: [(Kind, &str, &str); 25] = [
     (
         Kind::Histogram,
         "stoa_http_request_duration_seconds",
@@ -95,6 +99,11 @@ const METRICS: [(Kind, &str, &str); 24] = [
         Kind::Gauge,
         "stoa_database_connections",
         "Connections to read the database with, by state: open, and those of them that are idle",
+    ),
+    (
+        Kind::Counter,
+        "stoa_database_statements_total",
+        "Statements sent to the database, by kind: read, write, append, and follow of the log",
     ),
     (Kind::Gauge, "stoa_log_position", "The last position in the log that this node wrote"),
     (Kind::Gauge, "stoa_log_applied", "The position up to which this node's caches are current"),

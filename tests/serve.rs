@@ -182,6 +182,7 @@ both_databases! {
             "stoa_panics_total 0",
             "stoa_log_applied",
             "stoa_database_connections",
+            "stoa_database_statements_total{kind=\"read\"}",
         ] {
             assert!(metrics.contains(name), "{name} is missing in {metrics}");
         }

@@ -9,14 +9,17 @@ use sqlx::{
     sqlite::{SqliteArguments, SqliteRow},
 };
 
-use crate::{Backend, Result};
+use crate::{Backend, Result, statements::StatementCount};
 
 /// A connection, or a transaction that is rolled back unless it is committed.
 #[derive(Debug)]
-pub struct Conn(Inner);
+pub struct Conn {
+    inner: Inner,
+    count: StatementCount,
+}
 
 #[derive(Debug)]
-enum Inner {
+pub(crate) enum Inner {
     Sqlite(PoolConnection<Sqlite>),
     SqliteTransaction(Transaction<'static, Sqlite>),
     Postgres(PoolConnection<Postgres>),
@@ -28,33 +31,45 @@ enum Target<'c> {
     Postgres(&'c mut PgConnection),
 }
 
-impl From<PoolConnection<Sqlite>> for Conn {
+impl From<PoolConnection<Sqlite>> for Inner {
     fn from(conn: PoolConnection<Sqlite>) -> Self {
-        Self(Inner::Sqlite(conn))
+        Self::Sqlite(conn)
     }
 }
 
-impl From<Transaction<'static, Sqlite>> for Conn {
+impl From<Transaction<'static, Sqlite>> for Inner {
     fn from(conn: Transaction<'static, Sqlite>) -> Self {
-        Self(Inner::SqliteTransaction(conn))
+        Self::SqliteTransaction(conn)
     }
 }
 
-impl From<PoolConnection<Postgres>> for Conn {
+impl From<PoolConnection<Postgres>> for Inner {
     fn from(conn: PoolConnection<Postgres>) -> Self {
-        Self(Inner::Postgres(conn))
+        Self::Postgres(conn)
     }
 }
 
-impl From<Transaction<'static, Postgres>> for Conn {
+impl From<Transaction<'static, Postgres>> for Inner {
     fn from(conn: Transaction<'static, Postgres>) -> Self {
-        Self(Inner::PostgresTransaction(conn))
+        Self::PostgresTransaction(conn)
     }
 }
 
 impl Conn {
+    /// A connection whose statements are counted by `count`. That a transaction was begun counts
+    /// already.
+    pub(crate) fn new(inner: impl Into<Inner>, count: StatementCount) -> Self {
+        let inner = inner.into();
+        if matches!(inner, Inner::SqliteTransaction(_) | Inner::PostgresTransaction(_)) {
+            count.add();
+        }
+        Self { inner, count }
+    }
+
+    /// Where a statement is sent, which counts it.
     fn target(&mut self) -> Target<'_> {
-        match &mut self.0 {
+        self.count.add();
+        match &mut self.inner {
             Inner::Sqlite(conn) => Target::Sqlite(conn),
             Inner::SqliteTransaction(conn) => Target::Sqlite(conn),
             Inner::Postgres(conn) => Target::Postgres(conn),
@@ -64,7 +79,7 @@ impl Conn {
 
     /// Which database it leads to.
     pub fn backend(&self) -> Backend {
-        match self.0 {
+        match self.inner {
             Inner::Sqlite(_) | Inner::SqliteTransaction(_) => Backend::Sqlite,
             Inner::Postgres(_) | Inner::PostgresTransaction(_) => Backend::Postgres,
         }
@@ -146,11 +161,12 @@ impl Conn {
 
     /// Commits a transaction. On a connection outside a transaction there is nothing to do.
     pub async fn commit(self) -> Result<()> {
-        match self.0 {
+        match self.inner {
+            Inner::Sqlite(_) | Inner::Postgres(_) => return Ok(()),
             Inner::SqliteTransaction(transaction) => transaction.commit().await?,
             Inner::PostgresTransaction(transaction) => transaction.commit().await?,
-            Inner::Sqlite(_) | Inner::Postgres(_) => {}
         }
+        self.count.add();
         Ok(())
     }
 }

@@ -11,11 +11,13 @@ pub mod log;
 mod nids;
 pub mod repo;
 mod schema;
+mod statements;
 mod store;
 
 pub use self::{
     conn::{Bind, Conn, FromRow, Row},
     error::{Error, Result},
     nids::NidAllocator,
+    statements::StatementKind,
     store::{Backend, OpenError, Options, Store},
 };

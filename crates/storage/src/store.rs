@@ -13,7 +13,10 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use crate::{Conn, Error, Result};
+use crate::{
+    Conn, Error, Result,
+    statements::{StatementCount, StatementKind, Statements},
+};
 
 /// Which database a store is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,7 +115,10 @@ impl From<MigrateError> for OpenError {
 
 /// A database that is open. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Store(Pools);
+pub struct Store {
+    pools: Pools,
+    statements: Statements,
+}
 
 #[derive(Clone, Debug)]
 pub(crate) enum Pools {
@@ -121,6 +127,10 @@ pub(crate) enum Pools {
 }
 
 impl Store {
+    fn new(pools: Pools) -> Self {
+        Self { pools, statements: Statements::default() }
+    }
+
     /// Opens the database; one in SQLite is created where there is none.
     pub async fn open(options: &Options) -> Result<Self, OpenError> {
         if let Some(path) = options.url.strip_prefix("sqlite:") {
@@ -150,7 +160,7 @@ impl Store {
         let readers = sqlite_pool_options()
             .max_connections(max_connections)
             .connect_lazy_with(options.create_if_missing(false).pragma("query_only", "on"));
-        Ok(Self(Pools::Sqlite { readers, writer }))
+        Ok(Self::new(Pools::Sqlite { readers, writer }))
     }
 
     async fn open_postgres(options: &Options) -> Result<Self, OpenError> {
@@ -174,16 +184,16 @@ impl Store {
             .max_connections(DIRECT_CONNECTIONS)
             .max_lifetime(None)
             .connect_lazy_with(direct);
-        Ok(Self(Pools::Postgres { pool, direct }))
+        Ok(Self::new(Pools::Postgres { pool, direct }))
     }
 
     pub(crate) fn pools(&self) -> &Pools {
-        &self.0
+        &self.pools
     }
 
     /// Which database this is.
     pub fn backend(&self) -> Backend {
-        match self.0 {
+        match self.pools {
             Pools::Sqlite { .. } => Backend::Sqlite,
             Pools::Postgres { .. } => Backend::Postgres,
         }
@@ -191,18 +201,22 @@ impl Store {
 
     /// A connection to read with.
     pub async fn read(&self) -> Result<Conn> {
-        Ok(match &self.0 {
-            Pools::Sqlite { readers, .. } => readers.acquire().await?.into(),
-            Pools::Postgres { pool, .. } => pool.acquire().await?.into(),
+        let count = self.statements.of(StatementKind::Read);
+        Ok(match &self.pools {
+            Pools::Sqlite { readers, .. } => Conn::new(readers.acquire().await?, count),
+            Pools::Postgres { pool, .. } => Conn::new(pool.acquire().await?, count),
         })
     }
 
     /// A read-only transaction in which every statement sees the same moment.
     pub async fn snapshot(&self) -> Result<Conn> {
-        Ok(match &self.0 {
-            Pools::Sqlite { readers, .. } => readers.begin_with("BEGIN DEFERRED").await?.into(),
+        let count = self.statements.of(StatementKind::Read);
+        Ok(match &self.pools {
+            Pools::Sqlite { readers, .. } => {
+                Conn::new(readers.begin_with("BEGIN DEFERRED").await?, count)
+            }
             Pools::Postgres { pool, .. } => {
-                pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?.into()
+                Conn::new(pool.begin_with(BEGIN_SNAPSHOT).await?, count)
             }
         })
     }
@@ -210,24 +224,38 @@ impl Store {
     /// A transaction to write with, which must be committed. In SQLite it is the only one at a
     /// time, and the log's writer waits for it: hold it briefly.
     pub async fn write(&self) -> Result<Conn> {
-        Ok(match &self.0 {
-            Pools::Sqlite { writer, .. } => writer.begin_with("BEGIN IMMEDIATE").await?.into(),
-            Pools::Postgres { pool, .. } => pool.begin_with(BEGIN_WRITE).await?.into(),
+        let count = self.statements.of(StatementKind::Write);
+        Ok(match &self.pools {
+            Pools::Sqlite { writer, .. } => {
+                Conn::new(writer.begin_with("BEGIN IMMEDIATE").await?, count)
+            }
+            Pools::Postgres { pool, .. } => Conn::new(pool.begin_with(BEGIN_WRITE).await?, count),
         })
     }
 
-    /// A connection to read with that is kept, on a session of its own, by one of the few parts
-    /// that must not wait behind requests.
+    /// A connection to follow the log with that is kept, on a session of its own, by one of the few
+    /// parts that must not wait behind requests.
     pub(crate) async fn dedicated(&self) -> Result<Conn> {
-        Ok(match &self.0 {
-            Pools::Sqlite { readers, .. } => readers.acquire().await?.into(),
-            Pools::Postgres { direct, .. } => direct.acquire().await?.into(),
+        let count = self.statements.of(StatementKind::Follow);
+        Ok(match &self.pools {
+            Pools::Sqlite { readers, .. } => Conn::new(readers.acquire().await?, count),
+            Pools::Postgres { direct, .. } => Conn::new(direct.acquire().await?, count),
         })
+    }
+
+    /// How many statements were sent to the database since it was opened, by what for.
+    pub fn statements(&self) -> [(StatementKind, u64); 4] {
+        self.statements.all()
+    }
+
+    /// What counts the statements of the log's writer on its own connection.
+    pub(crate) fn appends(&self) -> StatementCount {
+        self.statements.of(StatementKind::Append)
     }
 
     /// Sessions of PostgreSQL without a pooler in between; none for SQLite.
     pub(crate) fn direct_pool(&self) -> Option<&PgPool> {
-        match &self.0 {
+        match &self.pools {
             Pools::Sqlite { .. } => None,
             Pools::Postgres { direct, .. } => Some(direct),
         }
@@ -240,7 +268,7 @@ impl Store {
 
     /// Connections that are open and those of them that are idle, for metrics.
     pub fn pool_size(&self) -> (u32, usize) {
-        match &self.0 {
+        match &self.pools {
             Pools::Sqlite { readers, .. } => (readers.size(), readers.num_idle()),
             Pools::Postgres { pool, .. } => (pool.size(), pool.num_idle()),
         }
@@ -248,7 +276,7 @@ impl Store {
 
     /// Closes every connection, after the statements under way.
     pub async fn close(&self) {
-        match &self.0 {
+        match &self.pools {
             Pools::Sqlite { readers, writer } => {
                 readers.close().await;
                 writer.close().await;
@@ -260,6 +288,8 @@ impl Store {
         }
     }
 }
+
+const BEGIN_SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
 /// A transaction that writes is ended by the server where its node freezes in the middle: its row
 /// locks may stand in the way of appends.

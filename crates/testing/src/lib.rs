@@ -22,6 +22,7 @@ pub mod sample;
 pub mod second_process;
 #[cfg(feature = "server")]
 mod server;
+mod written_rows;
 
 pub use self::{
     accounts::TestAccounts,
@@ -31,6 +32,7 @@ pub use self::{
     postgres_server::TestPostgres,
     rooms::{TestRooms, public_room},
     second_process::SecondProcess,
+    written_rows::WrittenRows,
 };
 
 #[cfg(feature = "server")]

@@ -78,10 +78,13 @@ impl Session {
             Some(conn) => conn,
             None => connect(store).await?,
         };
+        let count = store.appends();
         let call = async {
+            count.add();
             let row = sqlx::query(APPEND).bind(&payload).fetch_one(&mut conn).await?;
             if locked {
                 conn.execute("COMMIT").await?;
+                count.add();
             }
             row.try_get::<String, _>(0)
         };
@@ -113,13 +116,13 @@ impl Session {
     /// second.
     pub(super) async fn lock(&mut self, store: &Store) -> Result<()> {
         if let Some(mut conn) = self.conn.take()
-            && begin_locked(&mut conn).await.is_ok()
+            && begin_locked(&mut conn, store).await.is_ok()
         {
             self.conn = Some(conn);
         } else {
             // The connection may have been lost long ago without anybody noticing.
             let mut conn = connect(store).await?;
-            begin_locked(&mut conn).await?;
+            begin_locked(&mut conn, store).await?;
             self.conn = Some(conn);
         }
         self.locked = true;
@@ -139,10 +142,14 @@ impl Session {
     }
 }
 
-async fn begin_locked(conn: &mut PgConnection) -> Result<()> {
+async fn begin_locked(conn: &mut PgConnection, store: &Store) -> Result<()> {
+    let count = store.appends();
     let lock = async {
         conn.execute("BEGIN").await?;
-        conn.execute(LOG_LOCK).await
+        count.add();
+        conn.execute(LOG_LOCK).await?;
+        count.add();
+        Ok::<_, sqlx::Error>(())
     };
     tokio::time::timeout(CALL_LIMIT, lock).await.map_err(|_| Error::Timeout("the log lock"))??;
     Ok(())

@@ -172,7 +172,8 @@ impl Draft {
             _ if moved.was_joined => {
                 Self { after: None, state: KnownState::Nothing, has_gap: true, ..draft }
             }
-            _ => draft,
+            // While he was out, or invited, he was not shown what he may see.
+            _ => Self { has_gap: since.is_some(), ..draft },
         }
     }
 }

@@ -208,6 +208,27 @@ both_databases! {
         assert!(joined(&answer, &id).is_object());
     }
 
+    async fn who_declines_is_told_that_he_lacks_what_came_with_the_invite(db: TestDatabase) {
+        let site = Site::start(db).await;
+        let id = site.create("alice").await;
+        site.set("alice", &id, "m.room.history_visibility", "", json!({
+            "history_visibility": "invited",
+        })).await;
+        site.join("bob", &id).await;
+        site.change("bob", &id, MembershipChange::Leave).await;
+        let mut bob = Client::new("bob");
+        bob.sync(&site).await;
+        site.change("alice", &id, MembershipChange::Invite(user_id("bob"))).await;
+        site.send("alice", &id, "welcome").await;
+        assert!(room(&bob.sync(&site).await, "invite", &id).is_object());
+        site.change("bob", &id, MembershipChange::Leave).await;
+        let answer = bob.sync(&site).await;
+        let news = room(&answer, "leave", &id);
+        // An invite has no timeline, so he was not shown what he may see.
+        assert_eq!(brief(&news["timeline"]), ["bob:leave"]);
+        assert_eq!(news["timeline"]["limited"], true);
+    }
+
     async fn who_is_banned_hears_of_it_and_of_nothing_more(db: TestDatabase) {
         let site = Site::start(db).await;
         let id = site.create("alice").await;

@@ -21,6 +21,9 @@ pub(crate) struct Span {
     pub(crate) up_to: Pos,
     /// What the client knows of the room's state.
     pub(crate) state: KnownState,
+    /// Since when members may have changed that the client has, though it is told of the state as if
+    /// it knew nothing: where members are loaded lazily, these are told as well.
+    pub(crate) members_since: Option<Pos>,
     /// Whether the client has to be told that it lacks older events, though it may not.
     pub(crate) has_gap: bool,
     /// How the reader is out of the room, where the span ends with it.

@@ -92,6 +92,13 @@ pub(crate) async fn departures(
 }
 
 impl Standing {
+    /// Whether the user was in the room at the token.
+    pub(crate) fn was_in(&self) -> bool {
+        let before =
+            self.moved.as_ref().map_or(Some(&self.membership), |moved| moved.from.as_ref());
+        before == Some(&MembershipState::Join)
+    }
+
     fn unmoved(row: &Membership) -> Self {
         Self {
             room: row.room,

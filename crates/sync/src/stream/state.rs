@@ -245,6 +245,7 @@ impl States<'_> {
             }
         }
         if lazily {
+            plan.members.extend(self.changed_members(span).await?);
             let heroes =
                 self.summaries.get(&span.room.nid).and_then(|summary| summary.heroes.as_deref());
             plan.members.extend(
@@ -278,6 +279,16 @@ impl States<'_> {
             }
         }
         Ok(Some(plan))
+    }
+
+    /// The members whom the client may have as they were.
+    async fn changed_members(&self, span: &Span) -> Result<Vec<StateKey>> {
+        let Some(since) = span.members_since.filter(|_| span.state == KnownState::Nothing) else {
+            return Ok(Vec::new());
+        };
+        let changes = self.rooms.state_changes(&span.room, since, span.state_up_to()).await?;
+        let keys = changes.iter().map(|change| StateKey::new(&change.kind, &change.state_key));
+        Ok(keys.filter(|key| key.is_member()).collect())
     }
 
     /// Reads what the plans need of the rooms' states.

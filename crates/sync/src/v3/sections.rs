@@ -33,6 +33,7 @@ struct Draft {
     after: Option<Pos>,
     up_to: Pos,
     state: KnownState,
+    members_since: Option<Pos>,
     has_gap: bool,
     end: Option<End>,
 }
@@ -93,8 +94,9 @@ pub(crate) async fn sections(
     sections.knocked.retain(|room, _| is_wanted(room));
     drafts.retain(|room, _| is_wanted(room));
     let spans = drafts.into_iter().filter_map(|(room, draft)| {
-        let Draft { after, up_to, state, has_gap, end } = draft;
-        Some(Span { room: rooms.get(&room)?.clone(), after, up_to, state, has_gap, end })
+        let Draft { after, up_to, state, members_since, has_gap, end } = draft;
+        let room = rooms.get(&room)?.clone();
+        Some(Span { room, after, up_to, state, members_since, has_gap, end })
     });
     sections.spans.extend(spans);
     Ok(sections)
@@ -126,6 +128,7 @@ impl Draft {
     fn joined(standing: &Standing, since: Option<Pos>, head: Pos, is_whole: bool) -> Self {
         let is_new = standing.moved.as_ref().is_some_and(|moved| !moved.stayed_joined);
         let known = since.filter(|_| !is_new);
+        let was_in = standing.was_in();
         Self {
             after: known,
             up_to: head,
@@ -133,6 +136,7 @@ impl Draft {
                 Some(since) if !is_whole => KnownState::At(since),
                 _ => KnownState::Nothing,
             },
+            members_since: since.filter(|_| was_in && (is_new || is_whole)),
             // History from before the token is shown again, or for the first time.
             has_gap: is_new,
             end: None,
@@ -153,6 +157,7 @@ impl Draft {
             after: since,
             up_to: standing.at,
             state: KnownState::Withheld,
+            members_since: since.filter(|_| standing.was_in()),
             has_gap: false,
             end: Some(End { event: standing.event, departure }),
         };

@@ -113,6 +113,26 @@ both_databases! {
         assert_eq!(members(joined(&bob.sync(&site).await, &id)), Vec::<String>::new());
     }
 
+    async fn whoever_changed_is_told_with_the_whole_state_too(db: TestDatabase) {
+        let site = Site::start(db).await;
+        let id = crowd(&site).await;
+        let mut reader = Client::with_filter("u0", lazy(1));
+        reader.sync(&site).await;
+        site.send("u5", &id, "hello").await;
+        reader.sync(&site).await;
+        let renamed = || MembershipChange::Join(object(json!({ "v": "renamed" })));
+        site.change("u5", &id, renamed()).await;
+        site.send("u1", &id, "newest").await;
+        let whole = Client { full_state: true, ..reader.clone() }.sync(&site).await;
+        assert_eq!(members(joined(&whole, &id)), ["u0:join", "u1:join", "u5:join"]);
+
+        site.change("u0", &id, MembershipChange::Leave).await;
+        site.join("u0", &id).await;
+        site.send("u1", &id, "newest").await;
+        let anew = reader.sync(&site).await;
+        assert_eq!(members(joined(&anew, &id)), ["u0:join", "u1:join", "u5:join"]);
+    }
+
     async fn those_who_name_the_room_are_told(db: TestDatabase) {
         let site = Site::start(db).await;
         let id = site.create("alice").await;

@@ -3,4 +3,5 @@
 mod authorization;
 mod costs;
 mod dice;
+mod two_nodes;
 mod visibility;

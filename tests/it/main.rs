@@ -3,5 +3,6 @@
 mod authorization;
 mod costs;
 mod dice;
+mod model;
 mod two_nodes;
 mod visibility;

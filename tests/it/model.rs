@@ -1,0 +1,142 @@
+//! Clients that are told bit by bit hold what new ones are told at once.
+//!
+//! Ten users do at random what users do. Each has a client with a filter of its own, which syncs
+//! now and then, waits for news or not, loses answers, and fills gaps through `/messages`. Now and
+//! then each is compared with a device that begins anew.
+//!
+//! A failure says its seed and what was done. `STOA_TEST_SEED` begins with another seed,
+//! `STOA_TEST_STEPS` does more, `STOA_TEST_RUNS` repeats it with the seeds that follow.
+
+mod client;
+mod compare;
+mod events;
+mod filters;
+mod operations;
+
+use serde_json::json;
+use stoa_testing::{TestClient, TestDatabase, TestServer, both_databases};
+
+use self::{
+    client::{Client, Device},
+    compare::differences,
+    filters::Wishes,
+    operations::World,
+};
+use crate::dice::{Dice, number};
+
+const USERS: usize = 10;
+
+/// How many things are done between two comparisons.
+const STRETCH: u64 = 20;
+
+both_databases! {
+    async fn a_client_holds_what_a_new_one_is_told(db: TestDatabase) {
+        soak(db, 1).await;
+    }
+}
+
+#[test]
+fn a_client_of_two_nodes_holds_what_a_new_one_is_told() {
+    stoa_testing::run_on(stoa_testing::Backend::Postgres, async |db| soak(db, 2).await);
+}
+
+async fn soak(db: &TestDatabase, nodes: usize) {
+    let first = number("STOA_TEST_SEED", 1);
+    for seed in first..first + number("STOA_TEST_RUNS", 2) {
+        let database = TestDatabase::create(db.backend()).await.unwrap();
+        run(&database, nodes, seed).await;
+    }
+}
+
+async fn run(db: &TestDatabase, nodes: usize, seed: u64) {
+    let mut servers = Vec::new();
+    for _ in 0..nodes {
+        servers.push(TestServer::start(db).await);
+    }
+    let dice = Dice::new(seed);
+    let mut members = Vec::new();
+    let mut users = Vec::new();
+    for index in 0..USERS {
+        let user = servers[0].register(&format!("user{index}")).await;
+        users.push((user.user_id.clone(), device(&servers, &user)));
+        members.push(Member::new(&servers, &user, seed.wrapping_mul(1_000) + index as u64).await);
+    }
+    let mut world = World::new(users);
+    let mut course = Course { seed, steps: Vec::new() };
+    for step in 1..=number("STOA_TEST_STEPS", 240) {
+        let client = &mut members[dice.below(USERS)].client;
+        let done = match dice.below(10) {
+            0..5 => world.step(&dice).await,
+            5..8 => {
+                client.sync(0).await;
+                world.step(&dice).await
+            }
+            _ => tokio::join!(client.sync(100), world.step(&dice)).1,
+        };
+        course.steps.push(done.what);
+        if let Some((user, room)) = done.moved {
+            members[user].client.remember(&room);
+        }
+        if let Some((user, room)) = done.forgotten {
+            members[user].client.forget(&room);
+        }
+        if step % STRETCH == 0 {
+            for member in &mut members {
+                let differences = member.differences().await;
+                assert!(differences.is_empty(), "{course}\n{}\n{differences:#?}", member.name);
+            }
+        }
+    }
+}
+
+/// A user with the client that is tried, and a device to compare it with.
+struct Member {
+    name: String,
+    client: Client,
+    newcomer: Device,
+}
+
+impl Member {
+    async fn new(servers: &[TestServer], user: &TestClient, seed: u64) -> Self {
+        let dice = Dice::new(seed);
+        let wishes = Wishes::draw(&dice);
+        let tried = device(servers, &servers[0].log_in(user).await);
+        let newcomer = device(servers, &servers[0].log_in(user).await);
+        let name = format!("{} with {wishes:?}", user.user_id);
+        Self { name, client: Client::new(tried, dice, wishes), newcomer }
+    }
+
+    async fn differences(&mut self) -> Vec<String> {
+        self.client.catch_up().await;
+        let wishes = self.client.wishes.clone();
+        let mut new = Client::new(self.newcomer.clone(), Dice::new(0), wishes);
+        new.catch_up().await;
+        differences(&self.client, &new).await
+    }
+}
+
+/// The same device on each of the nodes.
+fn device(servers: &[TestServer], client: &TestClient) -> Device {
+    let session = json!({
+        "access_token": client.token(),
+        "user_id": client.user_id,
+        "device_id": client.device_id,
+    });
+    Device(servers.iter().map(|server| server.client().with_session(&session)).collect())
+}
+
+/// What was done, to be repeated.
+struct Course {
+    seed: u64,
+    steps: Vec<String>,
+}
+
+impl std::fmt::Display for Course {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(f, "STOA_TEST_SEED={} did", self.seed)?;
+        for (step, what) in self.steps.iter().enumerate() {
+            writeln!(f, "{:3}. {what}", step + 1)?;
+        }
+        Ok(())
+    }
+}

@@ -228,13 +228,11 @@ impl States<'_> {
         };
         match span.state {
             KnownState::Withheld => {
-                // Where the timeline does not count, the end of it is told here.
-                if !self.at_end {
-                    return Ok(None);
-                }
-                if let Some(end) = span.end {
-                    plan.current.insert(StateKey::member(&reader.user_id), end.event);
-                }
+                let own = StateKey::member(&reader.user_id);
+                let is_shown = !self.at_end && plan.timeline.entries.contains_key(&own);
+                // Where the timeline does not count or does not have it, the end is told here.
+                let Some(end) = span.end.filter(|_| !is_shown) else { return Ok(None) };
+                plan.current.insert(own, end.event);
                 return Ok(Some(plan));
             }
             KnownState::At(_) => {
@@ -343,7 +341,7 @@ impl Plan<'_> {
         for change in self.delta.into_iter().flatten() {
             latest.insert(StateKey::new(&change.kind, &change.state_key), change.new);
         }
-        if !at_end {
+        if !at_end && self.span.state != KnownState::Withheld {
             self.cut_where_the_timeline_misleads(&latest);
         }
         let before = |key: &StateKey| match self.timeline.entries.get(key) {

@@ -241,6 +241,19 @@ both_databases! {
         assert_eq!(brief(&room(&answer, "leave", &id)["timeline"]), ["bob:ban"]);
     }
 
+    async fn who_sees_no_members_in_timelines_hears_of_his_ban(db: TestDatabase) {
+        let site = Site::start(db).await;
+        let id = site.create("alice").await;
+        site.join("bob", &id).await;
+        let filter = json!({ "room": { "timeline": { "types": ["m.room.message"] } } });
+        let mut bob = Client::with_filter("bob", filter);
+        bob.sync(&site).await;
+        site.change("bob", &id, MembershipChange::Leave).await;
+        assert_eq!(brief(&room(&bob.sync(&site).await, "leave", &id)["state"]), ["bob:leave"]);
+        site.change("alice", &id, MembershipChange::Ban(user_id("bob"))).await;
+        assert_eq!(brief(&room(&bob.sync(&site).await, "leave", &id)["state"]), ["bob:ban"]);
+    }
+
     async fn who_asks_to_be_let_in_is_told_of_what(db: TestDatabase) {
         let site = Site::start(db).await;
         let id = site

@@ -5,7 +5,9 @@ use std::time::Duration;
 use ruma::user_id;
 use serde_json::Value;
 use stoa_base::{Clock, ManualClock};
-use stoa_testing::{Backend, TestClient, TestDatabase, TestServer, both_databases, run_on};
+use stoa_testing::{
+    Backend, TestClient, TestDatabase, TestServer, both_databases, run_on, surgery,
+};
 
 /// How long to wait for what a server does by itself.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -23,13 +25,6 @@ fn bodies(answer: &Value, room: &str) -> Vec<String> {
     let events = answer["rooms"]["join"][room]["timeline"]["events"].as_array();
     let bodies = events.into_iter().flatten().filter_map(|event| event["content"]["body"].as_str());
     bodies.map(ToOwned::to_owned).collect()
-}
-
-/// How many batches are in the log.
-async fn batches(server: &TestServer) -> i64 {
-    let mut conn = server.state().store.read().await.expect("a connection");
-    let (count,) = conn.one("SELECT COUNT(*) FROM log_batches", &[]).await.expect("a count");
-    count
 }
 
 both_databases! {
@@ -94,11 +89,11 @@ both_databases! {
             alice.send(&room, &format!("message {number}")).await;
         }
         server.state().housekeep().await;
-        assert!(batches(&server).await > 5);
+        assert!(surgery::batch_count(&server.state().store).await > 5);
         clock.advance(Duration::from_secs(2 * 3_600));
         server.state().housekeep().await;
         // The jump at the start, and the last batch of this run.
-        assert_eq!(batches(&server).await, 2);
+        assert_eq!(surgery::batch_count(&server.state().store).await, 2);
         // Whoever reads on from before misses nothing.
         assert_eq!(bodies(&sync(&alice, "s1.0.0.0.0.1").await, &room).len(), 5);
     }
@@ -140,22 +135,15 @@ fn nodes_share_the_rates() {
 fn nodes_that_vanished_are_not_counted() {
     run_on(Backend::Postgres, async |db| {
         let server = TestServer::start(db).await;
-        let mut conn = server.state().store.write().await.expect("a connection");
-        let now_ms = conn.now_ms().await.expect("the time");
+        let store = &server.state().store;
         for (incarnation, silent_ms) in [(1, 10_000), (2, 30_000), (3, 4_000_000)] {
-            let sql = "INSERT INTO nodes (incarnation, version, started_ms, heartbeat_ms)
-                 VALUES ($1, '0.0.1', $2, $2)";
-            let node: [i64; 2] = [incarnation, now_ms - silent_ms];
-            conn.execute(sql, &node.map(Into::into)).await.expect("a node");
+            surgery::note_silent_node(store, incarnation, silent_ms).await;
         }
-        conn.commit().await.expect("nodes");
         assert_eq!(server.state().nodes.beat().await.expect("a count"), 2);
 
         server.state().housekeep().await;
-        let mut conn = server.state().store.read().await.expect("a connection");
-        let sql = "SELECT incarnation FROM nodes ORDER BY incarnation LIMIT 2";
-        let known: Vec<(i64,)> = conn.all(sql, &[]).await.expect("nodes");
-        assert_eq!(known, [(1,), (2,)]);
+        let noted = surgery::noted_nodes(store).await;
+        assert_eq!((noted.len(), &noted[..2]), (3, &[1, 2][..]), "and this one");
     });
 }
 
@@ -174,9 +162,7 @@ both_databases! {
         let state = server.state();
         state.writer.append(stoa_storage::log::Append::new()).await.expect("an append");
         let drawn = state.nids.take(1).await.expect("a number");
-        let mut conn = state.store.write().await.expect("a connection");
-        conn.execute("DELETE FROM log_batches", &[]).await.expect("a loss");
-        conn.commit().await.expect("a loss");
+        surgery::lose_log_after(&state.store, stoa_base::Pos::START).await;
         state.tailer.catch_up().await.expect("the log");
         let next = state.nids.take(1).await.expect("a number");
         assert!(next.start > drawn.end + 1_000_000, "{next:?} may have been drawn again");

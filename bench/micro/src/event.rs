@@ -24,7 +24,7 @@ struct Server {
 
 impl Server {
     fn new() -> Self {
-        let key = Ed25519KeyPair::from_der(&Ed25519KeyPair::generate().to_vec(), "a_1".to_owned());
+        let key = Ed25519KeyPair::from_der(&Ed25519KeyPair::generate(), "a_1".to_owned());
         let rules = RoomVersionId::V11.rules().expect("the rules of a known version");
         Self { rules, key: key.expect("the key just made") }
     }
@@ -91,6 +91,6 @@ fn authorize(bencher: Bencher<'_, '_>) {
     bencher.bench(|| {
         let rules = &server.rules.authorization;
         check_state_dependent_auth_rules(rules, black_box(&message), |kind, _| state.get(kind))
-            .expect("an event that is allowed")
+            .expect("an event that is allowed");
     });
 }

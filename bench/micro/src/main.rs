@@ -3,7 +3,7 @@
 //!
 //! A database is on the disk and flushes, as a server's does. PostgreSQL is measured where
 //! `STOA_TEST_POSTGRES` says where one is.
-#![expect(clippy::expect_used, clippy::panic, reason = "a benchmark that cannot go on must end")]
+#![expect(clippy::expect_used, reason = "a benchmark that cannot go on must end")]
 
 mod append;
 mod event;

@@ -143,33 +143,27 @@ impl TestDatabase {
     /// Fills a new database with what [`TestDatabase::dump`] gave.
     pub async fn load(&self, sql: &str) {
         let sql = sql.to_owned();
-        match &self.postgres {
-            Some(_) => administer(&self.url, sql).await,
-            None => {
-                let options = SqliteConnectOptions::new().filename(self.file());
-                let mut conn =
-                    options.create_if_missing(true).connect().await.expect("a new database");
-                conn.execute(AssertSqlSafe(sql)).await.expect("what was dumped");
-                conn.close().await.expect("a database on disk");
-            }
+        if self.postgres.is_some() {
+            administer(&self.url, sql).await;
+            return;
         }
+        let options = SqliteConnectOptions::new().filename(self.file());
+        let mut conn = options.create_if_missing(true).connect().await.expect("a new database");
+        conn.execute(AssertSqlSafe(sql)).await.expect("what was dumped");
+        conn.close().await.expect("a database on disk");
     }
 
     /// The whole database as SQL. It takes `sqlite3` or `pg_dump`, of the oldest PostgreSQL that
     /// is to read it.
     pub fn dump(&self) -> String {
-        let mut command = match &self.postgres {
-            Some(_) => {
-                let mut command = Command::new("pg_dump");
-                command.args(["--rows-per-insert=50", "--no-owner", "--no-privileges", &self.url]);
-                command
-            }
-            None => {
-                let mut command = Command::new("sqlite3");
-                command.arg(self.file()).arg(".dump");
-                command
-            }
-        };
+        let mut command;
+        if self.postgres.is_some() {
+            command = Command::new("pg_dump");
+            command.args(["--rows-per-insert=50", "--no-owner", "--no-privileges", &self.url]);
+        } else {
+            command = Command::new("sqlite3");
+            command.arg(self.file()).arg(".dump");
+        }
         let output = command.output().expect("the program that dumps");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let sql = String::from_utf8(output.stdout).expect("text");

@@ -22,6 +22,7 @@ pub mod sample;
 pub mod second_process;
 #[cfg(feature = "server")]
 mod server;
+pub mod surgery;
 mod written_rows;
 
 pub use self::{

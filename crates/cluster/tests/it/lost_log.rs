@@ -2,15 +2,14 @@
 //! that was ever seen of it, and nothing is remembered of what was lost.
 
 use stoa_base::Pos;
-use stoa_testing::{Backend, TestNode, both_databases, run_on, sample};
+use stoa_testing::{Backend, TestNode, both_databases, run_on, sample, surgery};
 
-use crate::{ROOM, Recorder, SILENT, Told, execute, node, soon};
+use crate::{ROOM, Recorder, SILENT, Told, node, soon};
 
 /// Takes all but the first three positions from the log, and from the counter what was drawn.
 async fn lose(node: &TestNode) {
-    execute(node, "DELETE FROM log_batches WHERE last_pos > 3").await;
-    execute(node, "DELETE FROM events WHERE pos > 3").await;
-    execute(node, "UPDATE counters SET value = 1 WHERE name = 'nid'").await;
+    surgery::lose_log_after(&node.store, Pos(3)).await;
+    surgery::lose_drawn_numbers(&node.store).await;
 }
 
 async fn write(node: &TestNode, nid: i64) -> Pos {

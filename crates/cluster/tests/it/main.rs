@@ -67,13 +67,6 @@ async fn node(db: &TestDatabase, tailer: TailerOptions) -> (TestNode, Arc<Record
     (node, recorder)
 }
 
-/// Changes the log behind the nodes' backs.
-async fn execute(node: &TestNode, sql: &'static str) {
-    let mut conn = node.store.write().await.unwrap();
-    conn.execute(sql, &[]).await.unwrap();
-    conn.commit().await.unwrap();
-}
-
 /// What comes in time.
 async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.expect("it comes in time")

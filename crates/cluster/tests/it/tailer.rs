@@ -5,9 +5,9 @@ use std::time::Duration;
 use stoa_base::{Pos, RoomNid};
 use stoa_cluster::TailerOptions;
 use stoa_storage::log;
-use stoa_testing::{Backend, TestNode, run_on, sample};
+use stoa_testing::{Backend, TestNode, run_on, sample, surgery};
 
-use crate::{ROOM, SILENT, Told, execute, node, soon};
+use crate::{ROOM, SILENT, Told, node, soon};
 
 /// Asserts that batches follow one another, and gives how many of them the node itself wrote.
 fn own(told: &[Told]) -> usize {
@@ -50,24 +50,12 @@ fn caches_of_every_node_are_told_of_every_batch_in_order_and_once() {
 fn a_node_that_is_far_behind_catches_up_page_by_page() {
     run_on(Backend::Postgres, async |db| {
         let (node, recorder) = node(db, SILENT).await;
-        execute(
-            &node,
-            "INSERT INTO log_batches
-                 (last_pos, prev_pos, incarnation, batch_seq, committed_ms, touched)
-             SELECT pos, pos - 1, 9, pos, 1, '[]' FROM generate_series(1, 1700) AS pos",
-        )
-        .await;
+        surgery::write_batches_elsewhere(&node.store, 1..=1700).await;
         assert_eq!(soon(node.tailer.catch_up()).await.unwrap(), Pos(1700));
         let told = recorder.take();
         assert_eq!((told.len(), own(&told)), (1700, 0));
         // Its own next batch comes after those of others.
-        execute(
-            &node,
-            "INSERT INTO log_batches
-                 (last_pos, prev_pos, incarnation, batch_seq, committed_ms, touched)
-             SELECT pos, pos - 1, 9, pos, 1, '[]' FROM generate_series(1701, 2900) AS pos",
-        )
-        .await;
+        surgery::write_batches_elsewhere(&node.store, 1701..=2900).await;
         assert_eq!(write(&node, 1..=1).await, Pos(2901));
         let told = recorder.take();
         assert_eq!(told.len(), 1201);

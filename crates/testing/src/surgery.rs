@@ -1,0 +1,57 @@
+//! What tests do to the database behind the nodes' backs, and see there.
+
+use stoa_base::Pos;
+use stoa_storage::Store;
+
+/// Takes from the log all that came after `pos`, as a restore does.
+pub async fn lose_log_after(store: &Store, pos: Pos) {
+    let mut conn = store.write().await.expect("the database answers");
+    for sql in ["DELETE FROM log_batches WHERE last_pos > $1", "DELETE FROM events WHERE pos > $1"]
+    {
+        conn.execute(sql, &[pos.0.into()]).await.expect("a loss");
+    }
+    conn.commit().await.expect("a loss");
+}
+
+/// Has the counter of internal numbers begin anew.
+pub async fn lose_drawn_numbers(store: &Store) {
+    let mut conn = store.write().await.expect("the database answers");
+    conn.execute("UPDATE counters SET value = 1 WHERE name = 'nid'", &[]).await.expect("a loss");
+    conn.commit().await.expect("a loss");
+}
+
+/// How many batches the log has.
+pub async fn batch_count(store: &Store) -> i64 {
+    let mut conn = store.read().await.expect("the database answers");
+    conn.one::<(i64,)>("SELECT COUNT(*) FROM log_batches", &[]).await.expect("a number").0
+}
+
+/// Has another node of a PostgreSQL write one batch for each of these positions.
+pub async fn write_batches_elsewhere(store: &Store, positions: std::ops::RangeInclusive<i64>) {
+    let sql = "
+        INSERT INTO log_batches (last_pos, prev_pos, incarnation, batch_seq, committed_ms, touched)
+        SELECT pos, pos - 1, 9, pos, 1, '[]' FROM generate_series($1, $2) AS pos";
+    let mut conn = store.write().await.expect("the database answers");
+    let range = [(*positions.start()).into(), (*positions.end()).into()];
+    conn.execute(sql, &range).await.expect("batches");
+    conn.commit().await.expect("batches");
+}
+
+/// Notes a node that has been silent for so long.
+pub async fn note_silent_node(store: &Store, incarnation: i64, silent_ms: i64) {
+    let sql = "
+        INSERT INTO nodes (incarnation, version, started_ms, heartbeat_ms)
+        VALUES ($1, '0.0.1', $2, $2)";
+    let mut conn = store.write().await.expect("the database answers");
+    let heard_ms = conn.now_ms().await.expect("the time") - silent_ms;
+    conn.execute(sql, &[incarnation.into(), heard_ms.into()]).await.expect("a node");
+    conn.commit().await.expect("a node");
+}
+
+/// The nodes that are noted, the oldest first.
+pub async fn noted_nodes(store: &Store) -> Vec<i64> {
+    let sql = "SELECT incarnation FROM nodes ORDER BY incarnation";
+    let mut conn = store.read().await.expect("the database answers");
+    let rows: Vec<(i64,)> = conn.all(sql, &[]).await.expect("nodes");
+    rows.into_iter().map(|(incarnation,)| incarnation).collect()
+}

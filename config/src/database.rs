@@ -25,7 +25,8 @@ pub struct Database {
     #[schemars(example = "postgres://stoa:PASSWORD@localhost:5433/stoa")]
     pub direct_url: Option<PostgresUrl>,
 
-    /// How many connections this node opens to the database at most.
+    /// How many connections this node opens to the database at most; to SQLite eight are enough, and more
+    /// are not opened.
     #[schemars(range(min = 2, max = 1000))]
     pub max_connections: u32,
 }

@@ -158,7 +158,7 @@ impl Store {
             .await
             .map_err(|error| OpenError::File { path: path.to_owned(), error })?;
         let readers = sqlite_pool_options()
-            .max_connections(max_connections)
+            .max_connections(max_connections.min(SQLITE_READERS))
             .connect_lazy_with(options.create_if_missing(false).pragma("query_only", "on"));
         Ok(Self::new(Pools::Sqlite { readers, writer }))
     }
@@ -294,6 +294,10 @@ const BEGIN_SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 /// A transaction that writes is ended by the server where its node freezes in the middle: its row
 /// locks may stand in the way of appends.
 const BEGIN_WRITE: &str = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '750ms'";
+
+/// How many connections read a SQLite database at most. A read is short and waits for nothing, so that
+/// more of them than there are processors only take memory: each has a thread and pages of its own.
+const SQLITE_READERS: u32 = 8;
 
 /// How much of a SQLite database its writing connection keeps in memory, as a negative number of
 /// KiB. Readers, of which there are many, have the usual 2 MiB each; behind them is the system's cache.

@@ -25,3 +25,34 @@ pub(crate) async fn get_state(
         rooms.to_client(device.in_room(), events.iter().map(|event| (event, None))).await?;
     Ok(Json(written))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::json;
+    use stoa_testing::{TestServer, both_databases, in_room};
+
+    both_databases! {
+        async fn the_whole_state_is_shown(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let alice = server.register("alice").await;
+            let room = alice.create_room(json!({ "name": "name", "topic": "topic" })).await;
+            let state = alice.get(&in_room(&room, "state")).await.ok();
+            let mut kinds = BTreeSet::new();
+            for event in state.as_array().unwrap() {
+                assert_eq!(event["sender"], "@alice:test");
+                assert_eq!(event["room_id"], room);
+                assert!(event["event_id"].is_string() && event["state_key"].is_string(), "{event}");
+                assert!(kinds.insert(event["type"].as_str().unwrap()), "twice: {event}");
+            }
+            let expected = [
+                "create", "guest_access", "history_visibility", "join_rules", "member", "name",
+                "power_levels", "topic",
+            ];
+            let expected = expected.map(|kind| format!("m.room.{kind}"));
+            let expected: BTreeSet<&str> = expected.iter().map(String::as_str).collect();
+            assert_eq!(kinds, expected);
+        }
+    }
+}

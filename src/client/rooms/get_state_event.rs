@@ -29,3 +29,48 @@ pub(crate) async fn get_state_event(
     let written = written.pop().ok_or_else(|| Error::internal("an event was not written"))?;
     Ok(json_bytes(written.get().to_owned()))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use stoa_testing::{TestServer, both_databases, in_room};
+
+    both_databases! {
+        async fn the_content_is_given_or_the_event(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let alice = server.register("alice").await;
+            let room = alice.create_public_room().await;
+            let path = in_room(&room, "state/m.room.member/@alice:test");
+            let content = json!({ "membership": "join" });
+            assert_eq!(alice.get(&path).await.ok(), content);
+            let event = alice.get(&format!("{path}?format=event")).await.ok();
+            assert_eq!(event["content"], content);
+            for (key, value) in [
+                ("sender", "@alice:test"),
+                ("state_key", "@alice:test"),
+                ("type", "m.room.member"),
+                ("room_id", &*room),
+            ] {
+                assert_eq!(event[key], value);
+            }
+        }
+
+        async fn who_has_left_is_given_what_was_then(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+            let room = alice.create_public_room().await;
+            bob.join(&room).await;
+            let set = async |value: &str| {
+                alice.set_state(&room, "m.room.name", "", json!({ "name": value })).await;
+                alice.set_state(&room, "a.b", "", json!({ "body": value })).await;
+            };
+            set("then").await;
+            bob.leave(&room).await;
+            set("now").await;
+            for (client, value) in [(&bob, "then"), (&alice, "now")] {
+                assert_eq!(client.state(&room, "m.room.name", "").await["name"], value);
+                assert_eq!(client.state(&room, "a.b", "").await["body"], value);
+            }
+        }
+    }
+}

@@ -48,3 +48,40 @@ pub(crate) async fn get_joined_members(
         .collect();
     Ok(Json(Response { joined }))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use stoa_testing::{TestServer, both_databases, encode, in_room};
+
+    both_databases! {
+        async fn who_is_there_is_shown_with_name_and_avatar(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+            let name = "/_matrix/client/v3/profile/@bob:test/displayname";
+            bob.put(name, json!({ "displayname": "Bob" })).await.ok();
+            let room = alice.create_public_room().await;
+            bob.join(&room).await;
+            server.register("charlie").await;
+            alice.invite(&room, "@charlie:test").await;
+            let members = alice.get(&in_room(&room, "joined_members")).await.ok();
+            let expected = json!({ "joined": {
+                "@alice:test": { "display_name": null, "avatar_url": null },
+                "@bob:test": { "display_name": "Bob", "avatar_url": null },
+            } });
+            assert_eq!(members, expected);
+        }
+
+        async fn who_has_left_is_refused(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let alice = server.register("alice").await;
+            let room = alice.create_room(json!({})).await;
+            alice.leave(&room).await;
+            for version in ["r0", "v3"] {
+                let path =
+                    format!("/_matrix/client/{version}/rooms/{}/joined_members", encode(&room));
+                alice.get(&path).await.refused(403, "M_FORBIDDEN");
+            }
+        }
+    }
+}

@@ -23,3 +23,28 @@ pub(crate) async fn get_joined_rooms(
     joined.sort();
     Ok(Answer(Response::new(joined)))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use stoa_testing::{TestServer, both_databases};
+
+    both_databases! {
+        async fn only_rooms_that_one_is_in_are_listed(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+            let list = async || bob.get("/_matrix/client/v3/joined_rooms").await.ok();
+            assert_eq!(list().await, json!({ "joined_rooms": [] }));
+            let made = bob.create_room(json!({})).await;
+            let left = alice.create_public_room().await;
+            bob.join(&left).await;
+            bob.leave(&left).await;
+            let invited = alice.create_room(json!({ "invite": ["@bob:test"] })).await;
+            assert_eq!(list().await, json!({ "joined_rooms": [made] }));
+            bob.join(&invited).await;
+            let mut both = [made, invited];
+            both.sort();
+            assert_eq!(list().await, json!({ "joined_rooms": both }));
+        }
+    }
+}

@@ -49,3 +49,69 @@ pub(crate) async fn get_members(
         rooms.to_client(device.in_room(), members.iter().map(|event| (event, None))).await?;
     Ok(Json(Response { chunk }))
 }
+
+#[cfg(test)]
+mod tests {
+    use stoa_testing::{TestClient, TestServer, both_databases, encode, in_room};
+
+    /// The members that are shown to a client, each with the membership.
+    async fn members(client: &TestClient, room: &str, query: &str) -> Vec<String> {
+        let answer = client.get(&in_room(room, &format!("members?{query}"))).await.ok();
+        let events = answer["chunk"].as_array().unwrap();
+        let mut members = Vec::new();
+        for event in events {
+            assert_eq!(event["type"], "m.room.member");
+            assert_eq!(event["room_id"], room);
+            let user = event["state_key"].as_str().unwrap();
+            members.push(format!("{user} {}", event["content"]["membership"].as_str().unwrap()));
+        }
+        members.sort();
+        members
+    }
+
+    both_databases! {
+        async fn members_are_chosen_by_their_membership(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+            let room = alice.create_public_room().await;
+            bob.join(&room).await;
+            let both = ["@alice:test join", "@bob:test join"];
+            assert_eq!(members(&alice, &room, "").await, both);
+            bob.leave(&room).await;
+            let (hers, his) = ("@alice:test join", "@bob:test leave");
+            assert_eq!(members(&alice, &room, "").await, [hers, his]);
+            assert_eq!(members(&alice, &room, "not_membership=leave").await, [hers]);
+            assert_eq!(members(&alice, &room, "membership=leave").await, [his]);
+            assert_eq!(members(&alice, &room, "membership=join").await, [hers]);
+        }
+
+        async fn the_members_of_a_point_in_time_are_shown(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+            let room = alice.create_public_room().await;
+            alice.send(&room, "hello").await;
+            let synced = alice.get("/_matrix/client/v3/sync").await.ok();
+            let timeline = &synced["rooms"]["join"][&room]["timeline"];
+            bob.join(&room).await;
+            bob.send(&room, "hello to you").await;
+            for token in [&timeline["prev_batch"], &synced["next_batch"]] {
+                let at = format!("at={}", encode(token.as_str().unwrap()));
+                assert_eq!(members(&alice, &room, &at).await, ["@alice:test join"], "{at}");
+            }
+            assert_eq!(members(&alice, &room, "").await.len(), 2);
+        }
+
+        async fn who_has_left_is_shown_who_was_there(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+            let charlie = server.register("charlie").await;
+            let room = alice.create_public_room().await;
+            bob.join(&room).await;
+            bob.leave(&room).await;
+            charlie.join(&room).await;
+            let then = ["@alice:test join", "@bob:test leave"];
+            assert_eq!(members(&bob, &room, "").await, then);
+            assert_eq!(members(&alice, &room, "").await.len(), 3);
+        }
+    }
+}

@@ -202,3 +202,111 @@ impl<'a> Walk<'a> {
         PaginationToken::after(self.at)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use stoa_testing::{TestClient, TestServer, both_databases, encode, in_room};
+
+    /// From where a client goes on that has just synced.
+    async fn token(client: &TestClient) -> String {
+        let synced = client.get("/_matrix/client/v3/sync").await.ok();
+        encode(synced["next_batch"].as_str().unwrap())
+    }
+
+    /// The body of each message of a page, and the type of every other event.
+    fn brief(page: &Value) -> Vec<&str> {
+        let events = page["chunk"].as_array().unwrap().iter();
+        let texts =
+            events.map(|event| event["content"]["body"].as_str().or(event["type"].as_str()));
+        texts.map(Option::unwrap).collect()
+    }
+
+    /// The users whose member events come with a page. All of them are in the room.
+    fn members(page: &Value) -> Vec<&str> {
+        let events = page["state"].as_array().unwrap();
+        for event in events {
+            assert_eq!(event["type"], "m.room.member");
+            assert_eq!(event["content"]["membership"], "join");
+        }
+        events.iter().map(|event| event["state_key"].as_str().unwrap()).collect()
+    }
+
+    both_databases! {
+        async fn what_came_after_a_sync_is_found_from_its_token(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let alice = server.register("alice").await;
+            let room = alice.create_public_room().await;
+            let from = token(&alice).await;
+            let sent = alice.send(&room, "hello").await;
+            let path = in_room(&room, &format!("messages?dir=f&from={from}"));
+            let page = alice.get(&path).await.ok();
+            assert_eq!(brief(&page), ["hello"]);
+            assert_eq!(page["chunk"][0]["event_id"], sent);
+            assert_eq!(page["chunk"][0]["room_id"], room);
+        }
+
+        async fn who_is_not_in_the_room_reads_nothing(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+            let room = alice.create_room(json!({})).await;
+            for room in [&*room, "!does-not-exist:test"] {
+                let answer = bob.get(&in_room(room, "messages?dir=b")).await;
+                answer.refused(403, "M_FORBIDDEN");
+            }
+        }
+
+        async fn the_senders_of_a_page_come_with_it(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let alice = server.register("alice").await;
+            let (bob, charlie) = (server.register("bob").await, server.register("charlie").await);
+            let room = alice.create_public_room().await;
+            let get = async |query: &str| {
+                alice.get(&in_room(&room, &format!("messages?{query}"))).await.ok()
+            };
+            let lazily = encode(r#"{"lazy_load_members":true}"#);
+            let alone = token(&alice).await;
+            bob.join(&room).await;
+            charlie.join(&room).await;
+            bob.send(&room, "earlier").await;
+            let before = token(&alice).await;
+            charlie.send(&room, "now").await;
+            let after = token(&alice).await;
+
+            let page = get(&format!("dir=f&from={before}&to={after}&filter={lazily}")).await;
+            assert_eq!(brief(&page), ["now"]);
+            assert_eq!(members(&page), ["@charlie:test"]);
+            let page = get(&format!("dir=b&from={after}&limit=2&filter={lazily}")).await;
+            assert_eq!(brief(&page), ["now", "earlier"]);
+            assert_eq!(members(&page), ["@bob:test", "@charlie:test"]);
+            let page = get(&format!("dir=b&from={alone}&filter={lazily}")).await;
+            assert_eq!(members(&page), ["@alice:test"]);
+            let page = get(&format!("dir=f&from={before}&to={after}")).await;
+            assert_eq!(page["state"], json!(null), "not asked for");
+        }
+
+        async fn who_has_left_reads_up_to_the_leave(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+            let history = json!([{
+                "type": "m.room.history_visibility", "content": { "history_visibility": "joined" },
+            }]);
+            let request = json!({ "preset": "public_chat", "initial_state": history });
+            let room = alice.create_room(request).await;
+            bob.join(&room).await;
+            alice.send(&room, "one").await;
+            alice.send(&room, "two").await;
+            bob.leave(&room).await;
+            let left = token(&bob).await;
+            alice.send(&room, "three").await;
+            for from in [left, token(&bob).await] {
+                let page = |query: &str| in_room(&room, &format!("messages?from={from}&{query}"));
+                let back = bob.get(&page("dir=b&limit=3")).await.ok();
+                assert_eq!(brief(&back), ["m.room.member", "two", "one"]);
+                assert_eq!(back["chunk"][0]["state_key"], "@bob:test");
+                let ahead = bob.get(&page("dir=f&limit=100")).await.ok();
+                assert_eq!(ahead["chunk"], json!([]));
+            }
+        }
+    }
+}

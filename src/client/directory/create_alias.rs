@@ -58,6 +58,18 @@ mod tests {
             }
         }
 
+        async fn no_power_is_needed_for_an_alias_of_ones_own(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+            let room = alice.create_room(json!({ "invite": ["@bob:test"] })).await;
+            bob.join(&room).await;
+            let path = format!("{PATH}/%23his:test");
+            bob.put(&path, json!({ "room_id": room })).await.ok();
+            assert_eq!(alice.get(&path).await.ok()["room_id"], room);
+            bob.delete(&path).await.ok();
+            alice.get(&path).await.refused(404, "M_NOT_FOUND");
+        }
+
         async fn only_members_make_aliases_and_only_of_this_server(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let (alice, bob) = (server.register("alice").await, server.register("bob").await);

@@ -92,10 +92,12 @@ mod tests {
         async fn unknown_keys_go_into_the_event(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let alice = server.register("alice").await;
-            let room = alice.create_public_room().await;
+            let public = json!({ "preset": "public_chat", "room_alias_name": "here" });
+            let room = alice.create_room(public).await;
             for (user, path) in [
                 ("bob", format!("/_matrix/client/v3/join/{}", encode(&room))),
                 ("charlie", in_room(&room, "join")),
+                ("dave", "/_matrix/client/v3/join/%23here:test".to_owned()),
             ] {
                 let user = server.register(user).await;
                 let name = format!("/_matrix/client/v3/profile/{}/displayname", user.user_id);

@@ -65,6 +65,9 @@ mod tests {
             };
             let first = send(&alice, &room, "a").await;
             assert_eq!(send(&alice, &room, "a").await, first);
+            let otherwise = json!({ "body": "y" });
+            let again = alice.put(&in_room(&room, "send/a/t%201"), otherwise).await.ok();
+            assert_eq!(again["event_id"], first);
             assert_ne!(send(&alice, &other, "a").await, first);
             assert_ne!(send(&alice, &room, "b").await, first);
             let device = server.log_in(&alice).await;
@@ -89,6 +92,12 @@ mod tests {
             let session = server.client().post("/_matrix/client/v3/login", log_in).await.ok();
             let again = server.client().with_session(&session);
             assert_eq!(again.put(&path, json!({})).await.ok(), sent);
+            // It is the same device, so it knows the event by its transaction.
+            let synced = again.get("/_matrix/client/v3/sync").await.ok();
+            let timeline = synced["rooms"]["join"][&room]["timeline"]["events"].as_array().unwrap();
+            let event = timeline.last().unwrap();
+            assert_eq!(event["event_id"], sent["event_id"]);
+            assert_eq!(event["unsigned"]["transaction_id"], "1");
         }
 
         async fn content_is_an_object_of_what_every_server_can_hold(db: TestDatabase) {

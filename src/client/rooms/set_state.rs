@@ -132,6 +132,18 @@ mod tests {
             alice.set_state(&room, "m.room.power_levels", "", levels(40)).await;
         }
 
+        async fn levels_are_kept_as_they_were_set(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let alice = server.register("alice").await;
+            let room = alice.create_room(json!({ "room_version": "11" })).await;
+            let levels = json!({
+                "invite": 100, "users": { "@alice:test": 100, "@somebody:elsewhere": 20 },
+            });
+            let set = alice.set_state(&room, "m.room.power_levels", "", levels.clone()).await;
+            assert_eq!(alice.event(&room, &set).await["content"], levels);
+            assert_eq!(alice.state(&room, "m.room.power_levels", "").await, levels);
+        }
+
         async fn nobody_lets_himself_in_by_setting_state(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let (alice, bob) = (server.register("alice").await, server.register("bob").await);
@@ -177,6 +189,9 @@ mod tests {
             ] {
                 alice.put(&path, content).await.ok();
             }
+            alice.delete("/_matrix/client/v3/directory/room/%23here:test").await.ok();
+            let deleted = alice.put(&path, json!({ "alias": "#here:test" })).await;
+            deleted.refused(400, "M_BAD_ALIAS");
         }
     }
 }

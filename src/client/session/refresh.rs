@@ -31,7 +31,7 @@ mod tests {
 
     use serde_json::json;
     use stoa_base::ManualClock;
-    use stoa_testing::{PASSWORD, TestServer, both_databases};
+    use stoa_testing::{PASSWORD, TestServer, both_databases, in_room};
 
     const LOGIN: &str = "/_matrix/client/v3/login";
     const PATH: &str = "/_matrix/client/v3/refresh";
@@ -68,6 +68,30 @@ mod tests {
             assert_eq!(who["user_id"], alice.user_id.as_str());
             // The first use of the new tokens ends the old ones.
             client.post(PATH, old).await.refused(401, "M_UNKNOWN_TOKEN");
+        }
+
+        async fn a_device_goes_on_with_its_transactions(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            server.register("alice").await;
+            let request = json!({
+                "type": "m.login.password", "user": "alice", "password": PASSWORD,
+                "refresh_token": true,
+            });
+            let session = server.client().post(LOGIN, request).await.ok();
+            let phone = server.client().with_session(&session);
+            let room = phone.create_room(json!({})).await;
+            let path = in_room(&room, "send/m.room.message/1");
+            let sent = phone.put(&path, json!({ "body": "x" })).await.ok();
+            let old = json!({ "refresh_token": session["refresh_token"] });
+            let renewed = phone.post(PATH, old).await.ok();
+            let phone = phone.with_token(renewed["access_token"].as_str().unwrap());
+
+            let synced = phone.get("/_matrix/client/v3/sync").await.ok();
+            let timeline = synced["rooms"]["join"][&room]["timeline"]["events"].as_array().unwrap();
+            let event = timeline.last().unwrap();
+            assert_eq!(event["event_id"], sent["event_id"]);
+            assert_eq!(event["unsigned"]["transaction_id"], "1");
+            assert_eq!(phone.put(&path, json!({ "body": "x" })).await.ok(), sent);
         }
 
         async fn an_unknown_token_is_refused(db: TestDatabase) {

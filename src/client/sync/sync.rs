@@ -76,3 +76,90 @@ impl WantedFilter {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use stoa_testing::{TestClient, TestServer, both_databases, encode};
+
+    const PATH: &str = "/_matrix/client/v3/sync";
+
+    /// What is new since another answer.
+    async fn since(client: &TestClient, before: &Value, rest: &str) -> Value {
+        let token = encode(before["next_batch"].as_str().unwrap());
+        client.get(&format!("{PATH}?since={token}{rest}")).await.ok()
+    }
+
+    both_databases! {
+        async fn who_makes_a_room_is_told_of_it(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let alice = server.register("alice").await;
+            let before = alice.get(PATH).await.ok();
+            let room = alice.create_room(json!({})).await;
+            let made = since(&alice, &before, "").await;
+            let news = &made["rooms"]["join"][&room];
+            assert_eq!(news["state"]["events"], json!([]));
+            assert!(news["timeline"]["limited"].is_boolean(), "{news}");
+            let events = news["timeline"]["events"].as_array().unwrap();
+            assert!(events.iter().all(|event| event["sender"] == "@alice:test"), "{news}");
+            assert_eq!(events[0]["type"], "m.room.create");
+            assert_eq!(events[1]["type"], "m.room.member");
+            assert_eq!(events[1]["content"], json!({ "membership": "join" }));
+
+            let topic = alice.set_state(&room, "m.room.topic", "", json!({ "topic": "x" })).await;
+            let told = since(&alice, &made, "").await;
+            let timeline = &told["rooms"]["join"][&room]["timeline"];
+            let [event] = &timeline["events"].as_array().unwrap()[..] else { panic!("{told}") };
+            assert_eq!((&event["event_id"], &event["state_key"]), (&json!(topic), &json!("")));
+            assert_eq!(event["content"], json!({ "topic": "x" }));
+
+            // What has not changed is not told again, unless all is asked for.
+            let nothing = since(&alice, &told, "").await;
+            assert_eq!(nothing["rooms"], json!(null));
+            let all = since(&alice, &told, "&full_state=true").await;
+            let state = all["rooms"]["join"][&room]["state"]["events"].as_array().unwrap();
+            assert!(state.iter().any(|event| event["type"] == "m.room.create"), "{all}");
+        }
+
+        async fn a_filter_is_given_or_named(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let alice = server.register("alice").await;
+            let room = alice.create_room(json!({})).await;
+            alice.send(&room, "one").await;
+            alice.send(&room, "two").await;
+            let filter = json!({ "room": { "timeline": { "limit": 1 } } });
+            let path = "/_matrix/client/v3/user/@alice:test/filter";
+            let stored = alice.post(path, filter.clone()).await.ok();
+            for filter in [stored["filter_id"].as_str().unwrap(), &filter.to_string()] {
+                let answer = alice.get(&format!("{PATH}?filter={}", encode(filter))).await.ok();
+                let timeline = &answer["rooms"]["join"][&room]["timeline"];
+                assert_eq!(timeline["events"].as_array().unwrap().len(), 1, "{filter}");
+                assert_eq!(timeline["limited"], true);
+            }
+            for (query, code) in [
+                ("filter=unheard-of", "M_INVALID_PARAM"),
+                ("filter=%7B%22room%22%3A1%7D", "M_BAD_JSON"),
+                ("since=yesterday", "M_INVALID_PARAM"),
+            ] {
+                alice.get(&format!("{PATH}?{query}")).await.refused(400, code);
+            }
+        }
+
+        async fn a_new_profile_is_told_in_every_room(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+            let room = alice.create_public_room().await;
+            bob.join(&room).await;
+            let mut before = bob.get(PATH).await.ok();
+            for field in ["displayname", "avatar_url"] {
+                let profile = format!("/_matrix/client/v3/profile/@alice:test/{field}");
+                alice.put(&profile, json!({ field: "LemurLover" })).await.ok();
+                before = since(&bob, &before, "").await;
+                let event = &before["rooms"]["join"][&room]["timeline"]["events"][0];
+                assert_eq!(event["state_key"], "@alice:test", "{before}");
+                assert_eq!(event["content"]["membership"], "join");
+                assert_eq!(event["content"][field], "LemurLover");
+            }
+        }
+    }
+}

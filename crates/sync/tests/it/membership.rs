@@ -29,6 +29,16 @@ both_databases! {
             site.send("alice", &id, &format!("b{n}")).await;
         }
         site.join("bob", &id).await;
+        let wanted = json!({ "room": {
+            "timeline": { "types": ["m.room.message"] }, "state": { "types": [] },
+        } });
+        let mut choosy = Client { since: bob.since, ..Client::with_filter("bob", wanted) };
+        let answer = choosy.sync(&site).await;
+        let news = joined(&answer, &id);
+        let messages = ["a0", "a1", "a2", "a3", "b0", "b1", "b2", "b3"];
+        assert_eq!(brief(&news["timeline"]), messages);
+        assert_eq!(news["timeline"]["limited"], true);
+        assert_eq!(brief(&news["state"]), Vec::<String>::new());
         let answer = bob.sync(&site).await;
         let news = joined(&answer, &id);
         let expected = ["guest_access", "a0", "a1", "a2", "a3", "b0", "b1", "b2", "b3", "bob:join"];
@@ -115,6 +125,71 @@ both_databases! {
         let state = brief(&room(&answer, "leave", &id)["state"]);
         assert!(state.contains(&"bob:leave".to_owned()), "{state:?}");
         assert!(state.contains(&"test=\"before\"".to_owned()), "{state:?}");
+    }
+
+    async fn a_leave_is_told_however_much_has_come_elsewhere(db: TestDatabase) {
+        let site = Site::start(db).await;
+        let (quiet, loud) = (site.create("alice").await, site.create("alice").await);
+        site.join("bob", &quiet).await;
+        let filter = json!({ "room": { "include_leave": true, "timeline": { "limit": 1 } } });
+        let mut alice = Client::with_filter("alice", filter);
+        alice.sync(&site).await;
+        site.change("alice", &quiet, MembershipChange::Leave).await;
+        for n in 0..20 {
+            site.send("alice", &loud, &format!("m{n}")).await;
+        }
+        let answer = alice.sync(&site).await;
+        assert_eq!(brief(&room(&answer, "leave", &quiet)["timeline"]), ["alice:leave"]);
+        assert_eq!(brief(&joined(&answer, &loud)["timeline"]), ["m19"]);
+        assert_eq!(joined(&answer, &loud)["timeline"]["limited"], true);
+
+        // What goes on in a room that was left is not told, and the leave was.
+        let content = object(json!({ "v": "again" }));
+        site.change("bob", &quiet, MembershipChange::Join(content)).await;
+        for n in 20..40 {
+            site.send("alice", &loud, &format!("m{n}")).await;
+        }
+        let answer = alice.sync(&site).await;
+        assert_eq!(room(&answer, "leave", &quiet), &json!(null));
+        assert_eq!(brief(&joined(&answer, &loud)["timeline"]), ["m39"]);
+    }
+
+    async fn an_archive_has_only_what_is_wanted(db: TestDatabase) {
+        let site = Site::start(db).await;
+        let id = site.create("alice").await;
+        site.join("bob", &id).await;
+        let filter = json!({ "room": {
+            "include_leave": true, "timeline": { "types": ["m.room.message", "m.test"] },
+            "state": { "types": ["m.test"] },
+        } });
+        let mut bob = Client::with_filter("bob", filter.clone());
+        bob.sync(&site).await;
+        for value in ["before", "after"] {
+            site.send("alice", &id, value).await;
+            site.set("alice", &id, "m.test", "", json!({ "v": value })).await;
+            if value == "before" {
+                site.change("bob", &id, MembershipChange::Leave).await;
+            }
+        }
+        for mut bob in [bob, Client::with_filter("bob", filter)] {
+            let answer = bob.sync(&site).await;
+            let news = room(&answer, "leave", &id);
+            assert_eq!(brief(&news["timeline"]), ["before", "test=\"before\""]);
+            assert_eq!(brief(&news["state"]), Vec::<String>::new());
+        }
+    }
+
+    async fn who_leaves_sees_that_where_history_is_for_members(db: TestDatabase) {
+        let site = Site::start(db).await;
+        let id = site.create_with("alice", private).await;
+        let mut alice = Client::with_filter("alice", json!({ "room": { "include_leave": true } }));
+        alice.sync(&site).await;
+        site.change("alice", &id, MembershipChange::Leave).await;
+        let answer = alice.sync(&site).await;
+        let news = room(&answer, "leave", &id);
+        assert_eq!(brief(&news["timeline"]), ["alice:leave"]);
+        assert_eq!(news["timeline"]["events"][0]["sender"], "@alice:test");
+        assert_eq!(brief(&news["state"]), Vec::<String>::new());
     }
 
     async fn who_has_left_is_not_told_of_what_came_before_his_ban(db: TestDatabase) {

@@ -82,6 +82,8 @@ fn who_is_banned_on_one_is_out_on_the_other() {
         for action in ["ban", "kick"] {
             bob.join(&room).await;
             bob.send(&room, "hello").await;
+            // What the node has in memory is that he is there.
+            bob.get(&in_room(&room, "joined_members")).await.ok();
             alice.post(&in_room(&room, action), json!({ "user_id": "@bob:test" })).await.ok();
             bob.get(&in_room(&room, "joined_members")).await.refused(403, "M_FORBIDDEN");
             let path = in_room(&room, &format!("send/m.room.message/{action}"));

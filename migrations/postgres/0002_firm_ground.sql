@@ -1,0 +1,349 @@
+-- The call that appends to the log becomes a short driver over one function a table: a table that
+-- is added later brings its own function, and only the driver is replaced.
+--
+-- Each function inserts the rows of one table of a batch. `rows` is the JSON array; positions in it
+-- are relative to `head`, the log's head before the batch.
+
+CREATE FUNCTION append_rooms(rows JSONB, head BIGINT) RETURNS VOID
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    written BIGINT;
+BEGIN
+    INSERT INTO rooms (nid, room_id, version, created_ms, extremities, state_root,
+        state_pos, head_pos, joined, invited)
+    SELECT r.nid, r.room_id, r.version, r.created_ms, '[]', 0, 0, 0, 0, 0
+    FROM jsonb_to_recordset(rows)
+        AS r(nid BIGINT, room_id TEXT, version TEXT, created_ms BIGINT)
+    ON CONFLICT DO NOTHING;
+    GET DIAGNOSTICS written = ROW_COUNT;
+    IF written <> jsonb_array_length(rows) THEN
+        RAISE EXCEPTION SQLSTATE 'STOA1';
+    END IF;
+END
+$$;
+
+CREATE FUNCTION append_events(rows JSONB, head BIGINT) RETURNS VOID
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    written BIGINT;
+BEGIN
+    INSERT INTO events (nid, event_id, room_nid, pos, ord_pos, ord_depth, ord_seq, depth,
+        sender, type, state_key, origin_ts, status, state_before, state_after, partial,
+        replaces, txn_device, txn_id, json)
+    SELECT e.nid, e.event_id, e.room_nid, head + e.pos, coalesce(head + e.pos, e.ord_pos),
+        e.ord_depth, e.ord_seq, e.depth, e.sender, e.type, e.state_key, e.origin_ts,
+        e.status, e.state_before, e.state_after, e.partial, e.replaces, e.txn_device,
+        e.txn_id, e.json
+    FROM jsonb_to_recordset(rows) AS e(nid BIGINT, event_id TEXT,
+        room_nid BIGINT, pos BIGINT, ord_pos BIGINT, ord_depth BIGINT, ord_seq BIGINT,
+        depth BIGINT, sender TEXT, type TEXT, state_key TEXT, origin_ts BIGINT,
+        status BIGINT, state_before BIGINT, state_after BIGINT, partial BIGINT,
+        replaces BIGINT, txn_device TEXT, txn_id TEXT, json TEXT)
+    ON CONFLICT DO NOTHING;
+    GET DIAGNOSTICS written = ROW_COUNT;
+    IF written <> jsonb_array_length(rows) THEN
+        RAISE EXCEPTION SQLSTATE 'STOA1';
+    END IF;
+END
+$$;
+
+CREATE FUNCTION append_room_updates(rows JSONB, head BIGINT) RETURNS VOID
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    UPDATE rooms SET
+        extremities = (
+            SELECT coalesce(jsonb_agg(x ORDER BY x), '[]')
+            FROM (
+                SELECT jsonb_array_elements(rooms.extremities::jsonb)
+                UNION
+                SELECT jsonb_array_elements(u.added)
+            ) AS both_sides(x)
+            WHERE NOT u.consumed @> x
+        )::text,
+        state_root = coalesce(u.state_root, rooms.state_root),
+        state_pos = coalesce(head + u.state_pos, rooms.state_pos),
+        head_pos = coalesce(head + u.head_pos, rooms.head_pos),
+        joined = rooms.joined + u.joined,
+        invited = rooms.invited + u.invited
+    FROM jsonb_to_recordset(rows) AS u(room_nid BIGINT, added JSONB,
+        consumed JSONB, state_root BIGINT, state_pos BIGINT, head_pos BIGINT, joined BIGINT,
+        invited BIGINT)
+    WHERE rooms.nid = u.room_nid;
+END
+$$;
+
+CREATE FUNCTION append_event_updates(rows JSONB, head BIGINT) RETURNS VOID
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    UPDATE events SET
+        pos = coalesce(head + u.pos, events.pos),
+        ord_pos = coalesce(head + u.pos, u.ord_pos, events.ord_pos),
+        ord_depth = coalesce(u.ord_depth, events.ord_depth),
+        ord_seq = coalesce(u.ord_seq, events.ord_seq),
+        status = coalesce(u.status, events.status),
+        state_before = coalesce(u.state_before, events.state_before),
+        state_after = coalesce(u.state_after, events.state_after),
+        partial = coalesce(u.partial, events.partial)
+    FROM jsonb_to_recordset(rows) AS u(nid BIGINT, pos BIGINT,
+        ord_pos BIGINT, ord_depth BIGINT, ord_seq BIGINT, status BIGINT, state_before BIGINT,
+        state_after BIGINT, partial BIGINT)
+    WHERE events.nid = u.nid;
+END
+$$;
+
+CREATE FUNCTION append_redactions(rows JSONB, head BIGINT) RETURNS VOID
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    UPDATE events SET json = u.json, redacted_by = u.redacted_by, revision = revision + 1
+    FROM jsonb_to_recordset(rows)
+        AS u(nid BIGINT, redacted_by BIGINT, json TEXT)
+    WHERE events.nid = u.nid;
+END
+$$;
+
+CREATE FUNCTION append_missing_prev_events(rows JSONB, head BIGINT) RETURNS VOID
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    INSERT INTO missing_prev_events (prev_event_id, event_nid)
+    SELECT m.prev_event_id, m.event_nid
+    FROM jsonb_to_recordset(rows)
+        AS m(prev_event_id TEXT, event_nid BIGINT)
+    ON CONFLICT DO NOTHING;
+END
+$$;
+
+CREATE FUNCTION append_state_nodes(rows JSONB, head BIGINT) RETURNS VOID
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    INSERT INTO state_nodes (nid, node)
+    SELECT s.nid, decode(s.node, 'hex')
+    FROM jsonb_to_recordset(rows) AS s(nid BIGINT, node TEXT);
+END
+$$;
+
+CREATE FUNCTION append_state_changes(rows JSONB, head BIGINT) RETURNS VOID
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    INSERT INTO state_changes (room_nid, pos, type, state_key, old_nid, new_nid)
+    SELECT s.room_nid, head + s.pos, s.type, s.state_key, s.old_nid, s.new_nid
+    FROM jsonb_to_recordset(rows) AS s(room_nid BIGINT, pos BIGINT,
+        type TEXT, state_key TEXT, old_nid BIGINT, new_nid BIGINT);
+END
+$$;
+
+CREATE FUNCTION append_memberships(rows JSONB, head BIGINT) RETURNS VOID
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    INSERT INTO memberships (user_id, room_nid, membership, event_nid, sender, pos)
+    SELECT m.user_id, m.room_nid, m.membership, m.event_nid, m.sender, head + m.pos
+    FROM jsonb_to_recordset(rows) AS m(user_id TEXT, room_nid BIGINT,
+        membership TEXT, event_nid BIGINT, sender TEXT, pos BIGINT)
+    ON CONFLICT (user_id, room_nid) DO UPDATE SET membership = excluded.membership,
+        event_nid = excluded.event_nid, sender = excluded.sender, pos = excluded.pos,
+        forgotten = 0;
+END
+$$;
+
+CREATE FUNCTION append_forgotten_rooms(rows JSONB, head BIGINT) RETURNS VOID
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    UPDATE memberships SET forgotten = 1
+    FROM jsonb_to_recordset(rows) AS f(user_id TEXT, room_nid BIGINT)
+    WHERE memberships.user_id = f.user_id AND memberships.room_nid = f.room_nid
+        AND memberships.membership IN ('leave', 'ban');
+END
+$$;
+
+CREATE FUNCTION append_account_data(rows JSONB, head BIGINT) RETURNS VOID
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    INSERT INTO account_data (user_id, room_nid, type, content, pos)
+    SELECT a.user_id, a.room_nid, a.type, a.content, head + a.pos
+    FROM jsonb_to_recordset(rows) AS a(user_id TEXT, room_nid BIGINT,
+        type TEXT, content TEXT, pos BIGINT)
+    ON CONFLICT (user_id, room_nid, type)
+    DO UPDATE SET content = excluded.content, pos = excluded.pos;
+END
+$$;
+
+CREATE FUNCTION append_receipts(rows JSONB, head BIGINT) RETURNS VOID
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    INSERT INTO receipts (room_nid, type, user_id, thread, event_id, ts, pos)
+    SELECT r.room_nid, r.type, r.user_id, r.thread, r.event_id, r.ts, head + r.pos
+    FROM jsonb_to_recordset(rows) AS r(room_nid BIGINT, type TEXT, user_id TEXT,
+        thread TEXT, event_id TEXT, ts BIGINT, pos BIGINT)
+    ON CONFLICT (room_nid, type, user_id, thread)
+    DO UPDATE SET event_id = excluded.event_id, ts = excluded.ts, pos = excluded.pos
+    WHERE coalesce((
+        SELECT (n.ord_pos, n.ord_depth, n.ord_seq) > (o.ord_pos, o.ord_depth, o.ord_seq)
+        FROM events n, events o
+        WHERE n.event_id = excluded.event_id AND o.event_id = receipts.event_id), true);
+END
+$$;
+
+CREATE FUNCTION append_device_removals(rows JSONB, head BIGINT) RETURNS VOID
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    DELETE FROM access_tokens t
+    USING jsonb_to_recordset(rows) AS d(user_id TEXT, device_id TEXT)
+    WHERE t.user_id = d.user_id AND t.device_id = d.device_id;
+    DELETE FROM devices t
+    USING jsonb_to_recordset(rows) AS d(user_id TEXT, device_id TEXT)
+    WHERE t.user_id = d.user_id AND t.device_id = d.device_id;
+END
+$$;
+
+CREATE FUNCTION append_token_removals(rows JSONB, head BIGINT) RETURNS VOID
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    UPDATE access_tokens SET parent_hash = NULL
+    FROM jsonb_to_recordset(rows) AS d(successor TEXT)
+    WHERE access_tokens.token_hash = d.successor;
+    DELETE FROM access_tokens t
+    USING jsonb_to_recordset(rows) AS d(token_hash TEXT, successor TEXT)
+    WHERE t.token_hash = d.token_hash AND (d.successor IS NULL
+        OR EXISTS (SELECT FROM access_tokens s WHERE s.token_hash = d.successor));
+    DELETE FROM access_tokens t
+    USING jsonb_to_recordset(rows) AS d(token_hash TEXT)
+    WHERE t.parent_hash = d.token_hash
+        AND NOT EXISTS (SELECT FROM access_tokens p WHERE p.token_hash = d.token_hash);
+END
+$$;
+
+-- As before, with the tables' own functions; see 0001_foundation.sql for what it takes and gives.
+
+CREATE OR REPLACE FUNCTION append_batch(batch JSONB, OUT answer JSONB)
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    asked TIMESTAMPTZ := clock_timestamp();
+    lock_wait_us BIGINT;
+    head BIGINT;
+    conflicts JSONB;
+    moved JSONB;
+BEGIN
+    -- What this schema does not know must not be left out silently.
+    IF batch - '{incarnation,seq,now_ms,seen,positions,touched,room_guards,session_guards,rooms,
+        events,room_updates,event_updates,redactions,missing_prev_events,state_nodes,state_changes,
+        memberships,forgotten_rooms,account_data,receipts,device_removals,token_removals}'::text[]
+        <> '{}' THEN
+        RAISE EXCEPTION 'append_batch does not know one of the keys %',
+            (SELECT array_agg(key) FROM jsonb_object_keys(batch) AS key);
+    END IF;
+
+    PERFORM pg_advisory_xact_lock(7310579619);
+    lock_wait_us := extract(epoch FROM clock_timestamp() - asked) * 1000000;
+
+    SELECT jsonb_build_object('prev', prev_pos, 'last', last_pos, 'lock_wait_us', lock_wait_us)
+    INTO answer
+    FROM log_batches
+    WHERE incarnation = (batch->>'incarnation')::bigint AND batch_seq = (batch->>'seq')::bigint;
+    IF FOUND THEN
+        RETURN;
+    END IF;
+
+    SELECT coalesce(max(last_pos), 0) INTO head FROM log_batches;
+    IF head < (batch->>'seen')::bigint THEN
+        answer := jsonb_build_object('behind', head);
+        RETURN;
+    END IF;
+
+    IF batch ?| '{room_guards,session_guards}' THEN
+        SELECT jsonb_agg(jsonb_build_object('member', c.member, 'reason', c.reason))
+                FILTER (WHERE c.reason <> 'moved'),
+            jsonb_agg(c.member) FILTER (WHERE c.reason = 'moved')
+        INTO conflicts, moved
+        FROM (
+            SELECT g.member, CASE WHEN g.whole OR coalesce(r.state_pos, 0) <> g.state_pos
+                THEN 'room' ELSE 'moved' END AS reason
+            FROM jsonb_to_recordset(batch->'room_guards') AS g(member BIGINT, room_nid BIGINT,
+                state_pos BIGINT, head_pos BIGINT, whole BOOLEAN)
+            LEFT JOIN rooms r ON r.nid = g.room_nid
+            WHERE coalesce(r.state_pos, 0) <> g.state_pos OR coalesce(r.head_pos, 0) <> g.head_pos
+            UNION ALL
+            SELECT g.member, 'session'
+            FROM jsonb_to_recordset(batch->'session_guards') AS g(member BIGINT, token_hash TEXT)
+            WHERE NOT EXISTS (SELECT FROM access_tokens t WHERE t.token_hash = g.token_hash)
+        ) AS c;
+        IF conflicts IS NOT NULL THEN
+            answer := jsonb_build_object('conflicts', conflicts);
+            RETURN;
+        END IF;
+    END IF;
+
+    -- Rooms and events must be new. Where one is not, the block is undone and nothing is written.
+    BEGIN
+        IF batch ? 'rooms' THEN PERFORM append_rooms(batch->'rooms', head); END IF;
+        IF batch ? 'events' THEN PERFORM append_events(batch->'events', head); END IF;
+    EXCEPTION WHEN SQLSTATE 'STOA1' THEN
+        SELECT jsonb_agg(jsonb_build_object('nid', c.nid, 'reason', c.reason)) INTO conflicts
+        FROM (
+            SELECT r.nid, CASE WHEN w.room_id = r.room_id THEN 'room' ELSE 'nid' END AS reason
+            FROM jsonb_to_recordset(batch->'rooms') AS r(nid BIGINT, room_id TEXT)
+            JOIN rooms w ON w.room_id = r.room_id OR w.nid = r.nid
+            UNION
+            SELECT e.nid, 'event'
+            FROM jsonb_to_recordset(batch->'events')
+                AS e(nid BIGINT, event_id TEXT, txn_device TEXT, txn_id TEXT)
+            JOIN events w ON w.event_id = e.event_id
+                OR (w.txn_device = e.txn_device AND w.txn_id = e.txn_id)
+            UNION
+            SELECT e.nid, 'nid'
+            FROM jsonb_to_recordset(batch->'events') AS e(nid BIGINT, event_id TEXT)
+            JOIN events w ON w.nid = e.nid AND w.event_id <> e.event_id
+        ) AS c;
+        answer := jsonb_build_object('conflicts', conflicts);
+        RETURN;
+    END;
+
+    IF batch ? 'room_updates' THEN PERFORM append_room_updates(batch->'room_updates', head); END IF;
+    IF batch ? 'event_updates' THEN
+        PERFORM append_event_updates(batch->'event_updates', head);
+    END IF;
+    IF batch ? 'redactions' THEN PERFORM append_redactions(batch->'redactions', head); END IF;
+    IF batch ? 'missing_prev_events' THEN
+        PERFORM append_missing_prev_events(batch->'missing_prev_events', head);
+    END IF;
+    IF batch ? 'state_nodes' THEN PERFORM append_state_nodes(batch->'state_nodes', head); END IF;
+    IF batch ? 'state_changes' THEN
+        PERFORM append_state_changes(batch->'state_changes', head);
+    END IF;
+    IF batch ? 'memberships' THEN PERFORM append_memberships(batch->'memberships', head); END IF;
+    IF batch ? 'forgotten_rooms' THEN
+        PERFORM append_forgotten_rooms(batch->'forgotten_rooms', head);
+    END IF;
+    IF batch ? 'account_data' THEN PERFORM append_account_data(batch->'account_data', head); END IF;
+    IF batch ? 'receipts' THEN PERFORM append_receipts(batch->'receipts', head); END IF;
+    IF batch ? 'device_removals' THEN
+        PERFORM append_device_removals(batch->'device_removals', head);
+    END IF;
+    IF batch ? 'token_removals' THEN
+        PERFORM append_token_removals(batch->'token_removals', head);
+    END IF;
+
+    INSERT INTO log_batches (last_pos, prev_pos, incarnation, batch_seq, committed_ms, touched)
+    VALUES (head + (batch->>'positions')::bigint, head, (batch->>'incarnation')::bigint,
+        (batch->>'seq')::bigint, (batch->>'now_ms')::bigint, batch->>'touched');
+
+    answer := jsonb_build_object('prev', head, 'last', head + (batch->>'positions')::bigint,
+        'moved', moved, 'lock_wait_us', lock_wait_us);
+END
+$$;
+
+-- The events of a batch, for whoever follows the log.
+CREATE INDEX events_pos ON events (pos) WHERE pos IS NOT NULL;

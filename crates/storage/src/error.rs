@@ -15,6 +15,9 @@ pub enum Error {
     /// A row holds what no version of the program writes.
     #[error("the database holds a row that cannot be read: {0}")]
     Corrupt(String),
+    /// A text holds a null character, which PostgreSQL cannot store: nothing there has it.
+    #[error("a text holds a null character")]
+    Null,
 }
 
 impl Error {
@@ -36,7 +39,7 @@ impl Error {
     pub(crate) fn is_refusal(&self) -> bool {
         let error = match self {
             Self::Database(sqlx::Error::Database(error)) => error,
-            Self::Database(sqlx::Error::Encode(_)) => return true,
+            Self::Database(sqlx::Error::Encode(_)) | Self::Null => return true,
             Self::Database(_) | Self::Timeout(_) | Self::Corrupt(_) => return false,
         };
         let Some(code) = error.code() else { return false };

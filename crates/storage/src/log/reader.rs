@@ -122,6 +122,7 @@ async fn news(conn: &mut Conn, pos: Pos, limit: i64) -> Result<News> {
     if rows.first().is_some_and(|row| row.1 == pos.0) {
         rows.remove(0);
     }
+    rows.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
     // The last batches of runs that have ended stay when those around them are pruned.
     let ends = std::iter::once(pos.0).chain(rows.iter().map(|row| row.1));
     if rows.iter().zip(ends).any(|(row, end)| row.0 != end) {

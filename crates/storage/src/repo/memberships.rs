@@ -2,7 +2,7 @@
 
 use stoa_base::{EventNid, Pos, RoomNid};
 
-use crate::{Bind, Conn, FromRow, Result, Row};
+use crate::{Bind, Conn, Error, FromRow, Result, Row};
 
 /// A user's current membership of a room.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,8 +76,26 @@ pub async fn of_room(
     .await
 }
 
+const FIRST_SQLITE: &str = "
+SELECT CAST(wanted.value AS BIGINT), (
+    SELECT json_group_array(first.user_id ORDER BY first.pos, first.user_id) FROM (
+        SELECT user_id, pos FROM memberships
+        WHERE room_nid = CAST(wanted.value AS BIGINT) AND membership IN ($2, $3)
+        ORDER BY pos, user_id LIMIT $4
+    ) first
+) FROM json_each($1) wanted";
+
+const FIRST_POSTGRES: &str = "
+SELECT CAST(wanted.value AS BIGINT), (
+    SELECT coalesce(json_agg(first.user_id ORDER BY first.pos, first.user_id)::text, '[]') FROM (
+        SELECT user_id, pos FROM memberships
+        WHERE room_nid = CAST(wanted.value AS BIGINT) AND membership IN ($2, $3)
+        ORDER BY pos, user_id LIMIT $4
+    ) first
+) FROM json_each($1) wanted";
+
 /// The members of each of these rooms whose membership is one of `memberships` and became current
-/// first, at most `limit` a room, in that order.
+/// first, at most `limit` a room, in that order. A room without any is absent.
 pub async fn first_of_rooms(
     conn: &mut Conn,
     rooms: impl IntoIterator<Item = RoomNid>,
@@ -85,19 +103,15 @@ pub async fn first_of_rooms(
     limit: i64,
 ) -> Result<Vec<(RoomNid, Vec<String>)>> {
     let [one, other] = memberships;
-    let rows: Vec<(i64, Option<String>)> = conn
-        .all(
-            // A user ID holds no space.
-            "SELECT CAST(wanted.value AS BIGINT), (
-                 SELECT string_agg(first.user_id, ' ' ORDER BY first.pos, first.user_id) FROM (
-                     SELECT user_id, pos FROM memberships
-                     WHERE room_nid = CAST(wanted.value AS BIGINT) AND membership IN ($2, $3)
-                     ORDER BY pos, user_id LIMIT $4
-                 ) first
-             ) FROM json_each($1) wanted",
-            &[Bind::list(rooms), one.into(), other.into(), limit.into()],
-        )
-        .await?;
-    let found = rows.into_iter().filter_map(|(room, users)| Some((RoomNid(room), users?)));
-    Ok(found.map(|(room, users)| (room, users.split(' ').map(str::to_owned).collect())).collect())
+    let sql = conn.either(FIRST_SQLITE, FIRST_POSTGRES);
+    let binds = [Bind::list(rooms), one.into(), other.into(), limit.into()];
+    let rows: Vec<(i64, String)> = conn.all(sql, &binds).await?;
+    let mut found = Vec::new();
+    for (room, users) in rows {
+        let users: Vec<String> = serde_json::from_str(&users).map_err(Error::corrupt)?;
+        if !users.is_empty() {
+            found.push((RoomNid(room), users));
+        }
+    }
+    Ok(found)
 }

@@ -1,6 +1,7 @@
 //! The log and the tables that it writes, on both databases with the same outcome.
 
 mod conflicts;
+mod conformance;
 mod cut_connections;
 mod device_changes;
 mod disk;

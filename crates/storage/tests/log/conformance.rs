@@ -1,0 +1,68 @@
+//! What every function of the repositories gives, on both databases: where there is nothing, one
+//! thing, several; at its limits; with what belongs to others beside it; with unusual texts and the
+//! largest numbers; for the same thing twice.
+//!
+//! There is one file for each repository. [`functions`] fails for a function without a test, and
+//! [`statements`] for a statement that a database does not understand.
+
+mod account_data;
+mod aliases;
+mod attempts;
+mod deployment;
+mod device_changes;
+mod devices;
+mod events;
+mod filters;
+mod functions;
+mod interactive_auth;
+mod log;
+mod memberships;
+mod nodes;
+mod profiles;
+mod published;
+mod receipts;
+mod registration_nonces;
+mod rooms;
+#[path = "../../../../xtask/src/rust_source.rs"]
+mod rust_source;
+mod state;
+mod statements;
+mod tokens;
+mod typing;
+mod users;
+
+use ruma::{UserId, user_id};
+use stoa_storage::Result;
+
+/// Texts that are mistaken for something else where a statement is not careful.
+const UNUSUAL: [&str; 10] = [
+    "",
+    " ",
+    "it's \"quoted\" \\ `so`",
+    "%_*?[a]",
+    "🦀 ü e\u{301} \u{202e}",
+    "\u{1}\t\r\n\u{7f}",
+    "null",
+    "0",
+    "$1 ?1 :a @b --",
+    r#"{"a":["\u0000"]}"#,
+];
+
+/// A text that fits into no page of a database.
+fn long_text() -> String {
+    "ä🦀x'".repeat(50_000)
+}
+
+fn alice() -> &'static UserId {
+    user_id!("@alice:test")
+}
+
+fn bob() -> &'static UserId {
+    user_id!("@bob:test")
+}
+
+/// Expects that a text with a null is refused, as PostgreSQL cannot hold it.
+fn refused<T>(result: Result<T>) {
+    let error = result.err().expect("a null is refused");
+    assert!(error.to_string().contains("null"), "{error}");
+}

@@ -2,6 +2,7 @@
 
 mod authorization;
 mod costs;
+mod costs_of_rooms;
 mod dice;
 mod model;
 mod two_nodes;

@@ -29,6 +29,7 @@ mod state_changes;
 mod timeline;
 pub mod tokens;
 mod visibility;
+mod visible_state;
 
 use std::sync::{Arc, atomic::AtomicU64};
 
@@ -56,6 +57,7 @@ pub use self::{
     state::States,
     timeline::Page,
     visibility::Seen,
+    visible_state::VisibleState,
 };
 use self::{
     change::Transactions, memberships::MembershipCache, room::RoomCache,
@@ -227,7 +229,7 @@ impl Rooms {
     }
 
     /// The states of all rooms, without a look at who may see them.
-    pub fn states(&self) -> &States {
+    pub fn unchecked_states(&self) -> &States {
         &self.states
     }
 

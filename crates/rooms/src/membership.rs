@@ -195,8 +195,11 @@ impl Rooms {
     ) -> Result<()> {
         let user_id = &actor.user_id;
         self.change(room, session, |mut draft| async move {
-            let member =
-                self.entry_at(draft.head.state, &StateEventType::RoomMember, user_id.as_str());
+            let member = self.unchecked_entry_at(
+                draft.head.state,
+                &StateEventType::RoomMember,
+                user_id.as_str(),
+            );
             let membership = member.await?.and_then(|event| event.membership());
             match membership.as_deref() {
                 Some("leave" | "ban") => {}

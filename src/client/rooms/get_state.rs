@@ -19,11 +19,8 @@ pub(crate) async fn get_state(
 ) -> Result<Json<Vec<Box<RawValue>>>> {
     let room = known_room(&rooms, &body.room_id).await?;
     let state = rooms.visible_state(&session.user_id, &room).await?;
-    let events = rooms.state_events(state, Part::All).await?;
     let device = reader(&session);
-    let written =
-        rooms.to_client(device.in_room(), events.iter().map(|event| (event, None))).await?;
-    Ok(Json(written))
+    Ok(Json(rooms.write_state(device.in_room(), state, Part::All, |_| true).await?))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What every endpoint shares: how a request becomes a value and a result becomes an answer, who
 //! is asking, what is too much, and what is noted about it.
 
+pub mod anonymous;
 pub mod body;
 pub mod client_address;
 pub mod cors;
@@ -15,6 +16,7 @@ pub mod routes;
 pub mod server;
 
 pub use self::{
+    anonymous::{MayReadProfiles, MayReadRoomList},
     client_address::{ClientAddress, TrustedProxies},
     error::{Error, Result},
     extract::{Guarded, Ruma, RumaSend},

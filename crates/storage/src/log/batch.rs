@@ -35,7 +35,6 @@ pub(crate) struct Batch {
 #[derive(Debug)]
 pub(crate) struct Rows {
     pub(crate) table: Table,
-    pub(crate) count: u64,
     /// The rows as one JSON array.
     pub(crate) json: String,
 }
@@ -218,7 +217,7 @@ impl Batch {
     fn add<T: Serialize>(&mut self, table: Table, rows: &[T]) -> serde_json::Result<()> {
         if !rows.is_empty() {
             let json = serde_json::to_string(rows)?;
-            self.tables.push(Rows { table, count: rows.len() as u64, json });
+            self.tables.push(Rows { table, json });
         }
         Ok(())
     }

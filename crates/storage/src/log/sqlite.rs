@@ -307,5 +307,20 @@ DELETE FROM access_tokens WHERE parent_hash IN (
     SELECT value->>'token_hash' FROM json_each($1) AS d
     WHERE NOT EXISTS (SELECT 1 FROM access_tokens p WHERE p.token_hash = d.value->>'token_hash'))",
         ],
+        Table::DeviceChanges => &[
+            "
+INSERT INTO device_changes (pos, user_id, device_id, kind, prev_pos)
+SELECT $2 + (value->>'pos'), value->>'user_id', value->>'device_id', value->>'kind', coalesce(
+    $2 + lag(value->>'pos') OVER (PARTITION BY value->>'user_id' ORDER BY value->>'pos'),
+    (SELECT max(pos) FROM device_changes WHERE user_id = value->>'user_id'))
+FROM json_each($1)",
+            "
+DELETE FROM device_changes WHERE pos IN (
+    SELECT pos FROM (
+        SELECT pos, row_number() OVER (PARTITION BY user_id ORDER BY pos DESC) AS age
+        FROM device_changes
+        WHERE user_id IN (SELECT value->>'user_id' FROM json_each($1)))
+    WHERE age > 100)",
+        ],
     }
 }

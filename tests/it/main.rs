@@ -4,6 +4,7 @@ mod authorization;
 mod costs;
 mod costs_of_rooms;
 mod dice;
+mod limits;
 mod model;
 mod two_nodes;
 mod visibility;

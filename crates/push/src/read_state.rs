@@ -33,9 +33,6 @@ const FULLY_READ: &str = "m.fully_read";
 /// How many receipts of a room are given to one who knows none.
 const MAX_NEWEST: i64 = 1_000;
 
-/// How many receipts are read at once.
-const PAGE: i64 = 1_000;
-
 /// How many users' marks can be moved at the same time.
 const LANES: usize = 64;
 
@@ -167,19 +164,10 @@ impl ReadState {
         up_to: Pos,
     ) -> Result<HashMap<RoomNid, Vec<Receipt>>, Error> {
         let mut conn = self.store.read().await?;
+        let rows = receipts::changed(&mut conn, reader, rooms, since, up_to).await?;
         let mut changed = HashMap::new();
-        let mut from = (RoomNid(i64::MIN), Pos(i64::MIN));
-        loop {
-            let between = (since, up_to);
-            let rows = receipts::changed(&mut conn, reader, rooms, between, from, PAGE).await?;
-            let last = rows.last().map(|row| (row.room, row.pos));
-            let is_full = i64::try_from(rows.len()).is_ok_and(|len| len >= PAGE);
-            add(&mut changed, rows)?;
-            match last {
-                Some(last) if is_full => from = last,
-                _ => return Ok(changed),
-            }
-        }
+        add(&mut changed, rows)?;
+        Ok(changed)
     }
 
     /// The receipts of these rooms up to `up_to` for one who knows none of them, oldest first: the
@@ -195,6 +183,20 @@ impl ReadState {
         let rows = receipts::newest(&mut conn, reader, rooms, up_to, MAX_NEWEST).await?;
         let mut newest = HashMap::new();
         add(&mut newest, rows)?;
+        let is_full = |receipts: &Vec<Receipt>| i64::try_from(receipts.len()) == Ok(MAX_NEWEST);
+        let full = newest.iter().filter(|(_, receipts)| is_full(receipts));
+        let full: Vec<RoomNid> = full.map(|(room, _)| *room).collect();
+        if !full.is_empty() {
+            let oldest = |room: &RoomNid| newest.get(room)?.first().map(|receipt| receipt.pos);
+            let mut own = receipts::of_user(&mut conn, reader, &full, up_to).await?;
+            own.retain(|row| oldest(&row.room).is_some_and(|oldest| row.pos < oldest));
+            add(&mut newest, own)?;
+            for room in &full {
+                if let Some(receipts) = newest.get_mut(room) {
+                    receipts.sort_unstable_by_key(|receipt| receipt.pos);
+                }
+            }
+        }
         Ok(newest)
     }
 

@@ -40,7 +40,7 @@ both_databases! {
         let members = rooms.write_state(reader, state, Part::Members, |_| true).await.unwrap();
         let cold = reads(&node.store) - before;
         assert_eq!(members.len(), MEMBERS);
-        assert!(cold <= 6, "{cold}");
+        assert!(cold <= 7, "{cold}");
         // The tree is in memory now, and the members are not.
         let before = reads(&node.store);
         rooms.write_state(reader, state, Part::Members, |_| true).await.unwrap();

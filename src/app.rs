@@ -11,7 +11,7 @@ mod watch;
 use std::{sync::Arc, time::Duration};
 
 use axum::Router;
-use stoa_accounts::{Accounts, AttemptLimits, SessionCache};
+use stoa_accounts::{Accounts, AttemptLimits, DeploymentSecret, SessionCache, Totals};
 use stoa_base::{Clock, Random};
 use stoa_cluster::{CacheKeeper, Freshness, Nodes, Tailer, TailerOptions, Waiters};
 use stoa_config::{Config, DatabaseUrl};
@@ -33,7 +33,7 @@ pub use self::{
     state::{AppState, Parts},
 };
 use crate::{
-    http::{Limits, TrustedProxies, panics::Panics},
+    http::{Admission, Limits, TrustedProxies, panics::Panics},
     router,
 };
 
@@ -122,6 +122,7 @@ impl App {
         let sessions = SessionCache::new(SESSION_CACHE);
         let room_options = RoomsOptions {
             default_version: config.rooms.default_version.clone(),
+            joined_rooms: config.limits.totals.joined_rooms as usize,
             ..RoomsOptions::default()
         };
         let room_caches = RoomCaches::new(&store, &nids, &room_options);
@@ -150,6 +151,7 @@ impl App {
         let writing = watch.over("the writer of the log", writing);
         let freshness = Freshness::new(store.clone(), Arc::clone(&tailer));
 
+        let secret = DeploymentSecret::load_or_create(&store, &random).await?;
         let accounts = Arc::new(Accounts::new(
             stoa_accounts::Parts {
                 store: store.clone(),
@@ -159,6 +161,7 @@ impl App {
                 random: random.clone(),
                 server_name: config.server_name.clone(),
                 sessions,
+                secret,
             },
             account_options(&config, environment.password_cost),
         )?);
@@ -195,6 +198,7 @@ impl App {
 
         let state = AppState::new(Parts {
             limits: Limits::new(&config.limits, &clock),
+            admission: Admission::new(config.limits.large_response_bytes.into()),
             trusted_proxies: TrustedProxies::new(config.listen.trusted_proxies.clone()),
             max_request_bytes: config.limits.max_request_bytes as usize,
             nids,
@@ -297,10 +301,17 @@ fn account_options(
     password_cost: stoa_accounts::PasswordCost,
 ) -> stoa_accounts::Options {
     let secret = config.registration.shared_secret.as_ref();
+    let totals = &config.limits.totals;
     stoa_accounts::Options {
         registration_enabled: config.registration.enabled,
         registration_shared_secret: secret.map(|secret| secret.expose().to_owned()),
         limits: config.limits.enabled.then(|| attempt_limits(&config.limits)),
+        totals: Totals {
+            account_data_bytes: totals.account_data_bytes.into(),
+            account_data_types: totals.account_data_types.into(),
+            devices: totals.devices.into(),
+            filters: totals.filters.into(),
+        },
         password_cost,
         ..stoa_accounts::Options::default()
     }

@@ -1,6 +1,7 @@
 //! What every endpoint shares: how a request becomes a value and a result becomes an answer, who
 //! is asking, what is too much, and what is noted about it.
 
+pub mod admission;
 pub mod body;
 pub mod client_address;
 pub mod cors;
@@ -16,6 +17,7 @@ pub mod routes;
 pub mod server;
 
 pub use self::{
+    admission::Admission,
     client_address::{ClientAddress, TrustedProxies},
     error::{Error, Result},
     extract::{Guarded, Ruma, RumaSend},

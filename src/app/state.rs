@@ -16,7 +16,7 @@ use stoa_storage::{
 use stoa_sync::Streams;
 use tokio_util::sync::CancellationToken;
 
-use crate::http::{Limits, TrustedProxies, panics::Panics};
+use crate::http::{Admission, Limits, TrustedProxies, panics::Panics};
 
 /// How long the log is kept, in milliseconds: a node that lags by more than this begins anew.
 const LOG_KEPT_MS: i64 = 3_600_000;
@@ -60,6 +60,8 @@ pub struct Parts {
     pub streams: Arc<Streams>,
     /// How often somebody may do something.
     pub limits: Limits,
+    /// How many large answers are put together at once.
+    pub admission: Admission,
     /// The reverse proxies whose word counts.
     pub trusted_proxies: TrustedProxies,
     /// How large a request may be.
@@ -119,6 +121,7 @@ macro_rules! parts {
 
 parts! {
     accounts: Arc<Accounts>,
+    admission: Admission,
     clock: Clock,
     directory: Arc<Directory>,
     freshness: Freshness,

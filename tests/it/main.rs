@@ -3,7 +3,9 @@
 mod authorization;
 mod costs;
 mod dice;
+mod large_answers;
 mod limits;
 mod model;
+mod totals;
 mod two_nodes;
 mod visibility;

@@ -22,7 +22,7 @@ use crate::{
 /// For whom events are written.
 #[derive(Clone, Copy, Debug)]
 pub struct Reader<'a> {
-    /// The user and device that read, as transactions name them: `@user:server DEVICE`.
+    /// The user and device that read, as transactions name them.
     pub device: Option<&'a str>,
     /// Whether each event names its room. In a sync it stands under its room already.
     pub with_room_id: bool,
@@ -167,20 +167,15 @@ impl Event {
 }
 
 impl crate::Transaction {
-    /// The transaction of a request: `endpoint` with the parameters that tell it from others, and
-    /// the ID that the client chose.
-    pub fn new(
-        user_id: &UserId,
-        device_id: &ruma::DeviceId,
-        endpoint: &str,
-        id: &ruma::TransactionId,
-    ) -> Result<Self> {
+    /// The transaction of a request of `device`, which names the user, too: `endpoint` with the
+    /// parameters that tell it from others, and the ID that the client chose.
+    pub fn new(device: &str, endpoint: &str, id: &ruma::TransactionId) -> Result<Self> {
         if id.as_str().len() > MAX_ID_BYTES {
             let why = format!("a transaction ID may have {MAX_ID_BYTES} bytes at most");
             return Err(RoomError::InvalidParam(why));
         }
         let id = escape(id.as_str());
-        Ok(Self { device: format!("{user_id} {device_id}"), key: format!("{endpoint} {id}") })
+        Ok(Self { device: device.to_owned(), key: format!("{endpoint} {id}") })
     }
 }
 

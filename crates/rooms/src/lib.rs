@@ -77,6 +77,8 @@ pub struct RoomsOptions {
     pub users: u64,
     /// How many state resolutions run at once.
     pub resolutions: usize,
+    /// How many rooms one user may be in.
+    pub joined_rooms: usize,
 }
 
 impl Default for RoomsOptions {
@@ -88,6 +90,7 @@ impl Default for RoomsOptions {
             state_bytes: 24 << 20,
             users: 20_000,
             resolutions: 2,
+            joined_rooms: 10_000,
         }
     }
 }

@@ -83,6 +83,16 @@ impl Rooms {
         }
     }
 
+    /// About how many events [`Rooms::state_events`] gives for all of these states together, found
+    /// out at little cost.
+    pub async fn about_how_many(
+        &self,
+        states: impl IntoIterator<Item = StateNid>,
+        part: Part,
+    ) -> Result<u64> {
+        Ok(self.states.about_how_many(states, part).await?)
+    }
+
     /// The events of a part of a state, by internal number, without a look at who may see them.
     pub async fn state_events(&self, state: StateNid, part: Part) -> Result<Vec<Arc<Event>>> {
         let entries = self.states.entries(state, part).await?;

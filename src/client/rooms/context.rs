@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::{extract::State, response::Response as HttpResponse};
 use ruma::api::client::{context::get_context::v3::Request, filter::LazyLoadOptions};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -18,7 +18,7 @@ use stoa_storage::repo::events::Order;
 use stoa_sync::filter;
 
 use super::lazy_members::{members_of_senders, reader};
-use crate::http::{Error, Result, Ruma, respond::Json};
+use crate::http::{Admission, Error, Result, Ruma, admission::EVENT};
 
 /// How many events one answer may have around the one asked for.
 const MAX_LIMIT: usize = 100;
@@ -41,14 +41,23 @@ fn pairs(events: &[(Arc<Event>, String)]) -> impl Iterator<Item = (&Arc<Event>, 
 /// Gives an event with those around it, and the state after the last of them.
 pub(crate) async fn get_context(
     State(rooms): State<Arc<Rooms>>,
+    State(admission): State<Admission>,
     Ruma { body, session, .. }: Ruma<Request>,
-) -> Result<Json<Response>> {
+) -> Result<HttpResponse> {
     let room = rooms.room(&body.room_id).await?;
     let user_id = &session.user_id;
     let (event, membership) = rooms.event(user_id, &room, &body.event_id).await?;
     let order = event.order.ok_or_else(|| Error::not_found("event not found"))?;
     let limit = usize::try_from(u64::from(body.limit)).unwrap_or(MAX_LIMIT).min(MAX_LIMIT);
     let before_limit = limit.div_ceil(2);
+    // Of the event asked for, which differs little from that of the last one shown.
+    let state = event.state_after.unwrap_or(state::EMPTY);
+    let part = match body.filter.lazy_load_options {
+        LazyLoadOptions::Disabled => Part::All,
+        LazyLoadOptions::Enabled { .. } => Part::WithoutMembers,
+    };
+    let weight = EVENT * (limit as u64 + rooms.about_how_many([state], part).await?);
+    let place = admission.admit(weight).await?;
 
     let until = PaginationToken::before(order).0;
     let before = rooms.before(&room, until, Order::START, before_limit).await?.events;
@@ -81,7 +90,7 @@ pub(crate) async fn get_context(
     let device = reader(&session);
     let mut written = rooms.to_client(device.in_room(), [(&event, Some(&*membership))]).await?;
     let event = written.pop().ok_or_else(|| Error::internal("an event was not written"))?;
-    Ok(Json(Response {
+    Ok(place.json(Response {
         start: PaginationToken::after(start).to_string(),
         end: PaginationToken::after(end).to_string(),
         event,

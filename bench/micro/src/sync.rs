@@ -47,7 +47,7 @@ impl World {
     /// The token up to which a client that presented `since` has read now.
     fn sync(&self, since: Option<SyncToken>) -> SyncToken {
         let user_id = OwnedUserId::try_from(&*self.alice.user_id).expect("a user ID");
-        let reader = Reader::new(&user_id, &format!("{user_id} {}", self.alice.device_id));
+        let reader = Reader::new(&user_id, self.alice.device_id.as_str().into());
         let filter = FilterDefinition::default();
         let request = Request {
             since,

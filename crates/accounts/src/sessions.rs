@@ -1,11 +1,12 @@
 //! From an access token to whom and what it stands for.
 
 use std::{
+    borrow::Cow,
     net::IpAddr,
     sync::{Arc, atomic::AtomicI64},
 };
 
-use ruma::{OwnedDeviceId, OwnedUserId};
+use ruma::{DeviceId, OwnedDeviceId, OwnedUserId};
 use stoa_base::Actor;
 use stoa_storage::{
     log::{Append, Guard, Stream, TokenRemovalRow},
@@ -52,14 +53,13 @@ impl Session {
         Actor { user_id: self.user_id.clone(), device_id: Some(self.device_id.clone()), address }
     }
 
-    /// What the device is called where what it did is kept, such as its transactions: no device
-    /// that comes after it is called so, though it may have the same ID.
-    pub fn device_key(&self) -> String {
-        let Self { user_id, device_id, device_generation, .. } = self;
-        match device_generation {
-            0 => format!("{user_id} {device_id}"),
+    /// What the device is called where what it did is kept, such as its transactions: its user had
+    /// no other that was called so, and will have none, though one may have the same ID.
+    pub fn device_key(&self) -> Cow<'_, DeviceId> {
+        match self.device_generation {
+            0 => Cow::Borrowed(&*self.device_id),
             // No device ID holds a control character.
-            generation => format!("{user_id} {device_id}\n{generation}"),
+            generation => Cow::Owned(format!("{}\n{generation}", self.device_id).into()),
         }
     }
 

@@ -167,15 +167,20 @@ impl Event {
 }
 
 impl crate::Transaction {
-    /// The transaction of a request of `device`, which names the user, too: `endpoint` with the
-    /// parameters that tell it from others, and the ID that the client chose.
-    pub fn new(device: &str, endpoint: &str, id: &ruma::TransactionId) -> Result<Self> {
+    /// The transaction of a request: `endpoint` with the parameters that tell it from others, and
+    /// the ID that the client chose. `device` is what no other device of the user was ever called.
+    pub fn new(
+        user_id: &UserId,
+        device: &ruma::DeviceId,
+        endpoint: &str,
+        id: &ruma::TransactionId,
+    ) -> Result<Self> {
         if id.as_str().len() > MAX_ID_BYTES {
             let why = format!("a transaction ID may have {MAX_ID_BYTES} bytes at most");
             return Err(RoomError::InvalidParam(why));
         }
         let id = escape(id.as_str());
-        Ok(Self { device: device.to_owned(), key: format!("{endpoint} {id}") })
+        Ok(Self { device: format!("{user_id} {device}"), key: format!("{endpoint} {id}") })
     }
 }
 

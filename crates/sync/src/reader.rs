@@ -1,6 +1,6 @@
 //! Who asks for news.
 
-use ruma::{OwnedUserId, UserId};
+use ruma::{DeviceId, OwnedUserId, UserId};
 use stoa_storage::log::Topic;
 
 /// A user's device that asks for news.
@@ -15,8 +15,12 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// The device of a user, `device` being what transactions call it.
-    pub fn new(user_id: &UserId, device: &str) -> Self {
-        Self { user_id: user_id.to_owned(), device: device.to_owned(), topic: Topic::from(user_id) }
+    /// The device of a user.
+    pub fn new(user_id: &UserId, device_id: &DeviceId) -> Self {
+        Self {
+            user_id: user_id.to_owned(),
+            device: format!("{user_id} {device_id}"),
+            topic: Topic::from(user_id),
+        }
     }
 }

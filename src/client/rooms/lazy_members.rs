@@ -15,7 +15,7 @@ pub(crate) struct ReadingDevice(String);
 
 /// The device whose session it is.
 pub(crate) fn reader(session: &Session) -> ReadingDevice {
-    ReadingDevice(session.device_key())
+    ReadingDevice(format!("{} {}", session.user_id, session.device_key()))
 }
 
 impl ReadingDevice {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ruma::TransactionId;
+use ruma::{DeviceId, TransactionId};
 use serde_json::json;
 use stoa_base::Pos;
 use stoa_rooms::{RoomError, Transaction};
@@ -11,8 +11,9 @@ use stoa_testing::both_databases;
 use crate::support::{ALICE, BOB, VERSIONS, World, actor, assert_forbidden, content, object, user};
 
 fn transaction(device: &str, id: &str) -> Transaction {
-    let (device, id) = (format!("{ALICE} {device}"), <&TransactionId>::from(id));
-    Transaction::new(&device, "send !r m.room.message", id).unwrap()
+    let device = <&DeviceId>::from(device);
+    Transaction::new(&user(ALICE), device, "send !r m.room.message", <&TransactionId>::from(id))
+        .unwrap()
 }
 
 both_databases! {

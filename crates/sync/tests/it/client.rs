@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ruma::{OwnedRoomId, api::client::filter::FilterDefinition};
+use ruma::{DeviceId, OwnedRoomId, api::client::filter::FilterDefinition};
 use serde_json::{Value, json};
 use stoa_rooms::tokens::SyncToken;
 use stoa_sync::{Reader, v3};
@@ -22,7 +22,7 @@ pub(crate) struct Client {
 impl Client {
     pub(crate) fn new(name: &str) -> Self {
         Self {
-            reader: Reader::new(&user_id(name), &format!("{} PHONE", user_id(name))),
+            reader: Reader::new(&user_id(name), <&DeviceId>::from("PHONE")),
             since: None,
             filter: FilterDefinition::default(),
             full_state: false,

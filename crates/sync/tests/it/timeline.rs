@@ -114,7 +114,7 @@ both_databases! {
         bob.sync(&site).await;
         let endpoint = "/send !r m.room.message";
         let transaction =
-            Transaction::new(&format!("{} PHONE", user_id("alice")), endpoint, "txn 1".into()).unwrap();
+            Transaction::new(&user_id("alice"), "PHONE".into(), endpoint, "txn 1".into()).unwrap();
         site.send_from("alice", &room, "mine", Some(transaction)).await;
         let mine = phone.sync(&site).await;
         let event = &joined(&mine, &room)["timeline"]["events"][0];

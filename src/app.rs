@@ -13,7 +13,9 @@ use std::{sync::Arc, time::Duration};
 use axum::Router;
 use stoa_accounts::{Accounts, AttemptLimits, SessionCache};
 use stoa_base::{Clock, Random};
-use stoa_cluster::{CacheKeeper, Freshness, Nodes, Tailer, TailerOptions, Waiters};
+use stoa_cluster::{
+    CacheKeeper, Freshness, Leases, Nodes, Tailer, TailerOptions, Waiters,
+};
 use stoa_config::{Config, DatabaseUrl};
 use stoa_directory::Directory;
 use stoa_ephemeral::Typing;
@@ -117,6 +119,7 @@ impl App {
         let incarnation = begin_run(&store).await?;
         let nodes = Nodes::join(store.clone(), incarnation, env!("CARGO_PKG_VERSION")).await?;
         let Environment { clock, random, .. } = environment;
+        let leases = Leases::new(store.clone(), clock.clone(), incarnation);
 
         let nids = Arc::new(NidAllocator::new(store.clone()));
         let sessions = SessionCache::new(SESSION_CACHE);
@@ -212,6 +215,7 @@ impl App {
             freshness,
             waiters,
             nodes,
+            leases,
             accounts,
             clock,
             random,
@@ -251,6 +255,9 @@ impl App {
         drop(self.background);
         if let Err(error) = self.state.accounts.flush_last_seen().await {
             tracing::warn!(%error, "when devices were last seen was not written");
+        }
+        if let Err(error) = self.state.leases.release_all().await {
+            tracing::warn!(%error, "the leases of this node were not given back");
         }
         if let Err(error) = self.state.nodes.leave().await {
             tracing::warn!(%error, "the other nodes were not told of the end of this one");

@@ -9,6 +9,7 @@ pub mod devices;
 pub mod events;
 pub mod filters;
 pub mod interactive_auth;
+pub mod leases;
 pub mod memberships;
 pub mod nodes;
 pub mod profiles;

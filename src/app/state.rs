@@ -3,7 +3,7 @@ use std::{ops::Deref, sync::Arc, time::Duration};
 use axum::extract::FromRef;
 use stoa_accounts::Accounts;
 use stoa_base::{Clock, Random};
-use stoa_cluster::{Freshness, Leases, Nodes, Tailer, Waiters};
+use stoa_cluster::{Freshness, Jobs, Leases, Nodes, Tailer, Waiters};
 use stoa_config::Config;
 use stoa_directory::Directory;
 use stoa_ephemeral::Typing;
@@ -50,6 +50,8 @@ pub struct Parts {
     pub nodes: Nodes,
     /// What only one node may do at a time.
     pub leases: Leases,
+    /// Work that outlives the request that asked for it.
+    pub jobs: Jobs,
     /// Where internal numbers come from.
     pub nids: Arc<NidAllocator>,
     /// Users, devices, tokens, profiles, account data, filters.
@@ -102,6 +104,9 @@ impl AppState {
         if let Err(error) = self.nodes.prune().await {
             tracing::warn!(%error, "nodes that vanished were not forgotten");
         }
+        if let Err(error) = self.jobs.housekeep().await {
+            tracing::warn!(%error, "jobs that ended were not forgotten");
+        }
         if let Err(error) = self.leases.prune().await {
             tracing::warn!(%error, "leases that ended were not forgotten");
         }
@@ -140,6 +145,7 @@ parts! {
     clock: Clock,
     directory: Arc<Directory>,
     freshness: Freshness,
+    jobs: Jobs,
     limits: Limits,
     random: Random,
     read_state: Arc<ReadState>,

@@ -8,6 +8,7 @@
 mod change;
 mod client_format;
 mod create;
+mod erased;
 mod error;
 pub mod events;
 mod key;
@@ -58,7 +59,7 @@ pub use self::{
     visibility::Seen,
 };
 use self::{
-    change::Transactions, memberships::MembershipCache, room::RoomCache,
+    change::Transactions, erased::ErasedUsers, memberships::MembershipCache, room::RoomCache,
     state_changes::RecentChanges, timeline::RecentEvents,
 };
 
@@ -110,6 +111,7 @@ pub struct Rooms {
     recent: Arc<RecentEvents>,
     recent_changes: Arc<RecentChanges>,
     transactions: Arc<Transactions>,
+    erased: Arc<ErasedUsers>,
     /// Limits the state resolutions that run at once.
     heavy: Semaphore,
     /// The next time at which this node may make a room, in milliseconds since the Unix epoch.
@@ -128,6 +130,7 @@ pub struct RoomCaches {
     recent_changes: Arc<RecentChanges>,
     /// What a device sent lately, by the key of the transaction.
     transactions: Arc<Transactions>,
+    erased: Arc<ErasedUsers>,
 }
 
 impl RoomCaches {
@@ -141,6 +144,7 @@ impl RoomCaches {
             recent: Arc::new(RecentEvents::new(events.clone())),
             recent_changes: Arc::default(),
             transactions: Arc::default(),
+            erased: Arc::new(ErasedUsers::new(store.clone())),
             events,
         }
     }
@@ -154,6 +158,7 @@ impl RoomCaches {
             Arc::clone(&self.recent) as _,
             Arc::clone(&self.recent_changes) as _,
             Arc::clone(&self.transactions) as _,
+            Arc::clone(&self.erased) as _,
         ]
     }
 }
@@ -203,6 +208,7 @@ impl Rooms {
             recent: caches.recent,
             recent_changes: caches.recent_changes,
             transactions: caches.transactions,
+            erased: caches.erased,
         }
     }
 

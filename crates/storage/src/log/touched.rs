@@ -23,6 +23,8 @@ pub enum Stream {
     AccountData,
     /// Some of a user's sessions ended.
     Sessions,
+    /// A user was erased: their events are shown redacted to some.
+    Erasure,
 }
 
 /// Whom or what a change concerns.

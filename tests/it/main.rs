@@ -4,6 +4,7 @@ mod authorization;
 mod costs;
 mod deactivation;
 mod dice;
+mod limits;
 mod model;
 mod two_nodes;
 mod visibility;

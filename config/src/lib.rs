@@ -45,7 +45,7 @@ pub use self::{
     base_url::BaseUrl,
     database::{Database, DatabaseUrl, PostgresUrl},
     error::{ConfigError, ConfigErrors},
-    limits::{Limits, Rate},
+    limits::{Limits, Rate, Totals},
     listen::Listen,
     log::{Log, LogFilter, LogFormat},
     reference::reference_markdown,

@@ -14,8 +14,8 @@ use stoa_storage::{
 };
 
 use crate::{
-    Result, RoomError, Rooms, change::Built, events::Event, room::Room, stage::NewEvent,
-    state::StateKey,
+    Membership, Result, RoomError, Rooms, change::Built, events::Event, room::Room,
+    stage::NewEvent, state::StateKey,
 };
 
 /// The user of this server on whose authority a join to a restricted room is made.
@@ -109,6 +109,9 @@ impl Rooms {
         profile: &MemberProfile,
         reason: Option<String>,
     ) -> Result<OwnedEventId> {
+        if let MembershipChange::Join(_) = change {
+            self.check_joined(&actor.user_id, Some(room)).await?;
+        }
         let target = change.target(actor).to_owned();
         let key = StateKey::member(&target);
         let (change, target, reason) = (&change, &target, reason.as_deref());
@@ -146,6 +149,21 @@ impl Rooms {
             Ok(Built::New(draft, event.pdu.event_id.clone()))
         })
         .await
+    }
+
+    /// Refuses a user who is in as many rooms as one may be, unless `room` is one of them.
+    pub(crate) async fn check_joined(&self, user_id: &UserId, room: Option<&Room>) -> Result<()> {
+        let limit = self.options.joined_rooms;
+        let memberships = self.memberships(user_id).await?;
+        let is_joined = |membership: &Membership| membership.membership == "join";
+        if room.and_then(|room| memberships.get(&room.nid)).is_some_and(is_joined) {
+            return Ok(());
+        }
+        if memberships.values().filter(|membership| is_joined(membership)).count() < limit {
+            return Ok(());
+        }
+        let why = format!("You are in {limit} rooms, and nobody may be in more here");
+        Err(RoomError::forbidden(why))
     }
 
     /// Writes a user's new profile into a room that he is in.

@@ -54,6 +54,17 @@ impl Rooms {
         }
     }
 
+    /// About how many events a part of these states has, all of them together, found out at little
+    /// cost.
+    pub async fn about_how_many(
+        &self,
+        states: impl IntoIterator<Item = VisibleState>,
+        part: Part,
+    ) -> Result<u64> {
+        let states: Vec<StateNid> = states.into_iter().map(VisibleState::nid).collect();
+        Ok(self.states.about_how_many(states, part).await?)
+    }
+
     /// The member events of these users in a state that the reader may see, by user ID.
     pub async fn members_at(
         &self,

@@ -45,7 +45,7 @@ pub(crate) struct Registered {
 
 /// Gives a nonce.
 pub(crate) async fn get_nonce(State(accounts): State<Arc<Accounts>>) -> Result<Json<Nonce>> {
-    Ok(Json(Nonce { nonce: accounts.registration_nonce().await? }))
+    Ok(Json(Nonce { nonce: accounts.registration_nonce()? }))
 }
 
 /// Makes the account.

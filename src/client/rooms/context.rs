@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::{extract::State, response::Response as HttpResponse};
 use ruma::api::client::{context::get_context::v3::Request, filter::LazyLoadOptions};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -13,7 +13,7 @@ use stoa_storage::repo::events::Order;
 use stoa_sync::filter;
 
 use super::lazy_members::{members_of_senders, reader};
-use crate::http::{Error, Result, Ruma, respond::Json};
+use crate::http::{Admission, Error, Result, Ruma, admission::EVENT};
 
 /// How many events one answer may have around the one asked for.
 const MAX_LIMIT: usize = 100;
@@ -37,14 +37,23 @@ fn pairs(events: &[(Arc<Event>, String)]) -> impl Iterator<Item = (&Arc<Event>, 
 /// see it.
 pub(crate) async fn get_context(
     State(rooms): State<Arc<Rooms>>,
+    State(admission): State<Admission>,
     Ruma { body, session, .. }: Ruma<Request>,
-) -> Result<Json<Response>> {
+) -> Result<HttpResponse> {
     let room = rooms.room(&body.room_id).await?;
     let user_id = &session.user_id;
     let (event, membership) = rooms.event(user_id, &room, &body.event_id).await?;
     let order = event.order.ok_or_else(|| Error::not_found("event not found"))?;
     let limit = usize::try_from(u64::from(body.limit)).unwrap_or(MAX_LIMIT).min(MAX_LIMIT);
     let before_limit = limit.div_ceil(2);
+    // Of the event asked for, which differs little from that of the last one shown.
+    let state = rooms.visible_state_after(user_id, &room, &event).await?;
+    let part = match body.filter.lazy_load_options {
+        LazyLoadOptions::Disabled => Part::All,
+        LazyLoadOptions::Enabled { .. } => Part::WithoutMembers,
+    };
+    let weight = EVENT * (limit as u64 + rooms.about_how_many(state, part).await?);
+    let place = admission.admit(weight).await?;
 
     let until = PaginationToken::before(order).0;
     let before = rooms.before(&room, until, Order::START, before_limit).await?.events;
@@ -68,18 +77,16 @@ pub(crate) async fn get_context(
     let at = at.unwrap_or(VisibleState::NOTHING);
     let shown = || before.iter().chain(&after).map(|(event, _)| event).chain([&event]);
     let device = reader(&session);
-    let (part, members) = match body.filter.lazy_load_options {
-        LazyLoadOptions::Disabled => (Part::All, Vec::new()),
-        LazyLoadOptions::Enabled { .. } => {
-            (Part::WithoutMembers, members_of_senders(&rooms, at, shown()).await?)
-        }
+    let members = match body.filter.lazy_load_options {
+        LazyLoadOptions::Disabled => Vec::new(),
+        LazyLoadOptions::Enabled { .. } => members_of_senders(&rooms, at, shown()).await?,
     };
     let mut state = rooms.write_state(device.in_room(), at, part, |_| true).await?;
     state.extend(rooms.state_to_client(device.in_room(), &members).await?);
 
     let mut written = rooms.to_client(device.in_room(), [(&event, Some(&*membership))]).await?;
     let event = written.pop().ok_or_else(|| Error::internal("an event was not written"))?;
-    Ok(Json(Response {
+    Ok(place.json(Response {
         start: PaginationToken::after(start).to_string(),
         end: PaginationToken::after(end).to_string(),
         event,

@@ -14,7 +14,7 @@ pub(crate) struct ReadingDevice(String);
 
 /// The device whose session it is.
 pub(crate) fn reader(session: &Session) -> ReadingDevice {
-    ReadingDevice(format!("{} {}", session.user_id, session.device_id))
+    ReadingDevice(format!("{} {}", session.user_id, session.device_key()))
 }
 
 impl ReadingDevice {

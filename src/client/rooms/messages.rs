@@ -4,7 +4,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use axum::extract::State;
+use axum::{extract::State, response::Response as HttpResponse};
 use ruma::{
     UserId,
     api::{
@@ -25,7 +25,7 @@ use super::{
     known_room,
     lazy_members::{members_of_senders, reader},
 };
-use crate::http::{Error, Result, Ruma, respond::Json};
+use crate::http::{Admission, Error, Result, Ruma, admission::EVENT};
 
 /// How many events one answer may have.
 const MAX_LIMIT: usize = 1_000;
@@ -34,8 +34,13 @@ const MAX_LIMIT: usize = 1_000;
 /// visibility withholds.
 const MAX_LOOKED_AT: usize = 5_000;
 
-/// How many events are read at once at least.
+/// How many bytes of events one answer may have. It ends with the event that reaches them, and the
+/// client goes on from there.
+const MAX_BYTES: usize = 1 << 20;
+
+/// How many events are read at once at least, and at most.
 const MIN_READ: usize = 50;
+const MAX_READ: usize = 100;
 
 /// Like ruma's, of events that are written already.
 #[derive(Debug, Serialize)]
@@ -51,24 +56,31 @@ pub(crate) struct Response {
 /// Gives a page of the room's events, in either direction.
 pub(crate) async fn get_messages(
     State(rooms): State<Arc<Rooms>>,
+    State(admission): State<Admission>,
     Ruma { body, session, .. }: Ruma<Request>,
-) -> Result<Json<Response>> {
+) -> Result<HttpResponse> {
     let room = known_room(&rooms, &body.room_id).await?;
     let user_id = &session.user_id;
     // Who may see nothing of the room at all is refused.
     rooms.visible_state(user_id, &room).await?;
     let (from, to) = (token("from", body.from.as_deref())?, token("to", body.to.as_deref())?);
     let limit = usize::try_from(u64::from(body.limit)).unwrap_or(MAX_LIMIT).clamp(1, MAX_LIMIT);
+    let place = admission.admit(EVENT * limit as u64).await?;
 
     let mut walk = Walk::new(&rooms, &room, user_id, body.dir, from, to).await?;
     let mut found: Vec<(Arc<Event>, String)> = Vec::new();
     let is_about = filter::is_about(&body.filter, &room.id);
+    let mut bytes = 0;
     if is_about {
         while found.len() < limit
+            && bytes < MAX_BYTES
             && let Some(seen) = walk.next(limit).await?
         {
             let passes = filter::passes_event(&body.filter, &seen.0);
-            found.extend(passes.then_some(seen));
+            if passes {
+                bytes += seen.0.pdu.json().len();
+                found.push(seen);
+            }
         }
     }
 
@@ -94,7 +106,7 @@ pub(crate) async fn get_messages(
     let end = (!is_end).then(|| walk.at().to_string());
     // Clients tell by it which page this is, so it is the very text that they gave.
     let start = body.from.unwrap_or_else(|| walk.start().to_string());
-    Ok(Json(Response { start, end, chunk, state }))
+    Ok(place.json(Response { start, end, chunk, state }))
 }
 
 fn token(name: &str, token: Option<&str>) -> Result<Option<Order>> {
@@ -168,11 +180,11 @@ impl<'a> Walk<'a> {
                         Direction::Forward => order,
                     };
                 }
-                if seen.visible {
-                    return Ok(Some((event, seen.membership)));
+                if let Some(shown) = seen.show(event) {
+                    return Ok(Some(shown));
                 }
             } else if self.more && self.looked_at < MAX_LOOKED_AT {
-                self.read(limit.max(MIN_READ)).await?;
+                self.read(limit.clamp(MIN_READ, MAX_READ)).await?;
             } else {
                 return Ok(None);
             }

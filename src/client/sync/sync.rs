@@ -4,22 +4,22 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::{
+    extract::State,
+    response::{IntoResponse as _, Response},
+};
 use ruma::{
     UserId,
     api::client::{
-        filter::FilterDefinition,
+        filter::{FilterDefinition, LazyLoadOptions},
         sync::sync_events::v3::{Filter as RequestFilter, Request},
     },
 };
 use stoa_accounts::{Accounts, Filter};
-use stoa_rooms::tokens::SyncToken;
-use stoa_sync::{
-    Reader, Streams,
-    v3::{self, Response},
-};
+use stoa_rooms::{Rooms, state::Part, tokens::SyncToken};
+use stoa_sync::{Reader, Streams, filter::passes_room, v3};
 
-use crate::http::{Class, Error, Limits, Result, Ruma, respond::Json};
+use crate::http::{Admission, Class, Error, Limits, Result, Ruma, admission::EVENT, respond::Json};
 
 /// What a sync of everything costs, as heavy reads.
 const FULL_SYNC: usize = 10;
@@ -28,12 +28,11 @@ const FULL_SYNC: usize = 10;
 pub(crate) async fn sync(
     State(accounts): State<Arc<Accounts>>,
     State(streams): State<Arc<Streams>>,
+    State(rooms): State<Arc<Rooms>>,
     State(limits): State<Limits>,
+    State(admission): State<Admission>,
     Ruma { body, session, .. }: Ruma<Request>,
-) -> Result<Json<Response>> {
-    if body.since.is_none() || body.full_state {
-        limits.charge(Class::HeavyReads, &session.user_id, FULL_SYNC)?;
-    }
+) -> Result<Response> {
     let filter = WantedFilter::find(&accounts, &session.user_id, body.filter).await?;
     let since = body.since.as_deref().map(str::parse::<SyncToken>).transpose();
     let request = v3::Request {
@@ -43,8 +42,41 @@ pub(crate) async fn sync(
         use_state_after: body.use_state_after,
         timeout: body.timeout.unwrap_or_default(),
     };
-    let reader = Reader::new(&session.user_id, &session.device_id);
-    Ok(Json(v3::sync(&streams, &reader, request).await?))
+    let reader = Reader::new(&session.user_id, &session.device_key());
+    let request = v3::checked(&streams, request).await?;
+    if !request.is_whole() {
+        return Ok(Json(v3::sync_checked(&streams, &reader, request).await?).into_response());
+    }
+    limits.charge(Class::HeavyReads, &session.user_id, FULL_SYNC)?;
+    let weight = weight(&rooms, &accounts, &session.user_id, request.filter).await?;
+    let place = admission.admit(weight).await?;
+    Ok(place.json(v3::sync_checked(&streams, &reader, request).await?))
+}
+
+/// About how much memory it takes to put everything together.
+async fn weight(
+    rooms: &Rooms,
+    accounts: &Accounts,
+    user_id: &UserId,
+    filter: &FilterDefinition,
+) -> Result<u64> {
+    let memberships = rooms.memberships(user_id).await?;
+    let joined = memberships.values().filter(|membership| membership.membership == "join");
+    let found = rooms.rooms_by_nid(joined.map(|membership| membership.room)).await?;
+    let part = match filter.room.state.lazy_load_options {
+        LazyLoadOptions::Disabled => Part::All,
+        LazyLoadOptions::Enabled { .. } => Part::WithoutMembers,
+    };
+    let timeline = v3::timeline_limit(filter) as u64;
+    let mut states = Vec::new();
+    for room in found.values().filter(|room| passes_room(&filter.room, &room.id)) {
+        states.push(rooms.visible_state(user_id, room).await?);
+    }
+    let timelines = timeline.saturating_mul(states.len() as u64);
+    let events = rooms.about_how_many(states, part).await?.saturating_add(timelines);
+    // Account data is read, and written into the answer.
+    let account_data = 2 * accounts.account_data_bytes(user_id).await?;
+    Ok(EVENT.saturating_mul(events).saturating_add(account_data))
 }
 
 /// A filter that is stored, or stands in the request.

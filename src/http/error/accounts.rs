@@ -110,7 +110,6 @@ impl From<InteractiveAuthError> for Error {
         let message = error.to_string();
         match error {
             InteractiveAuthError::RequestChanged => Self::forbidden(message),
-            InteractiveAuthError::TooManySessions => Self::limit_exceeded(BUSY),
             InteractiveAuthError::TooManyAttempts { retry_after } => {
                 Self::limit_exceeded(retry_after)
             }
@@ -158,8 +157,9 @@ impl From<AccountDataError> for Error {
                 Self::new(StatusCode::METHOD_NOT_ALLOWED, ErrorKind::BadJson, message)
             }
             AccountDataError::NotAnObject => Self::bad_json(message),
-            AccountDataError::TooLarge => Self::too_large(message),
-            AccountDataError::TooMany => Self::bad_request(message),
+            AccountDataError::TooLarge | AccountDataError::TooMany | AccountDataError::Full => {
+                Self::too_large(message)
+            }
             AccountDataError::InvalidType => Self::invalid_param(message),
             AccountDataError::Failure(failure) => failure.into(),
         }
@@ -171,8 +171,7 @@ impl From<FilterError> for Error {
         let message = error.to_string();
         match error {
             FilterError::Invalid(_) => Self::bad_json(message),
-            FilterError::TooLarge => Self::too_large(message),
-            FilterError::TooMany => Self::bad_request(message),
+            FilterError::TooLarge | FilterError::TooMany => Self::too_large(message),
             FilterError::Failure(failure) => failure.into(),
         }
     }

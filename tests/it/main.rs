@@ -4,5 +4,6 @@ mod authorization;
 mod costs;
 mod dice;
 mod model;
+mod silent_database;
 mod two_nodes;
 mod visibility;

@@ -3,6 +3,7 @@
 mod authorization;
 mod costs;
 mod dice;
+mod limits;
 mod model;
 mod silent_database;
 mod two_nodes;

@@ -17,7 +17,7 @@ const SOON: Duration = Duration::from_secs(10);
 /// How long the host is gone: long enough for TCP to try again only now and then.
 const OUTAGE: Duration = Duration::from_secs(25);
 /// How long a request may take meanwhile.
-const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 #[test]
 fn a_database_host_that_vanishes_is_noticed_and_missed_no_longer_than_it_is_gone() {
@@ -58,7 +58,7 @@ fn in_its_network() {
         for reader in readers {
             let (status, waited) = in_time(PATIENCE, reader).await.unwrap();
             println!("{status} after {waited:?}");
-            assert!(status.is_server_error(), "{status}");
+            assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
         }
         tokio::time::sleep_until((began + OUTAGE).into()).await;
         assert_eq!(readiness(&one).await, StatusCode::SERVICE_UNAVAILABLE);

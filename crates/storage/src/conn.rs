@@ -156,7 +156,7 @@ impl Conn {
                     while let Some(row) = rows.try_next().await? {
                         found.push(T::from_row(&Row::Postgres(row))?);
                     }
-                    Ok(())
+                    Ok::<_, crate::Error>(())
                 };
                 wait.for_answer(reading).await?;
             }

@@ -15,10 +15,10 @@ use crate::{ROOM, write};
 
 const READERS: u64 = 7;
 /// What is written: far more than the log may hold.
-const APPENDS: i64 = 2_500;
+const APPENDS: i64 = 1_200;
 const BYTES: usize = 60_000;
 /// What the log may hold, and what is written until that is noticed and readers are through.
-const LIMIT: u64 = 64 << 20;
+const LIMIT: u64 = 56 << 20;
 /// How long a reader or a writer may be held off.
 const PATIENCE: Duration = Duration::from_secs(1);
 

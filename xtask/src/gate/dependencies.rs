@@ -18,7 +18,7 @@ pub(super) fn check(runner: &Runner, workspace: &Workspace) -> Result<Outcome> {
     findings.extend(finding(deny(&["check", "bans", "licenses", "sources"])?));
     // Whether the advisories cannot be had or one of them is met looks the same afterwards.
     if deny(&["fetch", "db"])?.status.success() {
-        findings.extend(finding(deny(&["check", "--disable-fetch", "advisories"])?));
+        findings.extend(finding(deny(&["check", "advisories"])?));
     } else {
         progress("the database of advisories cannot be reached, so none were looked for");
     }

@@ -20,13 +20,13 @@ use crate::{Error, Result};
 /// How large it may become. SQLite by itself empties it where it can from 4 MiB on.
 const LIMIT: u64 = 32 << 20;
 
-/// How often it is looked at.
+/// How often it is looked at, and how often at least where it could not be emptied.
 const INTERVAL: Duration = Duration::from_millis(250);
+const LONGEST_INTERVAL: Duration = Duration::from_secs(4);
 
-/// How long readers are waited for, and new ones held off meanwhile, at the first attempt and at
-/// most. Who reads longer than that is let finish, and it is tried again.
-const PATIENCE: Duration = Duration::from_millis(100);
-const LARGEST_PATIENCE: Duration = Duration::from_secs(5);
+/// How long readers are waited for, and new ones held off meanwhile. Who reads for longer is let
+/// finish, and so is who waits for another admission while holding one.
+const PATIENCE: Duration = Duration::from_millis(250);
 
 /// The connection waits briefly for readers that came by no gate, such as an admin's `sqlite3`, and
 /// is otherwise what it is for writing.
@@ -55,7 +55,7 @@ impl Wal {
         Self { file, gate, _watching: Arc::new(AbortOnDropHandle::new(watching)) }
     }
 
-    /// Lets somebody read, who is not to wait for another admission meanwhile.
+    /// Lets somebody read.
     pub(crate) async fn admit(&self) -> Admission {
         Arc::clone(&self.gate).read_owned().await
     }
@@ -67,27 +67,28 @@ impl Wal {
 }
 
 async fn watch(file: Arc<Path>, gate: Arc<RwLock<()>>, writer: SqlitePool) {
-    let mut patience = PATIENCE;
+    let mut interval = INTERVAL;
     loop {
-        tokio::time::sleep(INTERVAL).await;
-        let before = size(&file);
-        if before <= LIMIT {
-            patience = PATIENCE;
+        tokio::time::sleep(interval).await;
+        let bytes = size(&file);
+        if bytes <= LIMIT {
+            interval = INTERVAL;
             continue;
         }
-        if let Err(error) = empty(&gate, &writer, patience).await {
-            tracing::debug!(%error, bytes = before, "SQLite's write-ahead log was not emptied");
-        }
-        if size(&file) > LIMIT {
-            patience = (patience * 2).min(LARGEST_PATIENCE);
-        }
+        interval = match empty(&gate, &writer).await {
+            Ok(()) => INTERVAL,
+            Err(error) => {
+                tracing::debug!(%error, bytes, "SQLite's write-ahead log was not emptied");
+                (interval * 2).min(LONGEST_INTERVAL)
+            }
+        };
     }
 }
 
 /// Empties the log at a moment when nobody reads.
-async fn empty(gate: &RwLock<()>, writer: &SqlitePool, patience: Duration) -> Result<()> {
+async fn empty(gate: &RwLock<()>, writer: &SqlitePool) -> Result<()> {
     let quiet = async { Ok::<_, Error>((gate.write().await, writer.acquire().await?)) };
-    let quiet = tokio::time::timeout(patience, quiet).await;
+    let quiet = tokio::time::timeout(PATIENCE, quiet).await;
     let (_closed, mut conn) = quiet.map_err(|_| Error::Timeout("readers of SQLite"))??;
     let emptied = conn.execute(EMPTY).await;
     conn.execute(AFTERWARDS).await?;

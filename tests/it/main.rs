@@ -8,6 +8,7 @@ mod dice;
 mod large_answers;
 mod limits;
 mod model;
+mod silent_database;
 mod totals;
 mod two_nodes;
 mod visibility;

@@ -33,6 +33,7 @@ pub use self::{
     state::{AppState, Parts},
 };
 use crate::{
+    audit::HeadExport,
     http::{Limits, TrustedProxies, panics::Panics},
     router,
 };
@@ -163,10 +164,13 @@ impl App {
             account_options(&config, environment.password_cost),
         )?);
 
-        let key = stoa_rooms::load_or_create_key(&store, &clock, &random).await?;
+        let key = Arc::new(stoa_rooms::load_or_create_key(&store, &clock, &random).await?);
+        let audit =
+            Arc::new(HeadExport::new(store.clone(), config.server_name.clone(), Arc::clone(&key)));
+        let head_interval = config.audit.head_interval_minutes;
         let rooms = Arc::new(Rooms::new(stoa_rooms::Parts {
             server_name: config.server_name.clone(),
-            key: Arc::new(key),
+            key,
             clock: clock.clone(),
             random: random.clone(),
             store: store.clone(),
@@ -198,6 +202,7 @@ impl App {
             trusted_proxies: TrustedProxies::new(config.listen.trusted_proxies.clone()),
             max_request_bytes: config.limits.max_request_bytes as usize,
             nids,
+            audit,
             directory: Arc::new(Directory::new(store.clone(), Arc::clone(&rooms))),
             read_state,
             typing,
@@ -219,6 +224,8 @@ impl App {
         state.limits.set_nodes(state.nodes.live());
         background.push(beside("the count of nodes", tokio::spawn(count_nodes(state.clone()))));
         background.push(beside("housekeeping", tokio::spawn(housekeeping(state.clone()))));
+        let heads = Arc::clone(&state.audit).run(Duration::from_mins(head_interval.get().into()));
+        background.push(beside("the export of the audit chain", tokio::spawn(heads)));
         Ok(Self { state, writer: writing, background, watch, _folder: folder })
     }
 
@@ -251,6 +258,12 @@ impl App {
         drop(self.background);
         if let Err(error) = self.state.accounts.flush_last_seen().await {
             tracing::warn!(%error, "when devices were last seen was not written");
+        }
+        if let Err(error) = self.state.accounts.flush_failed_logins().await {
+            tracing::warn!(%error, "logins that failed were not written to the audit log");
+        }
+        if let Err(error) = self.state.audit.export().await {
+            tracing::warn!(%error, "the head of the audit chain was not exported");
         }
         if let Err(error) = self.state.nodes.leave().await {
             tracing::warn!(%error, "the other nodes were not told of the end of this one");

@@ -1,5 +1,6 @@
 //! The command line: what can be asked of the program, and where its configuration comes from.
 
+mod audit;
 mod check_config;
 mod create_user;
 mod generate_config;
@@ -34,6 +35,9 @@ enum Command {
     Serve,
     /// Make an account
     CreateUser(create_user::Args),
+    /// Look after the audit log
+    #[command(subcommand)]
+    Audit(audit::Task),
     /// Bring the database up to date, which the server also does when it starts
     Migrate,
     /// Read the configuration as the server does, and say what is wrong with it
@@ -87,6 +91,7 @@ impl Cli {
         match self.command.unwrap_or(Command::Serve) {
             Command::Serve => serve::run(&self.config, out),
             Command::CreateUser(args) => create_user::run(&self.config, args, out),
+            Command::Audit(task) => audit::run(&self.config, task, out),
             Command::Migrate => migrate::run(&self.config, out),
             Command::CheckConfig => check_config::run(&self.config, out),
             Command::GenerateConfig => generate_config::run(out),

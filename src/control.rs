@@ -17,6 +17,10 @@ pub use self::{
     client::{AskError, ask},
     server::ControlSocket,
 };
+use crate::{
+    app::AppState,
+    audit::{self, Report},
+};
 
 /// What the server is asked to do.
 #[derive(Clone, Serialize, Deserialize)]
@@ -31,6 +35,11 @@ pub enum Command {
         /// Whether the user is an admin of the server.
         admin: bool,
     },
+    /// Check the audit log.
+    VerifyAudit {
+        /// A line of the server's log with a head that the chain must contain.
+        head: Option<String>,
+    },
     /// Say whether a server runs.
     Ping,
 }
@@ -41,6 +50,8 @@ pub enum Command {
 pub enum Reply {
     /// The account with this user ID was made.
     Created(String),
+    /// The audit log was checked.
+    Audit(Report),
     /// It runs.
     Running,
     /// It could not be done, for this reason.
@@ -49,7 +60,8 @@ pub enum Reply {
 
 impl Command {
     /// Does what is asked.
-    pub async fn run(self, accounts: &Accounts, server_name: &ServerName) -> Reply {
+    pub async fn run(self, state: &AppState) -> Reply {
+        let (accounts, server_name) = (&state.accounts, &state.config.server_name);
         match self {
             Self::CreateUser { username, password, admin } => {
                 let user = NewUser {
@@ -60,6 +72,12 @@ impl Command {
                 };
                 match create_user(accounts, server_name, user).await {
                     Ok(user_id) => Reply::Created(user_id.to_string()),
+                    Err(error) => Reply::Failed(error.to_string()),
+                }
+            }
+            Self::VerifyAudit { head } => {
+                match audit::verify(&state.store, server_name, head.as_deref()).await {
+                    Ok(report) => Reply::Audit(report),
                     Err(error) => Reply::Failed(error.to_string()),
                 }
             }

@@ -11,6 +11,7 @@
 //! in the repository equal to them. The first paragraph of every such comment therefore stands on
 //! its own and speaks of the setting, not of the code.
 
+mod audit;
 mod base_url;
 mod database;
 mod error;
@@ -40,6 +41,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    audit::Audit,
     base_url::BaseUrl,
     database::{Database, DatabaseUrl, PostgresUrl},
     error::{ConfigError, ConfigErrors},
@@ -104,6 +106,11 @@ pub struct Config {
     /// With several nodes the rates hold for all of them together.
     pub limits: Limits,
 
+    /// The audit log: who did what to accounts, sessions and memberships.
+    ///
+    /// `docs/audit.md` says what is recorded and how to check it.
+    pub audit: Audit,
+
     /// What the server writes about itself, to standard error.
     pub log: Log,
 }
@@ -119,6 +126,7 @@ impl Default for Config {
             rooms: Rooms::default(),
             registration: Registration::default(),
             limits: Limits::default(),
+            audit: Audit::default(),
             log: Log::default(),
         }
     }

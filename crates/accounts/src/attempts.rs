@@ -6,7 +6,7 @@
 use std::{net::IpAddr, time::Duration};
 
 use ruma::UserId;
-use stoa_storage::{Conn, repo::attempts};
+use stoa_storage::repo::attempts;
 
 use crate::{Accounts, Failure, accounts::before};
 
@@ -24,20 +24,26 @@ pub(crate) struct Counted {
     address: Option<String>,
 }
 
-impl Counted {
-    /// The attempt succeeded: the user's failures are forgotten, the address is given this one back.
-    pub(crate) async fn succeeded(&self, conn: &mut Conn) -> Result<(), stoa_storage::Error> {
-        if let Some(address) = &self.address {
-            attempts::uncount(conn, &[address]).await?;
-        }
-        if let Some(user) = &self.user {
-            attempts::forget(conn, user).await?;
-        }
-        Ok(())
-    }
-}
-
 impl Accounts {
+    /// The attempt succeeded: the user's failures are forgotten, the address is given this one back.
+    pub(crate) async fn attempt_succeeded(
+        &self,
+        counted: &Counted,
+    ) -> Result<(), stoa_storage::Error> {
+        let Counted { user, address } = counted;
+        if user.is_none() && address.is_none() {
+            return Ok(());
+        }
+        let mut conn = self.store.write().await?;
+        if let Some(address) = address {
+            attempts::uncount(&mut conn, &[address]).await?;
+        }
+        if let Some(user) = user {
+            attempts::forget(&mut conn, user).await?;
+        }
+        conn.commit().await
+    }
+
     /// Counts an attempt to log in.
     pub(crate) async fn attempt_login(
         &self,
@@ -103,7 +109,7 @@ fn unlimited() -> Attempt {
 }
 
 /// What one customer of a provider is usually given: an IPv4 address, or 64 bits of IPv6.
-fn network(address: IpAddr) -> String {
+pub(crate) fn network(address: IpAddr) -> String {
     match address.to_canonical() {
         IpAddr::V4(address) => address.to_string(),
         IpAddr::V6(address) => {

@@ -3,14 +3,19 @@
 //! <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3accountpassword>
 
 use stoa_base::Actor;
-use stoa_storage::repo::users;
+use stoa_storage::log::{
+    AccountState, AccountUpdateRow, Append, AppendError, AuditAction, AuditRow, Guard,
+};
 
-use crate::{Accounts, Failure, failure::fails_with_failure, passwords::MAX_PASSWORD};
+use crate::{
+    Accounts, Failure, failure::fails_with_failure, logout::end_all_devices,
+    passwords::MAX_PASSWORD, sessions::guard_actor,
+};
 
 /// Why a password is not changed.
 #[derive(Debug, thiserror::Error)]
 pub enum ChangePasswordError {
-    /// There is no such account.
+    /// There is no such account, or it is closed.
     #[error("there is no such account")]
     UnknownUser,
     /// The new password is too long.
@@ -35,17 +40,30 @@ impl Accounts {
             return Err(ChangePasswordError::TooLong);
         }
         let hash = self.passwords.hash(new_password).await?;
-        let mut conn = self.store.write().await?;
-        if !users::set_password(&mut conn, &actor.user_id, &hash).await? {
-            return Err(ChangePasswordError::UnknownUser);
-        }
-        conn.commit().await?;
-        tracing::info!(user = %actor.user_id, address = ?actor.address, "password changed");
+        let user_id = &*actor.user_id;
+        let now_ms = self.clock.now_ms();
+        let mut append = Append::new();
+        guard_actor(&mut append, actor);
+        append.guards.push(Guard::Account(user_id.to_string(), AccountState::Open));
+        append.account_updates.push(AccountUpdateRow {
+            user_id: user_id.to_string(),
+            password_hash: Some(hash),
+            ..AccountUpdateRow::default()
+        });
+        let row = AuditRow::new(now_ms, AuditAction::PasswordChanged, actor, user_id.as_str());
+        append.audit.push(row);
         if logout_devices {
-            // Whoever logs in with the old password now is too late: a login holds the account's
-            // row and finds another hash in it.
-            self.end_devices_except(&actor.user_id, actor.device_id.as_ref()).await?;
+            // Whoever logs in with the old password now is too late: a login counts only if the
+            // account still has the hash that was checked.
+            let kept = actor.device_id.as_deref();
+            end_all_devices(&mut append, now_ms, actor, user_id, kept, "password_changed");
         }
+        match self.writer.append(append).await {
+            Ok(_) => {}
+            Err(AppendError::AccountChanged) => return Err(ChangePasswordError::UnknownUser),
+            Err(error) => return Err(error.into()),
+        }
+        tracing::info!(user = %user_id, address = ?actor.address, "password changed");
         Ok(())
     }
 }

@@ -3,11 +3,11 @@
 use ruma::{OwnedUserId, UserId};
 use stoa_base::Actor;
 use stoa_storage::{
-    log::{Append, Stream},
+    log::{AccountUpdateRow, Append, AuditAction, AuditRow, Stream},
     repo::users::{self, UserRow},
 };
 
-use crate::{Accounts, Failure};
+use crate::{Accounts, Failure, logout::end_all_devices, sessions::guard_actor};
 
 /// An account.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,27 +47,57 @@ impl Accounts {
         user_id: &UserId,
         admin: bool,
     ) -> Result<bool, Failure> {
-        let mut conn = self.store.write().await?;
-        let is_there = users::set_admin(&mut conn, user_id, admin).await?;
-        conn.commit().await?;
+        let update = AccountUpdateRow {
+            user_id: user_id.to_string(),
+            admin: Some(admin.into()),
+            ..AccountUpdateRow::default()
+        };
+        let row =
+            AuditRow::new(self.clock.now_ms(), AuditAction::AdminChanged, actor, user_id.as_str());
+        let mut append = Append::new();
+        append.audit.push(row.with("admin", admin));
+        let is_there = self.update_account(actor, user_id, update, append).await?;
         if is_there {
             tracing::info!(by = %actor.user_id, user = %user_id, admin, "admin flag set");
-            let mut append = Append::new();
-            append.touched.add(Stream::Sessions, user_id);
-            self.writer.append(append).await?;
         }
         Ok(is_there)
     }
 
     /// Closes an account and ends its sessions. May be repeated. Says whether there is such a user.
     pub async fn deactivate(&self, actor: &Actor, user_id: &UserId) -> Result<bool, Failure> {
-        let mut conn = self.store.write().await?;
-        let is_there = users::deactivate(&mut conn, user_id).await?;
-        conn.commit().await?;
+        let update = AccountUpdateRow {
+            user_id: user_id.to_string(),
+            deactivated: Some(1),
+            ..AccountUpdateRow::default()
+        };
+        let now_ms = self.clock.now_ms();
+        let mut append = Append::new();
+        let row = AuditRow::new(now_ms, AuditAction::AccountDeactivated, actor, user_id.as_str());
+        append.audit.push(row);
+        end_all_devices(&mut append, now_ms, actor, user_id, None, "deactivated");
+        let is_there = self.update_account(actor, user_id, update, append).await?;
         if is_there {
             tracing::info!(by = %actor.user_id, user = %user_id, "account deactivated");
-            self.end_devices_except(user_id, None).await?;
         }
         Ok(is_there)
+    }
+
+    /// Writes a change of an account, with what goes with it. Says whether there is such a user: an
+    /// account that is there stays.
+    async fn update_account(
+        &self,
+        actor: &Actor,
+        user_id: &UserId,
+        update: AccountUpdateRow,
+        mut append: Append,
+    ) -> Result<bool, Failure> {
+        if self.user(user_id).await?.is_none() {
+            return Ok(false);
+        }
+        guard_actor(&mut append, actor);
+        append.touched.add(Stream::Sessions, user_id);
+        append.account_updates.push(update);
+        self.writer.append(append).await?;
+        Ok(true)
     }
 }

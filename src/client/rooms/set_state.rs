@@ -40,8 +40,9 @@ pub(crate) async fn set_state(
     if kind == StateEventType::RoomCanonicalAlias && state_key.is_empty() {
         canonical_alias::check(&state, &room, &content).await?;
     }
-    let token = Some(&*session.token_hash);
-    let event_id = state.rooms.send_state(&actor, token, &room, kind, &state_key, content).await?;
+    let session = Some(&*session.id);
+    let event_id =
+        state.rooms.send_state(&actor, session, &room, kind, &state_key, content).await?;
     Ok(Answer(Response::new(event_id)))
 }
 

@@ -3,11 +3,16 @@
 use std::sync::Arc;
 
 use super::{
-    AppendError, Chain, Touched,
+    AppendError, AuditRow, Chain, Touched,
+    account_rows::{
+        AccountUpdateRow, AllDeviceRemovalsRow, DeviceRemovalRow, InteractiveResultRow,
+        NewDeviceRow, NewUserRow, ProfileFieldRow, SessionRemovalRow, SessionRow, TokenRemovalRow,
+        TokenRow,
+    },
     rows::{
-        AccountDataRow, DeviceRemovalRow, EventRow, EventUpdateRow, ForgottenRoomRow,
-        MembershipRow, MissingPrevEventRow, ReceiptRow, RedactionRow, RelPos, RoomRow,
-        RoomUpdateRow, StateChangeRow, StateNodeRow, TokenRemovalRow,
+        AccountDataRow, EventRow, EventUpdateRow, ForgottenRoomRow, MembershipRow,
+        MissingPrevEventRow, ReceiptRow, RedactionRow, RelPos, RoomRow, RoomUpdateRow,
+        StateChangeRow, StateNodeRow,
     },
 };
 
@@ -23,8 +28,24 @@ pub enum Guard {
     State(Arc<Chain>),
     /// The room's state and extremities are the ones that the append was built on.
     Head(Arc<Chain>),
-    /// The access token with this hash has not been revoked.
+    /// The session with this ID has not ended. Which of its tokens a request carried does not
+    /// matter: it may have been refreshed since.
     Session(String),
+    /// The access token with this hash is still one of its session.
+    Token(String),
+    /// The account of the user is in this state.
+    Account(String, AccountState),
+}
+
+/// What an account must be for an append to be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AccountState {
+    /// There is none.
+    Absent,
+    /// There is one, and it is not closed.
+    Open,
+    /// It is not closed, and its password is the one with this hash.
+    Password(Option<String>),
 }
 
 impl Guard {
@@ -32,7 +53,7 @@ impl Guard {
     pub(crate) fn chain(&self) -> Option<&Arc<Chain>> {
         match self {
             Self::State(chain) | Self::Head(chain) => Some(chain),
-            Self::Session(_) => None,
+            Self::Session(_) | Self::Token(_) | Self::Account(..) => None,
         }
     }
 }
@@ -70,10 +91,30 @@ pub struct Append {
     pub account_data: Vec<AccountDataRow>,
     /// Receipts that moved.
     pub receipts: Vec<ReceiptRow>,
-    /// Devices that go, with their tokens.
+    /// Changes to accounts.
+    pub account_updates: Vec<AccountUpdateRow>,
+    /// Users who lose their devices.
+    pub all_device_removals: Vec<AllDeviceRemovalsRow>,
+    /// Devices that go, with their sessions.
     pub device_removals: Vec<DeviceRemovalRow>,
-    /// Access tokens that go.
+    /// Sessions that end.
+    pub session_removals: Vec<SessionRemovalRow>,
+    /// Access tokens that make way for their successors.
     pub token_removals: Vec<TokenRemovalRow>,
+    /// New accounts.
+    pub users: Vec<NewUserRow>,
+    /// Fields of profiles that are set.
+    pub profile_fields: Vec<ProfileFieldRow>,
+    /// Results of interactive authentication.
+    pub interactive_results: Vec<InteractiveResultRow>,
+    /// New devices.
+    pub devices: Vec<NewDeviceRow>,
+    /// New sessions.
+    pub sessions: Vec<SessionRow>,
+    /// New tokens.
+    pub tokens: Vec<TokenRow>,
+    /// What is to be remembered of who did this.
+    pub audit: Vec<AuditRow>,
 }
 
 impl Append {
@@ -98,6 +139,28 @@ impl Append {
         self.guards.iter().filter_map(Guard::chain)
     }
 
+    /// The users whose accounts, devices or sessions the append changes or relies on.
+    ///
+    /// The database looks at a batch as a whole, and cannot see what its members do to one another.
+    /// So the writer puts no two appends about the same account into one batch.
+    pub(crate) fn accounts(&self) -> impl Iterator<Item = &str> {
+        let guarded = self.guards.iter().filter_map(|guard| match guard {
+            Guard::Account(user_id, _) => Some(user_id),
+            _ => None,
+        });
+        guarded
+            .chain(self.account_updates.iter().map(|row| &row.user_id))
+            .chain(self.all_device_removals.iter().map(|row| &row.user_id))
+            .chain(self.device_removals.iter().map(|row| &row.user_id))
+            .chain(self.session_removals.iter().map(|row| &row.user_id))
+            .chain(self.token_removals.iter().map(|row| &row.user_id))
+            .chain(self.users.iter().map(|row| &row.user_id))
+            .chain(self.devices.iter().map(|row| &row.user_id))
+            .chain(self.sessions.iter().map(|row| &row.user_id))
+            .chain(self.tokens.iter().map(|row| &row.user_id))
+            .map(String::as_str)
+    }
+
     /// Refuses what one of the databases cannot hold, before it meets the appends of others.
     pub(crate) fn check(&self) -> Result<(), AppendError> {
         let columns = self.events.iter().flat_map(|row| {
@@ -114,7 +177,11 @@ impl Append {
                 self.receipts
                     .iter()
                     .flat_map(|row| [&row.kind, &row.user_id, &row.thread, &row.event_id]),
-            );
+            )
+            .chain(self.users.iter().map(|row| &row.user_id))
+            .chain(self.profile_fields.iter().flat_map(|row| [&row.user_id, &row.field]))
+            .chain(self.devices.iter().flat_map(|row| [&row.user_id, &row.device_id]))
+            .chain(self.device_removals.iter().flat_map(|row| [&row.user_id, &row.device_id]));
         for column in columns {
             if column.len() > KEY_LIMIT {
                 return Err(AppendError::Refused("an identifier is too long".to_owned()));
@@ -135,7 +202,12 @@ impl Append {
         let rest = self.state_changes.len()
             + self.memberships.len()
             + self.receipts.len()
-            + self.event_updates.len();
+            + self.event_updates.len()
+            + self.users.len()
+            + self.devices.len()
+            + self.sessions.len()
+            + self.tokens.len()
+            + 3 * self.audit.len();
         256 + events + redactions + nodes + data + rest * 192
     }
 }

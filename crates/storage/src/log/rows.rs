@@ -282,24 +282,3 @@ pub struct ReceiptRow {
     /// When it was set.
     pub pos: RelPos,
 }
-
-/// A device that is removed, with all its tokens.
-#[derive(Clone, Debug, Serialize)]
-pub struct DeviceRemovalRow {
-    /// The user.
-    pub user_id: String,
-    /// The device.
-    pub device_id: String,
-}
-
-/// An access token that is revoked, with its refresh token and with what was refreshed from it and
-/// is not used yet.
-#[derive(Clone, Debug, Serialize)]
-pub struct TokenRemovalRow {
-    /// The token's hash.
-    pub token_hash: String,
-    /// The token that was refreshed from it and takes its place. It stays; and where it is gone
-    /// already, the removed one stays.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub successor: Option<String>,
-}

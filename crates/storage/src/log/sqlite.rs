@@ -3,7 +3,7 @@
 use stoa_base::{Clock, Pos};
 
 use super::{
-    BatchKey,
+    BatchKey, audit,
     batch::{Batch, Table},
     members::Conflict,
     writer::{Timing, Written},
@@ -51,6 +51,9 @@ pub(super) async fn write(
             }
         }
     }
+    if !batch.audit.is_empty() {
+        audit::append(&mut conn, last, &batch.audit).await?;
+    }
     conn.commit().await?;
     Ok(Written::Committed { prev: Pos(prev), last: Pos(last), moved })
 }
@@ -59,6 +62,13 @@ pub(super) async fn write(
 /// though they do not mind.
 async fn check_guards(conn: &mut Conn, batch: &Batch) -> Result<(Vec<Conflict>, Vec<usize>)> {
     let (mut conflicts, mut moved) = (Vec::new(), Vec::new());
+    if !batch.account_guards.is_empty() {
+        let accounts = serde_json::to_string(&batch.account_guards).map_err(Error::corrupt)?;
+        let rows: Vec<(i64,)> = conn.all(ACCOUNT_GUARDS, &[(&accounts).into()]).await?;
+        for (member,) in rows {
+            conflicts.push(Conflict::of_member(member, "account")?);
+        }
+    }
     if batch.room_guards.is_empty() && batch.session_guards.is_empty() {
         return Ok((conflicts, moved));
     }
@@ -97,7 +107,19 @@ WHERE coalesce(r.state_pos, 0) <> g.value->>'state_pos'
 UNION ALL
 SELECT g.value->>'member', 'session'
 FROM json_each($2) AS g
-WHERE NOT EXISTS (SELECT 1 FROM access_tokens WHERE token_hash = g.value->>'token_hash')";
+WHERE g.value->>'session_id' IS NOT NULL
+        AND NOT EXISTS (SELECT 1 FROM sessions WHERE session_id = g.value->>'session_id')
+    OR g.value->>'token_hash' IS NOT NULL
+        AND NOT EXISTS (SELECT 1 FROM access_tokens WHERE token_hash = g.value->>'token_hash')";
+
+const ACCOUNT_GUARDS: &str = "
+SELECT g.value->>'member'
+FROM json_each($1) AS g LEFT JOIN users AS u ON u.user_id = g.value->>'user_id'
+WHERE CASE g.value->>'expected'
+    WHEN 'absent' THEN u.user_id IS NOT NULL
+    WHEN 'password' THEN coalesce(u.deactivated, 1) <> 0
+        OR u.password_hash IS NOT g.value->>'password_hash'
+    ELSE coalesce(u.deactivated, 1) <> 0 END";
 
 const TAKEN: &str = "
 SELECT w.value->>'nid', CASE WHEN r.room_id = w.value->>'room_id' THEN 'room' ELSE 'nid' END
@@ -206,27 +228,139 @@ WHERE coalesce((
     SELECT (n.ord_pos, n.ord_depth, n.ord_seq) > (o.ord_pos, o.ord_depth, o.ord_seq)
     FROM events n, events o
     WHERE n.event_id = excluded.event_id AND o.event_id = receipts.event_id), true)"],
+        Table::AccountUpdates => &["
+UPDATE users SET
+    password_hash = coalesce(u.value->>'password_hash', users.password_hash),
+    admin = coalesce(u.value->>'admin', users.admin),
+    deactivated = coalesce(u.value->>'deactivated', users.deactivated)
+FROM json_each($1) AS u
+WHERE users.user_id = u.value->>'user_id'"],
+        Table::AllDeviceRemovals => &[
+            "
+DELETE FROM spent_refresh_tokens WHERE session_id IN (
+    SELECT s.session_id FROM json_each($1) AS d JOIN sessions s ON s.user_id = d.value->>'user_id'
+    WHERE d.value->>'except_device' IS NULL OR s.device_id IS NOT d.value->>'except_device')",
+            "
+DELETE FROM access_tokens WHERE session_id IN (
+    SELECT s.session_id FROM json_each($1) AS d JOIN sessions s ON s.user_id = d.value->>'user_id'
+    WHERE d.value->>'except_device' IS NULL OR s.device_id IS NOT d.value->>'except_device')",
+            "
+DELETE FROM sessions WHERE session_id IN (
+    SELECT s.session_id FROM json_each($1) AS d JOIN sessions s ON s.user_id = d.value->>'user_id'
+    WHERE d.value->>'except_device' IS NULL OR s.device_id IS NOT d.value->>'except_device')",
+            "
+DELETE FROM devices WHERE (user_id, device_id) IN (
+    SELECT t.user_id, t.device_id FROM json_each($1) AS d
+    JOIN devices t ON t.user_id = d.value->>'user_id'
+    WHERE t.device_id IS NOT d.value->>'except_device')",
+        ],
         Table::DeviceRemovals => &[
             "
-DELETE FROM access_tokens WHERE (user_id, device_id) IN (
+DELETE FROM spent_refresh_tokens WHERE session_id IN (
+    SELECT s.session_id FROM json_each($1) AS d JOIN sessions s
+    ON s.user_id = d.value->>'user_id' AND s.device_id = d.value->>'device_id')",
+            "
+DELETE FROM access_tokens WHERE session_id IN (
+    SELECT s.session_id FROM json_each($1) AS d JOIN sessions s
+    ON s.user_id = d.value->>'user_id' AND s.device_id = d.value->>'device_id')",
+            "
+DELETE FROM sessions WHERE (user_id, device_id) IN (
     SELECT value->>'user_id', value->>'device_id' FROM json_each($1))",
             "
 DELETE FROM devices WHERE (user_id, device_id) IN (
     SELECT value->>'user_id', value->>'device_id' FROM json_each($1))",
+        ],
+        // A device goes with its last session.
+        Table::SessionRemovals => &[
+            "
+DELETE FROM devices WHERE (user_id, device_id) IN (
+    SELECT s.user_id, s.device_id
+    FROM json_each($1) AS r JOIN sessions s ON s.session_id = r.value->>'session_id'
+    WHERE NOT EXISTS (SELECT 1 FROM sessions o WHERE o.user_id = s.user_id
+        AND o.device_id = s.device_id AND o.session_id <> s.session_id))",
+            "
+DELETE FROM spent_refresh_tokens WHERE session_id IN (
+    SELECT value->>'session_id' FROM json_each($1))",
+            "
+DELETE FROM access_tokens WHERE session_id IN (SELECT value->>'session_id' FROM json_each($1))",
+            "
+DELETE FROM sessions WHERE session_id IN (SELECT value->>'session_id' FROM json_each($1))",
         ],
         Table::TokenRemovals => &[
             "
 UPDATE access_tokens SET parent_hash = NULL
 WHERE token_hash IN (SELECT value->>'successor' FROM json_each($1))",
             "
+INSERT INTO spent_refresh_tokens (session_id, generation, refresh_hash)
+SELECT t.session_id, t.generation, t.refresh_hash
+FROM json_each($1) AS d JOIN access_tokens t ON t.token_hash = d.value->>'token_hash'
+WHERE t.refresh_hash IS NOT NULL
+    AND EXISTS (SELECT 1 FROM access_tokens s WHERE s.token_hash = d.value->>'successor')
+ON CONFLICT DO NOTHING",
+            // The last thousand are enough.
+            "
+DELETE FROM spent_refresh_tokens WHERE (session_id, generation) IN (
+    SELECT o.session_id, o.generation FROM json_each($1) AS d
+    JOIN access_tokens s ON s.token_hash = d.value->>'successor'
+    JOIN spent_refresh_tokens o
+    ON o.session_id = s.session_id AND o.generation < s.generation - 1000)",
+            "
 DELETE FROM access_tokens WHERE token_hash IN (
     SELECT value->>'token_hash' FROM json_each($1) AS d
-    WHERE value->>'successor' IS NULL
-        OR EXISTS (SELECT 1 FROM access_tokens s WHERE s.token_hash = d.value->>'successor'))",
+    WHERE EXISTS (SELECT 1 FROM access_tokens s WHERE s.token_hash = d.value->>'successor'))",
             "
 DELETE FROM access_tokens WHERE parent_hash IN (
     SELECT value->>'token_hash' FROM json_each($1) AS d
     WHERE NOT EXISTS (SELECT 1 FROM access_tokens p WHERE p.token_hash = d.value->>'token_hash'))",
+        ],
+        Table::Users => &["
+INSERT INTO users (user_id, password_hash, admin, created_ms)
+SELECT value->>'user_id', value->>'password_hash', value->>'admin', value->>'created_ms'
+FROM json_each($1)"],
+        Table::ProfileFields => &["
+INSERT INTO profile_fields (user_id, field, value)
+SELECT p.value->>'user_id', p.value->>'field', p.value->>'value' FROM json_each($1) AS p WHERE true
+ON CONFLICT (user_id, field) DO UPDATE SET value = excluded.value"],
+        Table::InteractiveResults => &["
+UPDATE interactive_auth_sessions SET result = r.value->>'result'
+FROM json_each($1) AS r
+WHERE interactive_auth_sessions.session_hash = r.value->>'session_hash'"],
+        Table::Devices => &["
+INSERT INTO devices (user_id, device_id, display_name, created_ms)
+SELECT value->>'user_id', value->>'device_id', value->>'display_name', value->>'created_ms'
+FROM json_each($1) WHERE true
+ON CONFLICT DO NOTHING"],
+        // A session takes the place of those that its device had.
+        Table::Sessions => &[
+            "
+DELETE FROM spent_refresh_tokens WHERE session_id IN (
+    SELECT s.session_id FROM json_each($1) AS n JOIN sessions s
+    ON s.user_id = n.value->>'user_id' AND s.device_id = n.value->>'device_id')",
+            "
+DELETE FROM access_tokens WHERE session_id IN (
+    SELECT s.session_id FROM json_each($1) AS n JOIN sessions s
+    ON s.user_id = n.value->>'user_id' AND s.device_id = n.value->>'device_id')",
+            "
+DELETE FROM sessions WHERE (user_id, device_id) IN (
+    SELECT value->>'user_id', value->>'device_id' FROM json_each($1))",
+            "
+INSERT INTO sessions (session_id, user_id, device_id, origin, created_ms, expires_ms)
+SELECT value->>'session_id', value->>'user_id', value->>'device_id', value->>'origin',
+    value->>'created_ms', value->>'expires_ms'
+FROM json_each($1)",
+        ],
+        // A token that was refreshed from another takes the place of those that were refreshed from
+        // it before: nobody has used one of them.
+        Table::Tokens => &[
+            "
+DELETE FROM access_tokens WHERE parent_hash IN (SELECT value->>'parent_hash' FROM json_each($1))",
+            "
+INSERT INTO access_tokens (token_hash, session_id, generation, user_id, device_id, created_ms,
+    expires_ms, refresh_hash, parent_hash)
+SELECT n.value->>'token_hash', s.session_id, n.value->>'generation', s.user_id,
+    coalesce(s.device_id, ''), n.value->>'created_ms', n.value->>'expires_ms',
+    n.value->>'refresh_hash', n.value->>'parent_hash'
+FROM json_each($1) AS n JOIN sessions s ON s.session_id = n.value->>'session_id'",
         ],
     }
 }

@@ -401,7 +401,32 @@ BEGIN
 END
 $$;
 
+-- Whether the log has lost the batch `seq` of the run `run`, which ended at `pos`: it is not there
+-- any more, or another one is. Where it was only pruned, a later batch of its run is still there,
+-- above it. Batches that belong to no run, those of numbers up to zero, are never pruned.
+
+CREATE FUNCTION log_has_lost(pos BIGINT, run BIGINT, seq BIGINT) RETURNS BOOLEAN
+LANGUAGE plpgsql VOLATILE STRICT
+AS $$
+DECLARE
+    found_run BIGINT;
+    found_seq BIGINT;
+BEGIN
+    SELECT incarnation, batch_seq INTO found_run, found_seq FROM log_batches WHERE last_pos = pos;
+    IF FOUND THEN
+        RETURN found_run <> run OR found_seq <> seq;
+    END IF;
+    RETURN run <= 0 OR NOT EXISTS (SELECT FROM log_batches
+        WHERE incarnation = run AND batch_seq > seq AND last_pos > pos);
+END
+$$;
+
 -- As before, with the tables' own functions; see 0001_foundation.sql for what it takes and gives.
+-- It also takes
+--   seen_key           run and number of the batch that ended at `seen`; the log has lost what was
+--                      seen where that batch is not there any more
+-- and says itself what it relies on: READ COMMITTED, without which the head that it reads may be
+-- older than the lock, and a commit that waits for the flush, also on a synchronous standby.
 
 CREATE OR REPLACE FUNCTION append_batch(batch JSONB, OUT answer JSONB)
 LANGUAGE plpgsql VOLATILE
@@ -414,29 +439,44 @@ DECLARE
     moved JSONB;
 BEGIN
     -- What this schema does not know must not be left out silently.
-    IF batch - '{incarnation,seq,now_ms,seen,positions,touched,room_guards,session_guards,rooms,
+    IF batch - '{incarnation,seq,now_ms,seen,seen_key,positions,touched,room_guards,session_guards,rooms,
         events,room_updates,event_updates,redactions,missing_prev_events,state_nodes,state_changes,
         memberships,forgotten_rooms,account_data,receipts,account_guards,account_updates,
         all_device_removals,device_removals,session_removals,token_removals,users,profile_fields,
-        interactive_results,devices,sessions,tokens,audit}'::text[]
+        interactive_results,devices,sessions,tokens,device_changes,audit}'::text[]
         <> '{}' THEN
         RAISE EXCEPTION 'append_batch does not know one of the keys %',
             (SELECT array_agg(key) FROM jsonb_object_keys(batch) AS key);
+    END IF;
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'append_batch needs READ COMMITTED, and runs under %: set '
+            'default_transaction_isolation of this role and database',
+            upper(current_setting('transaction_isolation'));
+    END IF;
+    IF current_setting('synchronous_commit') NOT IN ('on', 'remote_apply') THEN
+        PERFORM set_config('synchronous_commit', 'on', true);
     END IF;
 
     PERFORM pg_advisory_xact_lock(7310579619);
     lock_wait_us := extract(epoch FROM clock_timestamp() - asked) * 1000000;
 
-    SELECT jsonb_build_object('prev', prev_pos, 'last', last_pos, 'lock_wait_us', lock_wait_us)
-    INTO answer
-    FROM log_batches
-    WHERE incarnation = (batch->>'incarnation')::bigint AND batch_seq = (batch->>'seq')::bigint;
+    -- A batch that is found was committed, but perhaps not by a server that waited for its standby:
+    -- writing its row again has this call wait. Whether extremities had moved when it was written
+    -- is not known any more, so that all count as moved.
+    UPDATE log_batches SET committed_ms = committed_ms
+    WHERE incarnation = (batch->>'incarnation')::bigint AND batch_seq = (batch->>'seq')::bigint
+    RETURNING jsonb_build_object('prev', prev_pos, 'last', last_pos, 'lock_wait_us', lock_wait_us)
+    INTO answer;
     IF FOUND THEN
+        SELECT answer || jsonb_build_object('moved', jsonb_agg(g.member)) INTO answer
+        FROM jsonb_to_recordset(batch->'room_guards') AS g(member BIGINT, whole BOOLEAN)
+        WHERE NOT g.whole;
         RETURN;
     END IF;
 
     SELECT coalesce(max(last_pos), 0) INTO head FROM log_batches;
-    IF head < (batch->>'seen')::bigint THEN
+    IF head < (batch->>'seen')::bigint OR log_has_lost((batch->>'seen')::bigint,
+        (batch->'seen_key'->>0)::bigint, (batch->'seen_key'->>1)::bigint) THEN
         answer := jsonb_build_object('behind', head);
         RETURN;
     END IF;
@@ -464,12 +504,14 @@ BEGIN
             UNION ALL
             SELECT g.member, 'account'
             FROM jsonb_to_recordset(batch->'account_guards')
-                AS g(member BIGINT, user_id TEXT, expected TEXT, password_hash TEXT)
+                AS g(member BIGINT, user_id TEXT, expected TEXT, password_hash TEXT, devices JSONB)
             LEFT JOIN users u ON u.user_id = g.user_id
             WHERE CASE g.expected
                 WHEN 'absent' THEN u.user_id IS NOT NULL
                 WHEN 'password' THEN coalesce(u.deactivated, 1) <> 0
                     OR u.password_hash IS DISTINCT FROM g.password_hash
+                WHEN 'devices' THEN EXISTS (SELECT FROM devices d
+                    WHERE d.user_id = g.user_id AND NOT g.devices ? d.device_id)
                 ELSE coalesce(u.deactivated, 1) <> 0 END
         ) AS c;
         IF conflicts IS NOT NULL THEN
@@ -549,6 +591,9 @@ BEGIN
     IF batch ? 'audit' THEN
         PERFORM append_audit(batch->'audit', head + (batch->>'positions')::bigint);
     END IF;
+    IF batch ? 'device_changes' THEN
+        PERFORM append_device_changes(batch->'device_changes', head);
+    END IF;
 
     INSERT INTO log_batches (last_pos, prev_pos, incarnation, batch_seq, committed_ms, touched)
     VALUES (head + (batch->>'positions')::bigint, head, (batch->>'incarnation')::bigint,
@@ -561,6 +606,38 @@ $$;
 
 -- The events of a batch, for whoever follows the log.
 CREATE INDEX events_pos ON events (pos) WHERE pos IS NOT NULL;
+
+-- Changes of users' devices, one row each: `kind` is 0 for created, 1 for renamed, 2 for removed.
+-- `prev_pos` is the same user's change before, so that whoever is sent the changes of a user notices
+-- when one is missing. The append that adds a row keeps the newest 100 of its user and deletes the
+-- rest.
+CREATE TABLE device_changes (
+    pos BIGINT PRIMARY KEY,
+    user_id TEXT COLLATE "C" NOT NULL,
+    device_id TEXT COLLATE "C" NOT NULL,
+    kind BIGINT NOT NULL,
+    prev_pos BIGINT
+);
+CREATE INDEX device_changes_user ON device_changes (user_id, pos);
+
+CREATE FUNCTION append_device_changes(rows JSONB, head BIGINT) RETURNS VOID
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    INSERT INTO device_changes (pos, user_id, device_id, kind, prev_pos)
+    SELECT head + d.pos, d.user_id, d.device_id, d.kind, coalesce(
+        head + lag(d.pos) OVER (PARTITION BY d.user_id ORDER BY d.pos),
+        (SELECT max(c.pos) FROM device_changes c WHERE c.user_id = d.user_id))
+    FROM jsonb_to_recordset(rows)
+        AS d(pos BIGINT, user_id TEXT, device_id TEXT, kind BIGINT);
+    DELETE FROM device_changes WHERE pos IN (
+        SELECT aged.pos FROM (
+            SELECT c.pos, row_number() OVER (PARTITION BY c.user_id ORDER BY c.pos DESC) AS age
+            FROM device_changes c
+            WHERE c.user_id IN (SELECT d.user_id FROM jsonb_to_recordset(rows) AS d(user_id TEXT))
+        ) AS aged WHERE aged.age > 100);
+END
+$$;
 
 -- Sessions. Each has one access token, or two from when it is refreshed until the new one is first
 -- used.

@@ -4,6 +4,7 @@ mod audit;
 mod authorization;
 mod costs;
 mod dice;
+mod limits;
 mod model;
 mod two_nodes;
 mod visibility;

@@ -8,8 +8,8 @@ use stoa_storage::log::{
 };
 
 use crate::{
-    Accounts, Failure, failure::fails_with_failure, logout::end_all_devices,
-    passwords::MAX_PASSWORD, sessions::guard_actor,
+    Accounts, Failure, failure::fails_with_failure, logout::EndOfDevices, passwords::MAX_PASSWORD,
+    sessions::guard_actor,
 };
 
 /// Why a password is not changed.
@@ -43,7 +43,6 @@ impl Accounts {
         let user_id = &*actor.user_id;
         let now_ms = self.clock.now_ms();
         let mut append = Append::new();
-        guard_actor(&mut append, actor);
         append.guards.push(Guard::Account(user_id.to_string(), AccountState::Open));
         append.account_updates.push(AccountUpdateRow {
             user_id: user_id.to_string(),
@@ -52,16 +51,22 @@ impl Accounts {
         });
         let row = AuditRow::new(now_ms, AuditAction::PasswordChanged, actor, user_id.as_str());
         append.audit.push(row);
-        if logout_devices {
+        let written = if logout_devices {
             // Whoever logs in with the old password now is too late: a login counts only if the
             // account still has the hash that was checked.
             let kept = actor.device_id.as_deref();
-            end_all_devices(&mut append, now_ms, actor, user_id, kept, "password_changed");
-        }
-        match self.writer.append(append).await {
-            Ok(_) => {}
-            Err(AppendError::AccountChanged) => return Err(ChangePasswordError::UnknownUser),
-            Err(error) => return Err(error.into()),
+            let end = EndOfDevices { actor, user_id, kept, reason: "password_changed" };
+            self.end_devices(append, end).await
+        } else {
+            guard_actor(&mut append, actor);
+            self.writer.append(append).await.map(drop).map_err(Failure::from)
+        };
+        match written {
+            Ok(()) => {}
+            Err(Failure::Append(AppendError::AccountChanged)) => {
+                return Err(ChangePasswordError::UnknownUser);
+            }
+            Err(failure) => return Err(failure.into()),
         }
         tracing::info!(user = %user_id, address = ?actor.address, "password changed");
         Ok(())

@@ -10,9 +10,10 @@ use std::{
 };
 
 use ruma::UserId;
+use stoa_base::Network;
 use stoa_storage::log::{Append, AuditAction, AuditRow};
 
-use crate::{Accounts, Failure, attempts::network};
+use crate::{Accounts, Failure};
 
 /// How many users and networks are told apart in a minute. What comes on top is one entry.
 const LIMIT: usize = 1_000;
@@ -27,7 +28,7 @@ pub(crate) struct FailedLogins(Mutex<HashMap<Subject, Count>>);
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct Subject {
     user: String,
-    network: Option<String>,
+    network: Option<Network>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -61,7 +62,7 @@ impl Accounts {
     ) {
         let name = user.map_or("", UserId::as_str);
         let name = name.get(..name.floor_char_boundary(MAX_NAME)).unwrap_or_default();
-        let subject = Subject { user: name.to_owned(), network: address.map(network) };
+        let subject = Subject { user: name.to_owned(), network: address.map(Network::of) };
         let count = Count { wrong: (!was_refused).into(), refused: was_refused.into() };
         self.failed_logins.add(subject, count);
     }
@@ -78,7 +79,7 @@ impl Accounts {
             let row = AuditRow::unattributed(
                 now_ms,
                 AuditAction::LoginFailed,
-                network.clone(),
+                network.map(|network| network.to_string()),
                 user.as_str(),
             );
             append.audit.push(

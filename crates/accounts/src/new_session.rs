@@ -5,7 +5,8 @@ use std::{net::IpAddr, time::Duration};
 use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, UserId};
 use stoa_base::Actor;
 use stoa_storage::log::{
-    Append, AuditAction, AuditRow, NewDeviceRow, SessionOrigin, SessionRow, Stream, TokenRow,
+    Append, AuditAction, AuditRow, DeviceChangeKind, NewDeviceRow, SessionOrigin, SessionRow,
+    Stream, TokenRow,
 };
 
 use crate::{
@@ -163,6 +164,7 @@ impl Accounts {
         };
         let session_id = self.random.alphanumeric(22);
         let now_ms = self.clock.now_ms();
+        append.note_device_change(user_id, &device_id, DeviceChangeKind::Created);
         append.devices.push(NewDeviceRow {
             user_id: user_id.to_string(),
             device_id: device_id.to_string(),

@@ -5,12 +5,12 @@ use std::{
     sync::{Arc, atomic::AtomicI64},
 };
 
-use ruma::{OwnedDeviceId, OwnedUserId, UserId};
+use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, UserId};
 use stoa_base::Actor;
 use stoa_storage::{
     log::{
-        Append, AppendError, AuditAction, AuditRow, Guard, SessionRemovalRow, Stream,
-        TokenRemovalRow,
+        Append, AppendError, AuditAction, AuditRow, DeviceChangeKind, Guard, SessionRemovalRow,
+        Stream, TokenRemovalRow,
     },
     repo::{
         self,
@@ -175,6 +175,10 @@ impl Accounts {
         let mut append = Append::new();
         append.guards.push(Guard::Session(session_id.clone()));
         append.touched.add(Stream::Sessions, &*user_id);
+        if let Some(device_id) = &device_id {
+            let device_id = <&DeviceId>::from(device_id.as_str());
+            append.note_device_change(&user_id, device_id, DeviceChangeKind::Removed);
+        }
         append.audit.push(
             row.with("reason", "refresh_token_reused")
                 .with("session", session_id.as_str())

@@ -7,7 +7,7 @@ use stoa_storage::{
     repo::users::{self, UserRow},
 };
 
-use crate::{Accounts, Failure, logout::end_all_devices, sessions::guard_actor};
+use crate::{Accounts, Failure, logout::EndOfDevices, sessions::guard_actor};
 
 /// An account.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,13 +54,17 @@ impl Accounts {
         };
         let row =
             AuditRow::new(self.clock.now_ms(), AuditAction::AdminChanged, actor, user_id.as_str());
-        let mut append = Append::new();
-        append.audit.push(row.with("admin", admin));
-        let is_there = self.update_account(actor, user_id, update, append).await?;
-        if is_there {
-            tracing::info!(by = %actor.user_id, user = %user_id, admin, "admin flag set");
+        if self.user(user_id).await?.is_none() {
+            return Ok(false);
         }
-        Ok(is_there)
+        let mut append = Append::new();
+        guard_actor(&mut append, actor);
+        append.touched.add(Stream::Sessions, user_id);
+        append.account_updates.push(update);
+        append.audit.push(row.with("admin", admin));
+        self.writer.append(append).await?;
+        tracing::info!(by = %actor.user_id, user = %user_id, admin, "admin flag set");
+        Ok(true)
     }
 
     /// Closes an account and ends its sessions. May be repeated. Says whether there is such a user.
@@ -70,34 +74,18 @@ impl Accounts {
             deactivated: Some(1),
             ..AccountUpdateRow::default()
         };
-        let now_ms = self.clock.now_ms();
-        let mut append = Append::new();
-        let row = AuditRow::new(now_ms, AuditAction::AccountDeactivated, actor, user_id.as_str());
-        append.audit.push(row);
-        end_all_devices(&mut append, now_ms, actor, user_id, None, "deactivated");
-        let is_there = self.update_account(actor, user_id, update, append).await?;
-        if is_there {
-            tracing::info!(by = %actor.user_id, user = %user_id, "account deactivated");
-        }
-        Ok(is_there)
-    }
-
-    /// Writes a change of an account, with what goes with it. Says whether there is such a user: an
-    /// account that is there stays.
-    async fn update_account(
-        &self,
-        actor: &Actor,
-        user_id: &UserId,
-        update: AccountUpdateRow,
-        mut append: Append,
-    ) -> Result<bool, Failure> {
+        // Accounts never go away.
         if self.user(user_id).await?.is_none() {
             return Ok(false);
         }
-        guard_actor(&mut append, actor);
-        append.touched.add(Stream::Sessions, user_id);
+        let now_ms = self.clock.now_ms();
+        let row = AuditRow::new(now_ms, AuditAction::AccountDeactivated, actor, user_id.as_str());
+        let mut append = Append::new();
         append.account_updates.push(update);
-        self.writer.append(append).await?;
+        append.audit.push(row);
+        let end = EndOfDevices { actor, user_id, kept: None, reason: "deactivated" };
+        self.end_devices(append, end).await?;
+        tracing::info!(by = %actor.user_id, user = %user_id, "account deactivated");
         Ok(true)
     }
 }

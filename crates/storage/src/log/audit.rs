@@ -16,8 +16,6 @@ use stoa_base::Actor;
 pub use self::verify::{
     AuditCheck, AuditFault, AuditLink, audit_head, has_audit_link, verify_audit,
 };
-use crate::{Conn, Error, Result};
-
 /// What stands in the place of the link before the first one.
 const NO_LINK: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
@@ -157,22 +155,4 @@ fn hex_digest(text: &str) -> String {
         let _ = write!(hex, "{byte:02x}");
         hex
     })
-}
-
-/// Inserts entries and their link, on SQLite, in the transaction that writes their batch.
-pub(super) async fn append(conn: &mut Conn, pos: i64, entries: &[String]) -> Result<()> {
-    let rows = serde_json::to_string(entries).map_err(Error::corrupt)?;
-    conn.execute(
-        "INSERT INTO audit_log (pos, n, entry) SELECT $2, key, value FROM json_each($1)",
-        &[(&rows).into(), pos.into()],
-    )
-    .await?;
-    let previous = audit_head(conn).await?;
-    let link = link(previous.as_ref().map(|head| head.link.as_str()), pos, entries);
-    conn.execute(
-        "INSERT INTO audit_chain (pos, link) VALUES ($1, $2)",
-        &[pos.into(), (&link).into()],
-    )
-    .await?;
-    Ok(())
 }

@@ -23,6 +23,8 @@ pub enum Stream {
     AccountData,
     /// Some of a user's sessions ended.
     Sessions,
+    /// Some of a user's devices were created, renamed or removed.
+    Devices,
 }
 
 /// Whom or what a change concerns.

@@ -1,12 +1,18 @@
 //! What is done over HTTP, and the entry that each of it leaves in the audit log.
 
+use std::collections::BTreeSet;
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use http::Method;
 use serde_json::{Value, json};
+use sha1::Sha1;
+use stoa::{http::Audited, router};
 use stoa_testing::{
-    PASSWORD, TestClient, TestDatabase, TestServer, both_databases, in_room, surgery,
+    PASSWORD, TestClient, TestDatabase, TestServer, both_databases, encode, in_room, surgery,
 };
 
 const LOGIN: &str = "/_matrix/client/v3/login";
+const WHOAMI: &str = "/_matrix/client/v3/account/whoami";
 
 /// A server, and how much of its audit log was looked at.
 struct Site {
@@ -130,14 +136,13 @@ both_databases! {
             client.post("/_matrix/client/v3/refresh", request).await
         };
         let second = refresh(&first).await.ok();
-        let whoami = "/_matrix/client/v3/account/whoami";
         let user = client.with_token(second["access_token"].as_str().unwrap());
-        user.get(whoami).await.ok();
+        user.get(WHOAMI).await.ok();
         assert_eq!(site.actions().await, [""; 0]);
         for _ in 0..2 {
             refresh(&first).await.refused(401, "M_UNKNOWN_TOKEN");
         }
-        user.get(whoami).await.refused(401, "M_UNKNOWN_TOKEN");
+        user.get(WHOAMI).await.refused(401, "M_UNKNOWN_TOKEN");
         let ended = site.only().await;
         assert_eq!((&ended["action"], &ended["actor"]), (&json!("session.ended"), &Value::Null));
         assert_eq!(ended["target"], "@alice:test");
@@ -249,4 +254,114 @@ both_databases! {
         assert!(changed.fault.unwrap().contains("does not fit"));
         assert_eq!((changed.entries, changed.links), (0, 0));
     }
+
+    // An operation that is said to be audited and that nothing here tries fails.
+    async fn every_audited_operation_leaves_an_entry(db: TestDatabase) {
+        let server = TestServer::start_with(db, |config, _| {
+            config.registration.shared_secret = serde_json::from_value("complement".into()).ok();
+        })
+        .await;
+        let mut site = Site { server, seen: 0 };
+        let routes = router::routes();
+        let operations = routes.table().iter().filter_map(|route| route.operation);
+        let audited: BTreeSet<_> = operations
+            .filter(|operation| operation.audited == Some(Audited::Yes))
+            .map(|operation| format!("{} {}", operation.method, operation.path))
+            .collect();
+        for (number, operation) in audited.iter().enumerate() {
+            let left = perform(&mut site, operation, &format!("u{number}")).await;
+            let expected = expected(operation);
+            assert_eq!(left, expected, "{operation}");
+        }
+    }
+}
+
+/// The entries that an operation leaves when [`perform`] carries it out.
+fn expected(operation: &str) -> &'static [&'static str] {
+    match operation {
+        "POST /_matrix/client/v3/login" => &["session.begun"],
+        "POST /_matrix/client/v3/refresh"
+        | "POST /_matrix/client/v3/logout"
+        | "POST /_matrix/client/v3/logout/all" => &["session.ended"],
+        "POST /_matrix/client/v3/register" | "POST /_synapse/admin/v1/register" => {
+            &["account.created", "session.begun"]
+        }
+        "POST /_matrix/client/v3/account/password" => {
+            &["account.password_changed", "session.ended"]
+        }
+        "POST /_matrix/client/v3/rooms/{room_id}/kick" => &["membership.kicked"],
+        "POST /_matrix/client/v3/createRoom"
+        | "POST /_matrix/client/v3/rooms/{room_id}/ban"
+        | "PUT /_matrix/client/v3/rooms/{room_id}/state/{event_type}/{state_key}" => {
+            &["membership.banned"]
+        }
+        "POST /_matrix/client/v3/rooms/{room_id}/unban" => &["membership.unbanned"],
+        other => panic!("{other} is said to be audited, and nothing here tries it"),
+    }
+}
+
+/// Carries an operation out for users whose names begin with `name`, and gives the actions of the
+/// entries that it left.
+async fn perform(site: &mut Site, operation: &str, name: &str) -> Vec<String> {
+    let user = site.server.register(name).await;
+    let other = site.server.register(&format!("{name}b")).await;
+    let room = user.create_public_room().await;
+    other.join(&room).await;
+    let anybody = site.server.client();
+    let about_other = json!({ "user_id": other.user_id });
+    let banned = json!({ "membership": "ban" });
+    let (_, path) = operation.split_once(' ').unwrap();
+    let path = path.replace("{room_id}", &encode(&room));
+    site.news().await;
+    match operation {
+        "POST /_matrix/client/v3/login" => {
+            anybody.post(&path, login(name, PASSWORD)).await.ok();
+        }
+        "POST /_matrix/client/v3/refresh" => {
+            let mut request = login(name, PASSWORD);
+            request["refresh_token"] = true.into();
+            let first = anybody.post(LOGIN, request).await.ok();
+            let old = json!({ "refresh_token": first["refresh_token"] });
+            let second = anybody.post(&path, old.clone()).await.ok();
+            anybody.with_token(second["access_token"].as_str().unwrap()).get(WHOAMI).await.ok();
+            site.news().await;
+            anybody.post(&path, old).await.refused(401, "M_UNKNOWN_TOKEN");
+        }
+        "POST /_matrix/client/v3/register" => {
+            site.server.register(&format!("{name}c")).await;
+        }
+        "POST /_synapse/admin/v1/register" => {
+            let nonce = anybody.get(&path).await.ok()["nonce"].as_str().unwrap().to_owned();
+            let new = format!("{name}c");
+            let mut mac = Hmac::<Sha1>::new_from_slice(b"complement").unwrap();
+            mac.update([&nonce, &new, PASSWORD, "notadmin"].join("\0").as_bytes());
+            let digits = mac.finalize().into_bytes();
+            let mac: String = digits.iter().map(|byte| format!("{byte:02x}")).collect();
+            let request = json!({
+                "nonce": nonce, "username": new, "password": PASSWORD, "mac": mac,
+            });
+            anybody.post(&path, request).await.ok();
+        }
+        "POST /_matrix/client/v3/account/password" => {
+            confirmed(&user, &path, json!({ "new_password": PASSWORD })).await;
+        }
+        "POST /_matrix/client/v3/createRoom" => {
+            let ban = json!({
+                "type": "m.room.member", "state_key": other.user_id, "content": banned,
+            });
+            user.post(&path, json!({ "initial_state": [ban] })).await.ok();
+        }
+        "POST /_matrix/client/v3/rooms/{room_id}/unban" => {
+            user.post(&in_room(&room, "ban"), about_other.clone()).await.ok();
+            site.news().await;
+            user.post(&path, about_other).await.ok();
+        }
+        "PUT /_matrix/client/v3/rooms/{room_id}/state/{event_type}/{state_key}" => {
+            user.set_state(&room, "m.room.member", &other.user_id, banned).await;
+        }
+        _ => {
+            user.post(&path, about_other).await.ok();
+        }
+    }
+    site.actions().await
 }

@@ -48,21 +48,17 @@ struct Text {
 }
 
 impl Text {
-    /// The text that is to be run after `begin`. `link` is that of the audit chain, where the batch
-    /// has entries.
-    fn new(
-        begin: &str,
-        batch: &Batch,
-        key: BatchKey,
-        now_ms: i64,
-        link: Option<String>,
-    ) -> Result<Self> {
+    /// The text from BEGIN to COMMIT; with the `link` of the audit chain for the batch's entries, a
+    /// transaction has begun already.
+    fn new(batch: &Batch, key: BatchKey, now_ms: i64, link: Option<String>) -> Result<Self> {
         let mut text = Self {
             sql: String::new(),
             numbers: [batch.positions, key.incarnation, key.seq, now_ms],
             texts: vec![to_json(&batch.touched)?],
         };
-        text.add(begin);
+        if link.is_none() {
+            text.add("BEGIN IMMEDIATE");
+        }
         if !batch.account_guards.is_empty() {
             let accounts = text.bind(to_json(&batch.account_guards)?);
             text.add_guards(&ACCOUNT_GUARDS.replace("$1", &accounts));
@@ -97,9 +93,6 @@ impl Text {
     }
 
     fn add(&mut self, sql: &str) {
-        if sql.is_empty() {
-            return;
-        }
         self.sql.push_str(sql);
         self.sql.push(';');
     }
@@ -133,15 +126,14 @@ impl Transaction {
 
     async fn write(&mut self, batch: &Batch, key: BatchKey, now_ms: i64) -> Result<Written> {
         if batch.audit.is_empty() {
-            let text = Text::new("BEGIN IMMEDIATE", batch, key, now_ms, None)?;
-            return self.fetch(text).await;
+            return self.fetch(Text::new(batch, key, now_ms, None)?).await;
         }
         // SQLite has no SHA-256, and what the link is computed of must not move meanwhile.
         self.conn.execute("BEGIN IMMEDIATE").await?;
         let row = self.conn.fetch_one(AUDIT_HEAD).await?;
         let (head, previous): (i64, Option<String>) = (row.try_get(0)?, row.try_get(1)?);
         let link = audit::link(previous.as_deref(), head + batch.positions, &batch.audit);
-        self.fetch(Text::new("", batch, key, now_ms, Some(link))?).await
+        self.fetch(Text::new(batch, key, now_ms, Some(link))?).await
     }
 
     async fn fetch(&mut self, text: Text) -> Result<Written> {

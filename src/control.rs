@@ -4,6 +4,7 @@
 //! socket may do anything, so only the user who runs the server may.
 
 mod client;
+mod jobs;
 mod server;
 
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use stoa_base::Actor;
 
 pub use self::{
     client::{AskError, ask},
+    jobs::{JobView, JobsCommand},
     server::ControlSocket,
 };
 use crate::{
@@ -40,6 +42,8 @@ pub enum Command {
         /// A line of the server's log with a head that the chain must contain.
         head: Option<String>,
     },
+    /// See to jobs.
+    Jobs(JobsCommand),
     /// Say whether a server runs.
     Ping,
 }
@@ -52,6 +56,8 @@ pub enum Reply {
     Created(String),
     /// The audit log was checked.
     Audit(Report),
+    /// These are the jobs that were asked about.
+    Jobs(Vec<JobView>),
     /// It runs.
     Running,
     /// It could not be done, for this reason.
@@ -70,7 +76,7 @@ impl Command {
                     admin,
                     display_name: None,
                 };
-                match create_user(accounts, server_name, user).await {
+                match create_user(&state.accounts, &state.config.server_name, user).await {
                     Ok(user_id) => Reply::Created(user_id.to_string()),
                     Err(error) => Reply::Failed(error.to_string()),
                 }
@@ -81,6 +87,7 @@ impl Command {
                     Err(error) => Reply::Failed(error.to_string()),
                 }
             }
+            Self::Jobs(command) => command.run(&state.jobs).await,
             Self::Ping => Reply::Running,
         }
     }

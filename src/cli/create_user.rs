@@ -49,7 +49,7 @@ pub(super) fn run(
             Ok(())
         }
         Reply::Failed(reason) => Err(CliError::Refused(reason)),
-        Reply::Audit(_) | Reply::Running => {
+        Reply::Audit(_) | Reply::Jobs(_) | Reply::Running => {
             Err(CliError::Refused("the running server did not answer".to_owned()))
         }
     }

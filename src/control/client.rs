@@ -53,7 +53,7 @@ pub async fn ask(data_dir: &Path, command: &Command) -> Result<Option<Reply>, As
     };
     let limit = match command {
         Command::VerifyAudit { .. } => LONG_TIMEOUT,
-        Command::CreateUser { .. } | Command::Ping => TIMEOUT,
+        Command::CreateUser { .. } | Command::Jobs(_) | Command::Ping => TIMEOUT,
     };
     timeout(limit, asking).await.map_err(|_| AskError::Timeout)?.map(Some)
 }

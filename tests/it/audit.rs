@@ -289,6 +289,7 @@ fn expected(operation: &str) -> &'static [&'static str] {
         "POST /_matrix/client/v3/account/password" => {
             &["account.password_changed", "session.ended"]
         }
+        "POST /_matrix/client/v3/account/deactivate" => &["account.deactivated", "session.ended"],
         "POST /_matrix/client/v3/rooms/{room_id}/kick" => &["membership.kicked"],
         "POST /_matrix/client/v3/createRoom"
         | "POST /_matrix/client/v3/rooms/{room_id}/ban"
@@ -344,6 +345,9 @@ async fn perform(site: &mut Site, operation: &str, name: &str) -> Vec<String> {
         }
         "POST /_matrix/client/v3/account/password" => {
             confirmed(&user, &path, json!({ "new_password": PASSWORD })).await;
+        }
+        "POST /_matrix/client/v3/account/deactivate" => {
+            confirmed(&user, &path, json!({})).await;
         }
         "POST /_matrix/client/v3/createRoom" => {
             let ban = json!({

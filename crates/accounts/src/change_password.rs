@@ -8,7 +8,10 @@ use stoa_storage::log::{
 };
 
 use crate::{
-    Accounts, Failure, failure::fails_with_failure, logout::EndOfDevices, passwords::MAX_PASSWORD,
+    Accounts, Failure,
+    failure::fails_with_failure,
+    logout::EndOfDevices,
+    passwords::{UnfitPassword, check_new_password},
     sessions::guard_actor,
 };
 
@@ -18,9 +21,9 @@ pub enum ChangePasswordError {
     /// There is no such account, or it is closed.
     #[error("there is no such account")]
     UnknownUser,
-    /// The new password is too long.
-    #[error("the password is too long")]
-    TooLong,
+    /// The new password is one that nobody may choose.
+    #[error(transparent)]
+    Password(#[from] UnfitPassword),
     /// The server is at fault.
     #[error(transparent)]
     Failure(#[from] Failure),
@@ -36,9 +39,7 @@ impl Accounts {
         new_password: &str,
         logout_devices: bool,
     ) -> Result<(), ChangePasswordError> {
-        if new_password.len() > MAX_PASSWORD {
-            return Err(ChangePasswordError::TooLong);
-        }
+        check_new_password(new_password)?;
         let hash = self.passwords.hash(new_password).await?;
         let user_id = &*actor.user_id;
         let now_ms = self.clock.now_ms();

@@ -79,7 +79,7 @@ impl Accounts {
             address: login.address,
         };
         let pair = self.new_tokens(login.device.refreshable, None);
-        let session = self.begin_session(&mut append, start, pair);
+        let session = self.begin_session(&mut append, start, pair).await?;
         match self.writer.append(append).await {
             Ok(_) => Ok(session),
             // The password was changed, or the account closed, while it was being checked.

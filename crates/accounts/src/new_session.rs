@@ -4,9 +4,12 @@ use std::{net::IpAddr, time::Duration};
 
 use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, UserId};
 use stoa_base::Actor;
-use stoa_storage::log::{
-    Append, AuditAction, AuditRow, DeviceChangeKind, NewDeviceRow, SessionOrigin, SessionRow,
-    Stream, TokenRow,
+use stoa_storage::{
+    log::{
+        Append, AuditAction, AuditRow, DeviceChangeKind, DeviceRemovalRow, NewDeviceRow,
+        SessionOrigin, SessionRow, Stream, TokenRow,
+    },
+    repo::devices,
 };
 
 use crate::{
@@ -147,13 +150,14 @@ impl Accounts {
     }
 
     /// Adds a session to an append, with its device and tokens. Once that is written, the session
-    /// that the device had until then has ended.
-    pub(crate) fn begin_session(
+    /// that the device had until then has ended, and so have those of which the user would have too
+    /// many.
+    pub(crate) async fn begin_session(
         &self,
         append: &mut Append,
         start: SessionStart<'_>,
         pair: TokenPair,
-    ) -> NewSession {
+    ) -> Result<NewSession, stoa_storage::Error> {
         let SessionStart { user_id, device, origin, address } = start;
         let device_id = match device.device_id {
             Some(device_id) => {
@@ -164,6 +168,7 @@ impl Accounts {
         };
         let session_id = self.random.alphanumeric(22);
         let now_ms = self.clock.now_ms();
+        self.make_room(append, user_id, &device_id).await?;
         append.note_device_change(user_id, &device_id, DeviceChangeKind::Created);
         append.devices.push(NewDeviceRow {
             user_id: user_id.to_string(),
@@ -188,7 +193,41 @@ impl Accounts {
         };
         let row = AuditRow::new(now_ms, AuditAction::SessionBegun, &actor, user_id.as_str());
         append.audit.push(row.with("origin", origin.name()).with("session", session_id));
-        NewSession { user_id: user_id.to_owned(), device_id, tokens: pair.into_new_tokens() }
+        Ok(NewSession { user_id: user_id.to_owned(), device_id, tokens: pair.into_new_tokens() })
+    }
+
+    /// Removes the devices that have to make way for `new`, so that its user does not have too many:
+    /// those that were not used for longest. One more is there for a while where two are logged in
+    /// at the same time.
+    ///
+    /// Refusing the log-in instead would lock out whoever has no session to delete devices with.
+    async fn make_room(
+        &self,
+        append: &mut Append,
+        user_id: &UserId,
+        new: &DeviceId,
+    ) -> Result<(), stoa_storage::Error> {
+        let limit = self.options.totals.devices;
+        let mut conn = self.store.read().await?;
+        for device_id in devices::longest_unused(&mut conn, user_id, new, limit).await? {
+            tracing::info!(user = %user_id, device = %device_id, "one device too many: removed");
+            append.touched.add(Stream::Sessions, user_id);
+            append.note_device_change(user_id, &device_id, DeviceChangeKind::Removed);
+            let row = AuditRow::new(
+                self.clock.now_ms(),
+                AuditAction::SessionEnded,
+                &Actor::user(user_id),
+                user_id.as_str(),
+            );
+            append
+                .audit
+                .push(row.with("reason", "too_many_devices").with("device", device_id.as_str()));
+            append.device_removals.push(DeviceRemovalRow {
+                user_id: user_id.to_string(),
+                device_id: device_id.to_string(),
+            });
+        }
+        Ok(())
     }
 }
 

@@ -20,9 +20,14 @@ use stoa_storage::{
 
 use crate::{
     Accounts, Failure, InteractiveAuth, InteractiveAuthError, InteractiveRequest, NewDevice,
-    NewSession, ProfileError, Stage, attempts::Attempt, failure::fails_with_failure,
-    interactive_auth::SessionKey, new_session::SessionStart, passwords::MAX_PASSWORD,
-    profiles::first_display_name, username,
+    NewSession, ProfileError, Stage,
+    attempts::Attempt,
+    failure::fails_with_failure,
+    interactive_auth::SessionKey,
+    new_session::SessionStart,
+    passwords::{UnfitPassword, check_new_password},
+    profiles::first_display_name,
+    username,
 };
 
 /// The stages that registering asks for.
@@ -78,9 +83,9 @@ pub enum RegistrationError {
     /// There is no password.
     #[error("a password is needed")]
     MissingPassword,
-    /// The password is too long.
-    #[error("the password is too long")]
-    PasswordTooLong,
+    /// The password is one that nobody may choose.
+    #[error(transparent)]
+    Password(#[from] UnfitPassword),
     /// The device ID is empty, too long, or holds control characters.
     #[error("this is not a valid device ID")]
     InvalidDeviceId,
@@ -232,9 +237,7 @@ impl Accounts {
         &self,
         password: &str,
     ) -> Result<String, RegistrationError> {
-        if password.len() > MAX_PASSWORD {
-            return Err(RegistrationError::PasswordTooLong);
-        }
+        check_new_password(password)?;
         Ok(self.passwords.hash(password).await?)
     }
 
@@ -304,7 +307,7 @@ impl Accounts {
                 origin: SessionOrigin::Registration,
                 address: request.address,
             };
-            session = Some(self.begin_session(&mut append, start, pair));
+            session = Some(self.begin_session(&mut append, start, pair).await?);
         }
         if let Some(key) = interactive {
             let outcome = Outcome {

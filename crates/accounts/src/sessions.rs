@@ -1,6 +1,7 @@
 //! From an access token to whom and what it stands for.
 
 use std::{
+    borrow::Cow,
     net::IpAddr,
     sync::{Arc, atomic::AtomicI64},
 };
@@ -29,6 +30,9 @@ pub struct Session {
     pub user_id: OwnedUserId,
     /// For which device.
     pub device_id: OwnedDeviceId,
+    /// Tells the device from earlier ones of its user with the same ID; zero for one that was
+    /// made before devices were told apart.
+    pub(crate) device_generation: i64,
     /// The hash of the access token.
     pub(crate) token_hash: String,
     /// Whether the user may use the admin API.
@@ -47,6 +51,7 @@ impl Session {
             id: row.session_id,
             user_id: row.user_id,
             device_id: row.device_id,
+            device_generation: row.device_generation,
             token_hash: row.token_hash,
             is_admin: row.admin,
             expires_ms: row.expires_ms,
@@ -62,6 +67,16 @@ impl Session {
             device_id: Some(self.device_id.clone()),
             session_id: Some(self.id.clone()),
             address,
+        }
+    }
+
+    /// What the device is called where what it did is kept, such as its transactions: its user had
+    /// no other that was called so, and will have none, though one may have the same ID.
+    pub fn device_key(&self) -> Cow<'_, DeviceId> {
+        match self.device_generation {
+            0 => Cow::Borrowed(&*self.device_id),
+            // No device ID holds a control character.
+            generation => Cow::Owned(format!("{}\n{generation}", self.device_id).into()),
         }
     }
 

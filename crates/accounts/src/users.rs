@@ -3,7 +3,7 @@
 use ruma::{OwnedUserId, UserId};
 use stoa_base::Actor;
 use stoa_storage::{
-    log::{AccountUpdateRow, Append, AuditAction, AuditRow, Stream},
+    log::{AccountUpdateRow, Append, AppendError, AuditAction, AuditRow, Stream},
     repo::users::{self, UserRow},
 };
 
@@ -74,9 +74,9 @@ impl Accounts {
             deactivated: Some(1),
             ..AccountUpdateRow::default()
         };
-        // Accounts never go away.
-        if self.user(user_id).await?.is_none() {
-            return Ok(false);
+        let Some(user) = self.user(user_id).await? else { return Ok(false) };
+        if user.is_deactivated && self.devices(user_id).await?.is_empty() {
+            return Ok(true);
         }
         let now_ms = self.clock.now_ms();
         let row = AuditRow::new(now_ms, AuditAction::AccountDeactivated, actor, user_id.as_str());
@@ -84,8 +84,17 @@ impl Accounts {
         append.account_updates.push(update);
         append.audit.push(row);
         let end = EndOfDevices { actor, user_id, kept: None, reason: "deactivated" };
-        self.end_devices(append, end).await?;
-        tracing::info!(by = %actor.user_id, user = %user_id, "account deactivated");
-        Ok(true)
+        match self.end_devices(append, end).await {
+            Ok(()) => {
+                tracing::info!(by = %actor.user_id, user = %user_id, "account deactivated");
+                Ok(true)
+            }
+            // Perhaps because somebody else has just done the same.
+            Err(Failure::Append(AppendError::SessionEnded)) => match self.user(user_id).await? {
+                Some(user) if user.is_deactivated => Ok(true),
+                _ => Err(AppendError::SessionEnded.into()),
+            },
+            Err(error) => Err(error),
+        }
     }
 }

@@ -442,8 +442,8 @@ UPDATE interactive_auth_sessions SET result = r.value->>'result'
 FROM json_each($1) AS r
 WHERE interactive_auth_sessions.session_hash = r.value->>'session_hash'"],
         Table::Devices => &["
-INSERT INTO devices (user_id, device_id, display_name, created_ms)
-SELECT value->>'user_id', value->>'device_id', value->>'display_name', value->>'created_ms'
+INSERT INTO devices (user_id, device_id, display_name, created_ms, generation)
+SELECT value->>'user_id', value->>'device_id', value->>'display_name', value->>'created_ms', $2 + 1
 FROM json_each($1) WHERE true
 ON CONFLICT DO NOTHING"],
         // A session takes the place of those that its device had.

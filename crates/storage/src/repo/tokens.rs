@@ -32,6 +32,8 @@ pub struct TokenRow {
     pub parent_hash: Option<String>,
     /// Whether its user may use the admin API.
     pub admin: bool,
+    /// Tells the device from earlier ones of its user with the same ID.
+    pub device_generation: i64,
 }
 
 impl FromRow for TokenRow {
@@ -46,6 +48,7 @@ impl FromRow for TokenRow {
             session_expires_ms: row.get(6)?,
             parent_hash: row.get(7)?,
             admin: row.get(8)?,
+            device_generation: row.get(9)?,
         })
     }
 }
@@ -54,7 +57,7 @@ impl FromRow for TokenRow {
 pub async fn by_access_hash(conn: &mut Conn, token_hash: &str) -> Result<Option<TokenRow>> {
     conn.optional(
         "SELECT t.token_hash, t.session_id, t.generation, s.user_id, s.device_id, t.expires_ms,
-             s.expires_ms, t.parent_hash, u.admin
+             s.expires_ms, t.parent_hash, u.admin, d.generation
          FROM access_tokens t
          JOIN sessions s ON s.session_id = t.session_id
          JOIN users u ON u.user_id = s.user_id AND u.deactivated = 0
@@ -70,7 +73,7 @@ pub async fn by_access_hash(conn: &mut Conn, token_hash: &str) -> Result<Option<
 pub async fn by_refresh_hash(conn: &mut Conn, refresh_hash: &str) -> Result<Option<TokenRow>> {
     conn.optional(
         "SELECT t.token_hash, t.session_id, t.generation, s.user_id, s.device_id, t.expires_ms,
-             s.expires_ms, t.parent_hash, u.admin
+             s.expires_ms, t.parent_hash, u.admin, d.generation
          FROM access_tokens t
          JOIN sessions s ON s.session_id = t.session_id
          JOIN users u ON u.user_id = s.user_id AND u.deactivated = 0

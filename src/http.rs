@@ -1,6 +1,8 @@
 //! What every endpoint shares: how a request becomes a value and a result becomes an answer, who
 //! is asking, what is too much, and what is noted about it.
 
+pub mod admission;
+pub mod anonymous;
 pub mod body;
 pub mod client_address;
 pub mod cors;
@@ -9,17 +11,21 @@ pub mod extract;
 pub mod free_form;
 pub mod limits;
 pub mod observe;
+pub mod operation;
 pub mod panics;
 pub mod respond;
 pub mod routes;
 pub mod server;
 
 pub use self::{
+    admission::Admission,
+    anonymous::{MayReadProfiles, MayReadRoomList},
     client_address::{ClientAddress, TrustedProxies},
     error::{Error, Result},
     extract::{Guarded, Ruma, RumaSend},
     free_form::FreeForm,
-    limits::Limits,
+    limits::{Budget, Limits},
+    operation::{Audited, Class, Operation},
     respond::Answer,
     routes::Routes,
 };

@@ -5,6 +5,7 @@
 //! where the request's span adds its id; the client hears only that something went wrong.
 
 mod accounts;
+mod cluster;
 mod directory;
 mod ephemeral;
 mod push;
@@ -204,6 +205,7 @@ impl From<stoa_storage::Error> for Error {
             stoa_storage::Error::Null => {
                 Self::invalid_param("A text in the request holds a null character.")
             }
+            error if error.is_outage() => Self::unavailable(error),
             error => Self::internal(error),
         }
     }
@@ -216,9 +218,10 @@ impl From<AppendError> for Error {
             AppendError::Busy => Self::limit_exceeded(Duration::from_secs(1)),
             AppendError::SessionEnded => Self::unknown_token(false),
             AppendError::Unavailable => Self::unavailable(error),
-            AppendError::Conflict | AppendError::Duplicate | AppendError::Refused(_) => {
-                Self::internal(error)
-            }
+            AppendError::Conflict
+            | AppendError::Duplicate
+            | AppendError::AccountChanged
+            | AppendError::Refused(_) => Self::internal(error),
         }
     }
 }

@@ -11,12 +11,11 @@ use ruma::api::client::account::register::{
 };
 use stoa_accounts::{Accounts, NewDevice, Registration, RegistrationAnswer};
 
-use crate::http::{Answer, Error, Limits, Result, Ruma};
+use crate::http::{Answer, Error, Result, Ruma};
 
 /// Makes an account, after the client has authenticated itself interactively.
 pub(crate) async fn register(
     State(accounts): State<Arc<Accounts>>,
-    State(limits): State<Limits>,
     Ruma { body, address, .. }: Ruma<Request>,
 ) -> Result<Answer<Response>> {
     if body.kind != RegistrationKind::User {
@@ -25,7 +24,6 @@ pub(crate) async fn register(
     if let Some(LoginType::ApplicationService) = body.login_type {
         return Err(Error::forbidden("Only application services may do this."));
     }
-    limits.attempt(address)?;
     let answer = accounts
         .register(Registration {
             username: body.username.as_deref(),
@@ -109,6 +107,14 @@ mod tests {
                 "type": "m.login.password", "user": "alice", "password": "Şifre – 密码",
             });
             server.client().post("/_matrix/client/v3/login", login).await.ok();
+        }
+
+        async fn an_empty_password_is_no_password(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            server.client().post(PATH, request("alice", "")).await.refused(400, "M_WEAK_PASSWORD");
+            let missing = json!({ "username": "alice", "auth": { "type": "m.login.dummy" } });
+            server.client().post(PATH, missing).await.refused(400, "M_MISSING_PARAM");
+            server.client().post(PATH, request("alice", "x")).await.ok();
         }
 
         async fn names_are_lower_case_and_may_hold_some_signs(db: TestDatabase) {

@@ -20,7 +20,6 @@ pub(super) async fn change_membership(
     change: MembershipChange,
     reason: Option<String>,
 ) -> Result<OwnedEventId> {
-    state.limits.message(&actor.user_id)?;
     let room = known_room(&state.rooms, room_id).await?;
     let profile = match &change {
         MembershipChange::Join(_) | MembershipChange::Knock => {
@@ -35,7 +34,7 @@ pub(super) async fn change_membership(
         | MembershipChange::Ban(_)
         | MembershipChange::Unban(_) => MemberProfile::default(),
     };
-    let session = Some(&*session.token_hash);
+    let session = Some(&*session.id);
     let rooms = &state.rooms;
     Ok(rooms.change_membership(actor, session, &room, change, &profile, reason).await?)
 }

@@ -1,9 +1,15 @@
-//! Writing a batch to SQLite: one transaction on the one writing connection, one statement a table.
+//! Writing a batch to SQLite: one text on the one writing connection, from BEGIN to COMMIT.
+//!
+//! Each text that is handed to SQLite's thread costs two switches between threads, more than most
+//! statements take. So a batch is one text, composed of the statements that it needs. It ends at
+//! the first statement that fails, and what stood in the way is found out afterwards.
 
+use futures_util::TryStreamExt as _;
+use sqlx::{AssertSqlSafe, Either, Executor as _, Row as _, Sqlite, pool::PoolConnection};
 use stoa_base::{Clock, Pos};
 
 use super::{
-    BatchKey,
+    BatchKey, audit,
     batch::{Batch, Table},
     members::Conflict,
     writer::{Timing, Written},
@@ -19,85 +25,219 @@ pub(super) async fn write(
     timing: &mut Timing,
 ) -> Result<Written> {
     let asked = clock.monotonic();
-    let mut conn = store.write().await?;
+    let conn = Transaction { conn: store.sqlite_writer().await?, has_ended: false };
     timing.lock_wait = asked.elapsed();
 
-    let (conflicts, moved) = check_guards(&mut conn, batch).await?;
-    if !conflicts.is_empty() {
-        return Ok(Written::Conflicts(conflicts));
+    store.writes().add();
+    match conn.run(batch, key, clock.now_ms()).await {
+        Err(error) if error.is_refusal() => {
+            let conflicts = conflicts(&mut store.read().await?, batch).await?;
+            if conflicts.is_empty() { Err(error) } else { Ok(Written::Conflicts(conflicts)) }
+        }
+        outcome => outcome,
     }
-    let touched = serde_json::to_string(&batch.touched).map_err(Error::corrupt)?;
-    let (prev, last): (i64, i64) = conn
-        .one(
-            LOG_BATCH,
-            &[
-                batch.positions.into(),
-                key.incarnation.into(),
-                key.seq.into(),
-                clock.now_ms().into(),
-                (&touched).into(),
-            ],
-        )
-        .await?;
-    for rows in &batch.tables {
-        for sql in statements(rows.table) {
-            let written = conn.execute(sql, &[(&rows.json).into(), prev.into()]).await?;
-            if matches!(rows.table, Table::Rooms | Table::Events) && written != rows.count {
-                // A transaction that is not committed is rolled back; this one has written rows
-                // that would be found as their own conflict.
-                drop(conn);
-                let mut conn = store.read().await?;
-                return taken(&mut conn, batch).await.map(Written::Conflicts);
+}
+
+/// The statements of a batch, and what is bound to them.
+struct Text {
+    sql: String,
+    /// The numbers `$1` to `$4`.
+    numbers: [i64; 4],
+    /// What follows from `$5` on.
+    texts: Vec<String>,
+}
+
+impl Text {
+    /// The text from BEGIN to COMMIT; with the `link` of the audit chain for the batch's entries, a
+    /// transaction has begun already.
+    fn new(batch: &Batch, key: BatchKey, now_ms: i64, link: Option<String>) -> Result<Self> {
+        let mut text = Self {
+            sql: String::new(),
+            numbers: [batch.positions, key.incarnation, key.seq, now_ms],
+            texts: vec![to_json(&batch.touched)?],
+        };
+        if link.is_none() {
+            text.add("BEGIN IMMEDIATE");
+        }
+        if !batch.account_guards.is_empty() {
+            let accounts = text.bind(to_json(&batch.account_guards)?);
+            text.add_guards(&ACCOUNT_GUARDS.replace("$1", &accounts));
+        }
+        if !(batch.room_guards.is_empty() && batch.session_guards.is_empty()) {
+            let rooms = text.bind(to_json(&batch.room_guards)?);
+            let sessions = text.bind(to_json(&batch.session_guards)?);
+            let guards = GUARDS.replace("$1", &rooms).replace("$2", &sessions);
+            text.add_guards(&guards);
+        }
+        text.add(LOG_BATCH);
+        for rows in &batch.tables {
+            let json = text.bind(rows.json.clone());
+            for sql in statements(rows.table) {
+                text.add(&sql.replace("$1", &json).replace("$2", HEAD));
             }
         }
+        if let Some(link) = link {
+            let (entries, link) = (text.bind(to_json(&batch.audit)?), text.bind(link));
+            text.add(&AUDIT_ENTRIES.replace("$1", &entries));
+            text.add(&AUDIT_LINK.replace("$1", &link));
+        }
+        text.add("COMMIT");
+        Ok(text)
     }
-    conn.commit().await?;
-    Ok(Written::Committed { prev: Pos(prev), last: Pos(last), moved })
+
+    fn add_guards(&mut self, guards: &str) {
+        // A reason is no JSON: the function fails, and the text ends before anything is written.
+        self.add(&format!(
+            "SELECT CASE reason WHEN 'moved' THEN member ELSE json(reason) END FROM ({guards})"
+        ));
+    }
+
+    fn add(&mut self, sql: &str) {
+        self.sql.push_str(sql);
+        self.sql.push(';');
+    }
+
+    /// Binds a text, and gives the name by which statements take it.
+    fn bind(&mut self, text: String) -> String {
+        self.texts.push(text);
+        format!("${}", self.numbers.len() + self.texts.len())
+    }
 }
 
-/// What stands in the batch's way, and the members for which their room's extremities have moved
-/// though they do not mind.
-async fn check_guards(conn: &mut Conn, batch: &Batch) -> Result<(Vec<Conflict>, Vec<usize>)> {
-    let (mut conflicts, mut moved) = (Vec::new(), Vec::new());
-    if batch.room_guards.is_empty() && batch.session_guards.is_empty() {
-        return Ok((conflicts, moved));
+/// The writing connection. Whoever stops waiting for it in the middle of a text leaves it in a
+/// transaction: it is then closed instead of being given back.
+struct Transaction {
+    conn: PoolConnection<Sqlite>,
+    has_ended: bool,
+}
+
+impl Transaction {
+    /// Writes the batch, or rolls back what was written of it.
+    async fn run(mut self, batch: &Batch, key: BatchKey, now_ms: i64) -> Result<Written> {
+        let outcome = self.write(batch, key, now_ms).await;
+        self.has_ended = match &outcome {
+            Ok(_) => true,
+            // Where the disk is full or fails, SQLite has ended the transaction by itself, and a
+            // new connection is the safer one.
+            Err(_) => self.conn.execute("ROLLBACK").await.is_ok(),
+        };
+        outcome
     }
-    let rooms = serde_json::to_string(&batch.room_guards).map_err(Error::corrupt)?;
-    let sessions = serde_json::to_string(&batch.session_guards).map_err(Error::corrupt)?;
-    let rows: Vec<(i64, String)> = conn.all(GUARDS, &[(&rooms).into(), (&sessions).into()]).await?;
-    for (member, reason) in rows {
-        if reason == "moved" {
-            moved.push(usize::try_from(member).map_err(Error::corrupt)?);
-        } else {
-            conflicts.push(Conflict::of_member(member, &reason)?);
+
+    async fn write(&mut self, batch: &Batch, key: BatchKey, now_ms: i64) -> Result<Written> {
+        if batch.audit.is_empty() {
+            return self.fetch(Text::new(batch, key, now_ms, None)?).await;
+        }
+        // SQLite has no SHA-256, and what the link is computed of must not move meanwhile.
+        self.conn.execute("BEGIN IMMEDIATE").await?;
+        let row = self.conn.fetch_one(AUDIT_HEAD).await?;
+        let (head, previous): (i64, Option<String>) = (row.try_get(0)?, row.try_get(1)?);
+        let link = audit::link(previous.as_deref(), head + batch.positions, &batch.audit);
+        self.fetch(Text::new(batch, key, now_ms, Some(link))?).await
+    }
+
+    async fn fetch(&mut self, text: Text) -> Result<Written> {
+        let query = sqlx::query(AssertSqlSafe(text.sql));
+        let query = text.numbers.into_iter().fold(query, |query, number| query.bind(number));
+        let query = text.texts.into_iter().fold(query, |query, text| query.bind(text));
+        let mut results = self.conn.fetch_many(query);
+        let (mut moved, mut written) = (Vec::new(), None);
+        while let Some(result) = results.try_next().await? {
+            match result {
+                Either::Left(_) => {}
+                Either::Right(row) if row.len() == 1 => {
+                    let member: i64 = row.try_get(0)?;
+                    moved.push(usize::try_from(member).map_err(Error::corrupt)?);
+                }
+                Either::Right(row) => {
+                    written = Some((Pos(row.try_get(0)?), Pos(row.try_get(1)?)));
+                }
+            }
+        }
+        let (prev, last) = written.ok_or_else(|| Error::corrupt("a batch without positions"))?;
+        Ok(Written::Committed { prev, last, moved })
+    }
+}
+
+impl Drop for Transaction {
+    fn drop(&mut self) {
+        if !self.has_ended {
+            self.conn.close_on_drop();
         }
     }
-    Ok((conflicts, moved))
 }
 
-/// The members whose rooms or events are there already.
-async fn taken(conn: &mut Conn, batch: &Batch) -> Result<Vec<Conflict>> {
+/// What stands in the way of a batch that was refused: its guards, or rooms and events that are
+/// there already.
+async fn conflicts(conn: &mut Conn, batch: &Batch) -> Result<Vec<Conflict>> {
+    let (rooms, sessions) = (to_json(&batch.room_guards)?, to_json(&batch.session_guards)?);
+    let mut rows: Vec<(i64, String)> =
+        conn.all(GUARDS, &[(&rooms).into(), (&sessions).into()]).await?;
+    let accounts = to_json(&batch.account_guards)?;
+    rows.extend(conn.all::<(i64, String)>(ACCOUNT_GUARDS, &[(&accounts).into()]).await?);
+    let refused = rows.iter().filter(|(_, reason)| reason != "moved");
+    let refused: Vec<_> = refused
+        .map(|(member, reason)| Conflict::of_member(*member, reason))
+        .collect::<Result<_>>()?;
+    if !refused.is_empty() {
+        return Ok(refused);
+    }
     let (rooms, events) = (batch.rows(Table::Rooms), batch.rows(Table::Events));
     let rows: Vec<(i64, String)> = conn.all(TAKEN, &[rooms.into(), events.into()]).await?;
-    rows.into_iter().map(|(nid, reason)| Conflict::of_nid(nid, &reason)).collect()
+    rows.iter().map(|(nid, reason)| Conflict::of_nid(*nid, reason)).collect()
 }
+
+fn to_json<T: serde::Serialize>(value: &T) -> Result<String> {
+    serde_json::to_string(value).map_err(Error::corrupt)
+}
+
+/// The head before the batch, once [`LOG_BATCH`] has run.
+const HEAD: &str = "(SELECT prev_pos FROM log_batches ORDER BY last_pos DESC LIMIT 1)";
 
 const LOG_BATCH: &str = "
 INSERT INTO log_batches (last_pos, prev_pos, incarnation, batch_seq, committed_ms, touched)
 SELECT coalesce(max(last_pos), 0) + $1, coalesce(max(last_pos), 0), $2, $3, $4, $5 FROM log_batches
 RETURNING prev_pos, last_pos";
 
+/// Which members' rooms or sessions are not what they were built on.
 const GUARDS: &str = "
-SELECT g.value->>'member', CASE
+SELECT g.value->>'member' AS member, CASE
     WHEN g.value->>'whole' OR coalesce(r.state_pos, 0) <> g.value->>'state_pos' THEN 'room'
-    ELSE 'moved' END
+    ELSE 'moved' END AS reason
 FROM json_each($1) AS g LEFT JOIN rooms AS r ON r.nid = g.value->>'room_nid'
 WHERE coalesce(r.state_pos, 0) <> g.value->>'state_pos'
     OR coalesce(r.head_pos, 0) <> g.value->>'head_pos'
 UNION ALL
 SELECT g.value->>'member', 'session'
 FROM json_each($2) AS g
-WHERE NOT EXISTS (SELECT 1 FROM access_tokens WHERE token_hash = g.value->>'token_hash')";
+WHERE g.value->>'session_id' IS NOT NULL
+        AND NOT EXISTS (SELECT 1 FROM sessions WHERE session_id = g.value->>'session_id')
+    OR g.value->>'token_hash' IS NOT NULL
+        AND NOT EXISTS (SELECT 1 FROM access_tokens WHERE token_hash = g.value->>'token_hash')";
+
+/// Which members' accounts are not what they rely on.
+const ACCOUNT_GUARDS: &str = "
+SELECT g.value->>'member' AS member, 'account' AS reason
+FROM json_each($1) AS g LEFT JOIN users AS u ON u.user_id = g.value->>'user_id'
+WHERE CASE g.value->>'expected'
+    WHEN 'absent' THEN u.user_id IS NOT NULL
+    WHEN 'password' THEN coalesce(u.deactivated, 1) <> 0
+        OR u.password_hash IS NOT g.value->>'password_hash'
+    WHEN 'devices' THEN EXISTS (SELECT 1 FROM devices d WHERE d.user_id = g.value->>'user_id'
+        AND d.device_id NOT IN (SELECT value FROM json_each(g.value, '$.devices')))
+    ELSE coalesce(u.deactivated, 1) <> 0 END";
+
+/// The head of the log, and the last link of the audit chain.
+const AUDIT_HEAD: &str = "
+SELECT (SELECT coalesce(max(last_pos), 0) FROM log_batches),
+    (SELECT link FROM audit_chain ORDER BY pos DESC LIMIT 1)";
+
+const AUDIT_ENTRIES: &str = "
+INSERT INTO audit_log (pos, n, entry)
+SELECT (SELECT max(last_pos) FROM log_batches), key, value FROM json_each($1)";
+
+const AUDIT_LINK: &str = "
+INSERT INTO audit_chain (pos, link) SELECT max(last_pos), $1 FROM log_batches";
 
 const TAKEN: &str = "
 SELECT w.value->>'nid', CASE WHEN r.room_id = w.value->>'room_id' THEN 'room' ELSE 'nid' END
@@ -125,14 +265,12 @@ SELECT value->>'nid', value->>'event_id', value->>'room_nid', $2 + (value->>'pos
     value->>'depth', value->>'sender', value->>'type', value->>'state_key', value->>'origin_ts',
     value->>'status', value->>'state_before', value->>'state_after', value->>'partial',
     value->>'replaces', value->>'txn_device', value->>'txn_id', value->>'json'
-FROM json_each($1) WHERE true
-ON CONFLICT DO NOTHING"],
+FROM json_each($1)"],
         Table::Rooms => &["
 INSERT INTO rooms (nid, room_id, version, created_ms, extremities, state_root, state_pos, head_pos,
     joined, invited)
 SELECT value->>'nid', value->>'room_id', value->>'version', value->>'created_ms', '[]', 0, 0, 0, 0, 0
-FROM json_each($1) WHERE true
-ON CONFLICT DO NOTHING"],
+FROM json_each($1)"],
         Table::RoomUpdates => &["
 UPDATE rooms SET
     extremities = (
@@ -206,27 +344,139 @@ WHERE coalesce((
     SELECT (n.ord_pos, n.ord_depth, n.ord_seq) > (o.ord_pos, o.ord_depth, o.ord_seq)
     FROM events n, events o
     WHERE n.event_id = excluded.event_id AND o.event_id = receipts.event_id), true)"],
+        Table::AccountUpdates => &["
+UPDATE users SET
+    password_hash = coalesce(u.value->>'password_hash', users.password_hash),
+    admin = coalesce(u.value->>'admin', users.admin),
+    deactivated = coalesce(u.value->>'deactivated', users.deactivated)
+FROM json_each($1) AS u
+WHERE users.user_id = u.value->>'user_id'"],
+        Table::AllDeviceRemovals => &[
+            "
+DELETE FROM spent_refresh_tokens WHERE session_id IN (
+    SELECT s.session_id FROM json_each($1) AS d JOIN sessions s ON s.user_id = d.value->>'user_id'
+    WHERE d.value->>'except_device' IS NULL OR s.device_id IS NOT d.value->>'except_device')",
+            "
+DELETE FROM access_tokens WHERE session_id IN (
+    SELECT s.session_id FROM json_each($1) AS d JOIN sessions s ON s.user_id = d.value->>'user_id'
+    WHERE d.value->>'except_device' IS NULL OR s.device_id IS NOT d.value->>'except_device')",
+            "
+DELETE FROM sessions WHERE session_id IN (
+    SELECT s.session_id FROM json_each($1) AS d JOIN sessions s ON s.user_id = d.value->>'user_id'
+    WHERE d.value->>'except_device' IS NULL OR s.device_id IS NOT d.value->>'except_device')",
+            "
+DELETE FROM devices WHERE (user_id, device_id) IN (
+    SELECT t.user_id, t.device_id FROM json_each($1) AS d
+    JOIN devices t ON t.user_id = d.value->>'user_id'
+    WHERE t.device_id IS NOT d.value->>'except_device')",
+        ],
         Table::DeviceRemovals => &[
             "
-DELETE FROM access_tokens WHERE (user_id, device_id) IN (
+DELETE FROM spent_refresh_tokens WHERE session_id IN (
+    SELECT s.session_id FROM json_each($1) AS d JOIN sessions s
+    ON s.user_id = d.value->>'user_id' AND s.device_id = d.value->>'device_id')",
+            "
+DELETE FROM access_tokens WHERE session_id IN (
+    SELECT s.session_id FROM json_each($1) AS d JOIN sessions s
+    ON s.user_id = d.value->>'user_id' AND s.device_id = d.value->>'device_id')",
+            "
+DELETE FROM sessions WHERE (user_id, device_id) IN (
     SELECT value->>'user_id', value->>'device_id' FROM json_each($1))",
             "
 DELETE FROM devices WHERE (user_id, device_id) IN (
     SELECT value->>'user_id', value->>'device_id' FROM json_each($1))",
+        ],
+        // A device goes with its last session.
+        Table::SessionRemovals => &[
+            "
+DELETE FROM devices WHERE (user_id, device_id) IN (
+    SELECT s.user_id, s.device_id
+    FROM json_each($1) AS r JOIN sessions s ON s.session_id = r.value->>'session_id'
+    WHERE NOT EXISTS (SELECT 1 FROM sessions o WHERE o.user_id = s.user_id
+        AND o.device_id = s.device_id AND o.session_id <> s.session_id))",
+            "
+DELETE FROM spent_refresh_tokens WHERE session_id IN (
+    SELECT value->>'session_id' FROM json_each($1))",
+            "
+DELETE FROM access_tokens WHERE session_id IN (SELECT value->>'session_id' FROM json_each($1))",
+            "
+DELETE FROM sessions WHERE session_id IN (SELECT value->>'session_id' FROM json_each($1))",
         ],
         Table::TokenRemovals => &[
             "
 UPDATE access_tokens SET parent_hash = NULL
 WHERE token_hash IN (SELECT value->>'successor' FROM json_each($1))",
             "
+INSERT INTO spent_refresh_tokens (session_id, generation, refresh_hash)
+SELECT t.session_id, t.generation, t.refresh_hash
+FROM json_each($1) AS d JOIN access_tokens t ON t.token_hash = d.value->>'token_hash'
+WHERE t.refresh_hash IS NOT NULL
+    AND EXISTS (SELECT 1 FROM access_tokens s WHERE s.token_hash = d.value->>'successor')
+ON CONFLICT DO NOTHING",
+            // The last thousand are enough.
+            "
+DELETE FROM spent_refresh_tokens WHERE (session_id, generation) IN (
+    SELECT o.session_id, o.generation FROM json_each($1) AS d
+    JOIN access_tokens s ON s.token_hash = d.value->>'successor'
+    JOIN spent_refresh_tokens o
+    ON o.session_id = s.session_id AND o.generation < s.generation - 1000)",
+            "
 DELETE FROM access_tokens WHERE token_hash IN (
     SELECT value->>'token_hash' FROM json_each($1) AS d
-    WHERE value->>'successor' IS NULL
-        OR EXISTS (SELECT 1 FROM access_tokens s WHERE s.token_hash = d.value->>'successor'))",
+    WHERE EXISTS (SELECT 1 FROM access_tokens s WHERE s.token_hash = d.value->>'successor'))",
             "
 DELETE FROM access_tokens WHERE parent_hash IN (
     SELECT value->>'token_hash' FROM json_each($1) AS d
     WHERE NOT EXISTS (SELECT 1 FROM access_tokens p WHERE p.token_hash = d.value->>'token_hash'))",
+        ],
+        Table::Users => &["
+INSERT INTO users (user_id, password_hash, admin, created_ms)
+SELECT value->>'user_id', value->>'password_hash', value->>'admin', value->>'created_ms'
+FROM json_each($1)"],
+        Table::ProfileFields => &["
+INSERT INTO profile_fields (user_id, field, value)
+SELECT p.value->>'user_id', p.value->>'field', p.value->>'value' FROM json_each($1) AS p WHERE true
+ON CONFLICT (user_id, field) DO UPDATE SET value = excluded.value"],
+        Table::InteractiveResults => &["
+UPDATE interactive_auth_sessions SET result = r.value->>'result'
+FROM json_each($1) AS r
+WHERE interactive_auth_sessions.session_hash = r.value->>'session_hash'"],
+        Table::Devices => &["
+INSERT INTO devices (user_id, device_id, display_name, created_ms, generation)
+SELECT value->>'user_id', value->>'device_id', value->>'display_name', value->>'created_ms', $2 + 1
+FROM json_each($1) WHERE true
+ON CONFLICT DO NOTHING"],
+        // A session takes the place of those that its device had.
+        Table::Sessions => &[
+            "
+DELETE FROM spent_refresh_tokens WHERE session_id IN (
+    SELECT s.session_id FROM json_each($1) AS n JOIN sessions s
+    ON s.user_id = n.value->>'user_id' AND s.device_id = n.value->>'device_id')",
+            "
+DELETE FROM access_tokens WHERE session_id IN (
+    SELECT s.session_id FROM json_each($1) AS n JOIN sessions s
+    ON s.user_id = n.value->>'user_id' AND s.device_id = n.value->>'device_id')",
+            "
+DELETE FROM sessions WHERE (user_id, device_id) IN (
+    SELECT value->>'user_id', value->>'device_id' FROM json_each($1))",
+            "
+INSERT INTO sessions (session_id, user_id, device_id, origin, created_ms, expires_ms)
+SELECT value->>'session_id', value->>'user_id', value->>'device_id', value->>'origin',
+    value->>'created_ms', value->>'expires_ms'
+FROM json_each($1)",
+        ],
+        // A token that was refreshed from another takes the place of those that were refreshed from
+        // it before: nobody has used one of them.
+        Table::Tokens => &[
+            "
+DELETE FROM access_tokens WHERE parent_hash IN (SELECT value->>'parent_hash' FROM json_each($1))",
+            "
+INSERT INTO access_tokens (token_hash, session_id, generation, user_id, device_id, created_ms,
+    expires_ms, refresh_hash, parent_hash)
+SELECT n.value->>'token_hash', s.session_id, n.value->>'generation', s.user_id,
+    coalesce(s.device_id, ''), n.value->>'created_ms', n.value->>'expires_ms',
+    n.value->>'refresh_hash', n.value->>'parent_hash'
+FROM json_each($1) AS n JOIN sessions s ON s.session_id = n.value->>'session_id'",
         ],
         Table::DeviceChanges => &[
             "

@@ -1,5 +1,6 @@
 //! Who is in which room, as the rooms' current state says.
 
+use ruma::ServerName;
 use stoa_base::{EventNid, Pos, RoomNid};
 
 use crate::{Bind, Conn, Error, FromRow, Result, Row};
@@ -76,11 +77,60 @@ pub async fn of_room(
     .await
 }
 
+/// The joined members of a room, by user, those after `after`, each with the JSON of the member
+/// event, at most `limit`.
+pub async fn joined_events(
+    conn: &mut Conn,
+    room: RoomNid,
+    after: &str,
+    limit: i64,
+) -> Result<Vec<(String, String)>> {
+    conn.all(
+        "SELECT members.user_id, events.json FROM (
+             SELECT user_id, event_nid FROM memberships
+             WHERE room_nid = $1 AND membership = 'join' AND user_id > $2
+             ORDER BY user_id LIMIT $3
+         ) members JOIN events ON events.nid = members.event_nid ORDER BY members.user_id",
+        &[room.0.into(), after.into(), limit.into()],
+    )
+    .await
+}
+
+/// The joined members of a room who belong to a server, by user, those after `after`, at most `limit`.
+pub async fn joined_of_server(
+    conn: &mut Conn,
+    room: RoomNid,
+    server: &ServerName,
+    after: &str,
+    limit: i64,
+) -> Result<Vec<String>> {
+    let of_server = format!(":{server}");
+    let rows: Vec<(String,)> = conn
+        .all(
+            "SELECT user_id FROM memberships
+             WHERE room_nid = $1 AND membership = 'join' AND user_id > $2
+                 AND substr(user_id, length(user_id) - length($3) + 1) = $3
+             ORDER BY user_id LIMIT $4",
+            &[room.0.into(), after.into(), of_server.as_str().into(), limit.into()],
+        )
+        .await?;
+    Ok(rows.into_iter().map(|(user_id,)| user_id).collect())
+}
+
 const FIRST_SQLITE: &str = "
 SELECT CAST(wanted.value AS BIGINT), (
     SELECT json_group_array(first.user_id ORDER BY first.pos, first.user_id) FROM (
-        SELECT user_id, pos FROM memberships
-        WHERE room_nid = CAST(wanted.value AS BIGINT) AND membership IN ($2, $3)
+        SELECT user_id, pos FROM (
+            SELECT user_id, pos FROM memberships
+            WHERE room_nid = CAST(wanted.value AS BIGINT) AND membership = $2
+            ORDER BY pos, user_id LIMIT $4
+        ) one
+        UNION
+        SELECT user_id, pos FROM (
+            SELECT user_id, pos FROM memberships
+            WHERE room_nid = CAST(wanted.value AS BIGINT) AND membership = $3
+            ORDER BY pos, user_id LIMIT $4
+        ) other
         ORDER BY pos, user_id LIMIT $4
     ) first
 ) FROM json_each($1) wanted";
@@ -88,8 +138,17 @@ SELECT CAST(wanted.value AS BIGINT), (
 const FIRST_POSTGRES: &str = "
 SELECT CAST(wanted.value AS BIGINT), (
     SELECT coalesce(json_agg(first.user_id ORDER BY first.pos, first.user_id)::text, '[]') FROM (
-        SELECT user_id, pos FROM memberships
-        WHERE room_nid = CAST(wanted.value AS BIGINT) AND membership IN ($2, $3)
+        SELECT user_id, pos FROM (
+            SELECT user_id, pos FROM memberships
+            WHERE room_nid = CAST(wanted.value AS BIGINT) AND membership = $2
+            ORDER BY pos, user_id LIMIT $4
+        ) one
+        UNION
+        SELECT user_id, pos FROM (
+            SELECT user_id, pos FROM memberships
+            WHERE room_nid = CAST(wanted.value AS BIGINT) AND membership = $3
+            ORDER BY pos, user_id LIMIT $4
+        ) other
         ORDER BY pos, user_id LIMIT $4
     ) first
 ) FROM json_each($1) wanted";

@@ -11,10 +11,13 @@ mod attempts;
 mod deployment;
 mod device_changes;
 mod devices;
+mod erasure;
 mod events;
 mod filters;
 mod functions;
 mod interactive_auth;
+mod jobs;
+mod leases;
 mod log;
 mod memberships;
 mod nodes;
@@ -32,7 +35,13 @@ mod typing;
 mod users;
 
 use ruma::{UserId, user_id};
-use stoa_storage::Result;
+use stoa_storage::{
+    Result,
+    log::{NewDeviceRow, NewUserRow},
+};
+use stoa_testing::TestNode;
+
+use crate::{with, write};
 
 /// Texts that are mistaken for something else where a statement is not careful.
 const UNUSUAL: [&str; 10] = [
@@ -59,6 +68,28 @@ fn alice() -> &'static UserId {
 
 fn bob() -> &'static UserId {
     user_id!("@bob:test")
+}
+
+/// Makes an account.
+async fn make_user(node: &TestNode, user_id: &UserId, password_hash: Option<&str>, admin: bool) {
+    let row = NewUserRow {
+        user_id: user_id.to_string(),
+        password_hash: password_hash.map(str::to_owned),
+        admin: i64::from(admin),
+        created_ms: 1,
+    };
+    write(node, with(|append| append.users.push(row))).await;
+}
+
+/// Makes a device, unless its user has one with this ID.
+async fn make_device(node: &TestNode, user_id: &UserId, device_id: &str, name: Option<&str>) {
+    let row = NewDeviceRow {
+        user_id: user_id.to_string(),
+        device_id: device_id.to_owned(),
+        display_name: name.map(str::to_owned),
+        created_ms: 1,
+    };
+    write(node, with(|append| append.devices.push(row))).await;
 }
 
 /// Expects that a text with a null is refused, as PostgreSQL cannot hold it.

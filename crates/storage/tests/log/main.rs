@@ -1,5 +1,7 @@
 //! The log and the tables that it writes, on both databases with the same outcome.
 
+mod accounts;
+mod audit;
 mod conflicts;
 mod conformance;
 mod cut_connections;
@@ -18,6 +20,8 @@ mod pruning;
 mod schema;
 mod store;
 mod tables;
+mod unended_calls;
+mod wal;
 mod witness;
 
 use std::time::Duration;

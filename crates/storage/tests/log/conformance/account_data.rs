@@ -2,7 +2,7 @@ use ruma::UserId;
 use stoa_base::{Pos, RoomNid};
 use stoa_storage::{
     log::AccountDataRow,
-    repo::account_data::{self, StoredAccountData},
+    repo::account_data::{self, StoredAccountData, Usage},
 };
 use stoa_testing::{TestNode, both_databases};
 
@@ -55,7 +55,8 @@ both_databases! {
         let (first, last) = (Pos(i64::MIN), Pos(i64::MAX));
         assert_eq!(account_data::changed(&mut conn, alice(), first, last).await.unwrap(), []);
         assert_eq!(account_data::find(&mut conn, alice(), None, "a").await.unwrap(), None);
-        assert_eq!(account_data::count(&mut conn, alice(), None).await.unwrap(), 0);
+        let usage = account_data::usage(&mut conn, alice(), None).await.unwrap();
+        assert_eq!(usage, Usage { types: 0, bytes: 0 });
     }
 
     async fn what_was_set_is_found_by_age(db: TestDatabase) {
@@ -82,8 +83,9 @@ both_databases! {
         {
             assert_eq!(account_data::find(&mut conn, user_id, room, kind).await.unwrap(), None);
         }
-        for (room, count) in [(None, 2), (Some(RoomNid(7)), 1), (Some(RoomNid(9)), 0)] {
-            assert_eq!(account_data::count(&mut conn, alice(), room).await.unwrap(), count);
+        for (room, types) in [(None, 2), (Some(RoomNid(7)), 1), (Some(RoomNid(9)), 0)] {
+            let usage = account_data::usage(&mut conn, alice(), room).await.unwrap();
+            assert_eq!(usage, Usage { types, bytes: 4 * 129 });
         }
     }
 
@@ -118,8 +120,11 @@ both_databases! {
             assert_eq!(found.unwrap().content, text);
         }
         let mut conn = node.store.read().await.unwrap();
-        let count = account_data::count(&mut conn, alice(), Some(room)).await.unwrap();
-        assert_eq!(count, 1 + i64::try_from(UNUSUAL.len()).unwrap());
+        let usage = account_data::usage(&mut conn, alice(), Some(room)).await.unwrap();
+        let texts = UNUSUAL.len() + 1;
+        let bytes = UNUSUAL.concat().len() + long.len() + texts * 128;
+        let expected = (i64::try_from(texts).unwrap(), i64::try_from(bytes).unwrap());
+        assert_eq!((usage.types, usage.bytes), expected);
         refused(account_data::find(&mut conn, alice(), None, "a\0b").await);
     }
 }

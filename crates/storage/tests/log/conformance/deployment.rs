@@ -1,7 +1,7 @@
 use stoa_storage::repo::deployment::{self, SigningKeyRow};
 use stoa_testing::{both_databases, run_on};
 
-use super::refused;
+use super::{UNUSUAL, refused};
 
 fn key(key_id: &str, pkcs8: &[u8], created_ms: i64) -> SigningKeyRow {
     SigningKeyRow { key_id: key_id.to_owned(), pkcs8: pkcs8.to_owned(), created_ms }
@@ -19,6 +19,30 @@ both_databases! {
             assert_eq!(found.created_ms, i64::MAX);
         }
         refused(deployment::signing_key_or_insert(&mut conn, &key("a\0b", &[], 1)).await);
+    }
+
+    async fn a_key_is_found_by_its_identifier(db: TestDatabase) {
+        let store = db.store().await;
+        let mut conn = store.write().await.unwrap();
+        assert!(deployment::signing_key(&mut conn, "a").await.unwrap().is_none());
+        deployment::signing_key_or_insert(&mut conn, &key("a", b"one", 7)).await.unwrap();
+        let found = deployment::signing_key(&mut conn, "a").await.unwrap().unwrap();
+        assert_eq!((found.pkcs8.as_slice(), found.created_ms), (&b"one"[..], 7));
+        assert!(deployment::signing_key(&mut conn, "A").await.unwrap().is_none());
+        refused(deployment::signing_key(&mut conn, "a\0b").await);
+    }
+
+    async fn the_first_secret_of_a_name_stays(db: TestDatabase) {
+        let store = db.store().await;
+        let mut conn = store.write().await.unwrap();
+        for name in UNUSUAL {
+            for secret in [name, "another"] {
+                let found = deployment::secret_or_insert(&mut conn, name, secret).await.unwrap();
+                assert_eq!(found, name);
+            }
+        }
+        refused(deployment::secret_or_insert(&mut conn, "a\0b", "").await);
+        refused(deployment::secret_or_insert(&mut conn, "a", "a\0b").await);
     }
 
     async fn a_key_may_be_empty(db: TestDatabase) {

@@ -3,12 +3,24 @@
 use stoa_base::Pos;
 use stoa_storage::{
     Store,
-    log::{self, Append, BatchKey, Listener, LogReader, LoggedBatch, News, Stream},
+    log::{
+        self, Append, AuditAction, AuditLink, AuditRow, BatchKey, Listener, LogReader, LoggedBatch,
+        News, Stream,
+    },
+    repo::leases::{self, Fence},
 };
 use stoa_testing::{TestDatabase, TestNode, both_databases, run_on, sample, surgery};
 
 use super::alice;
 use crate::{ROOM, with, write};
+
+/// The lease under which the log is pruned.
+async fn take_lease(store: &Store) -> Fence {
+    let mut conn = store.write().await.unwrap();
+    let lease = leases::acquire(&mut conn, "prune", 0, 1, 60_000).await.unwrap().unwrap();
+    conn.commit().await.unwrap();
+    lease
+}
 
 /// The ends of the batches after `pos`.
 async fn ends_after(store: &Store, pos: i64, limit: i64) -> Vec<i64> {
@@ -48,7 +60,8 @@ both_databases! {
             assert!(!log::was_lost(&mut conn, Pos(pos)).await.unwrap());
         }
         drop(conn);
-        assert_eq!(log::prune(&store, i64::MAX).await.unwrap(), 0);
+        let lease = take_lease(&store).await;
+        assert_eq!(log::prune(&store, &lease, i64::MAX).await.unwrap(), 0);
         let news = LogReader::new(store).after(Pos::START, 10).await.unwrap();
         assert_eq!(ends(&news), Some(vec![]));
     }
@@ -119,11 +132,39 @@ both_databases! {
 
     async fn old_batches_are_pruned_but_for_the_last_of_a_run(db: TestDatabase) {
         let node = fill(db).await;
-        assert_eq!(log::prune(&node.store, 0).await.unwrap(), 0);
-        assert_eq!(log::prune(&node.store, i64::MAX).await.unwrap(), 2);
-        assert_eq!(log::prune(&node.store, i64::MAX).await.unwrap(), 0);
+        let lease = take_lease(&node.store).await;
+        assert_eq!(log::prune(&node.store, &lease, 0).await.unwrap(), 0);
+        assert_eq!(log::prune(&node.store, &lease, i64::MAX).await.unwrap(), 2);
+        assert_eq!(log::prune(&node.store, &lease, i64::MAX).await.unwrap(), 0);
         assert_eq!(surgery::batch_count(&node.store).await, 1);
         assert_eq!(ends_after(&node.store, 0, 9).await, [4]);
+        write(&node, Append::new()).await;
+        let lost = Fence { number: lease.number - 1, ..lease };
+        let refused = log::prune(&node.store, &lost, i64::MAX).await;
+        assert!(matches!(refused, Err(stoa_storage::Error::LeaseLost)));
+    }
+
+    async fn the_audit_log_is_intact(db: TestDatabase) {
+        let node = TestNode::start(db).await;
+        let link = AuditLink { pos: Pos(1), link: String::new() };
+        let mut conn = node.store.read().await.unwrap();
+        assert_eq!(log::audit_head(&mut conn).await.unwrap(), None);
+        assert!(!log::has_audit_link(&mut conn, &link).await.unwrap());
+        drop(conn);
+        assert_eq!(log::verify_audit(&node.store).await.unwrap().links, 0);
+        for number in 1..=3 {
+            let actor = stoa_base::Actor::user(alice());
+            let row = AuditRow::new(number, AuditAction::SessionBegun, &actor, "it's \"🦀\"");
+            write(&node, with(|append| append.audit.push(row))).await;
+        }
+        let mut conn = node.store.read().await.unwrap();
+        let head = log::audit_head(&mut conn).await.unwrap().unwrap();
+        assert_eq!(head.pos, Pos(3));
+        assert!(log::has_audit_link(&mut conn, &head).await.unwrap());
+        assert!(!log::has_audit_link(&mut conn, &AuditLink { pos: Pos(2), ..head.clone() }).await.unwrap());
+        drop(conn);
+        let check = log::verify_audit(&node.store).await.unwrap();
+        assert_eq!((check.entries, check.head, check.fault), (3, Some(head), None));
     }
 
     async fn announcing_needs_no_listener(db: TestDatabase) {

@@ -111,6 +111,57 @@ both_databases! {
         }
     }
 
+    async fn the_joined_with_their_events(db: TestDatabase) {
+        let node = TestNode::start(db).await;
+        fill(&node).await;
+        for nid in [20, 30, 70] {
+            write(&node, sample::message(nid, RoomNid(7))).await;
+        }
+        let mut conn = node.store.read().await.unwrap();
+        let order = [("Carol", 30), ("alice", 70), ("bob", 20)];
+        for (after, limit, expected) in [
+            ("", 9, &order[..]), ("", 2, &order[..2]), ("@Carol:test", 9, &order[1..]),
+            ("@bob:test", 9, &[]), ("", 0, &[]), ("", i64::MAX, &order[..]),
+        ] {
+            let found = memberships::joined_events(&mut conn, RoomNid(7), after, limit).await.unwrap();
+            let expected: Vec<_> = expected
+                .iter()
+                .map(|(name, nid)| (user(name), sample::event(*nid, RoomNid(7)).json))
+                .collect();
+            assert_eq!(found, expected, "after {after}, {limit}");
+        }
+        // Where the event is not there, neither is the member.
+        assert_eq!(memberships::joined_events(&mut conn, RoomNid(9), "", 9).await.unwrap(), []);
+        refused(memberships::joined_events(&mut conn, RoomNid(7), "a\0b", 9).await);
+    }
+
+    async fn the_joined_of_one_server(db: TestDatabase) {
+        let node = TestNode::start(db).await;
+        let users = [
+            "@a:test", "@b:TEST", "@c:my.test", "@d:test", "@e test:test", "@f:test:80", "@g:tes",
+            "@test:other",
+        ];
+        for (nid, user_id) in (1..).zip(users) {
+            write(&node, sample::membership(nid, RoomNid(7), user_id, "join")).await;
+        }
+        for (nid, user_id) in [(20, "@left:test"), (21, "@d:test")] {
+            let (room, membership) = if nid == 20 { (7, "leave") } else { (8, "join") };
+            write(&node, sample::membership(nid, RoomNid(room), user_id, membership)).await;
+        }
+        let mut conn = node.store.read().await.unwrap();
+        let order = ["@a:test", "@d:test", "@e test:test"];
+        for (server, after, limit, expected) in [
+            ("test", "", 9, &order[..]), ("test", "", 2, &order[..2]), ("test", "@a:test", 9, &order[1..]),
+            ("test", "", 0, &[]), ("TEST", "", 9, &["@b:TEST"]), ("test:80", "", 9, &["@f:test:80"]),
+            ("est", "", 9, &[]), ("none", "", i64::MAX, &[]),
+        ] {
+            let server = <&ruma::ServerName>::try_from(server).unwrap();
+            let found =
+                memberships::joined_of_server(&mut conn, RoomNid(7), server, after, limit).await;
+            assert_eq!(found.unwrap(), expected, "{server} after {after}, {limit}");
+        }
+    }
+
     /// Other servers may have users with any character but a colon and a null in their names.
     async fn the_first_of_a_room_may_have_unusual_names(db: TestDatabase) {
         let node = TestNode::start(db).await;

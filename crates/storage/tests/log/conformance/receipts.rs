@@ -47,15 +47,22 @@ async fn fill(node: &TestNode) {
     }
 }
 
+fn rooms(rooms: &[i64]) -> Vec<RoomNid> {
+    rooms.iter().copied().map(RoomNid).collect()
+}
+
+fn positions(found: &[StoredReceipt]) -> Vec<i64> {
+    found.iter().map(|receipt| receipt.pos.0).collect()
+}
+
 async fn changed(
     conn: &mut Conn,
     reader: &ruma::UserId,
-    rooms: &[i64],
-    (after, up_to, limit): (i64, i64, i64),
+    of: &[i64],
+    (after, up_to): (i64, i64),
 ) -> Vec<i64> {
-    let rooms: Vec<RoomNid> = rooms.iter().copied().map(RoomNid).collect();
-    let found = receipts::changed(conn, reader, &rooms, Pos(after), Pos(up_to), limit).await;
-    found.unwrap().iter().map(|receipt| receipt.pos.0).collect()
+    let found = receipts::changed(conn, reader, &rooms(of), Pos(after), Pos(up_to)).await;
+    positions(&found.unwrap())
 }
 
 both_databases! {
@@ -63,8 +70,11 @@ both_databases! {
         let store = db.store().await;
         let mut conn = store.read().await.unwrap();
         assert_eq!(receipts::find(&mut conn, RoomNid(7), READ, alice(), "").await.unwrap(), None);
-        for rooms in [&[][..], &[7, 8]] {
-            assert!(changed(&mut conn, alice(), rooms, (0, i64::MAX, 9)).await.is_empty());
+        for of in [&[][..], &[7, 8]] {
+            assert!(changed(&mut conn, alice(), of, (0, i64::MAX)).await.is_empty());
+            let (rooms, last) = (rooms(of), Pos(i64::MAX));
+            assert_eq!(receipts::newest(&mut conn, alice(), &rooms, last, 9).await.unwrap(), []);
+            assert_eq!(receipts::of_user(&mut conn, alice(), &rooms, last).await.unwrap(), []);
         }
     }
 
@@ -99,21 +109,55 @@ both_databases! {
         let node = TestNode::start(db).await;
         fill(&node).await;
         let mut conn = node.store.read().await.unwrap();
-        for (reader, rooms, range, expected) in [
-            (alice(), &[7][..], (0, i64::MAX, 9), vec![2, 3, 5, 8]),
-            (bob(), &[7], (0, i64::MAX, 9), vec![2, 4, 5, 8]),
+        for (reader, of, range, expected) in [
+            (alice(), &[7][..], (0, i64::MAX), vec![2, 3, 5, 8]),
+            (bob(), &[7], (0, i64::MAX), vec![2, 4, 5, 8]),
             // By room, then by age.
-            (bob(), &[9, 8, 7], (0, i64::MAX, 9), vec![2, 4, 5, 8, 6, 7]),
-            (alice(), &[7], (2, 5, 9), vec![3, 5]),
-            (alice(), &[7, 7], (5, 2, 9), vec![]),
-            (alice(), &[10], (0, i64::MAX, 9), vec![]),
-            // The newest of each room.
-            (alice(), &[7, 8], (0, i64::MAX, 2), vec![5, 8, 6]),
-            (alice(), &[7, 8], (0, i64::MAX, 0), vec![]),
-            (alice(), &[7], (i64::MIN, i64::MAX, i64::MAX), vec![2, 3, 5, 8]),
+            (bob(), &[9, 8, 7], (0, i64::MAX), vec![2, 4, 5, 8, 6, 7]),
+            (alice(), &[7], (2, 5), vec![3, 5]),
+            (alice(), &[7, 7], (5, 2), vec![]),
+            (alice(), &[10], (0, i64::MAX), vec![]),
+            (alice(), &[7], (i64::MIN, i64::MAX), vec![2, 3, 5, 8]),
         ] {
-            let found = changed(&mut conn, reader, rooms, range).await;
-            assert_eq!(found, expected, "{reader} {rooms:?} {range:?}");
+            let found = changed(&mut conn, reader, of, range).await;
+            assert_eq!(found, expected, "{reader} {of:?} {range:?}");
+        }
+    }
+
+    async fn the_newest_of_each_room_as_a_reader_sees_them(db: TestDatabase) {
+        let node = TestNode::start(db).await;
+        fill(&node).await;
+        let mut conn = node.store.read().await.unwrap();
+        for (reader, of, up_to, limit, expected) in [
+            (alice(), &[8, 7][..], i64::MAX, 2, vec![5, 8, 6]),
+            (bob(), &[7], i64::MAX, 3, vec![4, 5, 8]),
+            (alice(), &[7], 5, 2, vec![3, 5]),
+            (alice(), &[7], i64::MAX, 4, vec![2, 3, 5, 8]),
+            (alice(), &[7, 10], i64::MAX, i64::MAX, vec![2, 3, 5, 8]),
+            (alice(), &[7], i64::MAX, 0, vec![]),
+            (alice(), &[7], i64::MIN, 9, vec![]),
+            (alice(), &[], i64::MAX, 9, vec![]),
+        ] {
+            let found = receipts::newest(&mut conn, reader, &rooms(of), Pos(up_to), limit).await;
+            assert_eq!(positions(&found.unwrap()), expected, "{reader} {of:?} {up_to} {limit}");
+        }
+    }
+
+    async fn the_receipts_of_one_user(db: TestDatabase) {
+        let node = TestNode::start(db).await;
+        fill(&node).await;
+        let mut conn = node.store.read().await.unwrap();
+        for (user_id, of, up_to, expected) in [
+            (alice(), &[7, 8, 7][..], i64::MAX, vec![3, 5, 6, 8]),
+            (alice(), &[7], 5, vec![3, 5]),
+            (bob(), &[7], i64::MAX, vec![2, 4]),
+            (bob(), &[8], i64::MAX, vec![]),
+            (bob(), &[], i64::MAX, vec![]),
+        ] {
+            let found = receipts::of_user(&mut conn, user_id, &rooms(of), Pos(up_to)).await;
+            let mut found = positions(&found.unwrap());
+            found.sort_unstable();
+            assert_eq!(found, expected, "{user_id} {of:?} {up_to}");
         }
     }
 
@@ -127,8 +171,7 @@ both_databases! {
             assert_eq!(found.unwrap().event_id, text);
         }
         let mut conn = node.store.read().await.unwrap();
-        let range = (0, i64::MAX, i64::MAX);
-        let count = changed(&mut conn, alice(), &[i64::MAX], range).await.len();
+        let count = changed(&mut conn, alice(), &[i64::MAX], (0, i64::MAX)).await.len();
         assert_eq!(count, UNUSUAL.len());
         refused(receipts::find(&mut conn, RoomNid(7), "a\0b", alice(), "").await);
         refused(receipts::find(&mut conn, RoomNid(7), "", alice(), "a\0b").await);

@@ -13,7 +13,9 @@ use std::{sync::Arc, time::Duration};
 use axum::Router;
 use stoa_accounts::{Accounts, AttemptLimits, DeploymentSecret, SessionCache, Totals};
 use stoa_base::{Clock, Random};
-use stoa_cluster::{CacheKeeper, Freshness, Nodes, Tailer, TailerOptions, Waiters};
+use stoa_cluster::{
+    CacheKeeper, Freshness, Job, Jobs, JobsOptions, Leases, Nodes, Tailer, TailerOptions, Waiters,
+};
 use stoa_config::{Config, DatabaseUrl};
 use stoa_directory::Directory;
 use stoa_ephemeral::Typing;
@@ -34,6 +36,7 @@ pub use self::{
 };
 use crate::{
     http::{Admission, Limits, TrustedProxies, panics::Panics},
+    jobs::deactivate_account::DeactivateAccount,
     router,
 };
 
@@ -61,6 +64,8 @@ pub struct Environment {
     pub writer: WriterOptions,
     /// How the log is followed.
     pub tailer: TailerOptions,
+    /// How jobs are run.
+    pub jobs: JobsOptions,
     /// How expensive it is to try a password.
     pub password_cost: stoa_accounts::PasswordCost,
 }
@@ -72,6 +77,7 @@ impl Default for Environment {
             random: Random::system(),
             writer: WriterOptions::default(),
             tailer: TailerOptions::default(),
+            jobs: JobsOptions::default(),
             password_cost: stoa_accounts::PasswordCost::default(),
         }
     }
@@ -117,6 +123,8 @@ impl App {
         let incarnation = begin_run(&store).await?;
         let nodes = Nodes::join(store.clone(), incarnation, env!("CARGO_PKG_VERSION")).await?;
         let Environment { clock, random, .. } = environment;
+        let leases = Leases::new(store.clone(), clock.clone(), incarnation);
+        let jobs = Jobs::new(store.clone(), leases.clone(), environment.jobs);
 
         let nids = Arc::new(NidAllocator::new(store.clone()));
         let sessions = SessionCache::new(SESSION_CACHE);
@@ -216,12 +224,16 @@ impl App {
             freshness,
             waiters,
             nodes,
+            leases,
+            jobs,
             accounts,
             clock,
             random,
         });
         state.limits.set_nodes(state.nodes.live());
         background.push(beside("the count of nodes", tokio::spawn(count_nodes(state.clone()))));
+        let jobs = state.jobs.clone().run(kinds_of_jobs(&state));
+        background.push(beside("the runner of jobs", tokio::spawn(jobs)));
         background.push(beside("housekeeping", tokio::spawn(housekeeping(state.clone()))));
         Ok(Self { state, writer: writing, background, watch, _folder: folder })
     }
@@ -255,6 +267,9 @@ impl App {
         drop(self.background);
         if let Err(error) = self.state.accounts.flush_last_seen().await {
             tracing::warn!(%error, "when devices were last seen was not written");
+        }
+        if let Err(error) = self.state.leases.release_all().await {
+            tracing::warn!(%error, "the leases of this node were not given back");
         }
         if let Err(error) = self.state.nodes.leave().await {
             tracing::warn!(%error, "the other nodes were not told of the end of this one");
@@ -330,6 +345,15 @@ fn attempt_limits(config: &stoa_config::Limits) -> AttemptLimits {
         failed_logins_per_address: failed.burst.get().saturating_mul(SITE),
         registrations_per_address: registrations.max(config.registrations.burst.get()),
     }
+}
+
+/// Every kind of job that this version knows.
+fn kinds_of_jobs(state: &AppState) -> Vec<Arc<dyn Job>> {
+    vec![Arc::new(DeactivateAccount {
+        accounts: Arc::clone(&state.accounts),
+        rooms: Arc::clone(&state.rooms),
+        freshness: state.freshness.clone(),
+    })]
 }
 
 /// Has each node grant its share of the rates.

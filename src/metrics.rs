@@ -86,7 +86,7 @@ enum Kind {
 }
 
 /// Everything that is measured, and what it means: `docs/metrics.md` says the same.
-const METRICS: [(Kind, &str, &str); 26] = [
+const METRICS: [(Kind, &str, &str); 30] = [
     (
         Kind::Histogram,
         "stoa_http_request_duration_seconds",
@@ -125,6 +125,14 @@ const METRICS: [(Kind, &str, &str); 26] = [
         "stoa_log_lost_total",
         "Times that the log was found shorter than it had been: a restore, or a fail-over with loss",
     ),
+    (
+        Kind::Counter,
+        "stoa_leases_lost_total",
+        "Leases that ended before this node gave them back: it was frozen, or without its database",
+    ),
+    (Kind::Gauge, "stoa_jobs", "Jobs, by state"),
+    (Kind::Counter, "stoa_jobs_ended_total", "Jobs that ended on this node, by kind and state"),
+    (Kind::Histogram, "stoa_job_step_seconds", "Time of a step of a job, by kind"),
     (Kind::Gauge, "stoa_cache_entries", "What is kept in memory, by cache"),
     (Kind::Gauge, "stoa_waiting_syncs", "Syncs that wait for news"),
     (Kind::Gauge, "stoa_waiting_readers", "All that waits for news: syncs and others"),

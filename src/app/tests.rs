@@ -99,6 +99,33 @@ both_databases! {
     }
 }
 
+#[test]
+fn one_node_prunes_the_log_at_a_time() {
+    run_on(Backend::Postgres, async |db| {
+        let clock = ManualClock::at(1_700_000_000_000);
+        let first = TestServer::start(db).await;
+        let second = TestServer::start_with(db, |_, environment| {
+            environment.clock = Clock::from(clock.clone());
+        })
+        .await;
+        let alice = second.register("alice").await;
+        let room = alice.create_public_room().await;
+        alice.send(&room, "hello").await;
+        clock.advance(Duration::from_secs(2 * 3_600));
+        let before = surgery::batch_count(&second.state().store).await;
+
+        let ttl = Duration::from_secs(30);
+        let held = first.state().leases.acquire("pruning", ttl).await.expect("a lease");
+        second.state().housekeep().await;
+        assert_eq!(surgery::batch_count(&second.state().store).await, before);
+        // What it held is free when it stops.
+        std::mem::forget(held);
+        first.stop().await;
+        second.state().housekeep().await;
+        assert!(surgery::batch_count(&second.state().store).await < before);
+    });
+}
+
 async fn limited(db: &TestDatabase) -> TestServer {
     TestServer::start_with(db, |config, _| config.limits.enabled = true).await
 }

@@ -2,6 +2,7 @@
 
 mod authorization;
 mod costs;
+mod deactivation;
 mod dice;
 mod large_answers;
 mod limits;

@@ -13,6 +13,7 @@ mod attempts;
 mod change_password;
 mod create_user;
 mod devices;
+mod erasure;
 mod failure;
 mod filters;
 mod interactive_auth;

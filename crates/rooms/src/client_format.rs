@@ -82,8 +82,15 @@ impl Rooms {
         let events: Vec<_> = events.into_iter().collect();
         let others = events.iter().flat_map(|(event, _)| [event.replaces, event.redacted_by]);
         let others: Vec<EventNid> = others.flatten().collect();
-        let others =
+        let mut others =
             if others.is_empty() { HashMap::new() } else { self.events.get_many(others).await? };
+        let erased = self.erased.all().await?;
+        if !erased.is_empty() {
+            // What stands beside an event is shown to all alike.
+            for other in others.values_mut().filter(|other| erased.contains(&other.pdu.sender)) {
+                *other = self.without_content(other).await?;
+            }
+        }
         events
             .into_iter()
             .map(|(event, membership)| self.write(reader, event, membership, &others))

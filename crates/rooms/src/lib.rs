@@ -8,6 +8,7 @@
 mod change;
 mod client_format;
 mod create;
+mod erased;
 mod error;
 pub mod events;
 mod key;
@@ -58,7 +59,7 @@ pub use self::{
     visibility::Seen,
 };
 use self::{
-    change::Transactions, memberships::MembershipCache, room::RoomCache,
+    change::Transactions, erased::ErasedUsers, memberships::MembershipCache, room::RoomCache,
     state_changes::RecentChanges, timeline::RecentEvents,
 };
 
@@ -113,6 +114,7 @@ pub struct Rooms {
     recent: Arc<RecentEvents>,
     recent_changes: Arc<RecentChanges>,
     transactions: Arc<Transactions>,
+    erased: Arc<ErasedUsers>,
     /// Limits the state resolutions that run at once.
     heavy: Semaphore,
     /// The next time at which this node may make a room, in milliseconds since the Unix epoch.
@@ -131,6 +133,7 @@ pub struct RoomCaches {
     recent_changes: Arc<RecentChanges>,
     /// What a device sent lately, by the key of the transaction.
     transactions: Arc<Transactions>,
+    erased: Arc<ErasedUsers>,
 }
 
 impl RoomCaches {
@@ -144,6 +147,7 @@ impl RoomCaches {
             recent: Arc::new(RecentEvents::new(events.clone())),
             recent_changes: Arc::default(),
             transactions: Arc::default(),
+            erased: Arc::new(ErasedUsers::new(store.clone())),
             events,
         }
     }
@@ -157,6 +161,7 @@ impl RoomCaches {
             Arc::clone(&self.recent) as _,
             Arc::clone(&self.recent_changes) as _,
             Arc::clone(&self.transactions) as _,
+            Arc::clone(&self.erased) as _,
         ]
     }
 }
@@ -206,6 +211,7 @@ impl Rooms {
             recent: caches.recent,
             recent_changes: caches.recent_changes,
             transactions: caches.transactions,
+            erased: caches.erased,
         }
     }
 

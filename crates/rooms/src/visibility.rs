@@ -12,12 +12,22 @@ use stoa_storage::repo::{self, events::Order};
 use crate::{Result, Rooms, events::Event, room::Room, state::StateKey};
 
 /// Whether a reader may see an event, and as what.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Seen {
     /// Whether the event may be shown.
     pub visible: bool,
     /// The reader's membership of the room at the event: `leave` where he had none.
     pub membership: String,
+    /// What is shown in the event's place, where its sender was erased and the reader was not there.
+    pub instead: Option<Arc<Event>>,
+}
+
+impl Seen {
+    /// What the reader is shown of the event that this is about, and their membership at it; none
+    /// where that is nothing.
+    pub fn show(self, event: Arc<Event>) -> Option<(Arc<Event>, String)> {
+        self.visible.then(|| (self.instead.unwrap_or(event), self.membership))
+    }
 }
 
 /// A time at which a user was joined to a room.
@@ -110,9 +120,19 @@ impl Rooms {
             // A change of the reader's own membership is always told.
             let visible =
                 is_own_member || membership == "join" || visibilities.into_iter().any(allows);
-            Seen { visible, membership }
+            Seen { visible, membership, instead: None }
         });
-        Ok(seen.collect())
+        let mut seen: Vec<Seen> = seen.collect();
+        let erased = self.erased.all().await?;
+        if !erased.is_empty() {
+            for (seen, event) in seen.iter_mut().zip(events) {
+                let was_there = seen.membership == "join";
+                if seen.visible && !was_there && erased.contains(&event.pdu.sender) {
+                    seen.instead = Some(self.without_content(event).await?);
+                }
+            }
+        }
+        Ok(seen)
     }
 
     /// Whether `reader` may see this event.
@@ -220,9 +240,5 @@ pub(crate) fn visible(
     events: Vec<Arc<Event>>,
     seen: Vec<Seen>,
 ) -> impl Iterator<Item = (Arc<Event>, String)> {
-    events
-        .into_iter()
-        .zip(seen)
-        .filter(|(_, seen)| seen.visible)
-        .map(|(event, seen)| (event, seen.membership))
+    events.into_iter().zip(seen).filter_map(|(event, seen)| seen.show(event))
 }

@@ -178,8 +178,8 @@ impl<'a> Walk<'a> {
                         Direction::Forward => order,
                     };
                 }
-                if seen.visible {
-                    return Ok(Some((event, seen.membership)));
+                if let Some(shown) = seen.show(event) {
+                    return Ok(Some(shown));
                 }
             } else if self.more && self.looked_at < MAX_LOOKED_AT {
                 self.read(limit.clamp(MIN_READ, MAX_READ)).await?;

@@ -78,10 +78,10 @@ impl RoomStream for Timelines<'_> {
         for (span, page) in spans.iter().zip(pages) {
             let oldest = page.events.first().and_then(|event| event.order);
             let seen = seen.by_ref().take(page.events.len());
-            let shown = page.events.into_iter().zip(seen).filter(|(_, seen)| seen.visible);
+            let shown = page.events.into_iter().zip(seen);
             let mut events: Vec<(Arc<Event>, String)> = shown
+                .filter_map(|(event, seen)| seen.show(event))
                 .filter(|(event, _)| passes_event(self.filter, event))
-                .map(|(event, seen)| (event, seen.membership))
                 .collect();
             let mut more = page.more;
             if more

@@ -2,6 +2,7 @@
 //! is asking, what is too much, and what is noted about it.
 
 pub mod admission;
+pub mod anonymous;
 pub mod body;
 pub mod client_address;
 pub mod cors;
@@ -18,6 +19,7 @@ pub mod server;
 
 pub use self::{
     admission::Admission,
+    anonymous::{MayReadProfiles, MayReadRoomList},
     client_address::{ClientAddress, TrustedProxies},
     error::{Error, Result},
     extract::{Guarded, Ruma, RumaSend},

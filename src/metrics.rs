@@ -70,6 +70,9 @@ async fn render(State((metrics, state)): State<(Metrics, AppState)>) -> impl Int
         metrics::counter!("stoa_database_statements_total", "kind" => kind.to_string())
             .absolute(count);
     }
+    if let Some(bytes) = state.store.wal_bytes() {
+        metrics::gauge!("stoa_sqlite_wal_bytes").set(bytes as f64);
+    }
     for (cache, entries) in state.rooms.cached() {
         metrics::gauge!("stoa_cache_entries", "cache" => cache).set(entries as f64);
     }
@@ -86,7 +89,7 @@ enum Kind {
 }
 
 /// Everything that is measured, and what it means: `docs/metrics.md` says the same.
-const METRICS: [(Kind, &str, &str); 30] = [
+const METRICS: [(Kind, &str, &str); 34] = [
     (
         Kind::Histogram,
         "stoa_http_request_duration_seconds",
@@ -105,6 +108,12 @@ const METRICS: [(Kind, &str, &str); 30] = [
         "stoa_database_statements_total",
         "Statements sent to the database, by kind: read, write, append, and follow of the log",
     ),
+    (
+        Kind::Gauge,
+        "stoa_database_answering",
+        "Whether the host of the database answers: 1 or 0 (PostgreSQL)",
+    ),
+    (Kind::Gauge, "stoa_sqlite_wal_bytes", "Size of the write-ahead log (SQLite)"),
     (Kind::Gauge, "stoa_log_position", "The last position in the log that this node wrote"),
     (Kind::Gauge, "stoa_log_applied", "The position up to which this node's caches are current"),
     (Kind::Histogram, "stoa_log_group_size", "Appends that were written together"),
@@ -117,6 +126,16 @@ const METRICS: [(Kind, &str, &str); 30] = [
         Kind::Counter,
         "stoa_log_retries_total",
         "Times that a group was written again because its outcome was not known",
+    ),
+    (
+        Kind::Counter,
+        "stoa_log_builds_given_up_total",
+        "Appends that took too long to build while the log was locked",
+    ),
+    (
+        Kind::Counter,
+        "stoa_log_absent_ended_total",
+        "Sessions of nodes that were gone, ended because they kept an append waiting",
     ),
     (Kind::Counter, "stoa_log_queue_full_total", "Appends that found no place in the queue"),
     (Kind::Counter, "stoa_log_head_reads_total", "Looks at the head of the shared log"),

@@ -480,3 +480,6 @@ CREATE TABLE erased_users (
     user_id TEXT PRIMARY KEY,
     erased_ms BIGINT NOT NULL
 );
+
+-- The members that a room without a name is called by: those who came first.
+CREATE INDEX memberships_first ON memberships (room_nid, membership, pos, user_id);

@@ -70,3 +70,6 @@ CREATE TABLE erased_users (
     user_id TEXT PRIMARY KEY,
     erased_ms INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+-- The members that a room without a name is called by: those who came first.
+CREATE INDEX memberships_first ON memberships (room_nid, membership, pos, user_id);

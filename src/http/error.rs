@@ -200,7 +200,7 @@ impl From<DeserializationError> for Error {
 
 impl From<stoa_storage::Error> for Error {
     fn from(error: stoa_storage::Error) -> Self {
-        Self::internal(error)
+        if error.is_outage() { Self::unavailable(error) } else { Self::internal(error) }
     }
 }
 

@@ -145,7 +145,7 @@ both_databases! {
             let room = large_room(&alice, count).await;
             let rooms = &server.state().rooms;
             let room = rooms.room(room.as_str().try_into().unwrap()).await.unwrap();
-            let state = rooms.committed(&room).await.unwrap().state;
+            let state = rooms.visible_state(ruma::user_id!("@alice:test"), &room).await.unwrap();
             let all = rooms.state_events(state, stoa_rooms::state::Part::All).await.unwrap().len();
             let about = rooms.about_how_many([state], stoa_rooms::state::Part::All).await.unwrap();
             let about = usize::try_from(about).unwrap();

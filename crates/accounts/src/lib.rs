@@ -46,7 +46,7 @@ pub use self::{
     login::{LoginError, PasswordLogin},
     new_session::{NewDevice, NewSession},
     options::{AttemptLimits, Options, Totals},
-    passwords::{BadPasswordCost, PasswordCost},
+    passwords::{BadPasswordCost, PasswordCost, UnfitPassword},
     profiles::{MemberProfile, Profile, ProfileChange, ProfileError},
     refresh::{NewTokens, RefreshError},
     registration::{Registered, Registration, RegistrationAnswer, RegistrationError},

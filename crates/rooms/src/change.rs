@@ -12,10 +12,13 @@ use stoa_base::Pos;
 use stoa_cluster::{Batch, CacheKeeper};
 use stoa_storage::{
     Backend,
-    log::{Append, AppendError, Guard},
+    log::{self, Append, AppendError, Appended, Guard},
     repo,
 };
-use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, oneshot};
+use tokio::{
+    sync::{Mutex as AsyncMutex, OwnedMutexGuard, oneshot},
+    task::JoinError,
+};
 
 use crate::{
     Result, RoomError, Rooms,
@@ -135,17 +138,21 @@ impl Rooms {
                 .await
         });
         if turn.await.is_err() {
-            return match written.await {
-                Ok(Err(error)) => Err(error.into()),
-                _ => Err(AppendError::Unavailable.into()),
-            };
+            return Err(refusal(written.await).into());
         }
-        let head = self.load_head(room).await?;
-        let (draft, outcome) = conclude(build(Draft::on(&head)).await)?;
-        let mut draft = draft.unwrap_or_else(|| Draft::on(&head));
+        let built = async {
+            let head = self.load_head(room).await?;
+            let (draft, outcome) = conclude(build(Draft::on(&head)).await)?;
+            Ok::<_, RoomError>((draft.unwrap_or_else(|| Draft::on(&head)), outcome))
+        };
+        // The writer waits no longer, and the room need not either.
+        let Ok(built) = tokio::time::timeout(log::BUILD_LIMIT, built).await else {
+            return Err(AppendError::Busy.into());
+        };
+        let (mut draft, outcome) = built?;
         draft.guard(session);
         if hand_over.send(draft.append).is_err() {
-            return Err(AppendError::Unavailable.into());
+            return Err(refusal(written.await).into());
         }
         match written.await {
             Ok(Ok(_)) => {
@@ -240,6 +247,14 @@ impl Draft {
         let chain = Arc::clone(&self.head.chain);
         append.guards.push(if changes_state { Guard::Head(chain) } else { Guard::State(chain) });
         append.guards.extend(session.map(|token_hash| Guard::Session(token_hash.to_owned())));
+    }
+}
+
+/// Why nothing was written that was to be built under the log lock.
+fn refusal(written: Result<Result<Appended, AppendError>, JoinError>) -> AppendError {
+    match written {
+        Ok(Err(error)) => error,
+        Ok(Ok(_)) | Err(_) => AppendError::Unavailable,
     }
 }
 

@@ -82,6 +82,28 @@ impl Rooms {
         let events: Vec<_> = events.into_iter().collect();
         let others = events.iter().flat_map(|(event, _)| [event.replaces, event.redacted_by]);
         let others: Vec<EventNid> = others.flatten().collect();
+        self.write_all(reader, events, others).await
+    }
+
+    /// Writes events of a state for a reader. What each of them replaced is not said, as it would
+    /// have to be read: there may be as many as a room has members.
+    pub async fn state_to_client<'e>(
+        &self,
+        reader: Reader<'_>,
+        events: impl IntoIterator<Item = &'e Arc<Event>>,
+    ) -> Result<Vec<Box<RawValue>>> {
+        let events: Vec<_> = events.into_iter().map(|event| (event, None)).collect();
+        let redactions = events.iter().filter_map(|(event, _)| event.redacted_by).collect();
+        self.write_all(reader, events, redactions).await
+    }
+
+    /// Writes events, of which `others` say more.
+    async fn write_all(
+        &self,
+        reader: Reader<'_>,
+        events: Vec<(&Arc<Event>, Option<&str>)>,
+        others: Vec<EventNid>,
+    ) -> Result<Vec<Box<RawValue>>> {
         let mut others =
             if others.is_empty() { HashMap::new() } else { self.events.get_many(others).await? };
         let erased = self.erased.all().await?;

@@ -30,6 +30,7 @@ mod state_changes;
 mod timeline;
 pub mod tokens;
 mod visibility;
+mod visible_state;
 
 use std::sync::{Arc, atomic::AtomicU64};
 
@@ -57,6 +58,7 @@ pub use self::{
     state::States,
     timeline::Page,
     visibility::Seen,
+    visible_state::VisibleState,
 };
 use self::{
     change::Transactions, erased::ErasedUsers, memberships::MembershipCache, room::RoomCache,
@@ -236,7 +238,7 @@ impl Rooms {
     }
 
     /// The states of all rooms, without a look at who may see them.
-    pub fn states(&self) -> &States {
+    pub fn unchecked_states(&self) -> &States {
         &self.states
     }
 

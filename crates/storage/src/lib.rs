@@ -9,10 +9,12 @@ mod conn;
 mod error;
 pub mod log;
 mod nids;
+mod postgres_host;
 pub mod repo;
 mod schema;
 mod statements;
 mod store;
+mod wal;
 
 pub use self::{
     conn::{Bind, Conn, FromRow, Row},

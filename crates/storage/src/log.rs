@@ -31,7 +31,8 @@ pub use self::{
     rows::*,
     touched::{Stream, Topic, Touched},
     writer::{
-        AppendError, Appended, BatchKey, CommittedBatch, OnCommit, Pending, Writer, WriterOptions,
+        AppendError, Appended, BUILD_LIMIT, BatchKey, CommittedBatch, OnCommit, Pending, Writer,
+        WriterOptions,
     },
 };
 use crate::{Conn, Result};

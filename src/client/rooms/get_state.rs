@@ -21,11 +21,8 @@ pub(crate) async fn get_state(
     let state = rooms.visible_state(&session.user_id, &room).await?;
     let weight = EVENT * rooms.about_how_many([state], Part::All).await?;
     let place = admission.admit(weight).await?;
-    let events = rooms.state_events(state, Part::All).await?;
     let device = reader(&session);
-    let written =
-        rooms.to_client(device.in_room(), events.iter().map(|event| (event, None))).await?;
-    Ok(place.json(written))
+    Ok(place.json(rooms.write_state(device.in_room(), state, Part::All, |_| true).await?))
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use axum::{extract::State, response::Response as HttpResponse};
 use ruma::api::client::membership::get_member_events::v3::Request;
 use serde::Serialize;
 use serde_json::value::RawValue;
-use stoa_rooms::{Rooms, state::Part, tokens::RoomToken};
+use stoa_rooms::{Event, Rooms, state::Part, tokens::RoomToken};
 
 use super::{known_room, lazy_members::reader};
 use crate::http::{Admission, Error, Result, Ruma, admission::EVENT};
@@ -45,11 +45,9 @@ pub(crate) async fn get_members(
     };
     let weight = EVENT * rooms.about_how_many([state], Part::Members).await?;
     let place = admission.admit(weight).await?;
-    let mut members = rooms.state_events(state, Part::Members).await?;
-    members.retain(|event| event.membership().is_some_and(|membership| wanted(&membership)));
+    let wanted = |event: &Event| event.membership().is_some_and(|membership| wanted(&membership));
     let device = reader(&session);
-    let chunk =
-        rooms.to_client(device.in_room(), members.iter().map(|event| (event, None))).await?;
+    let chunk = rooms.write_state(device.in_room(), state, Part::Members, wanted).await?;
     Ok(place.json(Response { chunk }))
 }
 

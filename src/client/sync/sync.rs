@@ -70,7 +70,7 @@ async fn weight(
     let timeline = v3::timeline_limit(filter) as u64;
     let mut states = Vec::new();
     for room in found.values().filter(|room| passes_room(&filter.room, &room.id)) {
-        states.push(rooms.committed(room).await?.state);
+        states.push(rooms.visible_state(user_id, room).await?);
     }
     let timelines = timeline.saturating_mul(states.len() as u64);
     let events = rooms.about_how_many(states, part).await?.saturating_add(timelines);
@@ -181,6 +181,31 @@ mod tests {
                 ("since=yesterday", "M_INVALID_PARAM"),
             ] {
                 alice.get(&format!("{PATH}?{query}")).await.refused(400, code);
+            }
+        }
+
+        async fn a_client_is_given_the_fields_that_it_wants(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let alice = server.register("alice").await;
+            let room = alice.create_room(json!({ "name": "name" })).await;
+            let content = json!({ "body": "hello", "a.b": { "c": 1, "d": 2 } });
+            alice.send_event(&room, "m.room.message", content).await;
+            let filter = json!({
+                "event_fields": ["type", "content.body", "content.name", r"content.a\.b.c"],
+                "room": { "timeline": { "limit": 1 } },
+            });
+            let path = "/_matrix/client/v3/user/@alice:test/filter";
+            let stored = alice.post(path, filter.clone()).await.ok();
+            for filter in [stored["filter_id"].as_str().unwrap(), &filter.to_string()] {
+                let answer = alice.get(&format!("{PATH}?filter={}", encode(filter))).await.ok();
+                let room = &answer["rooms"]["join"][&room];
+                let content = json!({ "body": "hello", "a.b": { "c": 1 } });
+                let message = json!({ "type": "m.room.message", "content": content });
+                assert_eq!(room["timeline"]["events"], json!([message]));
+                let state = room["state"]["events"].as_array().unwrap();
+                let name = json!({ "type": "m.room.name", "content": { "name": "name" } });
+                assert!(state.contains(&name), "{room}");
+                assert!(state.iter().all(|event| event.get("sender").is_none()), "{room}");
             }
         }
 

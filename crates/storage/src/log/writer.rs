@@ -16,6 +16,7 @@ use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
 };
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     Append, Touched,
@@ -29,6 +30,9 @@ use crate::{Backend, Result, Store};
 
 /// How long a batch whose outcome is unknown is asked after before its callers are told so.
 const UNKNOWN_OUTCOME_LIMIT: Duration = Duration::from_secs(30);
+/// How long building an append may take while the log is locked, for which everybody waits. The
+/// database takes the lock away from a node that keeps it for three quarters of a second.
+pub const BUILD_LIMIT: Duration = Duration::from_millis(500);
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// How often a batch is tried again on a log that has lost what this node has seen of it.
 const LOSSES_LIMIT: u32 = 3;
@@ -243,8 +247,8 @@ impl Writer {
     /// Writes what `build` makes while the log lock is held, so that nothing can move meanwhile.
     /// For what has met too many conflicts: everybody else waits for `build`.
     ///
-    /// What is built must bear its guards all the same: the database takes the lock away from a
-    /// node that keeps it for three quarters of a second.
+    /// What takes longer than [`BUILD_LIMIT`] is given up, with [`AppendError::Busy`]. What is built
+    /// must bear its guards all the same: the database takes the lock away from a node that freezes.
     pub async fn append_locked<F, Fut>(&self, build: F) -> Result<Appended, AppendError>
     where
         F: FnOnce() -> Fut + Send + 'static,
@@ -446,11 +450,7 @@ impl Task {
             Some(session) => session.lock(&self.store).await,
         };
         let append = match lock {
-            // In a task of its own: should it panic, the writer does not.
-            Ok(()) => tokio::spawn(build()).await.unwrap_or_else(|error| {
-                tracing::error!(%error, "building an append under the log lock failed");
-                Err(AppendError::Refused("it could not be built".to_owned()))
-            }),
+            Ok(()) => build_in_time(build()).await,
             Err(error) => {
                 tracing::error!(%error, "the log lock cannot be taken");
                 Err(AppendError::Unavailable)
@@ -466,6 +466,20 @@ impl Task {
             session.unlock().await;
         }
     }
+}
+
+/// What `build` makes, in a task of its own: should it panic, the writer does not.
+async fn build_in_time(build: BuildFuture) -> BuildResult {
+    let mut building = AbortOnDropHandle::new(tokio::spawn(build));
+    let Ok(built) = tokio::time::timeout(BUILD_LIMIT, &mut building).await else {
+        tracing::warn!("building an append under the log lock took too long, and was given up");
+        metrics::counter!("stoa_log_builds_given_up_total").increment(1);
+        return Err(AppendError::Busy);
+    };
+    built.unwrap_or_else(|error| {
+        tracing::error!(%error, "building an append under the log lock failed");
+        Err(AppendError::Refused("it could not be built".to_owned()))
+    })
 }
 
 #[expect(clippy::cast_precision_loss, reason = "metrics are floating point, and exact to 2^53")]

@@ -287,6 +287,28 @@ both_databases! {
         assert_eq!(events(&node.store).await, [1]);
     }
 
+    async fn a_build_that_takes_too_long_is_given_up_and_others_go_on(db: TestDatabase) {
+        let node = TestNode::start(db).await;
+        let slow = node.writer.append_locked(|| async {
+            tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+            Ok(sample::message(1, ROOM))
+        });
+        let other = async {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            let asked = std::time::Instant::now();
+            write(&node, sample::message(2, ROOM)).await;
+            asked.elapsed()
+        };
+        let (slow, waited) = tokio::join!(slow, other);
+        assert!(matches!(slow, Err(AppendError::Busy)), "{slow:?}");
+        assert!(waited < std::time::Duration::from_secs(2), "another waited for {waited:?}");
+        assert_eq!(events(&node.store).await, [2]);
+        // What was given up may be built again.
+        let again = node.writer.append_locked(|| async { Ok(sample::message(1, ROOM)) }).await;
+        again.unwrap();
+        assert_eq!(events(&node.store).await, [2, 1]);
+    }
+
     async fn one_append_has_consecutive_positions_and_sees_them(db: TestDatabase) {
         let node = TestNode::start(db).await;
         let mut append = Append::new();

@@ -17,6 +17,8 @@ mod pruning;
 mod schema;
 mod store;
 mod tables;
+mod unended_calls;
+mod wal;
 mod witness;
 
 use std::time::Duration;

@@ -89,7 +89,7 @@ enum Kind {
 }
 
 /// Everything that is measured, and what it means: `docs/metrics.md` says the same.
-const METRICS: [(Kind, &str, &str); 34] = [
+const METRICS: [(Kind, &str, &str); 37] = [
     (
         Kind::Histogram,
         "stoa_http_request_duration_seconds",
@@ -171,6 +171,17 @@ const METRICS: [(Kind, &str, &str); 34] = [
         Kind::Counter,
         "stoa_attempts_refused_total",
         "Log-ins and registrations that were refused for coming too often",
+    ),
+    (
+        Kind::Counter,
+        "stoa_refresh_tokens_reused_total",
+        "Refresh tokens that came back after their successor was used, which ends their session",
+    ),
+    (Kind::Counter, "stoa_audit_entries_total", "Entries that were written to the audit log"),
+    (
+        Kind::Gauge,
+        "stoa_audit_position",
+        "The last position at which this node wrote to the audit log",
     ),
 ];
 

@@ -211,9 +211,10 @@ impl From<AppendError> for Error {
             AppendError::Busy => Self::limit_exceeded(Duration::from_secs(1)),
             AppendError::SessionEnded => Self::unknown_token(false),
             AppendError::Unavailable => Self::unavailable(error),
-            AppendError::Conflict | AppendError::Duplicate | AppendError::Refused(_) => {
-                Self::internal(error)
-            }
+            AppendError::Conflict
+            | AppendError::Duplicate
+            | AppendError::AccountChanged
+            | AppendError::Refused(_) => Self::internal(error),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The whole server in process, as its clients see it.
 
+mod audit;
 mod authorization;
 mod costs;
 mod costs_of_rooms;

@@ -57,8 +57,8 @@ pub(crate) enum Built<T> {
 }
 
 impl Rooms {
-    /// Builds a change on the head of `room` and writes it. `session` is the hash of the access
-    /// token on whose strength it is done; with a revoked one nothing is written.
+    /// Builds a change on the head of `room` and writes it. `session` is the ID of the session on
+    /// whose strength it is done; where it has ended nothing is written.
     ///
     /// `build` is called again where the room moved, so it must not have other effects. A refusal,
     /// and that there is nothing to do, count only once the log has confirmed what they rest on:
@@ -226,9 +226,9 @@ impl Rooms {
     /// Makes sure that the session has not ended on another node, where nothing is written that
     /// would show it.
     async fn confirm(&self, session: Option<&str>) -> Result<()> {
-        if let (Some(token_hash), Backend::Postgres) = (session, self.store.backend()) {
+        if let (Some(session), Backend::Postgres) = (session, self.store.backend()) {
             let mut append = Append::new();
-            append.guards.push(Guard::Session(token_hash.to_owned()));
+            append.guards.push(Guard::Session(session.to_owned()));
             self.writer.append(append).await?;
         }
         Ok(())
@@ -246,7 +246,7 @@ impl Draft {
         let changes_state = append.room_updates.iter().any(|update| update.state_root.is_some());
         let chain = Arc::clone(&self.head.chain);
         append.guards.push(if changes_state { Guard::Head(chain) } else { Guard::State(chain) });
-        append.guards.extend(session.map(|token_hash| Guard::Session(token_hash.to_owned())));
+        append.guards.extend(session.map(|session| Guard::Session(session.to_owned())));
     }
 }
 

@@ -5,6 +5,7 @@
 //! the reader, and give only what that user may see. What the network brings comes in through
 //! [`Rooms::receive`].
 
+mod audit;
 mod change;
 mod client_format;
 mod create;

@@ -244,6 +244,8 @@ fn payload(batch: &Batch, key: BatchKey, now_ms: i64, seen: Pos) -> Result<Strin
     let guards = [
         ("room_guards", !batch.room_guards.is_empty(), to_json(&batch.room_guards)?),
         ("session_guards", !batch.session_guards.is_empty(), to_json(&batch.session_guards)?),
+        ("account_guards", !batch.account_guards.is_empty(), to_json(&batch.account_guards)?),
+        ("audit", !batch.audit.is_empty(), to_json(&batch.audit)?),
     ];
     let guards = guards.iter().filter(|guard| guard.1).map(|guard| (guard.0, &guard.2));
     let tables = batch.tables.iter().map(|rows| (rows.table.name(), &rows.json));

@@ -2,6 +2,7 @@
 //! one batch, and answers each caller after the flush.
 
 use std::{
+    collections::HashSet,
     future::Future,
     pin::Pin,
     sync::{
@@ -87,9 +88,12 @@ pub enum AppendError {
     /// An event with this ID, or from this device with this transaction ID, is there already.
     #[error("the event is there already")]
     Duplicate,
-    /// The access token was revoked.
+    /// The session has ended, or the token that is refreshed has made way for another one.
     #[error("the session has ended")]
     SessionEnded,
+    /// The account is not in the state that the append relies on.
+    #[error("the account was changed meanwhile")]
+    AccountChanged,
     /// The database refused this append.
     #[error("the database refused the change: {0}")]
     Refused(String),
@@ -310,15 +314,19 @@ impl Task {
     /// Takes what waits in the queue, as far as a batch's limits and order allow.
     fn gather(&mut self, first: Member, requests: &mut mpsc::Receiver<Request>) -> Vec<Member> {
         let mut bytes = first.append.weight();
+        let mut accounts: HashSet<String> = first.append.accounts().map(Into::into).collect();
         let mut members = vec![first];
         while members.len() < self.options.batch_members && bytes < self.options.batch_bytes {
             match requests.try_recv() {
-                Ok(Request::Append(member)) => {
+                Ok(Request::Append(member))
+                    if !member.append.accounts().any(|account| accounts.contains(account)) =>
+                {
                     bytes += member.append.weight();
+                    accounts.extend(member.append.accounts().map(Into::into));
                     members.push(*member);
                 }
-                Ok(locked) => {
-                    self.carried = Some(locked);
+                Ok(other) => {
+                    self.carried = Some(other);
                     break;
                 }
                 Err(_) => break,
@@ -433,6 +441,10 @@ impl Task {
             note_commit(&member.append, base);
             appends.push((base, member.append));
             replies.push((member.reply, Appended { base, last }));
+        }
+        if !batch.audit.is_empty() {
+            metrics::counter!("stoa_audit_entries_total").increment(batch.audit.len() as u64);
+            metrics::gauge!("stoa_audit_position").set(position(last));
         }
         let committed = CommittedBatch { prev, last, touched: batch.touched, appends };
         self.on_commit.committed(&committed).await;

@@ -61,6 +61,7 @@ fn outcomes(answers: &Answers) -> Vec<&'static str> {
             Err(AppendError::Conflict) => "conflict",
             Err(AppendError::Duplicate) => "duplicate",
             Err(AppendError::SessionEnded) => "session ended",
+            Err(AppendError::AccountChanged) => "account changed",
             Err(AppendError::Refused(_)) => "refused",
             Err(AppendError::Busy | AppendError::Unavailable) => "failed",
         })
@@ -210,8 +211,8 @@ both_databases! {
     async fn an_append_of_an_ended_session_is_refused(db: TestDatabase) {
         let node = TestNode::start(db).await;
         let mut conn = node.store.write().await.unwrap();
-        conn.execute("INSERT INTO access_tokens (token_hash, user_id, device_id, created_ms)
-            VALUES ('valid', '@a:test', 'A', 1)", &[]).await.unwrap();
+        conn.execute("INSERT INTO sessions (session_id, user_id, device_id, origin, created_ms)
+            VALUES ('valid', '@a:test', 'A', 'password', 1)", &[]).await.unwrap();
         conn.commit().await.unwrap();
         let by = |nid, token: &str| {
             let mut append = sample::message(nid, ROOM);

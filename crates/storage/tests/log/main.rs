@@ -1,5 +1,7 @@
 //! The log and the tables that it writes, on both databases with the same outcome.
 
+mod accounts;
+mod audit;
 mod conflicts;
 mod cut_connections;
 mod device_changes;

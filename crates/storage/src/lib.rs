@@ -11,6 +11,7 @@ pub mod log;
 mod nids;
 pub mod repo;
 mod schema;
+mod server;
 mod statements;
 mod store;
 

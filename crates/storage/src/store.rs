@@ -9,12 +9,13 @@ use std::{
 use sqlx::{
     ConnectOptions as _, Connection as _, PgPool, SqlitePool,
     migrate::MigrateError,
-    postgres::{PgConnectOptions, PgConnection, PgPoolOptions},
+    postgres::{PgConnectOptions, PgPoolOptions},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
 use crate::{
     Conn, Error, Result,
+    server::{self, BEGIN_WRITE, ServerRun, ServerRuns},
     statements::{StatementCount, StatementKind, Statements},
 };
 
@@ -123,7 +124,7 @@ pub struct Store {
 #[derive(Clone, Debug)]
 pub(crate) enum Pools {
     Sqlite { readers: SqlitePool, writer: SqlitePool },
-    Postgres { pool: PgPool, direct: PgPool },
+    Postgres { pool: PgPool, direct: PgPool, runs: ServerRuns },
 }
 
 impl Store {
@@ -170,6 +171,8 @@ impl Store {
                 ("lock_timeout", "10s"),
                 ("statement_timeout", "60s"),
                 ("jit", "off"),
+                // What a single statement runs under. Transactions say it themselves.
+                ("default_transaction_isolation", "read committed"),
             ])
         };
         // A transaction pooler does not pass these on; its own configuration has to.
@@ -177,14 +180,15 @@ impl Store {
             None => (limited(parse(&options.url)?), limited(parse(&options.url)?)),
             Some(direct) => (parse(&options.url)?, limited(parse(direct)?)),
         };
-        try_out(&pooled).await.map_err(OpenError::Unreachable)?;
-        let pool =
-            pool_options().max_connections(options.max_connections).connect_lazy_with(pooled);
-        let direct = pool_options()
+        let runs = ServerRuns::new(try_out(&pooled).await.map_err(OpenError::Unreachable)?);
+        let pool = pool_options(&runs)
+            .max_connections(options.max_connections)
+            .connect_lazy_with(pooled);
+        let direct = pool_options(&runs)
             .max_connections(DIRECT_CONNECTIONS)
             .max_lifetime(None)
             .connect_lazy_with(direct);
-        Ok(Self::new(Pools::Postgres { pool, direct }))
+        Ok(Self::new(Pools::Postgres { pool, direct, runs }))
     }
 
     pub(crate) fn pools(&self) -> &Pools {
@@ -261,9 +265,15 @@ impl Store {
         }
     }
 
-    /// How to open a connection of one's own to PostgreSQL; none for SQLite.
-    pub(crate) fn direct_options(&self) -> Option<PgConnectOptions> {
-        self.direct_pool().map(|pool| pool.connect_options().as_ref().clone())
+    /// How to open a connection of one's own to PostgreSQL, and which of its runs were met; none for
+    /// SQLite.
+    pub(crate) fn direct_options(&self) -> Option<(PgConnectOptions, &ServerRuns)> {
+        match &self.pools {
+            Pools::Sqlite { .. } => None,
+            Pools::Postgres { direct, runs, .. } => {
+                Some((direct.connect_options().as_ref().clone(), runs))
+            }
+        }
     }
 
     /// Connections that are open and those of them that are idle, for metrics.
@@ -281,7 +291,7 @@ impl Store {
                 readers.close().await;
                 writer.close().await;
             }
-            Pools::Postgres { pool, direct } => {
+            Pools::Postgres { pool, direct, .. } => {
                 pool.close().await;
                 direct.close().await;
             }
@@ -290,10 +300,6 @@ impl Store {
 }
 
 const BEGIN_SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
-
-/// A transaction that writes is ended by the server where its node freezes in the middle: its row
-/// locks may stand in the way of appends.
-const BEGIN_WRITE: &str = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '750ms'";
 
 /// How many connections read a SQLite database at most. A read is short and waits for nothing, so that
 /// more of them than there are processors only take memory: each has a thread and pages of its own.
@@ -325,7 +331,8 @@ fn sqlite_pool_options() -> SqlitePoolOptions {
         })
 }
 
-fn pool_options() -> PgPoolOptions {
+fn pool_options(runs: &ServerRuns) -> PgPoolOptions {
+    let runs = runs.clone();
     PgPoolOptions::new()
         .acquire_timeout(Duration::from_secs(10))
         .test_before_acquire(false)
@@ -337,30 +344,20 @@ fn pool_options() -> PgPoolOptions {
                 Ok(true)
             })
         })
-        .after_connect(|conn, _| Box::pin(refuse_standby(conn)))
+        .after_connect(move |conn, _| {
+            let runs = runs.clone();
+            Box::pin(async move { runs.begin_session(conn).await.map(drop) })
+        })
 }
 
 /// Connects once: a pool tries again and again, and in the end does not say what stood in its way.
-async fn try_out(options: &PgConnectOptions) -> sqlx::Result<()> {
+async fn try_out(options: &PgConnectOptions) -> sqlx::Result<ServerRun> {
     let connecting = async {
         let mut conn = options.connect().await?;
-        refuse_standby(&mut conn).await?;
-        conn.close().await
+        let run = server::greet(&mut conn).await?;
+        conn.close().await?;
+        Ok(run)
     };
     let connected = tokio::time::timeout(CONNECT_LIMIT, connecting).await;
     connected.unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()))
-}
-
-/// A server that cannot write is none of ours, whatever the address leads to at the moment.
-async fn refuse_standby(conn: &mut PgConnection) -> sqlx::Result<()> {
-    let writable: bool = sqlx::query_scalar(
-        "SELECT NOT pg_is_in_recovery() AND current_setting('transaction_read_only') = 'off'",
-    )
-    .fetch_one(conn)
-    .await?;
-    if writable {
-        Ok(())
-    } else {
-        Err(sqlx::Error::Configuration("the PostgreSQL server is read-only or recovering".into()))
-    }
 }

@@ -1,4 +1,10 @@
 //! Writing a batch to PostgreSQL: one call of `append_batch` on a connection of the writer's own.
+//!
+//! The call says itself what it relies on, isolation and durability, and refuses to run without; see
+//! `migrations/postgres/0002_firm_ground.sql`. A connection begins with a synchronous commit, so that
+//! a batch that is found, or whatever else stands in the way of one, is as durable as one that is
+//! written ([`crate::server`]). Where the connection leads to another run of the server than the one
+//! before, which may have lost batches, that commit is a jump of the log.
 
 use std::time::Duration;
 
@@ -9,19 +15,22 @@ use sqlx::{
 use stoa_base::{Clock, Pos};
 
 use super::{
-    BatchKey, LOG_LOCK,
+    BatchKey, LOG_LOCK, Mark,
     batch::Batch,
+    jump::{NO_RUN, RAISE_BY},
     members::Conflict,
     writer::{Timing, Written},
 };
-use crate::{Error, Result, Store};
+use crate::{
+    Error, Result, Store,
+    server::{BEGIN_WRITE, ServerRun},
+};
 
 const APPEND: &str = "SELECT append_batch($1::text::jsonb)::text";
 
 /// What the server does by itself where this node has frozen or is cut off. Whatever could keep the
 /// log lock from others is over within a second.
-const SESSION: [(&str, &str); 11] = [
-    ("synchronous_commit", "on"),
+const SESSION: [(&str, &str); 10] = [
     ("idle_in_transaction_session_timeout", "750ms"),
     ("tcp_user_timeout", "900ms"),
     ("client_connection_check_interval", "500ms"),
@@ -37,6 +46,22 @@ const SESSION: [(&str, &str); 11] = [
     ("jit", "off"),
 ];
 
+/// Has the log go on at the present, or further above where it is there already.
+const JUMP: &str = "
+INSERT INTO log_batches (last_pos, prev_pos, incarnation, batch_seq, committed_ms, touched)
+SELECT target, head, $1, target, now_us / 1000, '[]'
+FROM (
+    SELECT head, now_us, CASE WHEN head < now_us THEN now_us ELSE head + $2 END AS target
+    FROM (
+        SELECT coalesce(max(last_pos), 0) AS head,
+            (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now_us
+        FROM log_batches
+    ) AS log
+) AS jump";
+
+/// Internal numbers that were drawn in what may be lost are not drawn again.
+const RAISE_NIDS: &str = "UPDATE counters SET value = value + $1 WHERE name = 'nid'";
+
 /// How long connecting may take.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// How long a call may take before its outcome counts as unknown: longer than the server's own
@@ -49,6 +74,8 @@ pub(super) struct Session {
     conn: Option<PgConnection>,
     /// Whether a transaction of this connection holds the log lock.
     locked: bool,
+    /// The run of the server that was written to last; none before the first connection.
+    run: Option<ServerRun>,
 }
 
 #[derive(Deserialize)]
@@ -68,7 +95,7 @@ impl Session {
         batch: &Batch,
         key: BatchKey,
         clock: &Clock,
-        seen: Pos,
+        seen: Mark,
         timing: &mut Timing,
     ) -> Result<Written> {
         let payload = payload(batch, key, clock.now_ms(), seen)?;
@@ -76,7 +103,7 @@ impl Session {
         // Taken out, so that it is lost whenever this does not come to its end.
         let mut conn = match self.conn.take() {
             Some(conn) => conn,
-            None => connect(store).await?,
+            None => self.connect(store).await?,
         };
         let count = store.appends();
         let call = async {
@@ -121,7 +148,7 @@ impl Session {
             self.conn = Some(conn);
         } else {
             // The connection may have been lost long ago without anybody noticing.
-            let mut conn = connect(store).await?;
+            let mut conn = self.connect(store).await?;
             begin_locked(&mut conn, store).await?;
             self.conn = Some(conn);
         }
@@ -140,12 +167,36 @@ impl Session {
             }
         }
     }
+
+    /// Opens a connection that everything may rest on which is seen through it.
+    async fn connect(&mut self, store: &Store) -> Result<PgConnection> {
+        let (options, runs) =
+            store.direct_options().ok_or_else(|| Error::corrupt("not PostgreSQL"))?;
+        let known = self.run.as_ref().unwrap_or_else(|| runs.first());
+        let connect = async {
+            let mut conn =
+                options.options(SESSION).application_name("stoa-log").connect().await?;
+            let run = runs.begin_session(&mut conn).await?;
+            if run != *known {
+                jump(&mut conn).await?;
+            }
+            // Prepared now, a call later is one write and one reply.
+            conn.prepare(APPEND.into_sql_str()).await?;
+            conn.ping().await?;
+            Ok::<_, sqlx::Error>((conn, run))
+        };
+        let connected = tokio::time::timeout(CONNECT_LIMIT, connect).await;
+        let (conn, run) = connected.map_err(|_| Error::Timeout("connecting"))??;
+        self.run = Some(run);
+        Ok(conn)
+    }
 }
+
 
 async fn begin_locked(conn: &mut PgConnection, store: &Store) -> Result<()> {
     let count = store.appends();
     let lock = async {
-        conn.execute("BEGIN").await?;
+        conn.execute(BEGIN_WRITE).await?;
         count.add();
         conn.execute(LOG_LOCK).await?;
         count.add();
@@ -155,27 +206,28 @@ async fn begin_locked(conn: &mut PgConnection, store: &Store) -> Result<()> {
     Ok(())
 }
 
-async fn connect(store: &Store) -> Result<PgConnection> {
-    let options = store.direct_options().ok_or_else(|| Error::corrupt("not PostgreSQL"))?;
-    let connect = async {
-        let mut conn = options.options(SESSION).application_name("stoa-log").connect().await?;
-        // Prepared now, a call later is one write and one reply.
-        conn.prepare(APPEND.into_sql_str()).await?;
-        conn.ping().await?;
-        Ok::<_, sqlx::Error>(conn)
-    };
-    let connected = tokio::time::timeout(CONNECT_LIMIT, connect).await;
-    Ok(connected.map_err(|_| Error::Timeout("connecting"))??)
+/// Has the log go on above whatever was given out by a run of the server that is over. One statement
+/// after the lock: it sees all that was committed before.
+async fn jump(conn: &mut PgConnection) -> sqlx::Result<()> {
+    let mut transaction = conn.begin_with(BEGIN_WRITE).await?;
+    transaction.execute(LOG_LOCK).await?;
+    sqlx::query(JUMP).bind(NO_RUN).bind(RAISE_BY).execute(&mut *transaction).await?;
+    sqlx::query(RAISE_NIDS).bind(RAISE_BY).execute(&mut *transaction).await?;
+    transaction.commit().await
 }
 
-fn payload(batch: &Batch, key: BatchKey, now_ms: i64, seen: Pos) -> Result<String> {
+fn payload(batch: &Batch, key: BatchKey, now_ms: i64, seen: Mark) -> Result<String> {
     use std::fmt::Write as _;
     let BatchKey { incarnation, seq } = key;
-    let positions = batch.positions;
+    let (pos, positions) = (seen.pos, batch.positions);
     let touched = to_json(&batch.touched)?;
     let mut payload = format!(
-        r#"{{"incarnation":{incarnation},"seq":{seq},"now_ms":{now_ms},"seen":{seen},"positions":{positions},"touched":{touched}"#
+        r#"{{"incarnation":{incarnation},"seq":{seq},"now_ms":{now_ms},"seen":{pos},"positions":{positions},"touched":{touched}"#
     );
+    if let Some(BatchKey { incarnation, seq }) = seen.key {
+        // Writing to a string cannot fail.
+        let _ = write!(payload, r#","seen_key":[{incarnation},{seq}]"#);
+    }
     let guards = [
         ("room_guards", !batch.room_guards.is_empty(), to_json(&batch.room_guards)?),
         ("session_guards", !batch.session_guards.is_empty(), to_json(&batch.session_guards)?),
@@ -183,7 +235,6 @@ fn payload(batch: &Batch, key: BatchKey, now_ms: i64, seen: Pos) -> Result<Strin
     let guards = guards.iter().filter(|guard| guard.1).map(|guard| (guard.0, &guard.2));
     let tables = batch.tables.iter().map(|rows| (rows.table.name(), &rows.json));
     for (name, rows) in guards.chain(tables) {
-        // Writing to a string cannot fail.
         let _ = write!(payload, r#","{name}":{rows}"#);
     }
     payload.push('}');

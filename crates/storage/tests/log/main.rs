@@ -2,6 +2,7 @@
 
 mod conflicts;
 mod cut_connections;
+mod defaults;
 mod disk;
 mod disk_failures;
 mod frozen;
@@ -14,6 +15,7 @@ mod outages;
 mod power_loss;
 mod pruning;
 mod schema;
+mod standby;
 mod store;
 mod tables;
 mod witness;

@@ -116,6 +116,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_stream_is_among_all() {
+        let place = |stream| match stream {
+            Stream::Timeline => 0,
+            Stream::State => 1,
+            Stream::Membership => 2,
+            Stream::Redaction => 3,
+            Stream::Receipts => 4,
+            Stream::AccountData => 5,
+            Stream::Sessions => 6,
+        };
+        assert_eq!(Stream::ALL.map(place), std::array::from_fn(|place| place));
+    }
+
+    #[test]
     fn what_is_written_is_read() {
         let mut touched = Touched::default();
         for stream in Stream::ALL {

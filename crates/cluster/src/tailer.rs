@@ -351,6 +351,8 @@ impl Tailer {
     }
 
     fn clear(&self, follower: &mut Follower, head: Mark) {
+        // There may have been a jump.
+        self.jumped.send_replace(head.pos);
         for cache in &self.caches {
             cache.clear(head.pos);
         }

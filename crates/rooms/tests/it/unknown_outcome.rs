@@ -18,13 +18,14 @@ fn an_event_that_was_given_up_and_turns_up_is_as_any_other() {
         db.store().await.close().await;
         let proxy = Arc::new(PostgresProxy::start(db.url()).await);
         let url = proxy.url().to_owned();
-        let store = Store::open(&Options { url, direct_url: None, max_connections: 4 });
+        let options = Options { url, direct_url: None, max_connections: 4 };
+        let store = Store::open(&options).await.unwrap();
         let unknown_outcome = Duration::from_millis(300);
         let options = TestNodeOptions {
             writer: WriterOptions { unknown_outcome, ..WriterOptions::default() },
             ..TestNodeOptions::default()
         };
-        let rooms = TestRooms::start_on(store.await.unwrap(), Default::default(), options).await;
+        let rooms = TestRooms::start_on(store, Default::default(), options).await;
         let world = World { node: rooms.node, rooms: rooms.rooms };
         let room = world.create(ALICE, |_| {}).await;
         world.send(&room, ALICE, "before").await;

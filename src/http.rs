@@ -9,6 +9,7 @@ pub mod extract;
 pub mod free_form;
 pub mod limits;
 pub mod observe;
+pub mod operation;
 pub mod panics;
 pub mod respond;
 pub mod routes;
@@ -19,7 +20,8 @@ pub use self::{
     error::{Error, Result},
     extract::{Guarded, Ruma, RumaSend},
     free_form::FreeForm,
-    limits::Limits,
+    limits::{Budget, Limits},
+    operation::{Audited, Class, Operation},
     respond::Answer,
     routes::Routes,
 };

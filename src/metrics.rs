@@ -86,7 +86,7 @@ enum Kind {
 }
 
 /// Everything that is measured, and what it means: `docs/metrics.md` says the same.
-const METRICS: [(Kind, &str, &str); 25] = [
+const METRICS: [(Kind, &str, &str); 26] = [
     (
         Kind::Histogram,
         "stoa_http_request_duration_seconds",
@@ -135,6 +135,11 @@ const METRICS: [(Kind, &str, &str); 25] = [
     ),
     (Kind::Counter, "stoa_sessions_read_total", "Sessions that were not in memory"),
     (Kind::Counter, "stoa_registrations_total", "Accounts that were made"),
+    (
+        Kind::Counter,
+        "stoa_limited_total",
+        "Requests that were refused for coming too often, by class: the settings under `limits`",
+    ),
     (
         Kind::Counter,
         "stoa_attempts_refused_total",

@@ -1,9 +1,12 @@
 //! The table of contents: what is served, and where it is written.
 
+mod operations;
+
 use axum::{Router, middleware::from_fn_with_state};
 use http::{Method, StatusCode};
 use ruma::api::error::ErrorKind;
 
+use self::operations::OPERATIONS;
 use crate::{
     app::AppState,
     client::{
@@ -16,7 +19,7 @@ use crate::{
 
 /// Everything that is served to clients.
 pub fn routes() -> Routes {
-    Routes::default()
+    Routes::new(OPERATIONS)
         // Server discovery and negotiation.
         .public(Method::GET, "/_matrix/client/versions", discovery::versions::get_versions)
         .ruma(discovery::well_known::get_well_known)

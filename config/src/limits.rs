@@ -14,10 +14,43 @@ pub struct Limits {
     #[schemars(range(min = 65_536, max = 1_073_741_824))]
     pub max_request_bytes: u32,
 
-    /// What one user may send: messages, and everything else that adds an event to a room.
+    /// What one user may send: messages, and everything else that adds an event to a room. An
+    /// operation that adds several counts as many times.
     pub messages: Rate,
 
+    /// What one user may write by making rooms, in events: about eight for a room, and one for
+    /// each user who is invited with it. A room that is larger than what is left can still be
+    /// made; the next one then waits.
+    pub room_creation: Rate,
+
+    /// What one user may write by changing their name or avatar, in events: one for each room that
+    /// they are in. As with rooms, a change can be larger than what is left.
+    pub profiles: Rate,
+
+    /// What else one user may store: account data, filters, aliases, changes to their devices.
+    /// Account data counts once more for each 16 KiB.
+    pub writes: Rate,
+
+    /// Typing notifications and receipts of one user.
+    pub ephemeral: Rate,
+
+    /// Requests of one user that cost little to answer.
+    pub reads: Rate,
+
+    /// Requests of one user that read much: pages of history, members, whole states, the room
+    /// list. A first sync counts ten times.
+    pub heavy_reads: Rate,
+
+    /// Syncs of one user, over all their devices, that go on from an earlier one.
+    pub syncs: Rate,
+
+    /// Requests from one address without a known access token, apart from those below.
+    pub anonymous: Rate,
+
     /// Attempts to log in from one address.
+    ///
+    /// Wherever something is counted by address, all addresses of one IPv6 network of 64 bits
+    /// count as one.
     pub logins: Rate,
 
     /// Attempts to log in to one account that failed, from wherever they came. When they are used
@@ -60,6 +93,14 @@ impl Default for Limits {
             enabled: true,
             max_request_bytes: 1024 * 1024,
             messages: Rate::new(600, 100),
+            room_creation: Rate::new(600, 2_000),
+            profiles: Rate::new(600, 10_000),
+            writes: Rate::new(600, 300),
+            ephemeral: Rate::new(1_200, 1_000),
+            reads: Rate::new(6_000, 2_000),
+            heavy_reads: Rate::new(1_200, 300),
+            syncs: Rate::new(12_000, 2_000),
+            anonymous: Rate::new(6_000, 2_000),
             logins: Rate::new(60, 30),
             failed_logins: Rate::new(5, 10),
             registrations: Rate::new(10, 10),

@@ -265,7 +265,8 @@ BEGIN
     -- What this schema does not know must not be left out silently.
     IF batch - '{incarnation,seq,now_ms,seen,seen_key,positions,touched,room_guards,session_guards,rooms,
         events,room_updates,event_updates,redactions,missing_prev_events,state_nodes,state_changes,
-        memberships,forgotten_rooms,account_data,receipts,device_removals,token_removals}'::text[]
+        memberships,forgotten_rooms,account_data,receipts,device_removals,token_removals,
+        device_changes}'::text[]
         <> '{}' THEN
         RAISE EXCEPTION 'append_batch does not know one of the keys %',
             (SELECT array_agg(key) FROM jsonb_object_keys(batch) AS key);
@@ -375,6 +376,9 @@ BEGIN
     IF batch ? 'token_removals' THEN
         PERFORM append_token_removals(batch->'token_removals', head);
     END IF;
+    IF batch ? 'device_changes' THEN
+        PERFORM append_device_changes(batch->'device_changes', head);
+    END IF;
 
     INSERT INTO log_batches (last_pos, prev_pos, incarnation, batch_seq, committed_ms, touched)
     VALUES (head + (batch->>'positions')::bigint, head, (batch->>'incarnation')::bigint,
@@ -387,3 +391,35 @@ $$;
 
 -- The events of a batch, for whoever follows the log.
 CREATE INDEX events_pos ON events (pos) WHERE pos IS NOT NULL;
+
+-- Changes of users' devices, one row each: `kind` is 0 for created, 1 for renamed, 2 for removed.
+-- `prev_pos` is the same user's change before, so that whoever is sent the changes of a user notices
+-- when one is missing. The append that adds a row keeps the newest 100 of its user and deletes the
+-- rest.
+CREATE TABLE device_changes (
+    pos BIGINT PRIMARY KEY,
+    user_id TEXT COLLATE "C" NOT NULL,
+    device_id TEXT COLLATE "C" NOT NULL,
+    kind BIGINT NOT NULL,
+    prev_pos BIGINT
+);
+CREATE INDEX device_changes_user ON device_changes (user_id, pos);
+
+CREATE FUNCTION append_device_changes(rows JSONB, head BIGINT) RETURNS VOID
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    INSERT INTO device_changes (pos, user_id, device_id, kind, prev_pos)
+    SELECT head + d.pos, d.user_id, d.device_id, d.kind, coalesce(
+        head + lag(d.pos) OVER (PARTITION BY d.user_id ORDER BY d.pos),
+        (SELECT max(c.pos) FROM device_changes c WHERE c.user_id = d.user_id))
+    FROM jsonb_to_recordset(rows)
+        AS d(pos BIGINT, user_id TEXT, device_id TEXT, kind BIGINT);
+    DELETE FROM device_changes WHERE pos IN (
+        SELECT aged.pos FROM (
+            SELECT c.pos, row_number() OVER (PARTITION BY c.user_id ORDER BY c.pos DESC) AS age
+            FROM device_changes c
+            WHERE c.user_id IN (SELECT d.user_id FROM jsonb_to_recordset(rows) AS d(user_id TEXT))
+        ) AS aged WHERE aged.age > 100);
+END
+$$;

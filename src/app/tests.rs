@@ -9,6 +9,8 @@ use stoa_testing::{
     Backend, TestClient, TestDatabase, TestServer, both_databases, run_on, surgery,
 };
 
+use crate::http::{Audited, Class, Operation, limits::Caller};
+
 /// How long to wait for what a server does by itself.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -101,8 +103,9 @@ both_databases! {
 
 /// How many messages a user may send through a server at once.
 fn messages_allowed(server: &TestServer) -> usize {
-    let mallory = user_id!("@mallory:test");
-    (0..1_000).take_while(|_| server.state().limits.message(mallory).is_ok()).count()
+    let message = Operation::put("/send", Class::Messages, 1, Audited::No);
+    let mallory = Caller { user: Some(user_id!("@mallory:test")), address: None };
+    (0..1_000).take_while(|_| server.state().limits.admit(&message, mallory).is_ok()).count()
 }
 
 async fn limited(db: &TestDatabase) -> TestServer {

@@ -15,7 +15,9 @@ use ruma::api::{
 use stoa_accounts::Session;
 use stoa_base::Actor;
 
-use super::{ClientAddress, Error, Result, body};
+use super::{
+    Budget, ClientAddress, Error, Operation, Result, body, limits::Caller, operation::UNLISTED,
+};
 use crate::app::AppState;
 
 /// A request of ruma's type `R`, read and authenticated as its endpoint demands.
@@ -32,6 +34,8 @@ pub struct Ruma<R: Endpoint, F = Fresh> {
     pub raw: Bytes,
     /// Where the request came from.
     pub address: Option<IpAddr>,
+    /// What the request uses up, for what its cost depends on.
+    pub budget: Budget,
     freshness: PhantomData<F>,
 }
 
@@ -185,12 +189,15 @@ where
     type Rejection = Error;
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self> {
+        let (parts, payload) = request.into_parts();
+        let ClientAddress(address) = ClientAddress::of(&parts, &state.trusted_proxies);
+        let operation = parts.extensions.get::<&'static Operation>().copied().unwrap_or(&UNLISTED);
+        let head = http::Request::from_parts(parts, ());
+        // Before anything is read for the request: whoever asks too often is refused for free.
+        admit(operation, &head, address, state)?;
         if F::WAITS {
             state.freshness.current().await?;
         }
-        let (parts, payload) = request.into_parts();
-        let ClientAddress(address) = ClientAddress::of(&parts, &state.trusted_proxies);
-        let head = http::Request::from_parts(parts, ());
         // Before the body, so that who is not let in cannot make the server read one.
         let session = R::Authentication::authenticate(&head, address, state).await?;
 
@@ -208,8 +215,24 @@ where
         let arguments: Vec<&str> = arguments.iter().map(|(_, value)| value).collect();
         let request = http::Request::from_parts(parts, &*raw);
         let body = R::try_from_http_request(request, &arguments)?;
-        Ok(Self { body, session, raw, address, freshness: PhantomData })
+        let budget = Budget::new(&state.limits, operation.class);
+        Ok(Self { body, session, raw, address, budget, freshness: PhantomData })
     }
+}
+
+/// Takes what the operation costs from the budget of whoever asks: of the user whose token this
+/// node knows, though it may have ended a moment ago, and of the address otherwise. So reading
+/// sessions of tokens that nobody was given is limited, too.
+fn admit(
+    operation: &Operation,
+    head: &http::Request<()>,
+    address: Option<IpAddr>,
+    state: &AppState,
+) -> Result<()> {
+    let token = AccessTokenOptional::extract_authentication(head).ok().flatten();
+    let session = token.and_then(|token| state.accounts.session_cached(&token));
+    let user = session.as_ref().map(|session| &*session.user_id);
+    state.limits.admit(operation, Caller { user, address })
 }
 
 /// The variables of the path, decoded one by one: a `%2F` in a segment does not end it.

@@ -4,11 +4,10 @@
 //! stand in the memory of each node. Where several nodes run, what one of them sees is
 //! about its share of all requests, so each request counts as many times as there are nodes.
 
+mod buckets;
+
 use std::{
-    fmt,
-    hash::Hash,
     net::IpAddr,
-    num::NonZeroU32,
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -16,26 +15,63 @@ use std::{
     time::Duration,
 };
 
-use governor::{
-    Quota, RateLimiter, clock::Clock as _, middleware::NoOpMiddleware, nanos::Nanos,
-    state::keyed::DashMapStateStore,
-};
 use ruma::{OwnedUserId, UserId};
-use stoa_base::Clock;
-use stoa_config::Rate;
-use tokio::time::Instant;
+use stoa_base::{Clock, Network};
 
-use super::{Error, Result};
+use self::buckets::Buckets;
+use super::{Class, Error, Operation, Result};
 
 /// The limits of this node.
 #[derive(Clone, Debug)]
 pub struct Limits(Option<Arc<Limiters>>);
 
+/// Who asks, as far as the limits are concerned.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller<'a> {
+    /// The user whose token came with the request, where it is known to be one.
+    pub user: Option<&'a UserId>,
+    /// Where the request came from; none where it came over no network.
+    pub address: Option<IpAddr>,
+}
+
 #[derive(Debug)]
 struct Limiters {
-    messages: Limiter<OwnedUserId>,
-    attempts: Limiter<IpAddr>,
+    messages: Buckets<OwnedUserId>,
+    room_creation: Buckets<OwnedUserId>,
+    profiles: Buckets<OwnedUserId>,
+    writes: Buckets<OwnedUserId>,
+    ephemeral: Buckets<OwnedUserId>,
+    reads: Buckets<OwnedUserId>,
+    heavy_reads: Buckets<OwnedUserId>,
+    syncs: Buckets<OwnedUserId>,
+    anonymous: Buckets<Network>,
+    attempts: Buckets<Network>,
     nodes: AtomicU32,
+}
+
+/// The buckets of a class.
+enum Of<'a> {
+    Users(&'a Buckets<OwnedUserId>),
+    Addresses(&'a Buckets<Network>),
+    Nobody,
+}
+
+impl Limiters {
+    const fn of(&self, class: Class) -> Of<'_> {
+        match class {
+            Class::Messages => Of::Users(&self.messages),
+            Class::RoomCreation => Of::Users(&self.room_creation),
+            Class::Profiles => Of::Users(&self.profiles),
+            Class::Writes => Of::Users(&self.writes),
+            Class::Ephemeral => Of::Users(&self.ephemeral),
+            Class::Reads => Of::Users(&self.reads),
+            Class::HeavyReads => Of::Users(&self.heavy_reads),
+            Class::Syncs => Of::Users(&self.syncs),
+            Class::Anonymous => Of::Addresses(&self.anonymous),
+            Class::Attempts => Of::Addresses(&self.attempts),
+            Class::Unlimited => Of::Nobody,
+        }
+    }
 }
 
 impl Limits {
@@ -43,8 +79,16 @@ impl Limits {
     pub fn new(config: &stoa_config::Limits, clock: &Clock) -> Self {
         Self(config.enabled.then(|| {
             Arc::new(Limiters {
-                messages: Limiter::new(config.messages, clock),
-                attempts: Limiter::new(config.logins, clock),
+                messages: Buckets::new(config.messages, clock),
+                room_creation: Buckets::new(config.room_creation, clock),
+                profiles: Buckets::new(config.profiles, clock),
+                writes: Buckets::new(config.writes, clock),
+                ephemeral: Buckets::new(config.ephemeral, clock),
+                reads: Buckets::new(config.reads, clock),
+                heavy_reads: Buckets::new(config.heavy_reads, clock),
+                syncs: Buckets::new(config.syncs, clock),
+                anonymous: Buckets::new(config.anonymous, clock),
+                attempts: Buckets::new(config.logins, clock),
                 nodes: AtomicU32::new(1),
             })
         }))
@@ -57,138 +101,156 @@ impl Limits {
         }
     }
 
-    /// Counts an event that a user sends.
-    pub fn message(&self, user: &UserId) -> Result<()> {
-        self.check(|limiters, nodes| limiters.messages.check(&user.to_owned(), nodes))
+    /// Takes what `operation` costs in any case from the caller's budget. What users have a budget
+    /// for is counted as anonymous, by address, where no user is known. Who comes over no network
+    /// and is no user is not limited.
+    pub fn admit(&self, operation: &Operation, caller: Caller<'_>) -> Result<()> {
+        let Some(limiters) = &self.0 else { return Ok(()) };
+        let cost = limiters.cost(operation.cost);
+        let (class, taken) = match (limiters.of(operation.class), caller) {
+            (Of::Nobody, _) => return Ok(()),
+            (Of::Users(buckets), Caller { user: Some(user), .. }) => {
+                (operation.class, buckets.admit(user, cost))
+            }
+            (Of::Addresses(buckets), Caller { address: Some(address), .. }) => {
+                (operation.class, buckets.admit(&Network::of(address), cost))
+            }
+            (Of::Users(_), Caller { user: None, address: Some(address) }) => {
+                (Class::Anonymous, limiters.anonymous.admit(&Network::of(address), cost))
+            }
+            (_, Caller { address: None, .. }) => return Ok(()),
+        };
+        taken.map_err(|wait| refused(class, wait))
     }
 
-    /// Counts an attempt to log in, to make an account, or to find out who has one. Who comes over
-    /// no network is not limited.
-    pub fn attempt(&self, address: Option<IpAddr>) -> Result<()> {
-        self.check(|limiters, nodes| {
-            address.map_or(Ok(()), |ip| limiters.attempts.check(&ip, nodes))
-        })
+    /// Takes from a user's budget what a request costs beyond what its operation always does. The
+    /// budget may lack it; it must not be in debt.
+    pub fn charge(&self, class: Class, user: &UserId, cost: usize) -> Result<()> {
+        let Some(limiters) = &self.0 else { return Ok(()) };
+        let Of::Users(buckets) = limiters.of(class) else { return Ok(()) };
+        let cost = limiters.cost(u32::try_from(cost).unwrap_or(u32::MAX));
+        if cost == 0 {
+            return Ok(());
+        }
+        buckets.charge(user, cost).map_err(|wait| refused(class, wait))
     }
 
     /// Forgets those who did nothing lately, so that the counters do not grow for ever.
     pub fn forget_the_quiet(&self) {
-        if let Some(limiters) = &self.0 {
-            limiters.messages.forget_the_quiet();
-            limiters.attempts.forget_the_quiet();
+        let Some(limiters) = &self.0 else { return };
+        for class in Class::ALL {
+            match limiters.of(class) {
+                Of::Users(buckets) => buckets.forget_the_quiet(),
+                Of::Addresses(buckets) => buckets.forget_the_quiet(),
+                Of::Nobody => {}
+            }
         }
     }
+}
 
-    fn check(
-        &self,
-        check: impl FnOnce(&Limiters, NonZeroU32) -> Result<(), Duration>,
-    ) -> Result<()> {
-        let Some(limiters) = &self.0 else { return Ok(()) };
-        let nodes = NonZeroU32::new(limiters.nodes.load(Ordering::Relaxed));
-        check(limiters, nodes.unwrap_or(NonZeroU32::MIN)).map_err(Error::limit_exceeded)
+impl Limiters {
+    fn cost(&self, cost: u32) -> u64 {
+        u64::from(cost).saturating_mul(self.nodes.load(Ordering::Relaxed).into())
     }
 }
 
-struct Limiter<K: Hash + Eq + Clone> {
-    limiter: RateLimiter<K, DashMapStateStore<K>, Stopwatch, NoOpMiddleware<Nanos>>,
-    clock: Stopwatch,
-    burst: NonZeroU32,
+fn refused(class: Class, wait: Duration) -> Error {
+    metrics::counter!("stoa_limited_total", "class" => class.label()).increment(1);
+    Error::limit_exceeded(wait)
 }
 
-impl<K: Hash + Eq + Clone> Limiter<K> {
-    fn new(rate: Rate, clock: &Clock) -> Self {
-        let quota = Quota::per_minute(rate.per_minute).allow_burst(rate.burst);
-        let clock = Stopwatch { clock: clock.clone(), started: clock.monotonic() };
-        let limiter = RateLimiter::new(quota, DashMapStateStore::default(), clock.clone());
-        Self { limiter, clock, burst: rate.burst }
-    }
-
-    /// Counts one request, `cost` times; or says how long to wait.
-    fn check(&self, key: &K, cost: NonZeroU32) -> Result<(), Duration> {
-        // With more nodes than a burst has requests, one request at a time is still allowed.
-        match self.limiter.check_key_n(key, cost.min(self.burst)) {
-            Ok(Err(refused)) => Err(refused.wait_time_from(self.clock.now())),
-            Ok(Ok(())) | Err(_) => Ok(()),
-        }
-    }
-
-    fn forget_the_quiet(&self) {
-        self.limiter.retain_recent();
-        self.limiter.shrink_to_fit();
-    }
-}
-
-impl<K: Hash + Eq + Clone> fmt::Debug for Limiter<K> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Limiter").field("burst", &self.burst).finish_non_exhaustive()
-    }
-}
-
-/// The time since the start, by the clock that everything else goes by.
+/// The budget that a request uses: what its handler charges where the cost depends on the request.
 #[derive(Clone, Debug)]
-struct Stopwatch {
-    clock: Clock,
-    started: Instant,
+pub struct Budget {
+    limits: Limits,
+    class: Class,
 }
 
-impl governor::clock::Clock for Stopwatch {
-    type Instant = Nanos;
+impl Budget {
+    /// The budget for requests of a class.
+    pub fn new(limits: &Limits, class: Class) -> Self {
+        Self { limits: limits.clone(), class }
+    }
 
-    fn now(&self) -> Nanos {
-        self.clock.monotonic().duration_since(self.started).into()
+    /// Takes from the user's budget what the request costs beyond what its operation always does:
+    /// the number of further events that are written, for instance.
+    pub fn charge(&self, user: &UserId, cost: usize) -> Result<()> {
+        self.limits.charge(self.class, user, cost)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use ruma::user_id;
+
     use super::*;
+    use crate::http::Audited;
 
-    fn limiter(per_minute: u32, burst: u32) -> Limiter<u32> {
-        let number = |n| NonZeroU32::new(n).expect("not zero");
-        let rate = Rate { per_minute: number(per_minute), burst: number(burst) };
-        Limiter::new(rate, &Clock::system())
-    }
+    const SEND: Operation = Operation::put("/send", Class::Messages, 1, Audited::No);
+    const READ: Operation = Operation::get("/read", Class::Reads, 1);
+    const LOG_IN: Operation = Operation::post("/login", Class::Attempts, 1, Audited::Yes);
 
-    fn nodes(count: u32) -> NonZeroU32 {
-        NonZeroU32::new(count).expect("not zero")
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_burst_and_then_the_rate() {
-        let limiter = limiter(60, 3);
-        for _ in 0..3 {
-            assert_eq!(limiter.check(&1, nodes(1)), Ok(()));
+    fn config() -> stoa_config::Limits {
+        let mut config = stoa_config::Limits::default();
+        for rate in [&mut config.messages, &mut config.anonymous, &mut config.logins] {
+            rate.burst = 4.try_into().expect("not zero");
+            rate.per_minute = 60.try_into().expect("not zero");
         }
-        assert_eq!(limiter.check(&1, nodes(1)), Err(Duration::from_secs(1)));
-        assert_eq!(limiter.check(&2, nodes(1)), Ok(()), "somebody else");
-        tokio::time::advance(Duration::from_secs(1)).await;
-        assert_eq!(limiter.check(&1, nodes(1)), Ok(()));
+        config
+    }
+
+    fn limits() -> Limits {
+        Limits::new(&config(), &Clock::system())
+    }
+
+    fn alice() -> Caller<'static> {
+        Caller { user: Some(user_id!("@alice:test")), address: None }
+    }
+
+    fn from(address: &str) -> Caller<'static> {
+        Caller { user: None, address: Some(address.parse().expect("an address")) }
+    }
+
+    /// How often it is admitted.
+    fn count(limits: &Limits, operation: &Operation, caller: Caller<'_>) -> usize {
+        (0..100).take_while(|_| limits.admit(operation, caller).is_ok()).count()
     }
 
     #[tokio::test(start_paused = true)]
     async fn nodes_share_the_rate() {
-        let limiter = limiter(60, 4);
-        assert_eq!(limiter.check(&1, nodes(2)), Ok(()));
-        assert_eq!(limiter.check(&1, nodes(2)), Ok(()));
-        assert_eq!(limiter.check(&1, nodes(2)), Err(Duration::from_secs(2)));
-        assert_eq!(limiter.check(&2, nodes(100)), Ok(()), "more nodes than a burst has requests");
+        let limits = limits();
+        limits.set_nodes(2);
+        assert_eq!(count(&limits, &SEND, alice()), 2);
+        let bob = Caller { user: Some(user_id!("@bob:test")), address: None };
+        limits.set_nodes(100);
+        assert_eq!(count(&limits, &SEND, bob), 1, "more nodes than a burst has requests");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_is_quiet_is_forgotten() {
-        let limiter = limiter(60, 1);
-        assert_eq!(limiter.check(&1, nodes(1)), Ok(()));
-        tokio::time::advance(Duration::from_secs(120)).await;
-        limiter.forget_the_quiet();
-        assert!(limiter.limiter.is_empty());
+    async fn budgets_are_separate() {
+        let limits = limits();
+        assert_eq!(count(&limits, &SEND, alice()), 4);
+        assert_eq!(count(&limits, &READ, alice()), 100);
+        limits.charge(Class::Profiles, user_id!("@alice:test"), 1_000_000).expect("a first time");
+        limits.charge(Class::Profiles, user_id!("@alice:test"), 1).expect_err("a debt");
+        assert_eq!(count(&limits, &READ, alice()), 100);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_not_logged_in_is_counted_by_network() {
+        let limits = limits();
+        assert_eq!(count(&limits, &READ, from("2001:db8::1")), 4);
+        assert_eq!(count(&limits, &READ, from("2001:db8::2")), 0, "of the same /64");
+        assert_eq!(count(&limits, &READ, from("2001:db8:0:1::1")), 4);
+        assert_eq!(count(&limits, &LOG_IN, from("192.0.2.1")), 4);
+        assert_eq!(count(&limits, &LOG_IN, from("::ffff:192.0.2.1")), 0, "the same address");
+        assert_eq!(count(&limits, &READ, from("192.0.2.1")), 4, "another budget");
     }
 
     #[tokio::test]
     async fn without_limits_nothing_is_refused() {
-        let config = stoa_config::Limits { enabled: false, ..stoa_config::Limits::default() };
+        let config = stoa_config::Limits { enabled: false, ..config() };
         let limits = Limits::new(&config, &Clock::system());
-        let address = Some(IpAddr::from([127, 0, 0, 1]));
-        for _ in 0..1_000 {
-            assert!(limits.attempt(address).is_ok());
-        }
+        assert_eq!(count(&limits, &LOG_IN, from("127.0.0.1")), 100);
     }
 }

@@ -1,19 +1,25 @@
 //! Registering handlers at the paths that ruma knows for their requests.
 
 use axum::{
-    Router,
-    extract::FromRequestParts,
+    Extension, Router,
+    extract::{FromRequestParts, Request, State},
     handler::Handler,
+    response::{IntoResponse as _, Response},
     routing::{MethodFilter, on},
 };
 use http::Method;
 use ruma::api::{Metadata, path_builder::PathBuilder as _};
 
-use super::extract::{Authenticate, Endpoint, Freshness, Ruma};
+use super::{
+    ClientAddress, Operation,
+    extract::{Authenticate, Endpoint, Freshness, Ruma},
+    limits::Caller,
+    operation::UNLISTED,
+};
 use crate::app::AppState;
 
 /// A path and method that are served.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Route {
     /// The method.
     pub method: Method,
@@ -21,16 +27,24 @@ pub struct Route {
     pub path: String,
     /// Whether nobody gets in without an access token.
     pub needs_token: bool,
+    /// What it costs, and whether it is audited; none where it is not listed.
+    pub operation: Option<&'static Operation>,
 }
 
 /// The routes of the server, and a table of them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Routes {
+    operations: &'static [Operation],
     router: Router<AppState>,
     table: Vec<Route>,
 }
 
 impl Routes {
+    /// No routes yet, and what those that come will cost.
+    pub fn new(operations: &'static [Operation]) -> Self {
+        Self { operations, router: Router::new(), table: Vec::new() }
+    }
+
     /// Serves a request that ruma knows, at every path under which ruma knows it. Which request it
     /// is follows from the handler's last argument.
     #[must_use]
@@ -50,13 +64,16 @@ impl Routes {
         H: Handler<T, AppState>,
         T: RumaArguments + 'static,
     {
-        self.table.push(Route {
-            method: T::Request::METHOD,
-            path: path.to_owned(),
-            needs_token: <T::Request as Metadata>::Authentication::REQUIRED,
-        });
-        let filter = filter(&T::Request::METHOD);
-        self.router = self.router.route(path, on(filter, handler));
+        let method = T::Request::METHOD;
+        // The newest stable path comes last.
+        let newest = <T::Request as Metadata>::PATH_BUILDER.all_paths().last();
+        let operation = newest.and_then(|newest| self.operation(&method, newest));
+        let filter = filter(&method);
+        let needs_token = <T::Request as Metadata>::Authentication::REQUIRED;
+        self.table.push(Route { method, path: path.to_owned(), needs_token, operation });
+        // The limits are applied where the request is read, which is where it turns out who asks.
+        let operation = Extension(operation.unwrap_or(&UNLISTED));
+        self.router = self.router.route(path, on(filter, handler).layer(operation));
         self
     }
 
@@ -68,10 +85,25 @@ impl Routes {
         H: Handler<T, AppState>,
         T: 'static,
     {
+        let operation = self.operation(&method, path);
         let filter = filter(&method);
-        self.table.push(Route { method, path: path.to_owned(), needs_token: false });
-        self.router = self.router.route(path, on(filter, handler));
+        self.table.push(Route { method, path: path.to_owned(), needs_token: false, operation });
+        let operation = operation.unwrap_or(&UNLISTED);
+        let limited = async move |State(state): State<AppState>, request: Request| -> Response {
+            let (parts, body) = request.into_parts();
+            let ClientAddress(address) = ClientAddress::of(&parts, &state.trusted_proxies);
+            let caller = Caller { user: None, address };
+            match state.limits.admit(operation, caller) {
+                Ok(()) => handler.clone().call(Request::from_parts(parts, body), state).await,
+                Err(refused) => refused.into_response(),
+            }
+        };
+        self.router = self.router.route(path, on(filter, limited));
         self
+    }
+
+    fn operation(&self, method: &Method, path: &str) -> Option<&'static Operation> {
+        self.operations.iter().find(|listed| listed.method == *method && listed.path == path)
     }
 
     /// All that is served.

@@ -9,7 +9,7 @@ use stoa_rooms::{MemberProfile, Room};
 
 use crate::{
     app::AppState,
-    http::{Error, Result},
+    http::{Class, Error, Result},
 };
 
 /// How many rooms are written to at the same time.
@@ -22,10 +22,16 @@ pub(crate) async fn set_profile_field(
     field: &str,
     value: Option<&Value>,
 ) -> Result<()> {
+    let is_in_rooms = matches!(field, "displayname" | "avatar_url");
+    if is_in_rooms {
+        let memberships = state.rooms.memberships(&actor.user_id).await?;
+        let joined = memberships.values().filter(|row| row.membership == "join").count();
+        state.limits.charge(Class::Profiles, &actor.user_id, joined)?;
+    }
     state.accounts.set_profile_field(actor, field, value).await?;
     // Also where nothing has changed: who was not answered, since the server went down half-way,
     // asks again, and the rooms that were not reached follow. The others have nothing to write.
-    if matches!(field, "displayname" | "avatar_url") {
+    if is_in_rooms {
         // In a task of its own: a client that hangs up leaves no room behind.
         let update = update_profile_in_rooms(state.clone(), actor.clone());
         tokio::spawn(update).await.map_err(Error::internal)??;

@@ -3,6 +3,7 @@
 mod authorization;
 mod costs;
 mod dice;
+mod limits;
 mod model;
 mod two_nodes;
 mod visibility;

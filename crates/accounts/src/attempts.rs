@@ -6,6 +6,7 @@
 use std::{net::IpAddr, time::Duration};
 
 use ruma::UserId;
+use stoa_base::Network;
 use stoa_storage::{Conn, repo::attempts};
 
 use crate::{Accounts, Failure, accounts::before};
@@ -46,7 +47,7 @@ impl Accounts {
     ) -> Result<Attempt, Failure> {
         let Some(limits) = self.options.limits else { return Ok(unlimited()) };
         let user = user_id.map(|user_id| format!("login {user_id}"));
-        let address = address.map(|address| format!("login {}", network(address)));
+        let address = address.map(|address| format!("login {}", Network::of(address)));
         let subjects = [
             (address.as_deref(), limits.failed_logins_per_address),
             (user.as_deref(), limits.failed_logins_per_user),
@@ -63,7 +64,7 @@ impl Accounts {
         address: Option<IpAddr>,
     ) -> Result<Attempt, Failure> {
         let Some(limits) = self.options.limits else { return Ok(unlimited()) };
-        let address = address.map(|address| format!("register {}", network(address)));
+        let address = address.map(|address| format!("register {}", Network::of(address)));
         let subjects = [(address.as_deref(), limits.registrations_per_address)];
         Ok(match self.count_attempt(&subjects, limits.window).await? {
             Some(retry_after) => Attempt::TooMany { retry_after },
@@ -100,28 +101,4 @@ impl Accounts {
 
 fn unlimited() -> Attempt {
     Attempt::Counted(Counted { user: None, address: None })
-}
-
-/// What one customer of a provider is usually given: an IPv4 address, or 64 bits of IPv6.
-fn network(address: IpAddr) -> String {
-    match address.to_canonical() {
-        IpAddr::V4(address) => address.to_string(),
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_customers_addresses_are_one_subject() {
-        let network = |address: &str| network(address.parse().unwrap());
-        assert_eq!(network("2001:db8::1"), network("2001:db8::ffff:2"));
-        assert_ne!(network("2001:db8::1"), network("2001:db8:0:1::1"));
-        assert_eq!(network("::ffff:192.0.2.1"), network("192.0.2.1"));
-    }
 }

@@ -3,7 +3,7 @@
 use ruma::{OwnedDeviceId, UserId};
 use stoa_base::Actor;
 use stoa_storage::{
-    log::{Append, DeviceRemovalRow, Stream},
+    log::{Append, DeviceChangeKind, DeviceRemovalRow, Stream},
     repo::devices,
 };
 
@@ -42,13 +42,13 @@ impl Accounts {
     ) -> Result<(), Failure> {
         let mut append = Append::new();
         append.touched.add(Stream::Sessions, user_id);
-        append.device_removals = ended
-            .into_iter()
-            .map(|device_id| DeviceRemovalRow {
+        for device_id in ended {
+            append.note_device_change(user_id, &device_id, DeviceChangeKind::Removed);
+            append.device_removals.push(DeviceRemovalRow {
                 user_id: user_id.to_string(),
                 device_id: device_id.to_string(),
-            })
-            .collect();
+            });
+        }
         if !append.device_removals.is_empty() {
             self.writer.append(append).await?;
         }

@@ -5,6 +5,7 @@ pub mod account_data;
 pub mod aliases;
 pub mod attempts;
 pub mod deployment;
+pub mod device_changes;
 pub mod devices;
 pub mod events;
 pub mod filters;

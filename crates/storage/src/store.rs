@@ -7,8 +7,9 @@ use std::{
 };
 
 use sqlx::{
-    ConnectOptions as _, Connection as _, PgPool, SqlitePool,
+    ConnectOptions as _, Connection as _, PgPool, Sqlite, SqlitePool,
     migrate::MigrateError,
+    pool::PoolConnection,
     postgres::{PgConnectOptions, PgPoolOptions},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
@@ -250,6 +251,19 @@ impl Store {
     /// How many statements were sent to the database since it was opened, by what for.
     pub fn statements(&self) -> [(StatementKind, u64); 4] {
         self.statements.all()
+    }
+
+    /// The one connection that writes to SQLite, outside of a transaction.
+    pub(crate) async fn sqlite_writer(&self) -> Result<PoolConnection<Sqlite>> {
+        match &self.pools {
+            Pools::Sqlite { writer, .. } => Ok(writer.acquire().await?),
+            Pools::Postgres { .. } => Err(Error::corrupt("not SQLite")),
+        }
+    }
+
+    /// What counts the statements of transactions that write.
+    pub(crate) fn writes(&self) -> StatementCount {
+        self.statements.of(StatementKind::Write)
     }
 
     /// What counts the statements of the log's writer on its own connection.

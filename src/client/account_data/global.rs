@@ -14,6 +14,7 @@ use ruma::{
 };
 use stoa_accounts::Accounts;
 
+use super::UNIT;
 use crate::{
     client::own,
     http::{Answer, Error, Result, Ruma},
@@ -38,6 +39,7 @@ pub(crate) async fn set_account_data(
 ) -> Result<Answer<set_data::Response>> {
     let body = &request.body;
     own(&body.user_id, &request.session.user_id)?;
+    request.budget.charge(&body.user_id, request.raw.len() / UNIT)?;
     let kind = body.event_type.to_string();
     accounts.set_account_data(&request.actor(), None, &kind, body.data.json()).await?;
     Ok(Answer(set_data::Response::new()))

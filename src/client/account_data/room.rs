@@ -15,6 +15,7 @@ use ruma::{
 use stoa_accounts::Accounts;
 use stoa_rooms::Rooms;
 
+use super::UNIT;
 use crate::{
     client::own,
     http::{Answer, Error, Result, Ruma},
@@ -46,6 +47,7 @@ pub(crate) async fn set_account_data(
     if rooms.membership(&body.user_id, &room).await?.is_none() {
         return Err(Error::forbidden("You are not in this room"));
     }
+    request.budget.charge(&body.user_id, request.raw.len() / UNIT)?;
     let kind = body.event_type.to_string();
     accounts.set_account_data(&request.actor(), Some(room.nid), &kind, body.data.json()).await?;
     Ok(Answer(set_data::Response::new()))

@@ -11,18 +11,16 @@ use stoa_rooms::Rooms;
 
 use crate::{
     client::rooms::known_room,
-    http::{Answer, Limits, Result, Ruma},
+    http::{Answer, Result, Ruma},
 };
 
 /// Gives a room that the user is in an alias of this server.
 pub(crate) async fn create_alias(
     State(rooms): State<Arc<Rooms>>,
     State(directory): State<Arc<Directory>>,
-    State(limits): State<Limits>,
     request: Ruma<Request>,
 ) -> Result<Answer<Response>> {
     let actor = request.actor();
-    limits.message(&actor.user_id)?;
     let room = known_room(&rooms, &request.body.room_id).await?;
     directory.create_alias(&actor, &request.body.room_alias, &room).await?;
     Ok(Answer(Response::new()))

@@ -37,6 +37,8 @@ pub(crate) async fn set_read_markers(
             Some(Mark { kind, event_id, thread: &ReceiptThread::Unthreaded })
         })
         .collect();
+    // The operation itself counts as one.
+    request.budget.charge(&request.session.user_id, marks.len().saturating_sub(1))?;
     read_state.mark(&request.actor(), &room, &marks).await?;
     Ok(Answer(Response::new()))
 }

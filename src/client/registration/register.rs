@@ -11,12 +11,11 @@ use ruma::api::client::account::register::{
 };
 use stoa_accounts::{Accounts, NewDevice, Registration, RegistrationAnswer};
 
-use crate::http::{Answer, Error, Limits, Result, Ruma};
+use crate::http::{Answer, Error, Result, Ruma};
 
 /// Makes an account, after the client has authenticated itself interactively.
 pub(crate) async fn register(
     State(accounts): State<Arc<Accounts>>,
-    State(limits): State<Limits>,
     Ruma { body, address, .. }: Ruma<Request>,
 ) -> Result<Answer<Response>> {
     if body.kind != RegistrationKind::User {
@@ -25,7 +24,6 @@ pub(crate) async fn register(
     if let Some(LoginType::ApplicationService) = body.login_type {
         return Err(Error::forbidden("Only application services may do this."));
     }
-    limits.attempt(address)?;
     let answer = accounts
         .register(Registration {
             username: body.username.as_deref(),

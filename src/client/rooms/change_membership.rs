@@ -20,7 +20,6 @@ pub(super) async fn change_membership(
     change: MembershipChange,
     reason: Option<String>,
 ) -> Result<OwnedEventId> {
-    state.limits.message(&actor.user_id)?;
     let room = known_room(&state.rooms, room_id).await?;
     let profile = match &change {
         MembershipChange::Join(_) | MembershipChange::Knock => {

@@ -39,14 +39,16 @@ pub(crate) async fn create_room(
     State(state): State<AppState>,
     request: RumaSend<Request>,
 ) -> Result<Answer<Response>> {
-    let (actor, session, body) = (request.actor(), request.session, request.body);
-    state.limits.message(&actor.user_id)?;
+    let (actor, session, budget, body) =
+        (request.actor(), request.session, request.budget, request.body);
     let is_public = match body.visibility {
         Visibility::Public => true,
         Visibility::Private => false,
         _ => return Err(Error::invalid_param("`visibility` is `public` or `private`.")),
     };
     let alias = body.room_alias_name.clone();
+    check_size(&body)?;
+    budget.charge(&actor.user_id, body.invite.len() + body.initial_state.len())?;
     let mut create = read(&state, &actor, body).await?;
     let reservation = match alias {
         Some(name) => Some(reserve(&state, &actor, &name).await?),
@@ -101,11 +103,7 @@ fn in_use(alias: &RoomAliasId) -> Error {
     Error::new(StatusCode::BAD_REQUEST, ErrorKind::RoomInUse, message)
 }
 
-/// The room that the request describes, without its alias.
-async fn read(state: &AppState, actor: &Actor, body: Request) -> Result<CreateRoom> {
-    if !body.invite_3pid.is_empty() {
-        return Err(Error::invalid_param("Users are invited by their Matrix ID here."));
-    }
+fn check_size(body: &Request) -> Result<()> {
     if body.invite.len() > MAX_INVITES {
         let message = format!("A room may begin with {MAX_INVITES} invited users at most.");
         return Err(Error::too_large(message));
@@ -113,6 +111,14 @@ async fn read(state: &AppState, actor: &Actor, body: Request) -> Result<CreateRo
     if body.initial_state.len() > MAX_INITIAL_STATE {
         let message = format!("A room may begin with {MAX_INITIAL_STATE} entries of state.");
         return Err(Error::too_large(message));
+    }
+    Ok(())
+}
+
+/// The room that the request describes, without its alias.
+async fn read(state: &AppState, actor: &Actor, body: Request) -> Result<CreateRoom> {
+    if !body.invite_3pid.is_empty() {
+        return Err(Error::invalid_param("Users are invited by their Matrix ID here."));
     }
     let preset = match (body.preset, body.visibility) {
         (None, Visibility::Public) | (Some(RoomPreset::PublicChat), _) => Preset::PublicChat,

@@ -12,16 +12,14 @@ use ruma::{
 use stoa_rooms::{Rooms, Transaction};
 
 use super::known_room;
-use crate::http::{Answer, Limits, Result, RumaSend};
+use crate::http::{Answer, Result, RumaSend};
 
 /// Takes the content of an event away.
 pub(crate) async fn redact(
     State(rooms): State<Arc<Rooms>>,
-    State(limits): State<Limits>,
     request: RumaSend<Request>,
 ) -> Result<Answer<Response>> {
     let (actor, session, body) = (request.actor(), request.session, request.body);
-    limits.message(&actor.user_id)?;
     let room = known_room(&rooms, &body.room_id).await?;
     let endpoint = format!("redact {} {}", body.room_id, body.event_id);
     let transaction =

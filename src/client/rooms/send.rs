@@ -13,7 +13,7 @@ use ruma::{
 use stoa_rooms::{Rooms, Transaction};
 
 use super::known_room;
-use crate::http::{Answer, Error, FreeForm, Limits, Result, RumaSend};
+use crate::http::{Answer, Error, FreeForm, Result, RumaSend};
 
 /// Like ruma's, with canonical content.
 pub(crate) type Request =
@@ -22,12 +22,10 @@ pub(crate) type Request =
 /// Sends an event that is no state. The same transaction sends it once.
 pub(crate) async fn send_message(
     State(rooms): State<Arc<Rooms>>,
-    State(limits): State<Limits>,
     request: RumaSend<Request>,
 ) -> Result<Answer<Response>> {
     let (actor, session) = (request.actor(), request.session);
     let FreeForm { path: (room_id, kind, txn_id), body: content, .. } = request.body;
-    limits.message(&actor.user_id)?;
     let room = known_room(&rooms, &room_id).await?;
     let endpoint = format!("send {room_id} {kind}");
     let transaction = Transaction::new(&actor.user_id, &session.device_id, &endpoint, &txn_id)?;

@@ -35,7 +35,6 @@ pub(crate) async fn set_state(
 ) -> Result<Answer<Response>> {
     let (actor, session) = (request.actor(), request.session);
     let FreeForm { path: Path { room_id, kind, state_key }, body: content, .. } = request.body;
-    state.limits.message(&actor.user_id)?;
     let room = known_room(&state.rooms, &room_id).await?;
     if kind == StateEventType::RoomCanonicalAlias && state_key.is_empty() {
         canonical_alias::check(&state, &room, &content).await?;

@@ -25,7 +25,7 @@ use stoa_accounts::{Accounts, NewDevice, PasswordLogin};
 
 use crate::{
     app::AppState,
-    http::{Answer, Error, Limits, Result, Ruma, extract::endpoint_of},
+    http::{Answer, Error, Result, Ruma, extract::endpoint_of},
 };
 
 /// The ways to log in.
@@ -88,10 +88,8 @@ impl Request {
 pub(crate) async fn log_in(
     State(state): State<AppState>,
     State(accounts): State<Arc<Accounts>>,
-    State(limits): State<Limits>,
     Ruma { body, address, .. }: Ruma<Request>,
 ) -> Result<Answer<login::Response>> {
-    limits.attempt(address)?;
     if body.kind != "m.login.password" {
         return Err(Error::bad_request("This way to log in is not known here."));
     }

@@ -19,14 +19,21 @@ use stoa_sync::{
     v3::{self, Response},
 };
 
-use crate::http::{Error, Result, Ruma, respond::Json};
+use crate::http::{Class, Error, Limits, Result, Ruma, respond::Json};
+
+/// What a sync of everything costs, as heavy reads.
+const FULL_SYNC: usize = 10;
 
 /// Tells what is new, or waits until something is.
 pub(crate) async fn sync(
     State(accounts): State<Arc<Accounts>>,
     State(streams): State<Arc<Streams>>,
+    State(limits): State<Limits>,
     Ruma { body, session, .. }: Ruma<Request>,
 ) -> Result<Json<Response>> {
+    if body.since.is_none() || body.full_state {
+        limits.charge(Class::HeavyReads, &session.user_id, FULL_SYNC)?;
+    }
     let filter = WantedFilter::find(&accounts, &session.user_id, body.filter).await?;
     let since = body.since.as_deref().map(str::parse::<SyncToken>).transpose();
     let request = v3::Request {

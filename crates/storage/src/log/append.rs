@@ -1,13 +1,16 @@
 //! One caller's change, as a value.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
+
+use ruma::{DeviceId, UserId};
 
 use super::{
-    AppendError, Chain, Touched,
+    AppendError, Chain, Stream, Topic, Touched,
     rows::{
-        AccountDataRow, DeviceRemovalRow, EventRow, EventUpdateRow, ForgottenRoomRow,
-        MembershipRow, MissingPrevEventRow, ReceiptRow, RedactionRow, RelPos, RoomRow,
-        RoomUpdateRow, StateChangeRow, StateNodeRow, TokenRemovalRow,
+        AccountDataRow, DeviceChangeKind, DeviceChangeRow, DeviceRemovalRow, EventRow,
+        EventUpdateRow, ForgottenRoomRow, MembershipRow, MissingPrevEventRow, ReceiptRow,
+        RedactionRow, RelPos, RoomRow, RoomUpdateRow, StateChangeRow, StateNodeRow,
+        TokenRemovalRow,
     },
 };
 
@@ -74,6 +77,8 @@ pub struct Append {
     pub device_removals: Vec<DeviceRemovalRow>,
     /// Access tokens that go.
     pub token_removals: Vec<TokenRemovalRow>,
+    /// Changes of users' devices; see [`Append::note_device_change`].
+    pub device_changes: Vec<DeviceChangeRow>,
 }
 
 impl Append {
@@ -88,6 +93,23 @@ impl Append {
         RelPos(self.positions)
     }
 
+    /// Notes a change of a device, for whoever has to be told.
+    pub fn note_device_change(
+        &mut self,
+        user_id: &UserId,
+        device_id: &DeviceId,
+        kind: DeviceChangeKind,
+    ) {
+        let pos = self.next_pos();
+        self.device_changes.push(DeviceChangeRow {
+            user_id: user_id.to_string(),
+            device_id: device_id.to_string(),
+            kind,
+            pos,
+        });
+        self.touched.add(Stream::Devices, user_id);
+    }
+
     /// How many positions the append takes: one at least, so that each batch moves the head.
     pub(crate) fn positions(&self) -> i64 {
         self.positions.max(1)
@@ -100,42 +122,124 @@ impl Append {
 
     /// Refuses what one of the databases cannot hold, before it meets the appends of others.
     pub(crate) fn check(&self) -> Result<(), AppendError> {
-        let columns = self.events.iter().flat_map(|row| {
+        // In full, so that a new table cannot be forgotten.
+        let Self {
+            positions: _,
+            guards,
+            touched,
+            rooms,
+            room_updates: _,
+            events,
+            event_updates: _,
+            missing_prev_events,
+            redactions,
+            state_nodes: _,
+            state_changes,
+            memberships,
+            forgotten_rooms,
+            account_data,
+            receipts,
+            device_removals,
+            token_removals,
+            device_changes,
+        } = self;
+        let identifiers = events.iter().flat_map(|row| {
             let optional = [&row.state_key, &row.txn_device, &row.txn_id].into_iter().flatten();
             [&row.event_id, &row.sender, &row.kind].into_iter().chain(optional)
         });
-        let columns = columns
-            .chain(self.rooms.iter().flat_map(|row| [&row.room_id, &row.version]))
-            .chain(self.missing_prev_events.iter().map(|row| &row.prev_event_id))
-            .chain(self.state_changes.iter().flat_map(|row| [&row.kind, &row.state_key]))
-            .chain(self.memberships.iter().flat_map(|row| [&row.user_id, &row.sender]))
-            .chain(self.account_data.iter().flat_map(|row| [&row.user_id, &row.kind]))
+        let identifiers = identifiers
+            .chain(guards.iter().filter_map(|guard| match guard {
+                Guard::Session(token_hash) => Some(token_hash),
+                Guard::State(_) | Guard::Head(_) => None,
+            }))
+            .chain(touched.iter().filter_map(|(_, topic)| match topic {
+                Topic::User(user_id) => Some(user_id),
+                Topic::Room(_) => None,
+            }))
+            .chain(rooms.iter().flat_map(|row| [&row.room_id, &row.version]))
+            .chain(missing_prev_events.iter().map(|row| &row.prev_event_id))
+            .chain(state_changes.iter().flat_map(|row| [&row.kind, &row.state_key]))
+            .chain(memberships.iter().flat_map(|row| [&row.user_id, &row.membership, &row.sender]))
+            .chain(forgotten_rooms.iter().map(|row| &row.user_id))
+            .chain(account_data.iter().flat_map(|row| [&row.user_id, &row.kind]))
             .chain(
-                self.receipts
+                receipts
                     .iter()
                     .flat_map(|row| [&row.kind, &row.user_id, &row.thread, &row.event_id]),
-            );
-        for column in columns {
-            if column.len() > KEY_LIMIT {
-                return Err(AppendError::Refused("an identifier is too long".to_owned()));
+            )
+            .chain(device_removals.iter().flat_map(|row| [&row.user_id, &row.device_id]))
+            .chain(
+                token_removals
+                    .iter()
+                    .flat_map(|row| std::iter::once(&row.token_hash).chain(row.successor.as_ref())),
+            )
+            .chain(device_changes.iter().flat_map(|row| [&row.user_id, &row.device_id]));
+        for identifier in identifiers {
+            if identifier.len() > KEY_LIMIT {
+                return refused("an identifier is too long");
             }
-            if column.contains('\0') {
-                return Err(AppendError::Refused("an identifier holds a null".to_owned()));
+            if identifier.contains('\0') {
+                return refused("an identifier holds a null");
             }
+        }
+        let mut texts = (events.iter().map(|row| &row.json))
+            .chain(redactions.iter().map(|row| &row.json))
+            .chain(account_data.iter().map(|row| &row.content));
+        if texts.any(|text| text.contains('\0')) {
+            return refused("a text holds a null");
+        }
+        let mut places = HashSet::new();
+        if !device_changes.iter().all(|row| places.insert(row.pos)) {
+            return refused("two changes of devices have one position");
         }
         Ok(())
     }
 
     /// A rough size in bytes, for the limits on a batch.
     pub(crate) fn weight(&self) -> usize {
-        let events: usize = self.events.iter().map(|event| event.json.len() + 256).sum();
-        let redactions: usize = self.redactions.iter().map(|row| row.json.len() + 64).sum();
-        let nodes: usize = self.state_nodes.iter().map(|row| row.node.len() + 32).sum();
-        let data: usize = self.account_data.iter().map(|row| row.content.len() + 128).sum();
-        let rest = self.state_changes.len()
-            + self.memberships.len()
-            + self.receipts.len()
-            + self.event_updates.len();
-        256 + events + redactions + nodes + data + rest * 192
+        // In full, so that a new table cannot be forgotten.
+        let Self {
+            positions: _,
+            guards,
+            touched,
+            rooms,
+            room_updates,
+            events,
+            event_updates,
+            missing_prev_events,
+            redactions,
+            state_nodes,
+            state_changes,
+            memberships,
+            forgotten_rooms,
+            account_data,
+            receipts,
+            device_removals,
+            token_removals,
+            device_changes,
+        } = self;
+        let events: usize = events.iter().map(|row| row.json.len() + 256).sum();
+        let redactions: usize = redactions.iter().map(|row| row.json.len() + 64).sum();
+        let nodes: usize = state_nodes.iter().map(|row| row.node.len() + 32).sum();
+        let data: usize = account_data.iter().map(|row| row.content.len() + 128).sum();
+        let extremities: usize =
+            room_updates.iter().map(|row| row.added.len() + row.consumed.len()).sum();
+        let rest = rooms.len()
+            + room_updates.len()
+            + event_updates.len()
+            + missing_prev_events.len()
+            + state_changes.len()
+            + memberships.len()
+            + forgotten_rooms.len()
+            + receipts.len()
+            + device_removals.len()
+            + token_removals.len()
+            + device_changes.len();
+        let names = guards.len() + touched.iter().count();
+        256 + events + redactions + nodes + data + extremities * 16 + rest * 192 + names * 64
     }
+}
+
+fn refused(why: &str) -> Result<(), AppendError> {
+    Err(AppendError::Refused(why.to_owned()))
 }

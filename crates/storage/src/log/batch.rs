@@ -12,8 +12,8 @@ use serde::Serialize;
 use super::{
     Append, Guard, Touched,
     rows::{
-        AccountDataRow, EventRow, EventUpdateRow, ForgottenRoomRow, MembershipRow, ReceiptRow,
-        RelPos, RoomUpdateRow, StateChangeRow,
+        AccountDataRow, DeviceChangeRow, EventRow, EventUpdateRow, ForgottenRoomRow, MembershipRow,
+        ReceiptRow, RelPos, RoomUpdateRow, StateChangeRow,
     },
 };
 
@@ -35,7 +35,6 @@ pub(crate) struct Batch {
 #[derive(Debug)]
 pub(crate) struct Rows {
     pub(crate) table: Table,
-    pub(crate) count: u64,
     /// The rows as one JSON array.
     pub(crate) json: String,
 }
@@ -57,6 +56,7 @@ pub(crate) enum Table {
     Receipts,
     DeviceRemovals,
     TokenRemovals,
+    DeviceChanges,
 }
 
 impl Table {
@@ -77,6 +77,7 @@ impl Table {
             Self::Receipts => "receipts",
             Self::DeviceRemovals => "device_removals",
             Self::TokenRemovals => "token_removals",
+            Self::DeviceChanges => "device_changes",
         }
     }
 }
@@ -112,7 +113,7 @@ macro_rules! positioned {
     )*};
 }
 
-positioned!(StateChangeRow, MembershipRow, AccountDataRow, ReceiptRow);
+positioned!(StateChangeRow, MembershipRow, AccountDataRow, ReceiptRow, DeviceChangeRow);
 
 impl Positioned for EventRow {
     fn shift(&mut self, by: i64) {
@@ -179,6 +180,9 @@ impl Batch {
         batch.add(Table::Receipts, &receipts)?;
         batch.add_all(Table::DeviceRemovals, members, |append| &append.device_removals)?;
         batch.add_all(Table::TokenRemovals, members, |append| &append.token_removals)?;
+        // Each change stays a row of its own: others are told of each, and which came before it.
+        let changes = shifted(members, &bases, |append| &append.device_changes);
+        batch.add(Table::DeviceChanges, &changes)?;
         Ok(batch)
     }
 
@@ -218,7 +222,7 @@ impl Batch {
     fn add<T: Serialize>(&mut self, table: Table, rows: &[T]) -> serde_json::Result<()> {
         if !rows.is_empty() {
             let json = serde_json::to_string(rows)?;
-            self.tables.push(Rows { table, count: rows.len() as u64, json });
+            self.tables.push(Rows { table, json });
         }
         Ok(())
     }
@@ -329,6 +333,7 @@ mod tests {
     use stoa_base::{EventNid, RoomNid, StateNid};
 
     use super::*;
+    use crate::log::rows::*;
 
     fn update(added: i64, consumed: i64, head: i64) -> RoomUpdateRow {
         RoomUpdateRow {
@@ -382,6 +387,122 @@ mod tests {
     fn the_last_row_of_a_key_stays() {
         let rows = last_of_each([(1, 'a'), (2, 'b'), (1, 'c')], |row| row.0);
         assert_eq!(rows, [(1, 'c'), (2, 'b')]);
+    }
+
+    /// Without a `..`, so that a new table does not compile until it is here.
+    #[test]
+    fn every_table_of_an_append_reaches_the_batch() {
+        let (user, key, pos) = (|| "@a:test".to_owned(), || "key".to_owned(), RelPos(1));
+        let (event, room) = (EventNid(1), RoomNid(7));
+        let append = Append {
+            positions: 1,
+            guards: vec![Guard::Session(key())],
+            touched: Touched::default(),
+            rooms: vec![RoomRow { nid: room, room_id: key(), version: key(), created_ms: 1 }],
+            room_updates: vec![update(1, 0, 1)],
+            events: vec![EventRow {
+                nid: event,
+                event_id: key(),
+                room_nid: room,
+                pos: Some(pos),
+                ord_pos: None,
+                ord_depth: 0,
+                ord_seq: 0,
+                depth: 0,
+                sender: user(),
+                kind: key(),
+                state_key: None,
+                origin_ts: 0,
+                status: EventStatus::Accepted,
+                state_before: None,
+                state_after: None,
+                partial: 0,
+                replaces: None,
+                txn_device: None,
+                txn_id: None,
+                json: key(),
+            }],
+            event_updates: vec![EventUpdateRow {
+                nid: event,
+                pos: None,
+                ord_pos: None,
+                ord_depth: None,
+                ord_seq: None,
+                status: None,
+                state_before: None,
+                state_after: None,
+                partial: None,
+            }],
+            missing_prev_events: vec![MissingPrevEventRow {
+                prev_event_id: key(),
+                event_nid: event,
+            }],
+            redactions: vec![RedactionRow { nid: event, redacted_by: event, json: key() }],
+            state_nodes: vec![StateNodeRow { nid: StateNid(1), node: key() }],
+            state_changes: vec![StateChangeRow {
+                room_nid: room,
+                pos,
+                kind: key(),
+                state_key: key(),
+                old_nid: None,
+                new_nid: None,
+            }],
+            memberships: vec![MembershipRow {
+                user_id: user(),
+                room_nid: room,
+                membership: key(),
+                event_nid: event,
+                sender: user(),
+                pos,
+            }],
+            forgotten_rooms: vec![ForgottenRoomRow { user_id: user(), room_nid: room }],
+            account_data: vec![AccountDataRow {
+                user_id: user(),
+                room_nid: room,
+                kind: key(),
+                content: key(),
+                pos,
+            }],
+            receipts: vec![ReceiptRow {
+                room_nid: room,
+                kind: key(),
+                user_id: user(),
+                thread: key(),
+                event_id: key(),
+                ts: 0,
+                pos,
+            }],
+            device_removals: vec![DeviceRemovalRow { user_id: user(), device_id: key() }],
+            token_removals: vec![TokenRemovalRow { token_hash: key(), successor: None }],
+            device_changes: vec![DeviceChangeRow {
+                user_id: user(),
+                device_id: key(),
+                kind: DeviceChangeKind::Created,
+                pos,
+            }],
+        };
+        let batch = Batch::join(&[&append]).unwrap();
+        let names: Vec<&str> = batch.tables.iter().map(|rows| rows.table.name()).collect();
+        assert_eq!(
+            names,
+            [
+                "rooms",
+                "events",
+                "room_updates",
+                "event_updates",
+                "redactions",
+                "missing_prev_events",
+                "state_nodes",
+                "state_changes",
+                "memberships",
+                "forgotten_rooms",
+                "account_data",
+                "receipts",
+                "device_removals",
+                "token_removals",
+                "device_changes",
+            ]
+        );
     }
 
     #[test]

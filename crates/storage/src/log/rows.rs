@@ -7,7 +7,7 @@ use serde::Serialize;
 use stoa_base::{EventNid, RoomNid, StateNid};
 
 /// A position relative to the start of an append, counted from 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct RelPos(pub i64);
 
@@ -290,6 +290,58 @@ pub struct DeviceRemovalRow {
     pub user_id: String,
     /// The device.
     pub device_id: String,
+}
+
+/// What happened to a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceChangeKind {
+    /// Its user logged in with it for the first time.
+    Created,
+    /// It is called something else.
+    Renamed,
+    /// It was removed.
+    Removed,
+}
+
+impl DeviceChangeKind {
+    /// The number that stands in the database.
+    pub const fn to_number(self) -> i64 {
+        match self {
+            Self::Created => 0,
+            Self::Renamed => 1,
+            Self::Removed => 2,
+        }
+    }
+
+    /// Reads the number that stands in the database.
+    pub const fn from_number(number: i64) -> Option<Self> {
+        match number {
+            0 => Some(Self::Created),
+            1 => Some(Self::Renamed),
+            2 => Some(Self::Removed),
+            _ => None,
+        }
+    }
+}
+
+impl Serialize for DeviceChangeKind {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_i64(self.to_number())
+    }
+}
+
+/// A change of one of a user's devices, for whoever has to be told. What the change is made of
+/// stands in rows of its own, such as [`DeviceRemovalRow`].
+#[derive(Clone, Debug, Serialize)]
+pub struct DeviceChangeRow {
+    /// The user.
+    pub user_id: String,
+    /// The device.
+    pub device_id: String,
+    /// What happened to it.
+    pub kind: DeviceChangeKind,
+    /// When: a position that this append's other device changes do not have.
+    pub pos: RelPos,
 }
 
 /// An access token that is revoked, with its refresh token and with what was refreshed from it and

@@ -1,5 +1,11 @@
-//! Writing a batch to SQLite: one transaction on the one writing connection, one statement a table.
+//! Writing a batch to SQLite: one text on the one writing connection, from BEGIN to COMMIT.
+//!
+//! Each text that is handed to SQLite's thread costs two switches between threads, more than most
+//! statements take. So a batch is one text, composed of the statements that it needs. It ends at
+//! the first statement that fails, and what stood in the way is found out afterwards.
 
+use futures_util::TryStreamExt as _;
+use sqlx::{AssertSqlSafe, Either, Executor as _, Row as _, Sqlite, pool::PoolConnection};
 use stoa_base::{Clock, Pos};
 
 use super::{
@@ -19,78 +25,153 @@ pub(super) async fn write(
     timing: &mut Timing,
 ) -> Result<Written> {
     let asked = clock.monotonic();
-    let mut conn = store.write().await?;
+    let conn = Transaction { conn: store.sqlite_writer().await?, has_ended: false };
     timing.lock_wait = asked.elapsed();
 
-    let (conflicts, moved) = check_guards(&mut conn, batch).await?;
-    if !conflicts.is_empty() {
-        return Ok(Written::Conflicts(conflicts));
+    store.writes().add();
+    match conn.run(Text::new(batch, key, clock.now_ms())?).await {
+        Err(error) if error.is_refusal() => {
+            let conflicts = conflicts(&mut store.read().await?, batch).await?;
+            if conflicts.is_empty() { Err(error) } else { Ok(Written::Conflicts(conflicts)) }
+        }
+        outcome => outcome,
     }
-    let touched = serde_json::to_string(&batch.touched).map_err(Error::corrupt)?;
-    let (prev, last): (i64, i64) = conn
-        .one(
-            LOG_BATCH,
-            &[
-                batch.positions.into(),
-                key.incarnation.into(),
-                key.seq.into(),
-                clock.now_ms().into(),
-                (&touched).into(),
-            ],
-        )
-        .await?;
-    for rows in &batch.tables {
-        for sql in statements(rows.table) {
-            let written = conn.execute(sql, &[(&rows.json).into(), prev.into()]).await?;
-            if matches!(rows.table, Table::Rooms | Table::Events) && written != rows.count {
-                // A transaction that is not committed is rolled back; this one has written rows
-                // that would be found as their own conflict.
-                drop(conn);
-                let mut conn = store.read().await?;
-                return taken(&mut conn, batch).await.map(Written::Conflicts);
+}
+
+/// The statements of a batch, and what is bound to them.
+struct Text {
+    sql: String,
+    /// The numbers `$1` to `$4`.
+    numbers: [i64; 4],
+    /// What follows from `$5` on.
+    texts: Vec<String>,
+}
+
+impl Text {
+    fn new(batch: &Batch, key: BatchKey, now_ms: i64) -> Result<Self> {
+        let mut text = Self {
+            sql: String::new(),
+            numbers: [batch.positions, key.incarnation, key.seq, now_ms],
+            texts: vec![to_json(&batch.touched)?],
+        };
+        text.add("BEGIN IMMEDIATE");
+        if !(batch.room_guards.is_empty() && batch.session_guards.is_empty()) {
+            let rooms = text.bind(to_json(&batch.room_guards)?);
+            let sessions = text.bind(to_json(&batch.session_guards)?);
+            let guards = GUARDS.replace("$1", &rooms).replace("$2", &sessions);
+            // A reason is no JSON: the function fails, and the text ends before anything is written.
+            text.add(&format!(
+                "SELECT CASE reason WHEN 'moved' THEN member ELSE json(reason) END FROM ({guards})"
+            ));
+        }
+        text.add(LOG_BATCH);
+        for rows in &batch.tables {
+            let json = text.bind(rows.json.clone());
+            for sql in statements(rows.table) {
+                text.add(&sql.replace("$1", &json).replace("$2", HEAD));
             }
         }
+        text.add("COMMIT");
+        Ok(text)
     }
-    conn.commit().await?;
-    Ok(Written::Committed { prev: Pos(prev), last: Pos(last), moved })
+
+    fn add(&mut self, sql: &str) {
+        self.sql.push_str(sql);
+        self.sql.push(';');
+    }
+
+    /// Binds a text, and gives the name by which statements take it.
+    fn bind(&mut self, text: String) -> String {
+        self.texts.push(text);
+        format!("${}", self.numbers.len() + self.texts.len())
+    }
 }
 
-/// What stands in the batch's way, and the members for which their room's extremities have moved
-/// though they do not mind.
-async fn check_guards(conn: &mut Conn, batch: &Batch) -> Result<(Vec<Conflict>, Vec<usize>)> {
-    let (mut conflicts, mut moved) = (Vec::new(), Vec::new());
-    if batch.room_guards.is_empty() && batch.session_guards.is_empty() {
-        return Ok((conflicts, moved));
+/// The writing connection. Whoever stops waiting for it in the middle of a text leaves it in a
+/// transaction: it is then closed instead of being given back.
+struct Transaction {
+    conn: PoolConnection<Sqlite>,
+    has_ended: bool,
+}
+
+impl Transaction {
+    /// Runs the text to its end, or rolls back what it has done.
+    async fn run(mut self, text: Text) -> Result<Written> {
+        let outcome = self.fetch(text).await;
+        self.has_ended = match &outcome {
+            Ok(_) => true,
+            // Where the disk is full or fails, SQLite has ended the transaction by itself, and a
+            // new connection is the safer one.
+            Err(_) => self.conn.execute("ROLLBACK").await.is_ok(),
+        };
+        outcome
     }
-    let rooms = serde_json::to_string(&batch.room_guards).map_err(Error::corrupt)?;
-    let sessions = serde_json::to_string(&batch.session_guards).map_err(Error::corrupt)?;
-    let rows: Vec<(i64, String)> = conn.all(GUARDS, &[(&rooms).into(), (&sessions).into()]).await?;
-    for (member, reason) in rows {
-        if reason == "moved" {
-            moved.push(usize::try_from(member).map_err(Error::corrupt)?);
-        } else {
-            conflicts.push(Conflict::of_member(member, &reason)?);
+
+    async fn fetch(&mut self, text: Text) -> Result<Written> {
+        let query = sqlx::query(AssertSqlSafe(text.sql));
+        let query = text.numbers.into_iter().fold(query, |query, number| query.bind(number));
+        let query = text.texts.into_iter().fold(query, |query, text| query.bind(text));
+        let mut results = self.conn.fetch_many(query);
+        let (mut moved, mut written) = (Vec::new(), None);
+        while let Some(result) = results.try_next().await? {
+            match result {
+                Either::Left(_) => {}
+                Either::Right(row) if row.len() == 1 => {
+                    let member: i64 = row.try_get(0)?;
+                    moved.push(usize::try_from(member).map_err(Error::corrupt)?);
+                }
+                Either::Right(row) => {
+                    written = Some((Pos(row.try_get(0)?), Pos(row.try_get(1)?)));
+                }
+            }
+        }
+        let (prev, last) = written.ok_or_else(|| Error::corrupt("a batch without positions"))?;
+        Ok(Written::Committed { prev, last, moved })
+    }
+}
+
+impl Drop for Transaction {
+    fn drop(&mut self) {
+        if !self.has_ended {
+            self.conn.close_on_drop();
         }
     }
-    Ok((conflicts, moved))
 }
 
-/// The members whose rooms or events are there already.
-async fn taken(conn: &mut Conn, batch: &Batch) -> Result<Vec<Conflict>> {
+/// What stands in the way of a batch that was refused: its guards, or rooms and events that are
+/// there already.
+async fn conflicts(conn: &mut Conn, batch: &Batch) -> Result<Vec<Conflict>> {
+    let (rooms, sessions) = (to_json(&batch.room_guards)?, to_json(&batch.session_guards)?);
+    let rows: Vec<(i64, String)> = conn.all(GUARDS, &[(&rooms).into(), (&sessions).into()]).await?;
+    let refused = rows.iter().filter(|(_, reason)| reason != "moved");
+    let refused: Vec<_> = refused
+        .map(|(member, reason)| Conflict::of_member(*member, reason))
+        .collect::<Result<_>>()?;
+    if !refused.is_empty() {
+        return Ok(refused);
+    }
     let (rooms, events) = (batch.rows(Table::Rooms), batch.rows(Table::Events));
     let rows: Vec<(i64, String)> = conn.all(TAKEN, &[rooms.into(), events.into()]).await?;
-    rows.into_iter().map(|(nid, reason)| Conflict::of_nid(nid, &reason)).collect()
+    rows.iter().map(|(nid, reason)| Conflict::of_nid(*nid, reason)).collect()
 }
+
+fn to_json<T: serde::Serialize>(value: &T) -> Result<String> {
+    serde_json::to_string(value).map_err(Error::corrupt)
+}
+
+/// The head before the batch, once [`LOG_BATCH`] has run.
+const HEAD: &str = "(SELECT prev_pos FROM log_batches ORDER BY last_pos DESC LIMIT 1)";
 
 const LOG_BATCH: &str = "
 INSERT INTO log_batches (last_pos, prev_pos, incarnation, batch_seq, committed_ms, touched)
 SELECT coalesce(max(last_pos), 0) + $1, coalesce(max(last_pos), 0), $2, $3, $4, $5 FROM log_batches
 RETURNING prev_pos, last_pos";
 
+/// Which members' rooms or sessions are not what they were built on.
 const GUARDS: &str = "
-SELECT g.value->>'member', CASE
+SELECT g.value->>'member' AS member, CASE
     WHEN g.value->>'whole' OR coalesce(r.state_pos, 0) <> g.value->>'state_pos' THEN 'room'
-    ELSE 'moved' END
+    ELSE 'moved' END AS reason
 FROM json_each($1) AS g LEFT JOIN rooms AS r ON r.nid = g.value->>'room_nid'
 WHERE coalesce(r.state_pos, 0) <> g.value->>'state_pos'
     OR coalesce(r.head_pos, 0) <> g.value->>'head_pos'
@@ -125,14 +206,12 @@ SELECT value->>'nid', value->>'event_id', value->>'room_nid', $2 + (value->>'pos
     value->>'depth', value->>'sender', value->>'type', value->>'state_key', value->>'origin_ts',
     value->>'status', value->>'state_before', value->>'state_after', value->>'partial',
     value->>'replaces', value->>'txn_device', value->>'txn_id', value->>'json'
-FROM json_each($1) WHERE true
-ON CONFLICT DO NOTHING"],
+FROM json_each($1)"],
         Table::Rooms => &["
 INSERT INTO rooms (nid, room_id, version, created_ms, extremities, state_root, state_pos, head_pos,
     joined, invited)
 SELECT value->>'nid', value->>'room_id', value->>'version', value->>'created_ms', '[]', 0, 0, 0, 0, 0
-FROM json_each($1) WHERE true
-ON CONFLICT DO NOTHING"],
+FROM json_each($1)"],
         Table::RoomUpdates => &["
 UPDATE rooms SET
     extremities = (
@@ -227,6 +306,21 @@ DELETE FROM access_tokens WHERE token_hash IN (
 DELETE FROM access_tokens WHERE parent_hash IN (
     SELECT value->>'token_hash' FROM json_each($1) AS d
     WHERE NOT EXISTS (SELECT 1 FROM access_tokens p WHERE p.token_hash = d.value->>'token_hash'))",
+        ],
+        Table::DeviceChanges => &[
+            "
+INSERT INTO device_changes (pos, user_id, device_id, kind, prev_pos)
+SELECT $2 + (value->>'pos'), value->>'user_id', value->>'device_id', value->>'kind', coalesce(
+    $2 + lag(value->>'pos') OVER (PARTITION BY value->>'user_id' ORDER BY value->>'pos'),
+    (SELECT max(pos) FROM device_changes WHERE user_id = value->>'user_id'))
+FROM json_each($1)",
+            "
+DELETE FROM device_changes WHERE pos IN (
+    SELECT pos FROM (
+        SELECT pos, row_number() OVER (PARTITION BY user_id ORDER BY pos DESC) AS age
+        FROM device_changes
+        WHERE user_id IN (SELECT value->>'user_id' FROM json_each($1)))
+    WHERE age > 100)",
         ],
     }
 }

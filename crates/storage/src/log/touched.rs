@@ -28,11 +28,13 @@ pub enum Stream {
     AccountData,
     /// Some of a user's sessions ended.
     Sessions,
+    /// Some of a user's devices were created, renamed or removed.
+    Devices,
 }
 
 impl Stream {
     /// Every stream.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Timeline,
         Self::State,
         Self::Membership,
@@ -40,6 +42,7 @@ impl Stream {
         Self::Receipts,
         Self::AccountData,
         Self::Sessions,
+        Self::Devices,
     ];
 
     fn read(name: &str) -> Option<Self> {
@@ -125,6 +128,7 @@ mod tests {
             Stream::Receipts => 4,
             Stream::AccountData => 5,
             Stream::Sessions => 6,
+            Stream::Devices => 7,
         };
         assert_eq!(Stream::ALL.map(place), std::array::from_fn(|place| place));
     }

@@ -1,9 +1,13 @@
 //! What the log takes, and what it refuses before anything is written.
 
-use stoa_storage::log::{Append, AppendError, WriterOptions};
+use stoa_base::{EventNid, RoomNid};
+use stoa_storage::log::{
+    Append, AppendError, DeviceRemovalRow, ForgottenRoomRow, Guard, MissingPrevEventRow,
+    RedactionRow, TokenRemovalRow, WriterOptions,
+};
 use stoa_testing::{TestNode, TestNodeOptions, both_databases, sample};
 
-use crate::{ROOM, hold, write};
+use crate::{ROOM, hold, with, write};
 
 async fn limited(db: &stoa_testing::TestDatabase, writer: WriterOptions) -> TestNode {
     TestNode::start_with(db, TestNodeOptions { writer, ..TestNodeOptions::default() }).await
@@ -63,6 +67,64 @@ both_databases! {
             lasts.push(pending.wait().await.unwrap().last().0);
         }
         assert_eq!(lasts, [5, 5, 5, 5, 9, 9, 9, 9, 11, 11]);
+    }
+
+    async fn what_one_database_cannot_hold_is_refused_in_every_table(db: TestDatabase) {
+        let node = TestNode::start(db).await;
+        let user_id = || "@a:test".to_owned();
+        let with_null = || "a\0b".to_owned();
+        let too_long = || "x".repeat(513);
+        let appends = [
+            with(|append| append.forgotten_rooms.push(ForgottenRoomRow {
+                user_id: with_null(), room_nid: ROOM,
+            })),
+            with(|append| append.device_removals.push(DeviceRemovalRow {
+                user_id: user_id(), device_id: with_null(),
+            })),
+            with(|append| append.device_removals.push(DeviceRemovalRow {
+                user_id: too_long(), device_id: "A".to_owned(),
+            })),
+            with(|append| append.token_removals.push(TokenRemovalRow {
+                token_hash: with_null(), successor: None,
+            })),
+            with(|append| append.token_removals.push(TokenRemovalRow {
+                token_hash: "A".to_owned(), successor: Some(with_null()),
+            })),
+            with(|append| append.guards.push(Guard::Session(with_null()))),
+            with(|append| append.redactions.push(RedactionRow {
+                nid: EventNid(1), redacted_by: EventNid(2), json: with_null(),
+            })),
+        ];
+        for append in appends {
+            let said = format!("{append:?}");
+            // Refused before it meets the appends of others.
+            let refused = node.writer.enqueue(append).map(|_| ());
+            assert!(matches!(refused, Err(AppendError::Refused(_))), "{said}");
+        }
+    }
+
+    async fn rows_of_every_table_count_for_the_queue(db: TestDatabase) {
+        let node = limited(db, WriterOptions { queue_bytes: 20_000, ..WriterOptions::default() }).await;
+        let device = |n: i64| DeviceRemovalRow { user_id: "@a:test".to_owned(), device_id: n.to_string() };
+        let token = |n: i64| TokenRemovalRow { token_hash: n.to_string(), successor: None };
+        let room = |n| ForgottenRoomRow { user_id: "@a:test".to_owned(), room_nid: RoomNid(n) };
+        let missing = |n: i64| MissingPrevEventRow {
+            prev_event_id: format!("${n}"), event_nid: EventNid(n),
+        };
+        let appends = [
+            with(|append| append.device_removals.extend((1..=1_000).map(device))),
+            with(|append| append.token_removals.extend((1..=1_000).map(token))),
+            with(|append| append.forgotten_rooms.extend((1..=1_000).map(room))),
+            with(|append| append.missing_prev_events.extend((1..=1_000).map(missing))),
+            with(|append| append.rooms.extend((1..=1_000).map(|n| sample::room(RoomNid(n))))),
+            with(|append| {
+                append.room_updates.extend((1..=1_000).map(|n| sample::room_update(RoomNid(n))));
+            }),
+        ];
+        for append in appends {
+            let refused = node.writer.enqueue(append).map(|_| ());
+            assert!(matches!(refused, Err(AppendError::Busy)), "{refused:?}");
+        }
     }
 
     async fn identifiers_that_one_database_cannot_hold_are_refused_on_both(db: TestDatabase) {

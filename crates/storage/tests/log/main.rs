@@ -3,6 +3,7 @@
 mod conflicts;
 mod cut_connections;
 mod defaults;
+mod device_changes;
 mod disk;
 mod disk_failures;
 mod frozen;
@@ -61,4 +62,11 @@ async fn together(node: &TestNode, appends: Vec<Append>) -> Vec<Result<Appended,
 /// Writes one append, which must succeed.
 async fn write(node: &TestNode, append: Append) -> Appended {
     node.writer.append(append).await.unwrap()
+}
+
+/// An append that `fill` fills.
+fn with(fill: impl FnOnce(&mut Append)) -> Append {
+    let mut append = Append::new();
+    fill(&mut append);
+    append
 }

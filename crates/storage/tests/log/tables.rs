@@ -9,7 +9,7 @@ use stoa_storage::log::{
 };
 use stoa_testing::{TestNode, both_databases, sample};
 
-use crate::{ROOM, together, write};
+use crate::{ROOM, together, with, write};
 
 type Places = (i64, Option<i64>, Option<i64>, i64, i64);
 
@@ -379,12 +379,6 @@ async fn insert_token(node: &TestNode, device: &str, token: &str, parent: Option
 async fn tokens(node: &TestNode) -> Vec<(String, Option<String>)> {
     let sql = "SELECT token_hash, parent_hash FROM access_tokens ORDER BY token_hash";
     node.store.read().await.unwrap().all(sql, &[]).await.unwrap()
-}
-
-fn with(fill: impl FnOnce(&mut Append)) -> Append {
-    let mut append = Append::new();
-    fill(&mut append);
-    append
 }
 
 type RoomColumns = (i64, String, String, i64, i64, i64, i64, i64);

@@ -182,9 +182,8 @@ impl Store {
             Some(direct) => (parse(&options.url)?, limited(parse(direct)?)),
         };
         let runs = ServerRuns::new(try_out(&pooled).await.map_err(OpenError::Unreachable)?);
-        let pool = pool_options(&runs)
-            .max_connections(options.max_connections)
-            .connect_lazy_with(pooled);
+        let pool =
+            pool_options(&runs).max_connections(options.max_connections).connect_lazy_with(pooled);
         let direct = pool_options(&runs)
             .max_connections(DIRECT_CONNECTIONS)
             .max_lifetime(None)

@@ -20,9 +20,8 @@ fn what_concerns_a_room_or_user_is_read_anew() {
             let membership = world.rooms.membership(&user(BOB), &room).await.unwrap();
             membership.unwrap().membership
         };
-        let body = async || {
-            world.event(&room, ALICE, &sent).await.unwrap()["content"]["body"].clone()
-        };
+        let body =
+            async || world.event(&room, ALICE, &sent).await.unwrap()["content"]["body"].clone();
         assert_eq!((is_in().await.as_str(), body().await.as_str()), ("join", Some("before")));
 
         let store = &world.node.store;

@@ -174,8 +174,7 @@ impl Session {
             store.direct_options().ok_or_else(|| Error::corrupt("not PostgreSQL"))?;
         let known = self.run.as_ref().unwrap_or_else(|| runs.first());
         let connect = async {
-            let mut conn =
-                options.options(SESSION).application_name("stoa-log").connect().await?;
+            let mut conn = options.options(SESSION).application_name("stoa-log").connect().await?;
             let run = runs.begin_session(&mut conn).await?;
             if run != *known {
                 jump(&mut conn).await?;
@@ -191,7 +190,6 @@ impl Session {
         Ok(conn)
     }
 }
-
 
 async fn begin_locked(conn: &mut PgConnection, store: &Store) -> Result<()> {
     let count = store.appends();

@@ -431,12 +431,7 @@ impl Task {
         })
     }
 
-    async fn attempt(
-        &mut self,
-        batch: &Batch,
-        seen: Mark,
-        timing: &mut Timing,
-    ) -> Result<Written> {
+    async fn attempt(&mut self, batch: &Batch, seen: Mark, timing: &mut Timing) -> Result<Written> {
         let Self { store, clock, key, .. } = self;
         match &mut self.postgres {
             None => sqlite::write(store, batch, *key, clock, timing).await,
@@ -459,7 +454,8 @@ impl Task {
             appends.push((base, member.append));
             replies.push((member.reply, Appended { base, last }));
         }
-        let committed = CommittedBatch { prev, last, key: self.key, touched: batch.touched, appends };
+        let committed =
+            CommittedBatch { prev, last, key: self.key, touched: batch.touched, appends };
         self.on_commit.committed(&committed).await;
         metrics::counter!("stoa_log_appends_total").increment(replies.len() as u64);
         metrics::gauge!("stoa_log_position").set(position(last));

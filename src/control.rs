@@ -4,6 +4,7 @@
 //! socket may do anything, so only the user who runs the server may.
 
 mod client;
+mod jobs;
 mod server;
 
 use std::path::{Path, PathBuf};
@@ -15,7 +16,12 @@ use stoa_base::Actor;
 
 pub use self::{
     client::{AskError, ask},
+    jobs::{JobView, JobsCommand},
     server::ControlSocket,
+};
+use crate::{
+    app::AppState,
+    audit::{self, Report},
 };
 
 /// What the server is asked to do.
@@ -31,6 +37,13 @@ pub enum Command {
         /// Whether the user is an admin of the server.
         admin: bool,
     },
+    /// Check the audit log.
+    VerifyAudit {
+        /// A line of the server's log with a head that the chain must contain.
+        head: Option<String>,
+    },
+    /// See to jobs.
+    Jobs(JobsCommand),
     /// Say whether a server runs.
     Ping,
 }
@@ -41,6 +54,10 @@ pub enum Command {
 pub enum Reply {
     /// The account with this user ID was made.
     Created(String),
+    /// The audit log was checked.
+    Audit(Report),
+    /// These are the jobs that were asked about.
+    Jobs(Vec<JobView>),
     /// It runs.
     Running,
     /// It could not be done, for this reason.
@@ -49,7 +66,8 @@ pub enum Reply {
 
 impl Command {
     /// Does what is asked.
-    pub async fn run(self, accounts: &Accounts, server_name: &ServerName) -> Reply {
+    pub async fn run(self, state: &AppState) -> Reply {
+        let (accounts, server_name) = (&state.accounts, &state.config.server_name);
         match self {
             Self::CreateUser { username, password, admin } => {
                 let user = NewUser {
@@ -58,11 +76,18 @@ impl Command {
                     admin,
                     display_name: None,
                 };
-                match create_user(accounts, server_name, user).await {
+                match create_user(&state.accounts, &state.config.server_name, user).await {
                     Ok(user_id) => Reply::Created(user_id.to_string()),
                     Err(error) => Reply::Failed(error.to_string()),
                 }
             }
+            Self::VerifyAudit { head } => {
+                match audit::verify(&state.store, server_name, head.as_deref()).await {
+                    Ok(report) => Reply::Audit(report),
+                    Err(error) => Reply::Failed(error.to_string()),
+                }
+            }
+            Self::Jobs(command) => command.run(&state.jobs).await,
             Self::Ping => Reply::Running,
         }
     }

@@ -5,10 +5,12 @@
 //! specification with a file for each of its operations.
 
 pub mod app;
+pub mod audit;
 pub mod client;
 pub mod control;
 pub mod health;
 pub mod http;
+mod jobs;
 pub mod logging;
 pub mod metrics;
 pub mod ops;

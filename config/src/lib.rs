@@ -11,6 +11,8 @@
 //! in the repository equal to them. The first paragraph of every such comment therefore stands on
 //! its own and speaks of the setting, not of the code.
 
+mod anonymous;
+mod audit;
 mod base_url;
 mod database;
 mod error;
@@ -40,10 +42,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    anonymous::Anonymous,
+    audit::Audit,
     base_url::BaseUrl,
     database::{Database, DatabaseUrl, PostgresUrl},
     error::{ConfigError, ConfigErrors},
-    limits::{Limits, Rate},
+    limits::{Limits, Rate, Totals},
     listen::Listen,
     log::{Log, LogFilter, LogFormat},
     reference::reference_markdown,
@@ -98,11 +102,19 @@ pub struct Config {
     /// How accounts come to be.
     pub registration: Registration,
 
+    /// What may be read by whoever reaches the server, without logging in.
+    pub anonymous: Anonymous,
+
     /// What one user or one address may ask of the server.
     ///
     /// Where something comes too often, the answer is `M_LIMIT_EXCEEDED` with the time to wait.
     /// With several nodes the rates hold for all of them together.
     pub limits: Limits,
+
+    /// The audit log: who did what to accounts, sessions and memberships.
+    ///
+    /// `docs/audit.md` says what is recorded and how to check it.
+    pub audit: Audit,
 
     /// What the server writes about itself, to standard error.
     pub log: Log,
@@ -118,7 +130,9 @@ impl Default for Config {
             database: Database::default(),
             rooms: Rooms::default(),
             registration: Registration::default(),
+            anonymous: Anonymous::default(),
             limits: Limits::default(),
+            audit: Audit::default(),
             log: Log::default(),
         }
     }

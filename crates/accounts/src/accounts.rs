@@ -8,8 +8,9 @@ use stoa_cluster::Freshness;
 use stoa_storage::{Store, log::Writer};
 
 use crate::{
-    BadPasswordCost, Options, SessionCache, filters::FilterCache, last_seen::LastSeen,
-    passwords::Passwords, shared_secret::oldest_nonce,
+    BadPasswordCost, DeploymentSecret, Options, SessionCache, failed_logins::FailedLogins,
+    filters::FilterCache, last_seen::LastSeen, passwords::Passwords,
+    shared_secret::oldest_used_nonce,
 };
 
 /// What accounts are built from.
@@ -29,6 +30,8 @@ pub struct Parts {
     pub server_name: OwnedServerName,
     /// The cache that the tailer keeps current.
     pub sessions: Arc<SessionCache>,
+    /// What all nodes authenticate with.
+    pub secret: DeploymentSecret,
 }
 
 /// The users of this server and what belongs to them.
@@ -41,16 +44,19 @@ pub struct Accounts {
     pub(crate) random: Random,
     pub(crate) server_name: OwnedServerName,
     pub(crate) sessions: Arc<SessionCache>,
+    pub(crate) secret: DeploymentSecret,
     pub(crate) options: Options,
     pub(crate) passwords: Passwords,
     pub(crate) last_seen: LastSeen,
+    pub(crate) failed_logins: FailedLogins,
     pub(crate) filters: FilterCache,
 }
 
 impl Accounts {
     /// Accounts on a database that is open. `options.password_cost` may be unusable.
     pub fn new(parts: Parts, options: Options) -> Result<Self, BadPasswordCost> {
-        let Parts { store, writer, freshness, clock, random, server_name, sessions } = parts;
+        let Parts { store, writer, freshness, clock, random, server_name, sessions, secret } =
+            parts;
         let passwords =
             Passwords::new(options.password_cost, options.password_workers, random.clone())?;
         Ok(Self {
@@ -61,9 +67,11 @@ impl Accounts {
             random,
             server_name,
             sessions,
+            secret,
             options,
             passwords,
             last_seen: LastSeen::default(),
+            failed_logins: FailedLogins::default(),
             filters: FilterCache::default(),
         })
     }
@@ -75,7 +83,7 @@ impl Accounts {
         let now_ms = self.clock.now_ms();
         let mut conn = self.store.write().await?;
         repo::interactive_auth::prune(&mut conn, self.oldest_interactive_auth(now_ms)).await?;
-        repo::registration_nonces::prune(&mut conn, oldest_nonce(now_ms)).await?;
+        repo::registration_nonces::prune(&mut conn, oldest_used_nonce(now_ms)).await?;
         if let Some(limits) = &self.options.limits {
             repo::attempts::prune(&mut conn, before(now_ms, limits.window)).await?;
         }

@@ -1,15 +1,20 @@
 //! What makes many nodes one server: the tailer that follows the log and keeps this node's caches
 //! current, the shared look at the head by which a request sees all that was acknowledged before
-//! it began, the wake-ups for whoever waits for news, and the count of the nodes that run.
+//! it began, the wake-ups for whoever waits for news, the count of the nodes that run, the leases for
+//! what only one of them may do, and the jobs that outlive them.
 
 mod announcements;
 mod freshness;
+mod jobs;
+mod leases;
 mod nodes;
 mod tailer;
 mod waiters;
 
 pub use self::{
     freshness::Freshness,
+    jobs::{EnqueueError, Job, JobError, Jobs, JobsOptions, RunningJob, Step, StepFuture},
+    leases::{Lease, Leases},
     nodes::Nodes,
     tailer::{Batch, CacheKeeper, Tailer, TailerOptions},
     waiters::{Wait, Waiters},

@@ -12,10 +12,13 @@ use stoa_base::Pos;
 use stoa_cluster::{Batch, CacheKeeper};
 use stoa_storage::{
     Backend,
-    log::{Append, AppendError, Guard},
+    log::{self, Append, AppendError, Appended, Guard},
     repo,
 };
-use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, oneshot};
+use tokio::{
+    sync::{Mutex as AsyncMutex, OwnedMutexGuard, oneshot},
+    task::JoinError,
+};
 
 use crate::{
     Result, RoomError, Rooms,
@@ -31,7 +34,7 @@ const TRANSACTIONS: u64 = 20_000;
 /// A request that its device may repeat.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Transaction {
-    /// The user and device: `@user:server DEVICE`.
+    /// The user and device, which no other device ever was: see `Session::device_key`.
     pub device: String,
     /// The endpoint, its parameters and the client's transaction ID.
     pub key: String,
@@ -54,8 +57,8 @@ pub(crate) enum Built<T> {
 }
 
 impl Rooms {
-    /// Builds a change on the head of `room` and writes it. `session` is the hash of the access
-    /// token on whose strength it is done; with a revoked one nothing is written.
+    /// Builds a change on the head of `room` and writes it. `session` is the ID of the session on
+    /// whose strength it is done; where it has ended nothing is written.
     ///
     /// `build` is called again where the room moved, so it must not have other effects. A refusal,
     /// and that there is nothing to do, count only once the log has confirmed what they rest on:
@@ -135,17 +138,21 @@ impl Rooms {
                 .await
         });
         if turn.await.is_err() {
-            return match written.await {
-                Ok(Err(error)) => Err(error.into()),
-                _ => Err(AppendError::Unavailable.into()),
-            };
+            return Err(refusal(written.await).into());
         }
-        let head = self.load_head(room).await?;
-        let (draft, outcome) = conclude(build(Draft::on(&head)).await)?;
-        let mut draft = draft.unwrap_or_else(|| Draft::on(&head));
+        let built = async {
+            let head = self.load_head(room).await?;
+            let (draft, outcome) = conclude(build(Draft::on(&head)).await)?;
+            Ok::<_, RoomError>((draft.unwrap_or_else(|| Draft::on(&head)), outcome))
+        };
+        // The writer waits no longer, and the room need not either.
+        let Ok(built) = tokio::time::timeout(log::BUILD_LIMIT, built).await else {
+            return Err(AppendError::Busy.into());
+        };
+        let (mut draft, outcome) = built?;
         draft.guard(session);
         if hand_over.send(draft.append).is_err() {
-            return Err(AppendError::Unavailable.into());
+            return Err(refusal(written.await).into());
         }
         match written.await {
             Ok(Ok(_)) => {
@@ -186,29 +193,42 @@ impl Rooms {
             return Ok(event_id);
         }
         for _ in 0..ATTEMPTS {
-            match send().await {
-                Err(RoomError::Append(AppendError::Duplicate)) => {
-                    let mut conn = self.store.read().await?;
-                    let Transaction { device, key } = transaction;
-                    let row = repo::events::by_transaction(&mut conn, device, key).await?;
-                    if let Some(row) = row {
-                        let event_id = OwnedEventId::try_from(row.event_id);
-                        return Ok(event_id.map_err(stoa_storage::Error::corrupt)?);
-                    }
-                    // The other one, which was in the way, has failed.
-                }
-                sent => return sent,
+            let error = match send().await {
+                Ok(event_id) => return Ok(event_id),
+                Err(error) => error,
+            };
+            if !is_refusal(&error) {
+                return Err(error);
             }
+            // Whatever is refused now may have been done before: the sender may have been banned
+            // since, or the room have become another.
+            if let Some(event_id) = self.sent_before(transaction).await? {
+                self.confirm(session).await?;
+                return Ok(event_id);
+            }
+            if !matches!(error, RoomError::Append(AppendError::Duplicate)) {
+                return Err(error);
+            }
+            // The other one, which was in the way, has failed.
         }
         Err(AppendError::Duplicate.into())
+    }
+
+    /// What was sent in a transaction, as the database has it.
+    async fn sent_before(&self, transaction: &Transaction) -> Result<Option<OwnedEventId>> {
+        let Transaction { device, key } = transaction;
+        let mut conn = self.store.read().await?;
+        let row = repo::events::by_transaction(&mut conn, device, key).await?;
+        let event_id = row.map(|row| OwnedEventId::try_from(row.event_id)).transpose();
+        Ok(event_id.map_err(stoa_storage::Error::corrupt)?)
     }
 
     /// Makes sure that the session has not ended on another node, where nothing is written that
     /// would show it.
     async fn confirm(&self, session: Option<&str>) -> Result<()> {
-        if let (Some(token_hash), Backend::Postgres) = (session, self.store.backend()) {
+        if let (Some(session), Backend::Postgres) = (session, self.store.backend()) {
             let mut append = Append::new();
-            append.guards.push(Guard::Session(token_hash.to_owned()));
+            append.guards.push(Guard::Session(session.to_owned()));
             self.writer.append(append).await?;
         }
         Ok(())
@@ -226,7 +246,25 @@ impl Draft {
         let changes_state = append.room_updates.iter().any(|update| update.state_root.is_some());
         let chain = Arc::clone(&self.head.chain);
         append.guards.push(if changes_state { Guard::Head(chain) } else { Guard::State(chain) });
-        append.guards.extend(session.map(|token_hash| Guard::Session(token_hash.to_owned())));
+        append.guards.extend(session.map(|session| Guard::Session(session.to_owned())));
+    }
+}
+
+/// Why nothing was written that was to be built under the log lock.
+fn refusal(written: Result<Result<Appended, AppendError>, JoinError>) -> AppendError {
+    match written {
+        Ok(Err(error)) => error,
+        Ok(Ok(_)) | Err(_) => AppendError::Unavailable,
+    }
+}
+
+/// Whether an error says that what was asked for must not or cannot be done, rather than that the
+/// server cannot do it now, or that it does not know who asks.
+const fn is_refusal(error: &RoomError) -> bool {
+    match error {
+        RoomError::Append(AppendError::Duplicate | AppendError::Refused(_)) => true,
+        RoomError::Append(_) | RoomError::Storage(_) => false,
+        _ => true,
     }
 }
 

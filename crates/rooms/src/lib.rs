@@ -5,9 +5,11 @@
 //! the reader, and give only what that user may see. What the network brings comes in through
 //! [`Rooms::receive`].
 
+mod audit;
 mod change;
 mod client_format;
 mod create;
+mod erased;
 mod error;
 pub mod events;
 mod key;
@@ -29,6 +31,7 @@ mod state_changes;
 mod timeline;
 pub mod tokens;
 mod visibility;
+mod visible_state;
 
 use std::sync::{Arc, atomic::AtomicU64};
 
@@ -56,9 +59,10 @@ pub use self::{
     state::States,
     timeline::Page,
     visibility::Seen,
+    visible_state::VisibleState,
 };
 use self::{
-    change::Transactions, memberships::MembershipCache, room::RoomCache,
+    change::Transactions, erased::ErasedUsers, memberships::MembershipCache, room::RoomCache,
     state_changes::RecentChanges, timeline::RecentEvents,
 };
 
@@ -77,6 +81,8 @@ pub struct RoomsOptions {
     pub users: u64,
     /// How many state resolutions run at once.
     pub resolutions: usize,
+    /// How many rooms one user may be in.
+    pub joined_rooms: usize,
 }
 
 impl Default for RoomsOptions {
@@ -88,6 +94,7 @@ impl Default for RoomsOptions {
             state_bytes: 24 << 20,
             users: 20_000,
             resolutions: 2,
+            joined_rooms: 10_000,
         }
     }
 }
@@ -110,6 +117,7 @@ pub struct Rooms {
     recent: Arc<RecentEvents>,
     recent_changes: Arc<RecentChanges>,
     transactions: Arc<Transactions>,
+    erased: Arc<ErasedUsers>,
     /// Limits the state resolutions that run at once.
     heavy: Semaphore,
     /// The next time at which this node may make a room, in milliseconds since the Unix epoch.
@@ -128,6 +136,7 @@ pub struct RoomCaches {
     recent_changes: Arc<RecentChanges>,
     /// What a device sent lately, by the key of the transaction.
     transactions: Arc<Transactions>,
+    erased: Arc<ErasedUsers>,
 }
 
 impl RoomCaches {
@@ -141,6 +150,7 @@ impl RoomCaches {
             recent: Arc::new(RecentEvents::new(events.clone())),
             recent_changes: Arc::default(),
             transactions: Arc::default(),
+            erased: Arc::new(ErasedUsers::new(store.clone())),
             events,
         }
     }
@@ -155,6 +165,7 @@ impl RoomCaches {
             Arc::clone(&self.recent) as _,
             Arc::clone(&self.recent_changes) as _,
             Arc::clone(&self.transactions) as _,
+            Arc::clone(&self.erased) as _,
         ]
     }
 }
@@ -204,6 +215,7 @@ impl Rooms {
             recent: caches.recent,
             recent_changes: caches.recent_changes,
             transactions: caches.transactions,
+            erased: caches.erased,
         }
     }
 
@@ -228,7 +240,7 @@ impl Rooms {
     }
 
     /// The states of all rooms, without a look at who may see them.
-    pub fn states(&self) -> &States {
+    pub fn unchecked_states(&self) -> &States {
         &self.states
     }
 

@@ -86,13 +86,15 @@ impl Rooms {
             }
             let new = self.with_authority(room, draft.head.state, new.clone()).await?;
             let event = self.stage(room, &mut draft, new).await?;
+            self.audit_membership(actor, room, &event, &mut draft.append).await?;
             Ok(Built::New(draft, event.pdu.event_id.clone()))
         })
         .await
     }
 
     async fn is_joined(&self, state: StateNid, user_id: &UserId) -> Result<bool> {
-        let member = self.entry_at(state, &StateEventType::RoomMember, user_id.as_str()).await?;
+        let member =
+            self.unchecked_entry_at(state, &StateEventType::RoomMember, user_id.as_str()).await?;
         Ok(member.and_then(|event| event.membership()).as_deref() == Some("join"))
     }
 }

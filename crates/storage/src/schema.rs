@@ -79,9 +79,7 @@ impl Store {
                 let mut conn = writer.acquire().await.map_err(crate::Error::from)?;
                 Ok(apply(&mut *conn, &sqlite()).await?)
             }
-            Pools::Postgres { direct, .. } => {
-                migrate_postgres(direct.connect_options().as_ref().clone()).await
-            }
+            Pools::Postgres { direct, .. } => migrate_postgres(direct.options().clone()).await,
         }
     }
 

@@ -1,7 +1,10 @@
 //! What tests do to the database behind the nodes' backs, and see there.
 
 use stoa_base::{Pos, RoomNid};
-use stoa_storage::Store;
+use stoa_storage::{
+    Result, Store, log,
+    repo::leases::{self, Fence},
+};
 
 /// Takes from the log all that came after `pos`, as a restore does.
 pub async fn lose_log_after(store: &Store, pos: Pos) {
@@ -108,4 +111,57 @@ pub async fn noted_nodes(store: &Store) -> Vec<i64> {
     let mut conn = store.read().await.expect("the database answers");
     let rows: Vec<(i64,)> = conn.all(sql, &[]).await.expect("nodes");
     rows.into_iter().map(|(incarnation,)| incarnation).collect()
+}
+
+/// Has every session end at this time.
+pub async fn end_sessions_at(store: &Store, ends_ms: i64) {
+    let mut conn = store.write().await.expect("the database answers");
+    conn.execute("UPDATE sessions SET expires_ms = $1", &[ends_ms.into()]).await.expect("an end");
+    conn.commit().await.expect("an end");
+}
+
+/// The entries of the audit log as JSON, the oldest first.
+pub async fn audit_entries(store: &Store) -> Vec<String> {
+    let mut conn = store.read().await.expect("the database answers");
+    let sql = "SELECT entry FROM audit_log ORDER BY pos, n";
+    let rows: Vec<(String,)> = conn.all(sql, &[]).await.expect("entries");
+    rows.into_iter().map(|(entry,)| entry).collect()
+}
+
+/// Changes what the audit log says: `from` becomes `to` in each entry.
+pub async fn falsify_audit(store: &Store, from: &str, to: &str) {
+    let mut conn = store.write().await.expect("the database answers");
+    let sql = "UPDATE audit_log SET entry = replace(entry, $1, $2)";
+    conn.execute(sql, &[from.into(), to.into()]).await.expect("a lie");
+    conn.commit().await.expect("a lie");
+}
+
+/// Takes the last link of the audit chain away, with its entries.
+pub async fn cut_audit_off(store: &Store) {
+    let mut conn = store.write().await.expect("the database answers");
+    for sql in [
+        "DELETE FROM audit_log WHERE pos = (SELECT MAX(pos) FROM audit_chain)",
+        "DELETE FROM audit_chain WHERE pos = (SELECT MAX(pos) FROM audit_chain)",
+    ] {
+        conn.execute(sql, &[]).await.expect("a loss");
+    }
+    conn.commit().await.expect("a loss");
+}
+
+/// Takes a lease for a node that does not renew it; none where somebody holds it.
+pub async fn take_lease(store: &Store, name: &str, ttl_ms: i64) -> Option<Fence> {
+    let mut conn = store.write().await.expect("the database answers");
+    let fence = leases::acquire(&mut conn, name, 0, 7, ttl_ms).await.expect("a lease or none");
+    conn.commit().await.expect("a lease or none");
+    fence
+}
+
+/// Prunes the log under a lease of its own.
+pub async fn prune_log(store: &Store, before_ms: i64) -> Result<u64> {
+    let lease = take_lease(store, "test pruning", 60_000).await.expect("a lease");
+    let pruned = log::prune(store, &lease, before_ms).await;
+    let mut conn = store.write().await?;
+    leases::release(&mut conn, &lease).await?;
+    conn.commit().await?;
+    pruned
 }

@@ -13,3 +13,4 @@ mod send;
 mod state_resolution;
 mod support;
 mod unknown_outcome;
+mod whole_rooms;

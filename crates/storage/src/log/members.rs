@@ -40,6 +40,8 @@ enum Reason {
     Event,
     /// The session has ended.
     Session,
+    /// The account is not what it was.
+    Account,
     /// Something else has the internal number.
     Nid,
 }
@@ -77,6 +79,7 @@ impl Reason {
             Self::Room | Self::Nid => AppendError::Conflict,
             Self::Event => AppendError::Duplicate,
             Self::Session => AppendError::SessionEnded,
+            Self::Account => AppendError::AccountChanged,
         }
     }
 }

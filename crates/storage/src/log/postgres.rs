@@ -6,7 +6,7 @@
 //! written ([`crate::server`]). Where the connection leads to another run of the server than the one
 //! before, which may have lost batches, that commit is a jump of the log.
 
-use std::time::Duration;
+use std::{future::Future, pin::pin, time::Duration};
 
 use serde::Deserialize;
 use sqlx::{
@@ -23,6 +23,7 @@ use super::{
 };
 use crate::{
     Error, Result, Store,
+    postgres_host::Lease,
     server::{BEGIN_WRITE, ServerRun},
 };
 
@@ -30,9 +31,14 @@ const APPEND: &str = "SELECT append_batch($1::text::jsonb)::text";
 
 /// What the server does by itself where this node has frozen or is cut off. Whatever could keep the
 /// log lock from others is over within a second.
-const SESSION: [(&str, &str); 10] = [
+const SESSION: [(&str, &str); 13] = [
     ("idle_in_transaction_session_timeout", "750ms"),
     ("tcp_user_timeout", "900ms"),
+    // Where the end of a call is lost with its host, the server waits for it without any limit and
+    // has nothing to send: only a keepalive finds out.
+    ("tcp_keepalives_idle", "1"),
+    ("tcp_keepalives_interval", "1"),
+    ("tcp_keepalives_count", "3"),
     ("client_connection_check_interval", "500ms"),
     // Waiting for the lock is no fault, and takes long only where the server is overwhelmed.
     ("lock_timeout", "10s"),
@@ -68,14 +74,40 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// limits, so that the server speaks first where it can.
 const CALL_LIMIT: Duration = Duration::from_secs(15);
 
+/// How long a call may take before it is looked what stands in its way, and how often.
+const OBSTRUCTION_LIMIT: Duration = Duration::from_millis(1_500);
+/// How long that look may take.
+const LOOK_LIMIT: Duration = Duration::from_secs(5);
+
+/// Ends the sessions of nodes that keep others waiting while they wait for their own node. Nothing
+/// that is alive lets a transaction wait for that long; and no time-out covers a node that froze
+/// within a call while its host answers for it.
+const END_ABSENT: &str = "
+SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM pg_stat_activity AS absent
+WHERE datname = current_database() AND usename = current_user
+    AND application_name IN ('stoa', 'stoa-log')
+    AND xact_start IS NOT NULL AND wait_event_type = 'Client'
+    AND state_change < clock_timestamp() - interval '1500 ms'
+    AND EXISTS (
+        SELECT FROM pg_stat_activity AS waiting
+        WHERE waiting.datname = current_database() AND waiting.wait_event_type = 'Lock'
+            AND absent.pid = ANY (pg_blocking_pids(waiting.pid)))";
+
 /// The writer's connection, made anew whenever it was lost.
 #[derive(Debug, Default)]
 pub(super) struct Session {
-    conn: Option<PgConnection>,
+    conn: Option<Leased>,
     /// Whether a transaction of this connection holds the log lock.
     locked: bool,
     /// The run of the server that was written to last; none before the first connection.
     run: Option<ServerRun>,
+}
+
+/// A connection of the writer's, and what limits waiting for its answers.
+#[derive(Debug)]
+struct Leased {
+    conn: PgConnection,
+    lease: Lease,
 }
 
 #[derive(Deserialize)]
@@ -101,32 +133,34 @@ impl Session {
         let payload = payload(batch, key, clock.now_ms(), seen)?;
         let locked = std::mem::take(&mut self.locked);
         // Taken out, so that it is lost whenever this does not come to its end.
-        let mut conn = match self.conn.take() {
-            Some(conn) => conn,
+        let mut leased = match self.conn.take() {
+            Some(leased) => leased,
             None => self.connect(store).await?,
         };
+        let Leased { conn, lease } = &mut leased;
         let count = store.appends();
         let call = async {
             count.add();
-            let row = sqlx::query(APPEND).bind(&payload).fetch_one(&mut conn).await?;
+            let row = sqlx::query(APPEND).bind(&payload).fetch_one(&mut *conn).await?;
             if locked {
                 conn.execute("COMMIT").await?;
                 count.add();
             }
             row.try_get::<String, _>(0)
         };
+        let call = clearing_the_way(store, lease.wait_for(call));
         let called = tokio::time::timeout(CALL_LIMIT, call).await;
-        let answer = called.map_err(|_| Error::Timeout("appending to the log"))?;
-        let answer = match answer.map_err(Error::from) {
+        let answer = called.unwrap_or(Err(Error::Timeout("appending to the log")));
+        let answer = match answer {
             Ok(answer) => answer,
             Err(error) => {
                 if error.is_refusal() && !locked {
-                    self.conn = Some(conn);
+                    self.conn = Some(leased);
                 }
                 return Err(error);
             }
         };
-        self.conn = Some(conn);
+        self.conn = Some(leased);
         Ok(match serde_json::from_str(&answer).map_err(Error::corrupt)? {
             Answer::Conflicts { conflicts } => Written::Conflicts(conflicts),
             Answer::Committed { prev, last, moved, lock_wait_us } => {
@@ -142,15 +176,15 @@ impl Session {
     /// [`Session::unlock`]. Should this node freeze, the server ends the transaction within a
     /// second.
     pub(super) async fn lock(&mut self, store: &Store) -> Result<()> {
-        if let Some(mut conn) = self.conn.take()
-            && begin_locked(&mut conn, store).await.is_ok()
+        if let Some(mut leased) = self.conn.take()
+            && begin_locked(&mut leased, store).await.is_ok()
         {
-            self.conn = Some(conn);
+            self.conn = Some(leased);
         } else {
             // The connection may have been lost long ago without anybody noticing.
-            let mut conn = self.connect(store).await?;
-            begin_locked(&mut conn, store).await?;
-            self.conn = Some(conn);
+            let mut leased = self.connect(store).await?;
+            begin_locked(&mut leased, store).await?;
+            self.conn = Some(leased);
         }
         self.locked = true;
         Ok(())
@@ -159,22 +193,25 @@ impl Session {
     /// Lets the log lock go where nothing was written under it.
     pub(super) async fn unlock(&mut self) {
         if std::mem::take(&mut self.locked)
-            && let Some(mut conn) = self.conn.take()
+            && let Some(mut leased) = self.conn.take()
         {
-            match conn.execute("ROLLBACK").await {
-                Ok(_) => self.conn = Some(conn),
+            let Leased { conn, lease } = &mut leased;
+            match lease.wait_for(conn.execute("ROLLBACK")).await {
+                Ok(_) => self.conn = Some(leased),
                 Err(error) => tracing::warn!(%error, "the log lock was lost"),
             }
         }
     }
 
     /// Opens a connection that everything may rest on which is seen through it.
-    async fn connect(&mut self, store: &Store) -> Result<PgConnection> {
-        let (options, runs) =
-            store.direct_options().ok_or_else(|| Error::corrupt("not PostgreSQL"))?;
+    async fn connect(&mut self, store: &Store) -> Result<Leased> {
+        let direct = store.direct_pool().zip(store.server_runs());
+        let (pool, runs) = direct.ok_or_else(|| Error::corrupt("not PostgreSQL"))?;
         let known = self.run.as_ref().unwrap_or_else(|| runs.first());
+        let lease = pool.lease();
+        let options = pool.options().clone().options(SESSION).application_name("stoa-log");
         let connect = async {
-            let mut conn = options.options(SESSION).application_name("stoa-log").connect().await?;
+            let mut conn = options.connect().await?;
             let run = runs.begin_session(&mut conn).await?;
             if run != *known {
                 jump(&mut conn).await?;
@@ -187,11 +224,39 @@ impl Session {
         let connected = tokio::time::timeout(CONNECT_LIMIT, connect).await;
         let (conn, run) = connected.map_err(|_| Error::Timeout("connecting"))??;
         self.run = Some(run);
-        Ok(conn)
+        Ok(Leased { conn, lease })
     }
 }
 
-async fn begin_locked(conn: &mut PgConnection, store: &Store) -> Result<()> {
+/// Carries a call out. While it takes long, ends the sessions of absent nodes that stand in its way.
+async fn clearing_the_way<T>(store: &Store, call: impl Future<Output = T>) -> T {
+    let mut call = pin!(call);
+    loop {
+        if let Ok(answer) = tokio::time::timeout(OBSTRUCTION_LIMIT, &mut call).await {
+            return answer;
+        }
+        let look = tokio::time::timeout(LOOK_LIMIT, end_absent(store));
+        tokio::select! {
+            answer = &mut call => return answer,
+            looked = look => match looked.unwrap_or(Err(Error::Timeout("looking at its locks"))) {
+                Ok(0) => {}
+                Ok(ended) => {
+                    tracing::warn!(ended, "sessions of nodes that are gone kept others waiting");
+                    metrics::counter!("stoa_log_absent_ended_total").increment(ended);
+                }
+                Err(error) => tracing::warn!(%error, "what an append waits for is not known"),
+            },
+        }
+    }
+}
+
+async fn end_absent(store: &Store) -> Result<u64> {
+    let (ended,): (i64,) = store.dedicated().await?.one(END_ABSENT, &[]).await?;
+    Ok(ended.unsigned_abs())
+}
+
+async fn begin_locked(leased: &mut Leased, store: &Store) -> Result<()> {
+    let Leased { conn, lease } = leased;
     let count = store.appends();
     let lock = async {
         conn.execute(BEGIN_WRITE).await?;
@@ -200,8 +265,8 @@ async fn begin_locked(conn: &mut PgConnection, store: &Store) -> Result<()> {
         count.add();
         Ok::<_, sqlx::Error>(())
     };
-    tokio::time::timeout(CALL_LIMIT, lock).await.map_err(|_| Error::Timeout("the log lock"))??;
-    Ok(())
+    let lock = clearing_the_way(store, lease.wait_for(lock));
+    tokio::time::timeout(CALL_LIMIT, lock).await.map_err(|_| Error::Timeout("the log lock"))?
 }
 
 /// Has the log go on above whatever was given out by a run of the server that is over. One statement
@@ -229,6 +294,8 @@ fn payload(batch: &Batch, key: BatchKey, now_ms: i64, seen: Mark) -> Result<Stri
     let guards = [
         ("room_guards", !batch.room_guards.is_empty(), to_json(&batch.room_guards)?),
         ("session_guards", !batch.session_guards.is_empty(), to_json(&batch.session_guards)?),
+        ("account_guards", !batch.account_guards.is_empty(), to_json(&batch.account_guards)?),
+        ("audit", !batch.audit.is_empty(), to_json(&batch.audit)?),
     ];
     let guards = guards.iter().filter(|guard| guard.1).map(|guard| (guard.0, &guard.2));
     let tables = batch.tables.iter().map(|rows| (rows.table.name(), &rows.json));

@@ -131,13 +131,16 @@ impl LogReader {
     /// What follows `mark`, at most `limit` batches. One statement where nothing is out of order.
     pub async fn after(&mut self, mark: Mark, limit: i64) -> Result<News> {
         // Taken out, so that it is lost if the look fails or is given up half-way.
-        let mut conn = self.conn.take();
+        let kept = self.conn.take();
         let store = &self.store;
         let look = async move {
-            let mut conn = match conn.take() {
-                Some(conn) => conn,
-                None => store.dedicated().await?,
-            };
+            // It may have been lost long ago without anybody noticing.
+            if let Some(mut conn) = kept
+                && let Ok(news) = news(&mut conn, mark, limit).await
+            {
+                return Ok((conn, news));
+            }
+            let mut conn = store.dedicated().await?;
             let news = news(&mut conn, mark, limit).await?;
             Ok::<_, Error>((conn, news))
         };

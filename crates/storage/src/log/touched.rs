@@ -1,8 +1,8 @@
 //! What a batch changed, by name only: enough to drop what is stale and to wake who waits.
 //!
 //! A node may read what a newer version has written. A stream that it does not know is read as all
-//! those that it knows: whatever it has of that room or user may have changed. Where it does not
-//! understand whom a change concerns, or what is written there at all, anything may have changed.
+//! those that it knows: whatever it has of that room or user may have changed. So a stream that is
+//! named says that something may have changed there, and never what. Where a node does not understand whom a change concerns, or what is written there at all, anything may have changed.
 
 use std::collections::BTreeSet;
 
@@ -30,11 +30,13 @@ pub enum Stream {
     Sessions,
     /// Some of a user's devices were created, renamed or removed.
     Devices,
+    /// A user was erased: their events are shown redacted to some.
+    Erasure,
 }
 
 impl Stream {
     /// Every stream.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Timeline,
         Self::State,
         Self::Membership,
@@ -43,6 +45,7 @@ impl Stream {
         Self::AccountData,
         Self::Sessions,
         Self::Devices,
+        Self::Erasure,
     ];
 
     fn read(name: &str) -> Option<Self> {
@@ -129,6 +132,7 @@ mod tests {
             Stream::AccountData => 5,
             Stream::Sessions => 6,
             Stream::Devices => 7,
+            Stream::Erasure => 8,
         };
         assert_eq!(Stream::ALL.map(place), std::array::from_fn(|place| place));
     }

@@ -2,6 +2,7 @@
 //! one batch, and answers each caller after the flush.
 
 use std::{
+    collections::HashSet,
     future::Future,
     pin::Pin,
     sync::{
@@ -16,6 +17,7 @@ use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
 };
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     Append, Mark, Touched,
@@ -27,6 +29,9 @@ use super::{
 };
 use crate::{Backend, Result, Store};
 
+/// How long building an append may take while the log is locked, for which everybody waits. The
+/// database takes the lock away from a node that keeps it for three quarters of a second.
+pub const BUILD_LIMIT: Duration = Duration::from_millis(500);
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// How often a batch is tried again on a log that has lost what this node has seen of it.
 const LOSSES_LIMIT: u32 = 3;
@@ -89,9 +94,12 @@ pub enum AppendError {
     /// An event with this ID, or from this device with this transaction ID, is there already.
     #[error("the event is there already")]
     Duplicate,
-    /// The access token was revoked.
+    /// The session has ended, or the token that is refreshed has made way for another one.
     #[error("the session has ended")]
     SessionEnded,
+    /// The account is not in the state that the append relies on.
+    #[error("the account was changed meanwhile")]
+    AccountChanged,
     /// The database refused this append.
     #[error("the database refused the change: {0}")]
     Refused(String),
@@ -258,8 +266,8 @@ impl Writer {
     /// Writes what `build` makes while the log lock is held, so that nothing can move meanwhile.
     /// For what has met too many conflicts: everybody else waits for `build`.
     ///
-    /// What is built must bear its guards all the same: the database takes the lock away from a
-    /// node that keeps it for three quarters of a second.
+    /// What takes longer than [`BUILD_LIMIT`] is given up, with [`AppendError::Busy`]. What is built
+    /// must bear its guards all the same: the database takes the lock away from a node that freezes.
     pub async fn append_locked<F, Fut>(&self, build: F) -> Result<Appended, AppendError>
     where
         F: FnOnce() -> Fut + Send + 'static,
@@ -321,15 +329,19 @@ impl Task {
     /// Takes what waits in the queue, as far as a batch's limits and order allow.
     fn gather(&mut self, first: Member, requests: &mut mpsc::Receiver<Request>) -> Vec<Member> {
         let mut bytes = first.append.weight();
+        let mut accounts: HashSet<String> = first.append.accounts().map(Into::into).collect();
         let mut members = vec![first];
         while members.len() < self.options.batch_members && bytes < self.options.batch_bytes {
             match requests.try_recv() {
-                Ok(Request::Append(member)) => {
+                Ok(Request::Append(member))
+                    if !member.append.accounts().any(|account| accounts.contains(account)) =>
+                {
                     bytes += member.append.weight();
+                    accounts.extend(member.append.accounts().map(Into::into));
                     members.push(*member);
                 }
-                Ok(locked) => {
-                    self.carried = Some(locked);
+                Ok(other) => {
+                    self.carried = Some(other);
                     break;
                 }
                 Err(_) => break,
@@ -454,6 +466,10 @@ impl Task {
             appends.push((base, member.append));
             replies.push((member.reply, Appended { base, last }));
         }
+        if !batch.audit.is_empty() {
+            metrics::counter!("stoa_audit_entries_total").increment(batch.audit.len() as u64);
+            metrics::gauge!("stoa_audit_position").set(position(last));
+        }
         let committed =
             CommittedBatch { prev, last, key: self.key, touched: batch.touched, appends };
         self.on_commit.committed(&committed).await;
@@ -471,11 +487,7 @@ impl Task {
             Some(session) => session.lock(&self.store).await,
         };
         let append = match lock {
-            // In a task of its own: should it panic, the writer does not.
-            Ok(()) => tokio::spawn(build()).await.unwrap_or_else(|error| {
-                tracing::error!(%error, "building an append under the log lock failed");
-                Err(AppendError::Refused("it could not be built".to_owned()))
-            }),
+            Ok(()) => build_in_time(build()).await,
             Err(error) => {
                 tracing::error!(%error, "the log lock cannot be taken");
                 Err(AppendError::Unavailable)
@@ -491,6 +503,20 @@ impl Task {
             session.unlock().await;
         }
     }
+}
+
+/// What `build` makes, in a task of its own: should it panic, the writer does not.
+async fn build_in_time(build: BuildFuture) -> BuildResult {
+    let mut building = AbortOnDropHandle::new(tokio::spawn(build));
+    let Ok(built) = tokio::time::timeout(BUILD_LIMIT, &mut building).await else {
+        tracing::warn!("building an append under the log lock took too long, and was given up");
+        metrics::counter!("stoa_log_builds_given_up_total").increment(1);
+        return Err(AppendError::Busy);
+    };
+    built.unwrap_or_else(|error| {
+        tracing::error!(%error, "building an append under the log lock failed");
+        Err(AppendError::Refused("it could not be built".to_owned()))
+    })
 }
 
 #[expect(clippy::cast_precision_loss, reason = "metrics are floating point, and exact to 2^53")]

@@ -1,4 +1,4 @@
-//! The deployment's signing keys.
+//! The deployment's signing keys, and its other secrets.
 
 use crate::{Bind, Conn, FromRow, Result, Row};
 
@@ -19,6 +19,18 @@ impl FromRow for SigningKeyRow {
     }
 }
 
+/// Stores a secret of the deployment under a name, unless there is one, and gives the one that there
+/// is.
+pub async fn secret_or_insert(conn: &mut Conn, name: &str, secret: &str) -> Result<String> {
+    conn.execute(
+        "INSERT INTO deployment (name, value) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+        &[name.into(), secret.into()],
+    )
+    .await?;
+    let (value,) = conn.one("SELECT value FROM deployment WHERE name = $1", &[name.into()]).await?;
+    Ok(value)
+}
+
 /// Stores `key` unless the deployment has one already, and gives the one that it has.
 pub async fn signing_key_or_insert(conn: &mut Conn, key: &SigningKeyRow) -> Result<SigningKeyRow> {
     conn.execute(
@@ -30,6 +42,15 @@ pub async fn signing_key_or_insert(conn: &mut Conn, key: &SigningKeyRow) -> Resu
     conn.one(
         "SELECT key_id, pkcs8, created_ms FROM signing_keys ORDER BY created_ms DESC LIMIT 1",
         &[],
+    )
+    .await
+}
+
+/// The key with this identifier, which may be one that is used no more.
+pub async fn signing_key(conn: &mut Conn, key_id: &str) -> Result<Option<SigningKeyRow>> {
+    conn.optional(
+        "SELECT key_id, pkcs8, created_ms FROM signing_keys WHERE key_id = $1",
+        &[key_id.into()],
     )
     .await
 }

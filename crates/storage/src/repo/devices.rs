@@ -1,4 +1,4 @@
-//! The devices of this server's users. A device goes through the log, with its tokens.
+//! The devices of this server's users. A device comes and goes through the log, with its session.
 
 use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, UserId};
 use serde::Serialize;
@@ -29,28 +29,6 @@ impl FromRow for DeviceRow {
     }
 }
 
-/// Makes a device, unless its user has one with this ID.
-pub async fn insert(
-    conn: &mut Conn,
-    user_id: &UserId,
-    device_id: &DeviceId,
-    display_name: Option<&str>,
-    created_ms: i64,
-) -> Result<()> {
-    conn.execute(
-        "INSERT INTO devices (user_id, device_id, display_name, created_ms)
-         VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
-        &[
-            user_id.as_str().into(),
-            device_id.as_str().into(),
-            display_name.into(),
-            created_ms.into(),
-        ],
-    )
-    .await?;
-    Ok(())
-}
-
 /// A user's devices, by ID.
 pub async fn list(conn: &mut Conn, user_id: &UserId) -> Result<Vec<DeviceRow>> {
     conn.all(
@@ -73,6 +51,24 @@ pub async fn find(
         &[user_id.as_str().into(), device_id.as_str().into()],
     )
     .await
+}
+
+/// A user's devices beyond the `kept` that were used last, at most a thousand. `but` counts as used
+/// just now.
+pub async fn longest_unused(
+    conn: &mut Conn,
+    user_id: &UserId,
+    but: &DeviceId,
+    kept: i64,
+) -> Result<Vec<OwnedDeviceId>> {
+    let rows: Vec<(String,)> = conn
+        .all(
+            "SELECT device_id FROM devices WHERE user_id = $1 AND device_id <> $2
+             ORDER BY COALESCE(last_seen_ms, created_ms) DESC, device_id LIMIT 1000 OFFSET $3",
+            &[user_id.as_str().into(), but.as_str().into(), (kept - 1).max(0).into()],
+        )
+        .await?;
+    Ok(rows.into_iter().map(|(device_id,)| device_id.into()).collect())
 }
 
 /// Sets what a device is called. Says whether there is such a device.

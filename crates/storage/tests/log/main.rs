@@ -1,5 +1,7 @@
 //! The log and the tables that it writes, on both databases with the same outcome.
 
+mod accounts;
+mod audit;
 mod conflicts;
 mod cut_connections;
 mod defaults;
@@ -19,6 +21,8 @@ mod schema;
 mod standby;
 mod store;
 mod tables;
+mod unended_calls;
+mod wal;
 mod witness;
 
 use std::time::Duration;

@@ -36,7 +36,7 @@ impl Error {
     pub fn is_outage(&self) -> bool {
         match self {
             Self::Timeout(_) => true,
-            Self::Corrupt(_) => false,
+            Self::Corrupt(_) | Self::LeaseLost => false,
             Self::Database(error) => match error {
                 sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => true,
                 // Broken connections, a lack of resources, and a server that goes down or comes up.

@@ -65,7 +65,7 @@ pub trait CacheKeeper: Send + Sync {
     /// otherwise never go stale. An internal number may be another thing's by now, and what was
     /// sent was not.
     ///
-    /// A cache of rooms breaks the chain of every room.
+    /// A cache of rooms lets the chain of every room know: see [`Chain::note_loss`](log::Chain).
     fn forget(&self, head: Pos) {
         self.clear(head);
     }

@@ -188,7 +188,7 @@ impl Room {
         self.losses.fetch_add(1, Ordering::SeqCst);
         let chain = self.chain.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
         if let Some(chain) = chain {
-            chain.break_off();
+            chain.note_loss();
         }
         self.clear();
     }

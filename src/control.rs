@@ -67,7 +67,7 @@ pub enum Reply {
 impl Command {
     /// Does what is asked.
     pub async fn run(self, state: &AppState) -> Reply {
-        let (accounts, server_name) = (&state.accounts, &state.config.server_name);
+        let server_name = &state.config.server_name;
         match self {
             Self::CreateUser { username, password, admin } => {
                 let user = NewUser {
@@ -76,7 +76,7 @@ impl Command {
                     admin,
                     display_name: None,
                 };
-                match create_user(&state.accounts, &state.config.server_name, user).await {
+                match create_user(&state.accounts, server_name, user).await {
                     Ok(user_id) => Reply::Created(user_id.to_string()),
                     Err(error) => Reply::Failed(error.to_string()),
                 }

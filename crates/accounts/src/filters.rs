@@ -76,9 +76,10 @@ impl Filter {
     }
 }
 
-/// Filters by user and ID.
+/// Filters by user and ID, each with how often the log had lost something when it was read: it may
+/// have lost the filter with it.
 #[derive(Debug)]
-pub(crate) struct FilterCache(moka::sync::Cache<(OwnedUserId, String), Arc<Filter>>);
+pub(crate) struct FilterCache(moka::sync::Cache<(OwnedUserId, String), (u64, Arc<Filter>)>);
 
 impl Default for FilterCache {
     fn default() -> Self {
@@ -120,7 +121,8 @@ impl Accounts {
             return Ok(None);
         }
         let key = (user_id.to_owned(), filter_id.to_owned());
-        if let Some(filter) = self.filters.0.get(&key) {
+        let losses = self.freshness.losses();
+        if let Some((_, filter)) = self.filters.0.get(&key).filter(|(then, _)| *then == losses) {
             return Ok(Some(filter));
         }
         let mut conn = self.store.read().await?;
@@ -128,7 +130,7 @@ impl Accounts {
             return Ok(None);
         };
         let filter = Arc::new(Filter::parse(&source).map_err(stoa_storage::Error::corrupt)?);
-        self.filters.0.insert(key, Arc::clone(&filter));
+        self.filters.0.insert(key, (losses, Arc::clone(&filter)));
         Ok(Some(filter))
     }
 }

@@ -104,6 +104,7 @@ mod tests {
             generation: 0,
             user_id: user.to_owned(),
             device_id: device_id!("D").to_owned(),
+            device_generation: 0,
             expires_ms: None,
             session_expires_ms: None,
             parent_hash: None,

@@ -328,4 +328,8 @@ impl CacheKeeper for Transactions {
 
     /// Transactions do not go stale.
     fn clear(&self, _: Pos) {}
+
+    fn forget(&self, _: Pos) {
+        self.sent.invalidate_all();
+    }
 }

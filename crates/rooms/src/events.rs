@@ -15,7 +15,7 @@ use stoa_base::{EventNid, Pos, RoomNid, StateNid};
 use stoa_cluster::{Batch, CacheKeeper};
 use stoa_storage::{
     Conn, Error, Result, Store,
-    log::{EventStatus, Stream, Topic},
+    log::{Append, EventStatus, Stream, Topic},
     repo::{
         self,
         events::{Order, StoredEventRow},
@@ -312,5 +312,17 @@ impl CacheKeeper for Events {
     fn clear(&self, _: Pos) {
         self.generation.fetch_add(1, Ordering::SeqCst);
         self.by_nid.invalidate_all();
+    }
+
+    fn forget(&self, head: Pos) {
+        self.versions.invalidate_all();
+        self.clear(head);
+    }
+
+    /// Without their positions they would be taken for events that have none.
+    fn given_up(&self, appends: &[&Append]) {
+        for row in appends.iter().flat_map(|append| &append.events) {
+            self.by_nid.invalidate(&row.nid);
+        }
     }
 }

@@ -159,6 +159,7 @@ impl RoomCaches {
     pub fn keepers(&self) -> Vec<Arc<dyn CacheKeeper>> {
         vec![
             Arc::new(self.events.clone()),
+            Arc::new(self.states.clone()),
             Arc::clone(&self.rooms) as _,
             Arc::clone(&self.memberships) as _,
             Arc::clone(&self.recent) as _,

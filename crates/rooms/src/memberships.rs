@@ -92,9 +92,14 @@ impl MembershipCache {
 impl CacheKeeper for MembershipCache {
     fn apply(&self, batch: Batch<'_>) {
         for (stream, topic) in batch.touched.iter() {
-            if let (Stream::Membership, Topic::User(user_id)) = (stream, topic) {
-                self.generation.fetch_add(1, Ordering::SeqCst);
-                self.by_user.invalidate(user_id);
+            match (stream, topic) {
+                (Stream::Membership, Topic::User(user_id)) => {
+                    self.generation.fetch_add(1, Ordering::SeqCst);
+                    self.by_user.invalidate(user_id);
+                }
+                // What a newer version has changed of the room may be anybody's membership.
+                (Stream::Membership, Topic::Room(_)) => self.clear(batch.last),
+                _ => {}
             }
         }
     }

@@ -12,6 +12,7 @@ mod nids;
 mod postgres_host;
 pub mod repo;
 mod schema;
+mod server;
 mod statements;
 mod store;
 mod wal;

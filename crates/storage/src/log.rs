@@ -34,7 +34,7 @@ pub use self::{
     chain::Chain,
     jump::{raise, rise_to_now, was_lost},
     prune::prune,
-    reader::{LogReader, LoggedBatch, News, batches_after, head},
+    reader::{LogReader, LoggedBatch, Mark, News, batches_after, head, head_mark},
     rows::*,
     touched::{Stream, Topic, Touched},
     writer::{

@@ -10,13 +10,14 @@ use sqlx::{
     ConnectOptions as _, Connection as _, Sqlite, SqlitePool,
     migrate::MigrateError,
     pool::PoolConnection,
-    postgres::{PgConnectOptions, PgConnection, PgPoolOptions},
+    postgres::{PgConnectOptions, PgPoolOptions},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
 use crate::{
     Conn, Error, Result,
     postgres_host::{Host, Pool},
+    server::{self, BEGIN_WRITE, ServerRun, ServerRuns},
     statements::{StatementCount, StatementKind, Statements},
     wal::Wal,
 };
@@ -126,7 +127,7 @@ pub struct Store {
 #[derive(Clone, Debug)]
 pub(crate) enum Pools {
     Sqlite { readers: SqlitePool, writer: SqlitePool, wal: Wal },
-    Postgres { pool: Pool, direct: Pool, hosts: Vec<Host> },
+    Postgres { pool: Pool, direct: Pool, hosts: Vec<Host>, runs: ServerRuns },
 }
 
 impl Store {
@@ -175,16 +176,16 @@ impl Store {
             None => (limited(parse(&options.url)?), limited(parse(&options.url)?)),
             Some(direct) => (parse(&options.url)?, limited(parse(direct)?)),
         };
-        try_out(&pooled).await.map_err(OpenError::Unreachable)?;
-        let pool = pool_options().max_connections(options.max_connections);
+        let runs = ServerRuns::new(try_out(&pooled).await.map_err(OpenError::Unreachable)?);
+        let pool = pool_options(&runs).max_connections(options.max_connections);
         let pool = Pool::new(pool, pooled);
-        let few = pool_options().max_connections(DIRECT_CONNECTIONS).max_lifetime(None);
+        let few = pool_options(&runs).max_connections(DIRECT_CONNECTIONS).max_lifetime(None);
         let direct = Pool::new(few, direct);
         let hosts = match &options.direct_url {
             None => vec![Host::watch(vec![pool.clone(), direct.clone()])],
             Some(_) => vec![Host::watch(vec![pool.clone()]), Host::watch(vec![direct.clone()])],
         };
-        Ok(Self::new(Pools::Postgres { pool, direct, hosts }))
+        Ok(Self::new(Pools::Postgres { pool, direct, hosts, runs }))
     }
 
     pub(crate) fn pools(&self) -> &Pools {
@@ -289,6 +290,14 @@ impl Store {
         }
     }
 
+    /// The runs of the PostgreSQL server that were met; none for SQLite.
+    pub(crate) fn server_runs(&self) -> Option<&ServerRuns> {
+        match &self.pools {
+            Pools::Sqlite { .. } => None,
+            Pools::Postgres { runs, .. } => Some(runs),
+        }
+    }
+
     /// Connections that are open and those of them that are idle, for metrics.
     pub fn pool_size(&self) -> (u32, usize) {
         match &self.pools {
@@ -312,7 +321,7 @@ impl Store {
                 readers.close().await;
                 writer.close().await;
             }
-            Pools::Postgres { pool, direct, hosts } => {
+            Pools::Postgres { pool, direct, hosts, .. } => {
                 hosts.iter().for_each(Host::unwatch);
                 pool.close().await;
                 direct.close().await;
@@ -323,7 +332,7 @@ impl Store {
 
 /// How a session behaves. Where this node's host vanishes, the server finds out within a few
 /// seconds, and lets go what the session holds.
-const SESSION: [(&str, &str); 7] = [
+const SESSION: [(&str, &str); 8] = [
     ("lock_timeout", "10s"),
     ("statement_timeout", "60s"),
     ("jit", "off"),
@@ -331,13 +340,11 @@ const SESSION: [(&str, &str); 7] = [
     ("tcp_keepalives_interval", "1"),
     ("tcp_keepalives_count", "3"),
     ("tcp_user_timeout", "4s"),
+    // What a single statement runs under. Transactions say it themselves.
+    ("default_transaction_isolation", "read committed"),
 ];
 
 const BEGIN_SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
-
-/// A transaction that writes is ended by the server where its node freezes in the middle: its row
-/// locks may stand in the way of appends.
-const BEGIN_WRITE: &str = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '750ms'";
 
 /// How many connections read a SQLite database at most. A read is short and waits for nothing, so that
 /// more of them than there are processors only take memory: each has a thread and pages of its own.
@@ -372,7 +379,8 @@ fn sqlite_pool_options() -> SqlitePoolOptions {
         })
 }
 
-fn pool_options() -> PgPoolOptions {
+fn pool_options(runs: &ServerRuns) -> PgPoolOptions {
+    let runs = runs.clone();
     PgPoolOptions::new()
         .acquire_timeout(ACQUIRE_LIMIT)
         .test_before_acquire(false)
@@ -384,30 +392,20 @@ fn pool_options() -> PgPoolOptions {
                 Ok(true)
             })
         })
-        .after_connect(|conn, _| Box::pin(refuse_standby(conn)))
+        .after_connect(move |conn, _| {
+            let runs = runs.clone();
+            Box::pin(async move { runs.begin_session(conn).await.map(drop) })
+        })
 }
 
 /// Connects once: a pool tries again and again, and in the end does not say what stood in its way.
-async fn try_out(options: &PgConnectOptions) -> sqlx::Result<()> {
+async fn try_out(options: &PgConnectOptions) -> sqlx::Result<ServerRun> {
     let connecting = async {
         let mut conn = options.connect().await?;
-        refuse_standby(&mut conn).await?;
-        conn.close().await
+        let run = server::greet(&mut conn).await?;
+        conn.close().await?;
+        Ok(run)
     };
     let connected = tokio::time::timeout(CONNECT_LIMIT, connecting).await;
     connected.unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()))
-}
-
-/// A server that cannot write is none of ours, whatever the address leads to at the moment.
-async fn refuse_standby(conn: &mut PgConnection) -> sqlx::Result<()> {
-    let writable: bool = sqlx::query_scalar(
-        "SELECT NOT pg_is_in_recovery() AND current_setting('transaction_read_only') = 'off'",
-    )
-    .fetch_one(conn)
-    .await?;
-    if writable {
-        Ok(())
-    } else {
-        Err(sqlx::Error::Configuration("the PostgreSQL server is read-only or recovering".into()))
-    }
 }

@@ -138,6 +138,38 @@ impl TestPostgres {
         panic!("the PostgreSQL of this test does not start: {log}");
     }
 
+    /// A server that follows this one, from a copy of it that is made now. Where this one waits for
+    /// a standby named `standby`, it is that one.
+    pub async fn standby(&self) -> Self {
+        let folder = TempDir::with_prefix_in("stoa-standby-", "/var/tmp").expect("a folder");
+        if is_root() {
+            succeed(Command::new("chown").arg(USER).arg(folder.path()));
+        }
+        let programs = self.programs.clone();
+        let mut standby =
+            Self { server: None, programs, folder, port: free_port(), place: Place::Here };
+        let mut copy = standby.command("pg_basebackup");
+        copy.args(["--checkpoint=fast", "--no-sync", "--write-recovery-conf", "-d"]);
+        copy.arg(format!(
+            "host=127.0.0.1 port={} user=postgres application_name=standby",
+            self.port
+        ));
+        succeed(copy.arg("-D").arg(standby.data()));
+        standby.restart().await;
+        standby
+    }
+
+    /// Promotes this standby, which may be stopped, in the place of `primary`, which is gone: under
+    /// its URL, with what it has got of it.
+    pub async fn take_over(&mut self, primary: Self) {
+        self.stop_immediately();
+        self.port = primary.port;
+        drop(primary);
+        self.restart().await;
+        let mut conn = PgConnection::connect(&self.url()).await.expect("the standby answers");
+        sqlx::query("SELECT pg_promote()").execute(&mut conn).await.expect("a promotion");
+    }
+
     /// Stops the server as `pg_ctl stop --mode immediate` does: what it has not flushed is lost.
     pub fn stop_immediately(&mut self) {
         self.end(Signal::QUIT);

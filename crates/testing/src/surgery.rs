@@ -1,6 +1,6 @@
 //! What tests do to the database behind the nodes' backs, and see there.
 
-use stoa_base::Pos;
+use stoa_base::{Pos, RoomNid};
 use stoa_storage::{
     Result, Store, log,
     repo::leases::{self, Fence},
@@ -14,6 +14,60 @@ pub async fn lose_log_after(store: &Store, pos: Pos) {
         conn.execute(sql, &[pos.0.into()]).await.expect("a loss");
     }
     conn.commit().await.expect("a loss");
+}
+
+/// Who writes a batch by hand: a node of a version that is yet to come.
+const ELSEWHERE: i64 = 9;
+
+/// A room's row as it is, to be put back.
+#[derive(Debug)]
+pub struct NotedRoom {
+    nid: RoomNid,
+    extremities: String,
+    numbers: (i64, i64, i64, i64, i64),
+}
+
+/// Notes what a room's row says.
+pub async fn note_room(store: &Store, nid: RoomNid) -> NotedRoom {
+    let sql = "
+        SELECT extremities, state_root, state_pos, head_pos, joined, invited
+        FROM rooms WHERE nid = $1";
+    let mut conn = store.read().await.expect("the database answers");
+    let (extremities, root, state, head, joined, invited): (String, _, _, _, _, _) =
+        conn.one(sql, &[nid.0.into()]).await.expect("the room");
+    NotedRoom { nid, extremities, numbers: (root, state, head, joined, invited) }
+}
+
+/// Has a room's row say what it said, as a restore does.
+pub async fn put_room_back(store: &Store, room: &NotedRoom) {
+    let sql = "
+        UPDATE rooms SET extremities = $2, state_root = $3, state_pos = $4, head_pos = $5,
+            joined = $6, invited = $7
+        WHERE nid = $1";
+    let (root, state, head, joined, invited) = room.numbers;
+    let binds = [
+        room.nid.0.into(),
+        (&room.extremities).into(),
+        root.into(),
+        state.into(),
+        head.into(),
+        joined.into(),
+        invited.into(),
+    ];
+    let mut conn = store.write().await.expect("the database answers");
+    conn.execute(sql, &binds).await.expect("the room");
+    conn.commit().await.expect("the room");
+}
+
+/// Has another node write a batch that says that it has `touched` this, and runs `sql` with it.
+pub async fn write_elsewhere(store: &Store, touched: &str, sql: &'static str) {
+    let batch = "
+        INSERT INTO log_batches (last_pos, prev_pos, incarnation, batch_seq, committed_ms, touched)
+        SELECT MAX(last_pos) + 1, MAX(last_pos), $1, MAX(last_pos), 1, $2 FROM log_batches";
+    let mut conn = store.write().await.expect("the database answers");
+    conn.execute(sql, &[]).await.expect("a change");
+    conn.execute(batch, &[ELSEWHERE.into(), touched.into()]).await.expect("a batch");
+    conn.commit().await.expect("a batch");
 }
 
 /// Has the counter of internal numbers begin anew.

@@ -401,7 +401,7 @@ mod tests {
     use stoa_base::{EventNid, RoomNid, StateNid};
 
     use super::*;
-    use crate::log::rows::*;
+    use crate::log::{AuditAction, account_rows::*, rows::*};
 
     fn update(added: i64, consumed: i64, head: i64) -> RoomUpdateRow {
         RoomUpdateRow {
@@ -540,8 +540,51 @@ mod tests {
                 ts: 0,
                 pos,
             }],
+            account_updates: vec![AccountUpdateRow { user_id: user(), ..Default::default() }],
+            all_device_removals: vec![AllDeviceRemovalsRow {
+                user_id: user(),
+                except_device: None,
+            }],
             device_removals: vec![DeviceRemovalRow { user_id: user(), device_id: key() }],
-            token_removals: vec![TokenRemovalRow { token_hash: key(), successor: None }],
+            session_removals: vec![SessionRemovalRow { user_id: user(), session_id: key() }],
+            token_removals: vec![TokenRemovalRow {
+                user_id: user(),
+                token_hash: key(),
+                successor: key(),
+            }],
+            users: vec![NewUserRow {
+                user_id: user(),
+                password_hash: None,
+                admin: 0,
+                created_ms: 0,
+            }],
+            profile_fields: vec![ProfileFieldRow { user_id: user(), field: key(), value: key() }],
+            interactive_results: vec![InteractiveResultRow { session_hash: key(), result: key() }],
+            devices: vec![NewDeviceRow {
+                user_id: user(),
+                device_id: key(),
+                display_name: None,
+                created_ms: 0,
+            }],
+            sessions: vec![SessionRow {
+                session_id: key(),
+                user_id: user(),
+                device_id: None,
+                origin: SessionOrigin::Password,
+                created_ms: 0,
+                expires_ms: None,
+            }],
+            tokens: vec![TokenRow {
+                token_hash: key(),
+                user_id: user(),
+                session_id: key(),
+                generation: 0,
+                created_ms: 0,
+                expires_ms: None,
+                refresh_hash: None,
+                parent_hash: None,
+            }],
+            audit: vec![AuditRow::unattributed(0, AuditAction::PasswordChanged, None, user())],
             device_changes: vec![DeviceChangeRow {
                 user_id: user(),
                 device_id: key(),
@@ -551,6 +594,7 @@ mod tests {
         };
         let batch = Batch::join(&[&append]).unwrap();
         let names: Vec<&str> = batch.tables.iter().map(|rows| rows.table.name()).collect();
+        assert_eq!(batch.audit.len(), 1);
         assert_eq!(
             names,
             [
@@ -566,8 +610,17 @@ mod tests {
                 "forgotten_rooms",
                 "account_data",
                 "receipts",
+                "account_updates",
+                "all_device_removals",
                 "device_removals",
+                "session_removals",
                 "token_removals",
+                "users",
+                "profile_fields",
+                "interactive_results",
+                "devices",
+                "sessions",
+                "tokens",
                 "device_changes",
             ]
         );

@@ -106,10 +106,21 @@ impl Group {
     }
 
     /// Refuses the members that were built on something that has failed meanwhile.
-    pub(super) fn refuse_broken(&mut self) {
-        let is_broken = |member: &Member| member.append.chains().any(|chain| chain.is_broken());
-        let verdicts = self.members.iter().map(is_broken);
-        let verdicts = verdicts.map(|broken| broken.then_some(AppendError::Conflict)).collect();
+    fn refuse_broken(&mut self) {
+        self.refuse_where(Chain::is_broken);
+    }
+
+    /// Refuses the members that rest on what the log has lost.
+    pub(super) fn refuse_lost(&mut self) {
+        self.refuse_where(Chain::is_lost);
+    }
+
+    /// Refuses the members that are part of such a chain.
+    fn refuse_where(&mut self, is_so: fn(&Chain) -> bool) {
+        let verdict = |member: &Member| {
+            member.append.chains().any(|chain| is_so(chain)).then_some(AppendError::Conflict)
+        };
+        let verdicts = self.members.iter().map(verdict).collect();
         self.refuse_by(verdicts);
     }
 
@@ -122,8 +133,11 @@ impl Group {
     }
 
     pub(super) fn batch(&self) -> serde_json::Result<Batch> {
-        let appends: Vec<&Append> = self.members.iter().map(|member| &member.append).collect();
-        Batch::join(&appends)
+        Batch::join(&self.appends())
+    }
+
+    pub(super) fn appends(&self) -> Vec<&Append> {
+        self.members.iter().map(|member| &member.append).collect()
     }
 
     /// Refuses the members concerned, and says whether there were any.
@@ -143,6 +157,11 @@ impl Group {
         for member in moved.iter().filter_map(|place| self.members.get(*place)) {
             member.append.chains().for_each(|chain| chain.note_moved_elsewhere());
         }
+    }
+
+    /// Has nothing more be built on what the members were built on.
+    pub(super) fn break_chains(&self) {
+        self.members.iter().flat_map(|member| member.append.chains()).for_each(|it| it.break_off());
     }
 
     /// Refuses all that are left.

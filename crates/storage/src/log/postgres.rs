@@ -1,4 +1,10 @@
 //! Writing a batch to PostgreSQL: one call of `append_batch` on a connection of the writer's own.
+//!
+//! The call says itself what it relies on, isolation and durability, and refuses to run without; see
+//! `migrations/postgres/0002_firm_ground.sql`. A connection begins with a synchronous commit, so that
+//! a batch that is found, or whatever else stands in the way of one, is as durable as one that is
+//! written ([`crate::server`]). Where the connection leads to another run of the server than the one
+//! before, which may have lost batches, that commit is a jump of the log.
 
 use std::{future::Future, pin::pin, time::Duration};
 
@@ -9,19 +15,23 @@ use sqlx::{
 use stoa_base::{Clock, Pos};
 
 use super::{
-    BatchKey, LOG_LOCK,
+    BatchKey, LOG_LOCK, Mark,
     batch::Batch,
+    jump::{NO_RUN, RAISE_BY},
     members::Conflict,
     writer::{Timing, Written},
 };
-use crate::{Error, Result, Store, postgres_host::Lease};
+use crate::{
+    Error, Result, Store,
+    postgres_host::Lease,
+    server::{BEGIN_WRITE, ServerRun},
+};
 
 const APPEND: &str = "SELECT append_batch($1::text::jsonb)::text";
 
 /// What the server does by itself where this node has frozen or is cut off. Whatever could keep the
 /// log lock from others is over within a second.
-const SESSION: [(&str, &str); 14] = [
-    ("synchronous_commit", "on"),
+const SESSION: [(&str, &str); 13] = [
     ("idle_in_transaction_session_timeout", "750ms"),
     ("tcp_user_timeout", "900ms"),
     // Where the end of a call is lost with its host, the server waits for it without any limit and
@@ -41,6 +51,22 @@ const SESSION: [(&str, &str); 14] = [
     ("plan_cache_mode", "force_generic_plan"),
     ("jit", "off"),
 ];
+
+/// Has the log go on at the present, or further above where it is there already.
+const JUMP: &str = "
+INSERT INTO log_batches (last_pos, prev_pos, incarnation, batch_seq, committed_ms, touched)
+SELECT target, head, $1, target, now_us / 1000, '[]'
+FROM (
+    SELECT head, now_us, CASE WHEN head < now_us THEN now_us ELSE head + $2 END AS target
+    FROM (
+        SELECT coalesce(max(last_pos), 0) AS head,
+            (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now_us
+        FROM log_batches
+    ) AS log
+) AS jump";
+
+/// Internal numbers that were drawn in what may be lost are not drawn again.
+const RAISE_NIDS: &str = "UPDATE counters SET value = value + $1 WHERE name = 'nid'";
 
 /// How long connecting may take.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
@@ -73,6 +99,8 @@ pub(super) struct Session {
     conn: Option<Leased>,
     /// Whether a transaction of this connection holds the log lock.
     locked: bool,
+    /// The run of the server that was written to last; none before the first connection.
+    run: Option<ServerRun>,
 }
 
 /// A connection of the writer's, and what limits waiting for its answers.
@@ -99,7 +127,7 @@ impl Session {
         batch: &Batch,
         key: BatchKey,
         clock: &Clock,
-        seen: Pos,
+        seen: Mark,
         timing: &mut Timing,
     ) -> Result<Written> {
         let payload = payload(batch, key, clock.now_ms(), seen)?;
@@ -107,7 +135,7 @@ impl Session {
         // Taken out, so that it is lost whenever this does not come to its end.
         let mut leased = match self.conn.take() {
             Some(leased) => leased,
-            None => connect(store).await?,
+            None => self.connect(store).await?,
         };
         let Leased { conn, lease } = &mut leased;
         let count = store.appends();
@@ -154,7 +182,7 @@ impl Session {
             self.conn = Some(leased);
         } else {
             // The connection may have been lost long ago without anybody noticing.
-            let mut leased = connect(store).await?;
+            let mut leased = self.connect(store).await?;
             begin_locked(&mut leased, store).await?;
             self.conn = Some(leased);
         }
@@ -173,6 +201,30 @@ impl Session {
                 Err(error) => tracing::warn!(%error, "the log lock was lost"),
             }
         }
+    }
+
+    /// Opens a connection that everything may rest on which is seen through it.
+    async fn connect(&mut self, store: &Store) -> Result<Leased> {
+        let direct = store.direct_pool().zip(store.server_runs());
+        let (pool, runs) = direct.ok_or_else(|| Error::corrupt("not PostgreSQL"))?;
+        let known = self.run.as_ref().unwrap_or_else(|| runs.first());
+        let lease = pool.lease();
+        let options = pool.options().clone().options(SESSION).application_name("stoa-log");
+        let connect = async {
+            let mut conn = options.connect().await?;
+            let run = runs.begin_session(&mut conn).await?;
+            if run != *known {
+                jump(&mut conn).await?;
+            }
+            // Prepared now, a call later is one write and one reply.
+            conn.prepare(APPEND.into_sql_str()).await?;
+            conn.ping().await?;
+            Ok::<_, sqlx::Error>((conn, run))
+        };
+        let connected = tokio::time::timeout(CONNECT_LIMIT, connect).await;
+        let (conn, run) = connected.map_err(|_| Error::Timeout("connecting"))??;
+        self.run = Some(run);
+        Ok(Leased { conn, lease })
     }
 }
 
@@ -207,7 +259,7 @@ async fn begin_locked(leased: &mut Leased, store: &Store) -> Result<()> {
     let Leased { conn, lease } = leased;
     let count = store.appends();
     let lock = async {
-        conn.execute("BEGIN").await?;
+        conn.execute(BEGIN_WRITE).await?;
         count.add();
         conn.execute(LOG_LOCK).await?;
         count.add();
@@ -217,30 +269,28 @@ async fn begin_locked(leased: &mut Leased, store: &Store) -> Result<()> {
     tokio::time::timeout(CALL_LIMIT, lock).await.map_err(|_| Error::Timeout("the log lock"))?
 }
 
-async fn connect(store: &Store) -> Result<Leased> {
-    let pool = store.direct_pool().ok_or_else(|| Error::corrupt("not PostgreSQL"))?;
-    let lease = pool.lease();
-    let options = pool.options().clone().options(SESSION).application_name("stoa-log");
-    let connect = async {
-        let mut conn = options.connect().await?;
-        // Prepared now, a call later is one write and one reply.
-        conn.prepare(APPEND.into_sql_str()).await?;
-        conn.ping().await?;
-        Ok::<_, sqlx::Error>(conn)
-    };
-    let connected = tokio::time::timeout(CONNECT_LIMIT, connect).await;
-    let conn = connected.map_err(|_| Error::Timeout("connecting"))??;
-    Ok(Leased { conn, lease })
+/// Has the log go on above whatever was given out by a run of the server that is over. One statement
+/// after the lock: it sees all that was committed before.
+async fn jump(conn: &mut PgConnection) -> sqlx::Result<()> {
+    let mut transaction = conn.begin_with(BEGIN_WRITE).await?;
+    transaction.execute(LOG_LOCK).await?;
+    sqlx::query(JUMP).bind(NO_RUN).bind(RAISE_BY).execute(&mut *transaction).await?;
+    sqlx::query(RAISE_NIDS).bind(RAISE_BY).execute(&mut *transaction).await?;
+    transaction.commit().await
 }
 
-fn payload(batch: &Batch, key: BatchKey, now_ms: i64, seen: Pos) -> Result<String> {
+fn payload(batch: &Batch, key: BatchKey, now_ms: i64, seen: Mark) -> Result<String> {
     use std::fmt::Write as _;
     let BatchKey { incarnation, seq } = key;
-    let positions = batch.positions;
+    let (pos, positions) = (seen.pos, batch.positions);
     let touched = to_json(&batch.touched)?;
     let mut payload = format!(
-        r#"{{"incarnation":{incarnation},"seq":{seq},"now_ms":{now_ms},"seen":{seen},"positions":{positions},"touched":{touched}"#
+        r#"{{"incarnation":{incarnation},"seq":{seq},"now_ms":{now_ms},"seen":{pos},"positions":{positions},"touched":{touched}"#
     );
+    if let Some(BatchKey { incarnation, seq }) = seen.key {
+        // Writing to a string cannot fail.
+        let _ = write!(payload, r#","seen_key":[{incarnation},{seq}]"#);
+    }
     let guards = [
         ("room_guards", !batch.room_guards.is_empty(), to_json(&batch.room_guards)?),
         ("session_guards", !batch.session_guards.is_empty(), to_json(&batch.session_guards)?),
@@ -250,7 +300,6 @@ fn payload(batch: &Batch, key: BatchKey, now_ms: i64, seen: Pos) -> Result<Strin
     let guards = guards.iter().filter(|guard| guard.1).map(|guard| (guard.0, &guard.2));
     let tables = batch.tables.iter().map(|rows| (rows.table.name(), &rows.json));
     for (name, rows) in guards.chain(tables) {
-        // Writing to a string cannot fail.
         let _ = write!(payload, r#","{name}":{rows}"#);
     }
     payload.push('}');

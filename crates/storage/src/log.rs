@@ -12,6 +12,7 @@ mod append;
 mod batch;
 mod chain;
 mod jump;
+mod logged_rows;
 mod members;
 mod postgres;
 mod prune;
@@ -26,6 +27,7 @@ pub use self::{
     append::{Append, Guard},
     chain::Chain,
     jump::{raise, rise_to_now, was_lost},
+    logged_rows::{BatchRows, LoggedRows},
     prune::prune,
     reader::{LogReader, LoggedBatch, News, batches_after, head},
     rows::*,

@@ -8,7 +8,7 @@ use super::{BatchKey, Touched};
 use crate::{Conn, Error, Result, Store};
 
 /// How long one look at the log may take.
-const READ_LIMIT: Duration = Duration::from_secs(5);
+pub(super) const READ_LIMIT: Duration = Duration::from_secs(5);
 
 /// A batch as a reader of the log finds it.
 #[derive(Clone, Debug)]
@@ -75,8 +75,8 @@ fn read_batch((prev, last, incarnation, seq, touched): BatchRow) -> Result<Logge
 /// requests, which may be waiting for it.
 #[derive(Debug)]
 pub struct LogReader {
-    store: Store,
-    conn: Option<Conn>,
+    pub(super) store: Store,
+    pub(super) conn: Option<Conn>,
 }
 
 impl LogReader {

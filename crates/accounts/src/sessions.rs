@@ -122,7 +122,7 @@ impl Accounts {
             return Ok(Some(session));
         }
         let Some(parent_hash) = row.parent_hash else {
-            self.sessions.insert(ticket, &session);
+            self.sessions.insert(&ticket, &session);
             return Ok(Some(session));
         };
         self.end_refreshed_token(&session.user_id, parent_hash, token_hash).await?;

@@ -4,13 +4,17 @@
 
 mod announcements;
 mod freshness;
+mod log_cache;
 mod nodes;
+mod single_flight;
 mod tailer;
 mod waiters;
 
 pub use self::{
     freshness::Freshness,
+    log_cache::{LogCache, Ticket},
     nodes::Nodes,
+    single_flight::{Claim, Flight, SingleFlight},
     tailer::{Batch, CacheKeeper, Tailer, TailerOptions},
     waiters::{Wait, Waiters},
 };

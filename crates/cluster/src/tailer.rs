@@ -11,7 +11,8 @@ use stoa_base::Pos;
 use stoa_storage::{
     Backend, NidAllocator, Result, Store,
     log::{
-        self, Append, BatchKey, CommittedBatch, LogReader, LoggedBatch, News, OnCommit, Touched,
+        self, Append, BatchKey, BatchRows, CommittedBatch, LogReader, LoggedBatch, LoggedRows,
+        News, OnCommit, Touched,
     },
 };
 use tokio::{
@@ -34,8 +35,11 @@ pub struct Batch<'a> {
     /// What it changed.
     pub touched: &'a Touched,
     /// The appends themselves, each with the position before its first, where this node wrote
-    /// them. For another node's batch only `touched` is known.
+    /// them.
     pub appends: Option<&'a [(Pos, Append)]>,
+    /// The rows that the batch wrote, where another node wrote it and they were not too many to be
+    /// read. Without them only `touched` is known.
+    pub rows: Option<BatchRows<'a>>,
 }
 
 /// A cache that follows the log.
@@ -218,19 +222,27 @@ impl Tailer {
             };
             let Some(newest) = batches.last() else { return Ok(applied) };
             let (newest, is_last_page) = (newest.last, is_last_page(&batches));
-            for batch in batches {
+            let mut rows: Option<LoggedRows> = None;
+            let mut rest = batches.as_slice();
+            while let Some((batch, later)) = rest.split_first() {
                 if until.is_some_and(|until| batch.last > until) {
                     return Ok(newest);
                 }
                 if self.is_in_flight(batch.key) {
                     return Ok(newest);
                 }
+                // A node that is far behind drops what is stale: it would read much for nobody.
+                if is_last_page && rows.as_ref().is_none_or(|rows| rows.of(batch).is_none()) {
+                    rows = read_rows(reader, rest).await;
+                }
                 self.apply(Batch {
                     prev: batch.prev,
                     last: batch.last,
                     touched: &batch.touched,
                     appends: None,
+                    rows: rows.as_ref().and_then(|rows| rows.of(batch)),
                 });
+                rest = later;
             }
             if is_last_page {
                 return Ok(newest);
@@ -302,9 +314,22 @@ impl Tailer {
                 last: batch.last,
                 touched: &batch.touched,
                 appends: Some(&batch.appends),
+                rows: None,
             });
         }
         self.committed.notify_one();
+    }
+}
+
+/// What these batches wrote, as many of them as are read at once. Without it, caches drop what is
+/// stale.
+async fn read_rows(reader: &mut LogReader, batches: &[LoggedBatch]) -> Option<LoggedRows> {
+    match reader.rows(batches).await {
+        Ok(rows) => Some(rows),
+        Err(error) => {
+            tracing::warn!(%error, "what other nodes wrote cannot be read");
+            None
+        }
     }
 }
 

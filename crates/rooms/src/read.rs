@@ -7,7 +7,7 @@ use stoa_base::StateNid;
 use stoa_storage::repo::events::Order;
 
 use crate::{
-    Result, RoomError, Rooms,
+    Membership, Result, RoomError, Rooms,
     events::Event,
     room::Room,
     state::{Part, StateKey},
@@ -20,7 +20,7 @@ impl Rooms {
     pub async fn visible_state(&self, reader: &UserId, room: &Room) -> Result<StateNid> {
         let current = self.committed(room).await?.state;
         let membership = self.membership(reader, room).await?;
-        let is_joined = membership.as_ref().is_some_and(|row| row.membership == "join");
+        let is_joined = membership.as_ref().is_some_and(Membership::is_joined);
         if is_joined || self.is_world_readable(current).await? {
             return Ok(current);
         }

@@ -33,7 +33,7 @@ pub(crate) async fn get_joined_members(
 ) -> Result<Json<Response>> {
     let room = known_room(&rooms, &body.room_id).await?;
     let membership = rooms.membership(&session.user_id, &room).await?;
-    if membership.is_none_or(|row| row.membership != "join") {
+    if !membership.is_some_and(|row| row.is_joined()) {
         return Err(Error::forbidden("You are not in this room."));
     }
     let state = rooms.committed(&room).await?.state;

@@ -17,7 +17,7 @@ pub(crate) async fn get_joined_rooms(
 ) -> Result<Answer<Response>> {
     let memberships = rooms.memberships(&session.user_id).await?;
     let mut joined = Vec::new();
-    for membership in memberships.values().filter(|row| row.membership == "join") {
+    for membership in memberships.values().filter(|row| row.is_joined()) {
         joined.push(rooms.room_by_nid(membership.room).await?.id.clone());
     }
     joined.sort();

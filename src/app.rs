@@ -11,9 +11,11 @@ mod watch;
 use std::{sync::Arc, time::Duration};
 
 use axum::Router;
-use stoa_accounts::{Accounts, AttemptLimits, SessionCache};
+use stoa_accounts::{Accounts, AttemptLimits, DeploymentSecret, SessionCache, Totals};
 use stoa_base::{Clock, Random};
-use stoa_cluster::{CacheKeeper, Freshness, Nodes, Tailer, TailerOptions, Waiters};
+use stoa_cluster::{
+    CacheKeeper, Freshness, Job, Jobs, JobsOptions, Leases, Nodes, Tailer, TailerOptions, Waiters,
+};
 use stoa_config::{Config, DatabaseUrl};
 use stoa_directory::Directory;
 use stoa_ephemeral::Typing;
@@ -33,7 +35,8 @@ pub use self::{
     state::{AppState, Parts},
 };
 use crate::{
-    http::{Limits, TrustedProxies, panics::Panics},
+    http::{Admission, Limits, TrustedProxies, panics::Panics},
+    jobs::deactivate_account::DeactivateAccount,
     router,
 };
 
@@ -61,6 +64,8 @@ pub struct Environment {
     pub writer: WriterOptions,
     /// How the log is followed.
     pub tailer: TailerOptions,
+    /// How jobs are run.
+    pub jobs: JobsOptions,
     /// How expensive it is to try a password.
     pub password_cost: stoa_accounts::PasswordCost,
 }
@@ -72,6 +77,7 @@ impl Default for Environment {
             random: Random::system(),
             writer: WriterOptions::default(),
             tailer: TailerOptions::default(),
+            jobs: JobsOptions::default(),
             password_cost: stoa_accounts::PasswordCost::default(),
         }
     }
@@ -117,11 +123,14 @@ impl App {
         let incarnation = begin_run(&store).await?;
         let nodes = Nodes::join(store.clone(), incarnation, env!("CARGO_PKG_VERSION")).await?;
         let Environment { clock, random, .. } = environment;
+        let leases = Leases::new(store.clone(), clock.clone(), incarnation);
+        let jobs = Jobs::new(store.clone(), leases.clone(), environment.jobs);
 
         let nids = Arc::new(NidAllocator::new(store.clone()));
         let sessions = SessionCache::new(SESSION_CACHE);
         let room_options = RoomsOptions {
             default_version: config.rooms.default_version.clone(),
+            joined_rooms: config.limits.totals.joined_rooms as usize,
             ..RoomsOptions::default()
         };
         let room_caches = RoomCaches::new(&store, &nids, &room_options);
@@ -150,6 +159,7 @@ impl App {
         let writing = watch.over("the writer of the log", writing);
         let freshness = Freshness::new(store.clone(), Arc::clone(&tailer));
 
+        let secret = DeploymentSecret::load_or_create(&store, &random).await?;
         let accounts = Arc::new(Accounts::new(
             stoa_accounts::Parts {
                 store: store.clone(),
@@ -159,6 +169,7 @@ impl App {
                 random: random.clone(),
                 server_name: config.server_name.clone(),
                 sessions,
+                secret,
             },
             account_options(&config, environment.password_cost),
         )?);
@@ -195,6 +206,7 @@ impl App {
 
         let state = AppState::new(Parts {
             limits: Limits::new(&config.limits, &clock),
+            admission: Admission::new(config.limits.large_response_bytes.into()),
             trusted_proxies: TrustedProxies::new(config.listen.trusted_proxies.clone()),
             max_request_bytes: config.limits.max_request_bytes as usize,
             nids,
@@ -212,12 +224,16 @@ impl App {
             freshness,
             waiters,
             nodes,
+            leases,
+            jobs,
             accounts,
             clock,
             random,
         });
         state.limits.set_nodes(state.nodes.live());
         background.push(beside("the count of nodes", tokio::spawn(count_nodes(state.clone()))));
+        let jobs = state.jobs.clone().run(kinds_of_jobs(&state));
+        background.push(beside("the runner of jobs", tokio::spawn(jobs)));
         background.push(beside("housekeeping", tokio::spawn(housekeeping(state.clone()))));
         Ok(Self { state, writer: writing, background, watch, _folder: folder })
     }
@@ -251,6 +267,9 @@ impl App {
         drop(self.background);
         if let Err(error) = self.state.accounts.flush_last_seen().await {
             tracing::warn!(%error, "when devices were last seen was not written");
+        }
+        if let Err(error) = self.state.leases.release_all().await {
+            tracing::warn!(%error, "the leases of this node were not given back");
         }
         if let Err(error) = self.state.nodes.leave().await {
             tracing::warn!(%error, "the other nodes were not told of the end of this one");
@@ -297,10 +316,17 @@ fn account_options(
     password_cost: stoa_accounts::PasswordCost,
 ) -> stoa_accounts::Options {
     let secret = config.registration.shared_secret.as_ref();
+    let totals = &config.limits.totals;
     stoa_accounts::Options {
         registration_enabled: config.registration.enabled,
         registration_shared_secret: secret.map(|secret| secret.expose().to_owned()),
         limits: config.limits.enabled.then(|| attempt_limits(&config.limits)),
+        totals: Totals {
+            account_data_bytes: totals.account_data_bytes.into(),
+            account_data_types: totals.account_data_types.into(),
+            devices: totals.devices.into(),
+            filters: totals.filters.into(),
+        },
         password_cost,
         ..stoa_accounts::Options::default()
     }
@@ -319,6 +345,15 @@ fn attempt_limits(config: &stoa_config::Limits) -> AttemptLimits {
         failed_logins_per_address: failed.burst.get().saturating_mul(SITE),
         registrations_per_address: registrations.max(config.registrations.burst.get()),
     }
+}
+
+/// Every kind of job that this version knows.
+fn kinds_of_jobs(state: &AppState) -> Vec<Arc<dyn Job>> {
+    vec![Arc::new(DeactivateAccount {
+        accounts: Arc::clone(&state.accounts),
+        rooms: Arc::clone(&state.rooms),
+        freshness: state.freshness.clone(),
+    })]
 }
 
 /// Has each node grant its share of the rates.

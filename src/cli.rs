@@ -3,6 +3,7 @@
 mod check_config;
 mod create_user;
 mod generate_config;
+mod jobs;
 mod migrate;
 mod serve;
 mod version;
@@ -34,6 +35,9 @@ enum Command {
     Serve,
     /// Make an account
     CreateUser(create_user::Args),
+    /// See which jobs run, and end one
+    #[command(subcommand)]
+    Jobs(jobs::Args),
     /// Bring the database up to date, which the server also does when it starts
     Migrate,
     /// Read the configuration as the server does, and say what is wrong with it
@@ -87,6 +91,7 @@ impl Cli {
         match self.command.unwrap_or(Command::Serve) {
             Command::Serve => serve::run(&self.config, out),
             Command::CreateUser(args) => create_user::run(&self.config, args, out),
+            Command::Jobs(args) => jobs::run(&self.config, &args, out),
             Command::Migrate => migrate::run(&self.config, out),
             Command::CheckConfig => check_config::run(&self.config, out),
             Command::GenerateConfig => generate_config::run(out),

@@ -4,6 +4,7 @@
 //! socket may do anything, so only the user who runs the server may.
 
 mod client;
+mod jobs;
 mod server;
 
 use std::path::{Path, PathBuf};
@@ -13,8 +14,11 @@ use serde::{Deserialize, Serialize};
 use stoa_accounts::{Accounts, NewUser, RegistrationError};
 use stoa_base::Actor;
 
+use crate::app::AppState;
+
 pub use self::{
     client::{AskError, ask},
+    jobs::{JobView, JobsCommand},
     server::ControlSocket,
 };
 
@@ -31,6 +35,8 @@ pub enum Command {
         /// Whether the user is an admin of the server.
         admin: bool,
     },
+    /// See to jobs.
+    Jobs(JobsCommand),
     /// Say whether a server runs.
     Ping,
 }
@@ -41,6 +47,8 @@ pub enum Command {
 pub enum Reply {
     /// The account with this user ID was made.
     Created(String),
+    /// These are the jobs that were asked about.
+    Jobs(Vec<JobView>),
     /// It runs.
     Running,
     /// It could not be done, for this reason.
@@ -49,7 +57,7 @@ pub enum Reply {
 
 impl Command {
     /// Does what is asked.
-    pub async fn run(self, accounts: &Accounts, server_name: &ServerName) -> Reply {
+    pub async fn run(self, state: &AppState) -> Reply {
         match self {
             Self::CreateUser { username, password, admin } => {
                 let user = NewUser {
@@ -58,11 +66,12 @@ impl Command {
                     admin,
                     display_name: None,
                 };
-                match create_user(accounts, server_name, user).await {
+                match create_user(&state.accounts, &state.config.server_name, user).await {
                     Ok(user_id) => Reply::Created(user_id.to_string()),
                     Err(error) => Reply::Failed(error.to_string()),
                 }
             }
+            Self::Jobs(command) => command.run(&state.jobs).await,
             Self::Ping => Reply::Running,
         }
     }

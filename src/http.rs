@@ -1,6 +1,8 @@
 //! What every endpoint shares: how a request becomes a value and a result becomes an answer, who
 //! is asking, what is too much, and what is noted about it.
 
+pub mod admission;
+pub mod anonymous;
 pub mod body;
 pub mod client_address;
 pub mod cors;
@@ -16,6 +18,8 @@ pub mod routes;
 pub mod server;
 
 pub use self::{
+    admission::Admission,
+    anonymous::{MayReadProfiles, MayReadRoomList},
     client_address::{ClientAddress, TrustedProxies},
     error::{Error, Result},
     extract::{Guarded, Ruma, RumaSend},

@@ -9,6 +9,7 @@ pub mod client;
 pub mod control;
 pub mod health;
 pub mod http;
+mod jobs;
 pub mod logging;
 pub mod metrics;
 pub mod ops;

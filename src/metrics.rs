@@ -89,7 +89,7 @@ enum Kind {
 }
 
 /// Everything that is measured, and what it means: `docs/metrics.md` says the same.
-const METRICS: [(Kind, &str, &str); 27] = [
+const METRICS: [(Kind, &str, &str); 31] = [
     (
         Kind::Histogram,
         "stoa_http_request_duration_seconds",
@@ -128,6 +128,14 @@ const METRICS: [(Kind, &str, &str); 27] = [
         "stoa_log_lost_total",
         "Times that the log was found shorter than it had been: a restore, or a fail-over with loss",
     ),
+    (
+        Kind::Counter,
+        "stoa_leases_lost_total",
+        "Leases that ended before this node gave them back: it was frozen, or without its database",
+    ),
+    (Kind::Gauge, "stoa_jobs", "Jobs, by state"),
+    (Kind::Counter, "stoa_jobs_ended_total", "Jobs that ended on this node, by kind and state"),
+    (Kind::Histogram, "stoa_job_step_seconds", "Time of a step of a job, by kind"),
     (Kind::Gauge, "stoa_cache_entries", "What is kept in memory, by cache"),
     (Kind::Gauge, "stoa_cache_bytes", "How many bytes that takes, roughly, by cache"),
     (Kind::Gauge, "stoa_waiting_syncs", "Syncs that wait for news"),

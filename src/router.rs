@@ -38,6 +38,7 @@ pub fn routes() -> Routes {
         // Accounts.
         .ruma(account::whoami::whoami)
         .ruma(account::password::change_password)
+        .ruma(account::deactivate::deactivate)
         .ruma(account::devices::get_devices)
         .ruma(account::devices::get_device)
         // Profiles.

@@ -11,6 +11,7 @@
 //! in the repository equal to them. The first paragraph of every such comment therefore stands on
 //! its own and speaks of the setting, not of the code.
 
+mod anonymous;
 mod base_url;
 mod database;
 mod error;
@@ -40,10 +41,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    anonymous::Anonymous,
     base_url::BaseUrl,
     database::{Database, DatabaseUrl, PostgresUrl},
     error::{ConfigError, ConfigErrors},
-    limits::{Limits, Rate},
+    limits::{Limits, Rate, Totals},
     listen::Listen,
     log::{Log, LogFilter, LogFormat},
     reference::reference_markdown,
@@ -98,6 +100,9 @@ pub struct Config {
     /// How accounts come to be.
     pub registration: Registration,
 
+    /// What may be read by whoever reaches the server, without logging in.
+    pub anonymous: Anonymous,
+
     /// What one user or one address may ask of the server.
     ///
     /// Where something comes too often, the answer is `M_LIMIT_EXCEEDED` with the time to wait.
@@ -118,6 +123,7 @@ impl Default for Config {
             database: Database::default(),
             rooms: Rooms::default(),
             registration: Registration::default(),
+            anonymous: Anonymous::default(),
             limits: Limits::default(),
             log: Log::default(),
         }

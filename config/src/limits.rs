@@ -7,12 +7,21 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
-    /// Whether the rates below hold. The limit on the size of a request always does.
+    /// Whether the rates below hold. The limits in bytes and the totals always do.
     pub enabled: bool,
 
     /// The largest body of a request, in bytes. A larger one is refused with `M_TOO_LARGE`.
     #[schemars(range(min = 65_536, max = 1_073_741_824))]
     pub max_request_bytes: u32,
+
+    /// How many bytes of memory large answers may take on one node: first syncs, lists of members,
+    /// states, pages of history. Further ones wait, and are refused with `M_LIMIT_EXCEEDED` where
+    /// they would wait for long.
+    ///
+    /// A first sync takes about four kilobytes for each event in it: 40 MB for 100 rooms of 100
+    /// members where the client asks for all of them.
+    #[schemars(range(min = 16_777_216, max = 4_294_967_295_u32))]
+    pub large_response_bytes: u32,
 
     /// What one user may send: messages, and everything else that adds an event to a room. An
     /// operation that adds several counts as many times.
@@ -59,6 +68,57 @@ pub struct Limits {
 
     /// Accounts made from one address.
     pub registrations: Rate,
+
+    /// What one user may have.
+    ///
+    /// These hold even where `enabled` is false.
+    pub totals: Totals,
+}
+
+/// What one user may have.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Totals {
+    /// How many bytes of account data one user may have, over all rooms. Beyond it, what is larger
+    /// than before is refused with `M_TOO_LARGE`.
+    ///
+    /// A first sync answers with all of it.
+    #[schemars(range(min = 65_536, max = 1_073_741_824))]
+    pub account_data_bytes: u32,
+
+    /// How many types of account data one user may have in general, and as many for each room.
+    #[schemars(range(min = 10, max = 1_000_000))]
+    pub account_data_types: u32,
+
+    /// How many devices one user may have. A log-in on another one succeeds, and logs out the one
+    /// that was not used for longest.
+    ///
+    /// So a script that logs in again and again as a new device goes on working, and nobody is
+    /// locked out of their account.
+    #[schemars(range(min = 10, max = 1_000_000))]
+    pub devices: u32,
+
+    /// How many filters one user may store. Further ones are refused with `M_TOO_LARGE`; clients
+    /// can still give a filter with each request.
+    #[schemars(range(min = 10, max = 1_000_000))]
+    pub filters: u32,
+
+    /// How many rooms one user may be in. Joining or making another one is refused with
+    /// `M_FORBIDDEN`; being invited is not.
+    #[schemars(range(min = 10, max = 1_000_000))]
+    pub joined_rooms: u32,
+}
+
+impl Default for Totals {
+    fn default() -> Self {
+        Self {
+            account_data_bytes: 16 * 1024 * 1024,
+            account_data_types: 1_000,
+            devices: 500,
+            filters: 1_000,
+            joined_rooms: 10_000,
+        }
+    }
 }
 
 /// How often something may happen: `burst` times at once, and then `per_minute`.
@@ -92,6 +152,7 @@ impl Default for Limits {
         Self {
             enabled: true,
             max_request_bytes: 1024 * 1024,
+            large_response_bytes: 512 * 1024 * 1024,
             messages: Rate::new(600, 100),
             room_creation: Rate::new(600, 2_000),
             profiles: Rate::new(600, 10_000),
@@ -104,6 +165,7 @@ impl Default for Limits {
             logins: Rate::new(60, 30),
             failed_logins: Rate::new(5, 10),
             registrations: Rate::new(10, 10),
+            totals: Totals::default(),
         }
     }
 }

@@ -423,3 +423,63 @@ BEGIN
         ) AS aged WHERE aged.age > 100);
 END
 $$;
+
+-- Tells a device from an earlier one of its user with the same ID, so that it does not get the
+-- answers to that one's transactions. Zero for devices from before this column.
+ALTER TABLE devices ADD COLUMN generation BIGINT NOT NULL DEFAULT 0;
+
+-- A nonce of the registration by shared secret is a row only once it is used, and a session of
+-- interactive authentication only once a stage is completed. `requester` is the user or network
+-- that completed it: each may have so many.
+ALTER TABLE interactive_auth_sessions ADD COLUMN requester TEXT COLLATE "C" NOT NULL DEFAULT '';
+CREATE INDEX interactive_auth_sessions_requester ON interactive_auth_sessions (requester, created_ms);
+
+-- What only one node may do at a time. A lease ends at `expires_ms` by the database's clock (zero: it
+-- was given back). Whoever takes it next gets a larger `fence`, and what is written under an older
+-- one is refused. `holder` is the run of a node, as in `nodes`.
+CREATE TABLE leases (
+    name TEXT NOT NULL,
+    -- Tells apart the shares of work that is divided; zero where it is not.
+    partition BIGINT NOT NULL,
+    holder BIGINT NOT NULL,
+    fence BIGINT NOT NULL,
+    expires_ms BIGINT NOT NULL,
+    PRIMARY KEY (name, partition)
+);
+
+-- Work that outlives the request that asked for it, and the node that began it. The node that runs a
+-- job holds the lease `job` whose partition is the job's `id`.
+CREATE TABLE jobs (
+    id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    kind TEXT NOT NULL,
+    parameters TEXT NOT NULL,
+    -- Who asked for it.
+    actor TEXT NOT NULL,
+    created_ms BIGINT NOT NULL,
+    -- `waiting`, `running`, `done`, `failed` or `cancelled`.
+    state TEXT NOT NULL,
+    -- Where its next step goes on, as the last one said.
+    cursor TEXT,
+    -- How much of it is done, of how much, and what that means.
+    done BIGINT NOT NULL DEFAULT 0,
+    total BIGINT NOT NULL DEFAULT 0,
+    progress TEXT NOT NULL DEFAULT '',
+    -- How often it was begun since `done` last grew.
+    attempts BIGINT NOT NULL DEFAULT 0,
+    next_attempt_ms BIGINT NOT NULL,
+    cancel_requested BIGINT NOT NULL DEFAULT 0,
+    finished_ms BIGINT,
+    -- Why the last attempt failed.
+    error TEXT
+);
+CREATE INDEX jobs_unfinished ON jobs (kind, actor) WHERE finished_ms IS NULL;
+CREATE INDEX jobs_finished ON jobs (finished_ms) WHERE finished_ms IS NOT NULL;
+
+-- The users whose events are shown redacted to whoever was not in the room when they were sent.
+CREATE TABLE erased_users (
+    user_id TEXT PRIMARY KEY,
+    erased_ms BIGINT NOT NULL
+);
+
+-- The members that a room without a name is called by: those who came first.
+CREATE INDEX memberships_first ON memberships (room_nid, membership, pos, user_id);

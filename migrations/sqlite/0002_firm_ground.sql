@@ -13,3 +13,63 @@ CREATE TABLE device_changes (
     prev_pos INTEGER
 ) STRICT;
 CREATE INDEX device_changes_user ON device_changes (user_id, pos);
+
+-- Tells a device from an earlier one of its user with the same ID, so that it does not get the
+-- answers to that one's transactions. Zero for devices from before this column.
+ALTER TABLE devices ADD COLUMN generation INTEGER NOT NULL DEFAULT 0;
+
+-- A nonce of the registration by shared secret is a row only once it is used, and a session of
+-- interactive authentication only once a stage is completed. `requester` is the user or network
+-- that completed it: each may have so many.
+ALTER TABLE interactive_auth_sessions ADD COLUMN requester TEXT NOT NULL DEFAULT '';
+CREATE INDEX interactive_auth_sessions_requester ON interactive_auth_sessions (requester, created_ms);
+
+-- What only one node may do at a time. A lease ends at `expires_ms` by the database's clock (zero: it
+-- was given back). Whoever takes it next gets a larger `fence`, and what is written under an older
+-- one is refused. `holder` is the run of a node, as in `nodes`.
+CREATE TABLE leases (
+    name TEXT NOT NULL,
+    -- Tells apart the shares of work that is divided; zero where it is not.
+    partition INTEGER NOT NULL,
+    holder INTEGER NOT NULL,
+    fence INTEGER NOT NULL,
+    expires_ms INTEGER NOT NULL,
+    PRIMARY KEY (name, partition)
+) STRICT, WITHOUT ROWID;
+
+-- Work that outlives the request that asked for it, and the node that began it. The node that runs a
+-- job holds the lease `job` whose partition is the job's `id`.
+CREATE TABLE jobs (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    kind TEXT NOT NULL,
+    parameters TEXT NOT NULL,
+    -- Who asked for it.
+    actor TEXT NOT NULL,
+    created_ms INTEGER NOT NULL,
+    -- `waiting`, `running`, `done`, `failed` or `cancelled`.
+    state TEXT NOT NULL,
+    -- Where its next step goes on, as the last one said.
+    cursor TEXT,
+    -- How much of it is done, of how much, and what that means.
+    done INTEGER NOT NULL DEFAULT 0,
+    total INTEGER NOT NULL DEFAULT 0,
+    progress TEXT NOT NULL DEFAULT '',
+    -- How often it was begun since `done` last grew.
+    attempts INTEGER NOT NULL DEFAULT 0,
+    next_attempt_ms INTEGER NOT NULL,
+    cancel_requested INTEGER NOT NULL DEFAULT 0,
+    finished_ms INTEGER,
+    -- Why the last attempt failed.
+    error TEXT
+) STRICT;
+CREATE INDEX jobs_unfinished ON jobs (kind, actor) WHERE finished_ms IS NULL;
+CREATE INDEX jobs_finished ON jobs (finished_ms) WHERE finished_ms IS NOT NULL;
+
+-- The users whose events are shown redacted to whoever was not in the room when they were sent.
+CREATE TABLE erased_users (
+    user_id TEXT PRIMARY KEY,
+    erased_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- The members that a room without a name is called by: those who came first.
+CREATE INDEX memberships_first ON memberships (room_nid, membership, pos, user_id);

@@ -1,9 +1,9 @@
-use std::{ops::Deref, sync::Arc};
+use std::{ops::Deref, sync::Arc, time::Duration};
 
 use axum::extract::FromRef;
 use stoa_accounts::Accounts;
 use stoa_base::{Clock, Random};
-use stoa_cluster::{Freshness, Nodes, Tailer, Waiters};
+use stoa_cluster::{Freshness, Jobs, Leases, Nodes, Tailer, Waiters};
 use stoa_config::Config;
 use stoa_directory::Directory;
 use stoa_ephemeral::Typing;
@@ -16,10 +16,14 @@ use stoa_storage::{
 use stoa_sync::Streams;
 use tokio_util::sync::CancellationToken;
 
-use crate::http::{Limits, TrustedProxies, panics::Panics};
+use crate::http::{Admission, Limits, TrustedProxies, panics::Panics};
 
 /// How long the log is kept, in milliseconds: a node that lags by more than this begins anew.
 const LOG_KEPT_MS: i64 = 3_600_000;
+
+/// What the node that prunes holds meanwhile, and after how long another takes over where it vanishes.
+const PRUNING: &str = "pruning";
+const PRUNING_TTL: Duration = Duration::from_secs(30);
 
 /// The parts of the server, as requests find them. Cheap to clone.
 ///
@@ -44,6 +48,10 @@ pub struct Parts {
     pub waiters: Waiters,
     /// This node among the others.
     pub nodes: Nodes,
+    /// What only one node may do at a time.
+    pub leases: Leases,
+    /// Work that outlives the request that asked for it.
+    pub jobs: Jobs,
     /// Where internal numbers come from.
     pub nids: Arc<NidAllocator>,
     /// Users, devices, tokens, profiles, account data, filters.
@@ -60,6 +68,8 @@ pub struct Parts {
     pub streams: Arc<Streams>,
     /// How often somebody may do something.
     pub limits: Limits,
+    /// How many large answers are put together at once.
+    pub admission: Admission,
     /// The reverse proxies whose word counts.
     pub trusted_proxies: TrustedProxies,
     /// How large a request may be.
@@ -90,12 +100,27 @@ impl AppState {
         if let Err(error) = self.accounts.prune_expired().await {
             tracing::warn!(%error, "what has expired was not deleted");
         }
-        if let Err(error) = log::prune(&self.store, self.clock.now_ms() - LOG_KEPT_MS).await {
+        if let Err(error) = self.prune_log().await {
             tracing::warn!(%error, "the log was not pruned");
         }
         if let Err(error) = self.nodes.prune().await {
             tracing::warn!(%error, "nodes that vanished were not forgotten");
         }
+        if let Err(error) = self.jobs.housekeep().await {
+            tracing::warn!(%error, "jobs that ended were not forgotten");
+        }
+        if let Err(error) = self.leases.prune().await {
+            tracing::warn!(%error, "leases that ended were not forgotten");
+        }
+    }
+
+    /// Prunes the log, unless another node is at it.
+    async fn prune_log(&self) -> stoa_storage::Result<()> {
+        let Some(lease) = self.leases.acquire(PRUNING, PRUNING_TTL).await? else { return Ok(()) };
+        let before_ms = self.clock.now_ms() - LOG_KEPT_MS;
+        let pruned = lease.run(log::prune(&self.store, lease.fence(), before_ms)).await;
+        lease.release().await?;
+        pruned.map(drop)
     }
 }
 
@@ -119,9 +144,11 @@ macro_rules! parts {
 
 parts! {
     accounts: Arc<Accounts>,
+    admission: Admission,
     clock: Clock,
     directory: Arc<Directory>,
     freshness: Freshness,
+    jobs: Jobs,
     limits: Limits,
     random: Random,
     read_state: Arc<ReadState>,

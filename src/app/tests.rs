@@ -9,8 +9,6 @@ use stoa_testing::{
     Backend, TestClient, TestDatabase, TestServer, both_databases, run_on, surgery,
 };
 
-use crate::http::{Audited, Class, Operation, limits::Caller};
-
 /// How long to wait for what a server does by itself.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -101,11 +99,31 @@ both_databases! {
     }
 }
 
-/// How many messages a user may send through a server at once.
-fn messages_allowed(server: &TestServer) -> usize {
-    let message = Operation::put("/send", Class::Messages, 1, Audited::No);
-    let mallory = Caller { user: Some(user_id!("@mallory:test")), address: None };
-    (0..1_000).take_while(|_| server.state().limits.admit(&message, mallory).is_ok()).count()
+#[test]
+fn one_node_prunes_the_log_at_a_time() {
+    run_on(Backend::Postgres, async |db| {
+        let clock = ManualClock::at(1_700_000_000_000);
+        let first = TestServer::start(db).await;
+        let second = TestServer::start_with(db, |_, environment| {
+            environment.clock = Clock::from(clock.clone());
+        })
+        .await;
+        let alice = second.register("alice").await;
+        let room = alice.create_public_room().await;
+        alice.send(&room, "hello").await;
+        clock.advance(Duration::from_secs(2 * 3_600));
+        let before = surgery::batch_count(&second.state().store).await;
+
+        let ttl = Duration::from_secs(30);
+        let held = first.state().leases.acquire("pruning", ttl).await.expect("a lease");
+        second.state().housekeep().await;
+        assert_eq!(surgery::batch_count(&second.state().store).await, before);
+        // What it held is free when it stops.
+        std::mem::forget(held);
+        first.stop().await;
+        second.state().housekeep().await;
+        assert!(surgery::batch_count(&second.state().store).await < before);
+    });
 }
 
 async fn limited(db: &TestDatabase) -> TestServer {
@@ -119,7 +137,7 @@ fn nodes_share_the_rates() {
         assert_eq!(first.state().nodes.live(), 1);
         let second = limited(db).await;
         assert_eq!(second.state().nodes.live(), 2);
-        assert_eq!(messages_allowed(&second), 50, "half of the burst");
+        assert_eq!(second.messages_allowed(user_id!("@mallory:test")), 50, "half of the burst");
 
         // The first hears of it by itself.
         let started = tokio::time::Instant::now();
@@ -128,7 +146,7 @@ fn nodes_share_the_rates() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         let third = limited(db).await;
-        assert_eq!(messages_allowed(&third), 33);
+        assert_eq!(third.messages_allowed(user_id!("@mallory:test")), 33);
         third.stop().await;
         assert_eq!(second.state().nodes.beat().await.expect("a count"), 2, "it has left");
     });
@@ -155,7 +173,7 @@ fn a_node_on_sqlite_is_alone() {
     run_on(Backend::Sqlite, async |db| {
         let server = limited(db).await;
         assert_eq!(server.state().nodes.beat().await.expect("a count"), 1);
-        assert_eq!(messages_allowed(&server), 100);
+        assert_eq!(server.messages_allowed(user_id!("@mallory:test")), 100);
     });
 }
 

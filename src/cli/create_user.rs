@@ -49,7 +49,9 @@ pub(super) fn run(
             Ok(())
         }
         Reply::Failed(reason) => Err(CliError::Refused(reason)),
-        Reply::Running => Err(CliError::Refused("the running server did not answer".to_owned())),
+        Reply::Running | Reply::Jobs(_) => {
+            Err(CliError::Refused("the running server did not answer".to_owned()))
+        }
     }
 }
 
@@ -58,7 +60,7 @@ async fn execute(config: Config, command: Command) -> Result<Reply, CliError> {
         return Ok(reply);
     }
     let app = App::start(config, Environment::default()).await?;
-    let reply = command.run(&app.state().accounts, &app.state().config.server_name).await;
+    let reply = command.run(app.state()).await;
     app.stop().await;
     Ok(reply)
 }

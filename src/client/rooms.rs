@@ -22,6 +22,7 @@ pub(crate) mod messages;
 pub(crate) mod redact;
 pub(crate) mod send;
 pub(crate) mod set_state;
+mod state_checks;
 pub(crate) mod unban;
 
 use std::sync::Arc;

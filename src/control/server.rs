@@ -84,7 +84,7 @@ async fn answer(stream: UnixStream, state: &AppState) -> io::Result<()> {
         .await
         .map_err(|_| io::ErrorKind::TimedOut)??;
     let reply = match serde_json::from_str::<Command>(&question) {
-        Ok(command) => command.run(&state.accounts, &state.config.server_name).await,
+        Ok(command) => command.run(state).await,
         Err(error) => Reply::Failed(format!("the command is not understood: {error}")),
     };
     let mut reply = serde_json::to_string(&reply)?;

@@ -5,6 +5,7 @@
 //! where the request's span adds its id; the client hears only that something went wrong.
 
 mod accounts;
+mod cluster;
 mod directory;
 mod ephemeral;
 mod push;

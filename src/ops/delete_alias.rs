@@ -39,7 +39,9 @@ async fn unname(
 ) -> stoa_rooms::Result<()> {
     let kind = StateEventType::RoomCanonicalAlias;
     let current = state.rooms.committed(room).await?.state;
-    let Some(event) = state.rooms.entry_at(current, &kind, "").await? else { return Ok(()) };
+    let Some(event) = state.rooms.unchecked_entry_at(current, &kind, "").await? else {
+        return Ok(());
+    };
     let Ok(before) = serde_json::from_str::<CanonicalJsonObject>(event.pdu.content.get()) else {
         return Ok(());
     };

@@ -1,11 +1,12 @@
 //! Changing a profile, also in the rooms that the user is in.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, stream};
 use serde_json::Value;
 use stoa_base::Actor;
-use stoa_rooms::{MemberProfile, Room};
+use stoa_rooms::{MemberProfile, Room, RoomError};
+use tokio::time::Instant;
 
 use crate::{
     app::AppState,
@@ -14,6 +15,11 @@ use crate::{
 
 /// How many rooms are written to at the same time.
 const ROOMS_AT_ONCE: usize = 16;
+
+/// How long rooms are tried again in which the server failed, as it does where it is busy, and how
+/// long it is left alone before the first time. Each pause is twice as long as the one before.
+const PATIENCE: Duration = Duration::from_secs(10);
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
 /// Sets a field of the actor's profile, or deletes it. A name or avatar is changed in his rooms, too.
 pub(crate) async fn set_profile_field(
@@ -39,36 +45,63 @@ pub(crate) async fn set_profile_field(
     Ok(())
 }
 
-/// Writes the actor's profile into all rooms that he is joined to.
+/// Writes the actor's profile into all rooms that they are joined to. Where a room cannot be written
+/// to for long, the others are, and the request is refused, so that the client repeats it.
 async fn update_profile_in_rooms(state: AppState, actor: Actor) -> Result<()> {
     loop {
         let profile = profile_of(&state, &actor).await?;
         let memberships = state.rooms.memberships(&actor.user_id).await?;
         let joined = memberships.values().filter(|row| row.is_joined());
-        let mut rooms: Vec<Arc<Room>> = Vec::new();
-        for membership in joined {
-            rooms.push(state.rooms.room_by_nid(membership.room).await?);
-        }
-        let mut updates = stream::iter(rooms)
-            .map(|room| {
-                let (state, actor, profile) = (state.clone(), actor.clone(), profile.clone());
-                async move {
-                    let done = state.rooms.update_member_profile(&actor, &room, &profile).await;
-                    (room, done)
-                }
-            })
-            .buffer_unordered(ROOMS_AT_ONCE);
-        while let Some((room, done)) = updates.next().await {
-            if let Err(error) = done {
-                // He may have left meanwhile; and one room must not keep the others from it.
-                tracing::info!(room_id = %room.id, %error, "a profile was not changed in a room");
+        let rooms = state.rooms.rooms_by_nid(joined.map(|row| row.room)).await?;
+        let mut rooms: Vec<Arc<Room>> = rooms.into_values().collect();
+        let give_up = Instant::now() + PATIENCE;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let (left, error) = update_profile_in(&state, &actor, &profile, rooms).await;
+            let Some(error) = error else { break };
+            if Instant::now() + pause >= give_up {
+                return Err(error.into());
             }
+            tokio::time::sleep(pause).await;
+            pause *= 2;
+            rooms = left;
         }
         // Where another request changed it meanwhile, whichever comes last writes what stands.
         if profile_of(&state, &actor).await? == profile {
             return Ok(());
         }
     }
+}
+
+/// Writes the actor's profile into these rooms. Gives those in which the server failed, and with
+/// which error it did so last.
+async fn update_profile_in(
+    state: &AppState,
+    actor: &Actor,
+    profile: &MemberProfile,
+    rooms: Vec<Arc<Room>>,
+) -> (Vec<Arc<Room>>, Option<RoomError>) {
+    let mut updates = stream::iter(rooms)
+        .map(|room| async move {
+            let done = state.rooms.update_member_profile(actor, &room, profile).await;
+            (room, done)
+        })
+        .buffer_unordered(ROOMS_AT_ONCE);
+    let (mut left, mut last_error) = (Vec::new(), None);
+    while let Some((room, done)) = updates.next().await {
+        match done {
+            Ok(()) => {}
+            // The user may have left meanwhile.
+            Err(error @ (RoomError::Forbidden(_) | RoomError::NotFound(_))) => {
+                tracing::info!(room_id = %room.id, %error, "a profile was not changed in a room");
+            }
+            Err(error) => {
+                left.push(room);
+                last_error = Some(error);
+            }
+        }
+    }
+    (left, last_error)
 }
 
 async fn profile_of(state: &AppState, actor: &Actor) -> Result<MemberProfile> {
@@ -126,6 +159,20 @@ mod tests {
             let accounts = &server.state().accounts;
             accounts.set_profile_field(&actor, "displayname", Some(&"Alice".into())).await.unwrap();
             assert!(member(&alice, &rooms[0]).await.get("displayname").is_none());
+            alice.put(NAME, json!({ "displayname": "Alice" })).await.ok();
+            for room in &rooms {
+                assert_eq!(member(&alice, room).await["displayname"], "Alice");
+            }
+        }
+
+        async fn a_server_that_is_busy_for_a_moment_reaches_every_room(db: TestDatabase) {
+            let server = TestServer::start_with(db, |_, environment| {
+                // Where sixteen rooms are written to at once, most are turned away at first.
+                environment.writer.queue = 1;
+            })
+            .await;
+            let alice = server.register("alice").await;
+            let rooms = create_rooms(&alice, 24).await;
             alice.put(NAME, json!({ "displayname": "Alice" })).await.ok();
             for room in &rooms {
                 assert_eq!(member(&alice, room).await["displayname"], "Alice");

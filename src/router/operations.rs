@@ -34,6 +34,7 @@ pub(super) static OPERATIONS: &[Operation] = &[
     // Accounts.
     Operation::get("/_matrix/client/v3/account/whoami", Reads, 1),
     Operation::post("/_matrix/client/v3/account/password", Writes, 5, Yes),
+    Operation::post("/_matrix/client/v3/account/deactivate", Writes, 5, Yes),
     Operation::get("/_matrix/client/v3/devices", Reads, 1),
     Operation::get("/_matrix/client/v3/devices/{device_id}", Reads, 1),
     // Profiles. A name or avatar costs an event for each joined room besides.

@@ -22,20 +22,20 @@ const TRIES: usize = 3;
 
 /// What was sent to the database, and how many rows were written there.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Cost {
+pub(crate) struct Cost {
     /// By kind, where there are any.
     statements: BTreeMap<String, u64>,
     rows: i64,
 }
 
 impl Cost {
-    fn of(&self, kind: StatementKind) -> u64 {
+    pub(crate) fn of(&self, kind: StatementKind) -> u64 {
         self.statements.get(&kind.to_string()).copied().unwrap_or_default()
     }
 }
 
 /// A server on which nothing happens but what is asked for.
-async fn quiet_server(db: &TestDatabase) -> TestServer {
+pub(crate) async fn quiet_server(db: &TestDatabase) -> TestServer {
     TestServer::start_with(db, |_, environment| {
         environment.tailer.interval = Duration::from_secs(3_600);
         environment.tailer.announce = false;
@@ -44,7 +44,7 @@ async fn quiet_server(db: &TestDatabase) -> TestServer {
 }
 
 /// Counts what `action` costs, and takes the least of several times.
-async fn least_cost(store: &Store, action: impl AsyncFn()) -> Cost {
+pub(crate) async fn least_cost(store: &Store, action: impl AsyncFn()) -> Cost {
     let mut least = None;
     for _ in 0..TRIES {
         let rows = WrittenRows::begin(store).await;
@@ -63,7 +63,7 @@ async fn least_cost(store: &Store, action: impl AsyncFn()) -> Cost {
 }
 
 /// Lets many users join a room.
-async fn fill(server: &TestServer, room: &str, members: usize) {
+pub(crate) async fn fill(server: &TestServer, room: &str, members: usize) {
     let rooms = &server.state().rooms;
     let room = rooms.room(room.try_into().unwrap()).await.unwrap();
     let joins = (1..members).map(|index| {

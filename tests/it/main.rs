@@ -2,8 +2,12 @@
 
 mod authorization;
 mod costs;
+mod costs_of_rooms;
+mod deactivation;
 mod dice;
+mod large_answers;
 mod limits;
 mod model;
+mod totals;
 mod two_nodes;
 mod visibility;

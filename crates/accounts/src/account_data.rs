@@ -17,8 +17,6 @@ const MANAGED: [&str; 2] = ["m.fully_read", "m.push_rules"];
 const MAX_TYPE: usize = 255;
 /// The largest content, in bytes.
 const MAX_CONTENT: usize = 512 * 1_024;
-/// How many types a user may set for a room, or in general.
-const MAX_TYPES: i64 = 1_000;
 
 /// Why account data is not set.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +36,9 @@ pub enum AccountDataError {
     /// There are too many types.
     #[error("there are too many types of account data")]
     TooMany,
+    /// All of the user's account data together is too large.
+    #[error("your account data takes up as much as it may on this server")]
+    Full,
     /// The server is at fault.
     #[error(transparent)]
     Failure(#[from] Failure),
@@ -81,6 +82,12 @@ impl Accounts {
         Ok(content.map_err(stoa_storage::Error::corrupt)?)
     }
 
+    /// How many bytes of account data a user has, over all rooms.
+    pub async fn account_data_bytes(&self, user_id: &UserId) -> Result<u64, Failure> {
+        let usage = account_data::usage(&mut self.store.read().await?, user_id, None).await?;
+        Ok(u64::try_from(usage.bytes).unwrap_or(0))
+    }
+
     /// Sets account data of the actor, in a room or in general.
     pub async fn set_account_data(
         &self,
@@ -103,13 +110,22 @@ impl Accounts {
             return Err(AccountDataError::TooLarge);
         }
         let mut conn = self.store.read().await?;
-        match account_data::find(&mut conn, &actor.user_id, room, kind).await? {
-            // What is set already is no news.
-            Some(data) if data.content == content => return Ok(()),
-            None if account_data::count(&mut conn, &actor.user_id, room).await? >= MAX_TYPES => {
-                return Err(AccountDataError::TooMany);
-            }
-            _ => {}
+        let present = account_data::find(&mut conn, &actor.user_id, room, kind).await?;
+        // What is set already is no news.
+        if present.as_ref().is_some_and(|data| data.content == content) {
+            return Ok(());
+        }
+        // Requests at the same time may each find room; rates bound how many they are.
+        let totals = self.options.totals;
+        let usage = account_data::usage(&mut conn, &actor.user_id, room).await?;
+        if present.is_none() && usage.types >= totals.account_data_types {
+            return Err(AccountDataError::TooMany);
+        }
+        let replaced = present.map_or(0, |data| data.content.len());
+        let growth = i64::try_from(content.len()).unwrap_or(i64::MAX)
+            - i64::try_from(replaced).unwrap_or(i64::MAX);
+        if growth > 0 && usage.bytes.saturating_add(growth) > totals.account_data_bytes {
+            return Err(AccountDataError::Full);
         }
         drop(conn);
         let mut append = Append::new();

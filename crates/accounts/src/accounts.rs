@@ -8,8 +8,8 @@ use stoa_cluster::Freshness;
 use stoa_storage::{Store, log::Writer};
 
 use crate::{
-    BadPasswordCost, Options, SessionCache, filters::FilterCache, last_seen::LastSeen,
-    passwords::Passwords, shared_secret::oldest_nonce,
+    BadPasswordCost, DeploymentSecret, Options, SessionCache, filters::FilterCache,
+    last_seen::LastSeen, passwords::Passwords, shared_secret::oldest_used_nonce,
 };
 
 /// What accounts are built from.
@@ -29,6 +29,8 @@ pub struct Parts {
     pub server_name: OwnedServerName,
     /// The cache that the tailer keeps current.
     pub sessions: Arc<SessionCache>,
+    /// What all nodes authenticate with.
+    pub secret: DeploymentSecret,
 }
 
 /// The users of this server and what belongs to them.
@@ -41,6 +43,7 @@ pub struct Accounts {
     pub(crate) random: Random,
     pub(crate) server_name: OwnedServerName,
     pub(crate) sessions: Arc<SessionCache>,
+    pub(crate) secret: DeploymentSecret,
     pub(crate) options: Options,
     pub(crate) passwords: Passwords,
     pub(crate) last_seen: LastSeen,
@@ -50,7 +53,8 @@ pub struct Accounts {
 impl Accounts {
     /// Accounts on a database that is open. `options.password_cost` may be unusable.
     pub fn new(parts: Parts, options: Options) -> Result<Self, BadPasswordCost> {
-        let Parts { store, writer, freshness, clock, random, server_name, sessions } = parts;
+        let Parts { store, writer, freshness, clock, random, server_name, sessions, secret } =
+            parts;
         let passwords =
             Passwords::new(options.password_cost, options.password_workers, random.clone())?;
         Ok(Self {
@@ -61,6 +65,7 @@ impl Accounts {
             random,
             server_name,
             sessions,
+            secret,
             options,
             passwords,
             last_seen: LastSeen::default(),
@@ -75,7 +80,7 @@ impl Accounts {
         let now_ms = self.clock.now_ms();
         let mut conn = self.store.write().await?;
         repo::interactive_auth::prune(&mut conn, self.oldest_interactive_auth(now_ms)).await?;
-        repo::registration_nonces::prune(&mut conn, oldest_nonce(now_ms)).await?;
+        repo::registration_nonces::prune(&mut conn, oldest_used_nonce(now_ms)).await?;
         if let Some(limits) = &self.options.limits {
             repo::attempts::prune(&mut conn, before(now_ms, limits.window)).await?;
         }

@@ -5,7 +5,11 @@
 use stoa_base::Actor;
 use stoa_storage::repo::users;
 
-use crate::{Accounts, Failure, failure::fails_with_failure, passwords::MAX_PASSWORD};
+use crate::{
+    Accounts, Failure,
+    failure::fails_with_failure,
+    passwords::{UnfitPassword, check_new_password},
+};
 
 /// Why a password is not changed.
 #[derive(Debug, thiserror::Error)]
@@ -13,9 +17,9 @@ pub enum ChangePasswordError {
     /// There is no such account.
     #[error("there is no such account")]
     UnknownUser,
-    /// The new password is too long.
-    #[error("the password is too long")]
-    TooLong,
+    /// The new password is one that nobody may choose.
+    #[error(transparent)]
+    Password(#[from] UnfitPassword),
     /// The server is at fault.
     #[error(transparent)]
     Failure(#[from] Failure),
@@ -31,9 +35,7 @@ impl Accounts {
         new_password: &str,
         logout_devices: bool,
     ) -> Result<(), ChangePasswordError> {
-        if new_password.len() > MAX_PASSWORD {
-            return Err(ChangePasswordError::TooLong);
-        }
+        check_new_password(new_password)?;
         let hash = self.passwords.hash(new_password).await?;
         let mut conn = self.store.write().await?;
         if !users::set_password(&mut conn, &actor.user_id, &hash).await? {

@@ -18,8 +18,6 @@ use crate::{Accounts, Failure, failure::fails_with_failure};
 
 /// The largest filter, in bytes of JSON.
 const MAX_FILTER: usize = 64 * 1_024;
-/// How many filters a user may have.
-const MAX_FILTERS: i64 = 1_000;
 /// How many bytes of filters stay in memory, roughly.
 const CACHED_BYTES: u64 = 8 << 20;
 
@@ -107,9 +105,10 @@ impl Accounts {
             return Ok(filter_id);
         }
         let source = filter.source.get();
+        let limit = self.options.totals.filters;
         let now_ms = self.clock.now_ms();
         let mut conn = self.store.write().await?;
-        if !filters::insert(&mut conn, user_id, &filter_id, source, now_ms, MAX_FILTERS).await? {
+        if !filters::insert(&mut conn, user_id, &filter_id, source, now_ms, limit).await? {
             return Err(FilterError::TooMany);
         }
         conn.commit().await?;

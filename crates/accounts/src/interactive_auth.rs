@@ -1,10 +1,12 @@
 //! User-interactive authentication: an operation asks for stages, in one of several flows, before it
 //! is carried out.
 //!
-//! A session says which stages are completed. It is in the database, so that any node can go on with
-//! it, under a hash of its ID: who reads the database cannot use it. It is for one operation and one
-//! user from the start, and for one request body from the first completed stage on; until then a
-//! client may still be asking what stages there are.
+//! A session says which stages are completed. As long as none is, it is nothing but its ID, which
+//! says when it was begun and is authenticated: whoever asks what stages there are makes the server
+//! keep nothing. From the first completed stage on it is in the database, so that any node can go on
+//! with it, under a hash of its ID: who reads the database cannot use it. It is for one operation
+//! and one user from the start, and for one request body from the first completed stage on; until
+//! then a client may still be asking what stages there are.
 //!
 //! <https://spec.matrix.org/v1.19/client-server-api/#user-interactive-authentication-api>
 
@@ -18,6 +20,7 @@ use ruma::{
     },
 };
 use serde::{Deserialize, Serialize};
+use stoa_base::Network;
 use stoa_storage::repo::interactive_auth::{self, InteractiveAuthRow};
 
 use crate::{
@@ -28,8 +31,12 @@ use crate::{
     secrets::{self, Secret},
 };
 
-/// How many sessions may be open on the whole deployment.
-const MAX_SESSIONS: i64 = 20_000;
+/// How many sessions with a completed stage are kept of one user, or of one network where nobody is
+/// logged in. The oldest give way.
+const MAX_SESSIONS: i64 = 100;
+
+/// What the IDs of sessions are authenticated as.
+const SIGNED: &str = "interactive authentication";
 
 /// A step that a user may be asked to take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,9 +96,6 @@ pub enum InteractiveAuthError {
     /// The session is for another operation, user or request.
     #[error("the request is not the one that the authentication session was begun for")]
     RequestChanged,
-    /// Too many sessions are open.
-    #[error("too many authentication sessions are open")]
-    TooManySessions,
     /// The password was tried too often.
     #[error("too many failed logins")]
     TooManyAttempts {
@@ -109,6 +113,8 @@ fails_with_failure!(InteractiveAuthError);
 /// secret while the session lasts.
 pub(crate) struct SessionKey {
     id: String,
+    /// When the session was begun, where its ID says so.
+    created_ms: Option<i64>,
     /// Depends on the request's body and on the ID, so that a password in the body cannot be
     /// guessed from what the database holds.
     body_hash: String,
@@ -124,7 +130,7 @@ impl SessionKey {
     fn new<B: Serialize>(id: String, body: &B) -> Result<Self, Failure> {
         let body = serde_json::to_string(body).map_err(stoa_storage::Error::corrupt)?;
         let body_hash = Secret::derive(&id, &["request", &body]).text("");
-        Ok(Self { id, body_hash })
+        Ok(Self { id, created_ms: None, body_hash })
     }
 
     fn hash(&self) -> String {
@@ -190,7 +196,7 @@ impl Accounts {
         let key = match begun {
             Some((key, _)) => {
                 if is_news {
-                    self.save_stages(&key, &completed).await?;
+                    self.save_stages(&key, request, &completed).await?;
                 }
                 Some(key)
             }
@@ -212,7 +218,7 @@ impl Accounts {
         let oldest_ms = self.oldest_interactive_auth(self.clock.now_ms());
         let mut conn = self.store.read().await?;
         let Some(row) = interactive_auth::find(&mut conn, &key.hash(), oldest_ms).await? else {
-            return Ok(None);
+            return Ok(self.not_stored(key, request, oldest_ms));
         };
         let is_other_body = row.body_hash.as_ref().is_some_and(|hash| *hash != key.body_hash);
         if row.operation != request.operation
@@ -224,42 +230,77 @@ impl Accounts {
         Ok(Some((key, row)))
     }
 
+    /// A session in which no stage is completed, if that is what the ID is of.
+    fn not_stored<B>(
+        &self,
+        key: SessionKey,
+        request: &InteractiveRequest<'_, B>,
+        oldest_ms: i64,
+    ) -> Option<(SessionKey, InteractiveAuthRow)> {
+        let (created, _) = key.id.split_once('.')?;
+        let created_ms = created.parse().ok().filter(|ms| *ms >= oldest_ms)?;
+        let (signed, _) = key.id.rsplit_once('.')?;
+        if !secrets::are_equal(&self.sign_session(signed, request), &key.id) {
+            return None;
+        }
+        let row = InteractiveAuthRow {
+            operation: request.operation.to_owned(),
+            user_id: request.user.map(ToOwned::to_owned),
+            body_hash: None,
+            completed: "[]".to_owned(),
+            result: None,
+        };
+        Some((SessionKey { created_ms: Some(created_ms), ..key }, row))
+    }
+
+    /// The ID of a session for this operation and user that begins with `signed`.
+    fn sign_session<B>(&self, signed: &str, request: &InteractiveRequest<'_, B>) -> String {
+        let user = request.user.map_or("", UserId::as_str);
+        let mac = Secret::derive(&self.secret.0, &[SIGNED, request.operation, user, signed]);
+        mac.text(&format!("{signed}."))
+    }
+
     async fn begin_auth_session<B: Serialize>(
         &self,
         request: &InteractiveRequest<'_, B>,
         completed: &[Stage],
     ) -> Result<SessionKey, InteractiveAuthError> {
-        let key = SessionKey::new(Secret::random(&self.random).text(""), request.body)?;
-        let row = InteractiveAuthRow {
-            operation: request.operation.to_owned(),
-            user_id: request.user.map(ToOwned::to_owned),
-            body_hash: (!completed.is_empty()).then(|| key.body_hash.clone()),
-            completed: stages_to_json(completed)?,
-            result: None,
-        };
-        let now_ms = self.clock.now_ms();
-        let oldest_ms = self.oldest_interactive_auth(now_ms);
-        let mut conn = self.store.write().await?;
-        let hash = key.hash();
-        if !interactive_auth::insert(&mut conn, &hash, &row, now_ms, oldest_ms, MAX_SESSIONS)
-            .await?
-        {
-            return Err(InteractiveAuthError::TooManySessions);
+        let created_ms = self.clock.now_ms();
+        let signed = Secret::random(&self.random).text(&format!("{created_ms}."));
+        let mut key = SessionKey::new(self.sign_session(&signed, request), request.body)?;
+        key.created_ms = Some(created_ms);
+        if !completed.is_empty() {
+            self.save_stages(&key, request, completed).await?;
         }
-        conn.commit().await?;
         Ok(key)
     }
 
-    async fn save_stages(
+    async fn save_stages<B>(
         &self,
         key: &SessionKey,
+        request: &InteractiveRequest<'_, B>,
         completed: &[Stage],
     ) -> Result<(), InteractiveAuthError> {
-        let completed = stages_to_json(completed)?;
+        let row = InteractiveAuthRow {
+            operation: request.operation.to_owned(),
+            user_id: request.user.map(ToOwned::to_owned),
+            body_hash: Some(key.body_hash.clone()),
+            completed: stages_to_json(completed)?,
+            result: None,
+        };
+        let requester = match (request.user, request.address) {
+            (Some(user), _) => user.to_string(),
+            (None, Some(address)) => Network::of(address).to_string(),
+            (None, None) => String::new(),
+        };
+        // One that is stored keeps the time that it has.
+        let created_ms = key.created_ms.unwrap_or_else(|| self.clock.now_ms());
         let mut conn = self.store.write().await?;
-        if !interactive_auth::complete(&mut conn, &key.hash(), &completed, &key.body_hash).await? {
+        let hash = key.hash();
+        if !interactive_auth::complete(&mut conn, &hash, &row, created_ms, &requester).await? {
             return Err(InteractiveAuthError::RequestChanged);
         }
+        interactive_auth::trim(&mut conn, &requester, MAX_SESSIONS).await?;
         conn.commit().await?;
         Ok(())
     }

@@ -13,6 +13,7 @@ mod attempts;
 mod change_password;
 mod create_user;
 mod devices;
+mod erasure;
 mod failure;
 mod filters;
 mod interactive_auth;
@@ -44,11 +45,12 @@ pub use self::{
     interactive_auth::{InteractiveAuth, InteractiveAuthError, InteractiveRequest, Passed, Stage},
     login::{LoginError, PasswordLogin},
     new_session::{NewDevice, NewSession},
-    options::{AttemptLimits, Options},
-    passwords::{BadPasswordCost, PasswordCost},
+    options::{AttemptLimits, Options, Totals},
+    passwords::{BadPasswordCost, PasswordCost, UnfitPassword},
     profiles::{MemberProfile, Profile, ProfileChange, ProfileError},
     refresh::{NewTokens, RefreshError},
     registration::{Registered, Registration, RegistrationAnswer, RegistrationError},
+    secrets::DeploymentSecret,
     session_cache::SessionCache,
     sessions::{Session, SessionError},
     shared_secret::{SharedSecretError, SharedSecretRegistration},

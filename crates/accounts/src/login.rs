@@ -79,7 +79,7 @@ impl Accounts {
         let (session, replaced) =
             self.begin_session(&mut conn, &user.user_id, &login.device, pair).await?;
         conn.commit().await?;
-        self.end_tokens(&user.user_id, replaced).await?;
+        self.end_replaced(&user.user_id, replaced).await?;
         Ok(session)
     }
 }

@@ -35,7 +35,8 @@ impl Accounts {
         self.end_devices(user_id, ended).await
     }
 
-    async fn end_devices(
+    /// Removes devices of a user, and ends their sessions.
+    pub(crate) async fn end_devices(
         &self,
         user_id: &UserId,
         ended: impl IntoIterator<Item = OwnedDeviceId>,

@@ -55,6 +55,14 @@ impl std::fmt::Debug for NewSession {
     }
 }
 
+/// What a new session takes the place of.
+pub(crate) struct Replaced {
+    /// The tokens that its device had until now.
+    tokens: Vec<String>,
+    /// Devices of which the user would have too many.
+    devices: Vec<OwnedDeviceId>,
+}
+
 /// The tokens of a new session, before they are stored.
 pub(crate) struct TokenPair {
     access: String,
@@ -138,15 +146,14 @@ impl Accounts {
         tokens::insert(conn, &token).await
     }
 
-    /// Begins a session in a transaction, and gives the tokens that the device had until now. They
-    /// are to be ended after the commit.
+    /// Begins a session in a transaction, and gives what is to be ended after the commit.
     pub(crate) async fn begin_session(
         &self,
         conn: &mut Conn,
         user_id: &UserId,
         device: &NewDevice<'_>,
         pair: TokenPair,
-    ) -> Result<(NewSession, Vec<String>), stoa_storage::Error> {
+    ) -> Result<(NewSession, Replaced), stoa_storage::Error> {
         let device_id = match device.device_id {
             Some(device_id) => device_id.to_owned(),
             None => self.random.alphanumeric(10).to_ascii_uppercase().into(),
@@ -154,24 +161,45 @@ impl Accounts {
         let name = device.display_name.map(device_name);
         let now_ms = self.clock.now_ms();
         devices::insert(conn, user_id, &device_id, name.as_deref(), now_ms).await?;
-        let replaced = tokens::of_device(conn, user_id, &device_id).await?;
+        let replaced = Replaced {
+            tokens: tokens::of_device(conn, user_id, &device_id).await?,
+            devices: self.devices_over_limit(conn, user_id, &device_id).await?,
+        };
         self.store_tokens(conn, user_id, &device_id, &pair, None).await?;
         let tokens = pair.into_new_tokens();
         Ok((NewSession { user_id: user_id.to_owned(), device_id, tokens }, replaced))
     }
 
-    /// Ends the tokens that a device had before it logged in again.
-    pub(crate) async fn end_tokens(
+    /// The devices that have to make way for `new`, so that its user does not have too many: those
+    /// that were not used for longest.
+    ///
+    /// Refusing the log-in instead would lock out whoever has no session to delete devices with.
+    pub(crate) async fn devices_over_limit(
+        &self,
+        conn: &mut Conn,
+        user_id: &UserId,
+        new: &DeviceId,
+    ) -> Result<Vec<OwnedDeviceId>, stoa_storage::Error> {
+        devices::longest_unused(conn, user_id, new, self.options.totals.devices).await
+    }
+
+    /// Ends what a new session has replaced.
+    pub(crate) async fn end_replaced(
         &self,
         user_id: &UserId,
-        token_hashes: Vec<String>,
+        replaced: Replaced,
     ) -> Result<(), Failure> {
-        if token_hashes.is_empty() {
+        let Replaced { tokens, devices } = replaced;
+        if !devices.is_empty() {
+            tracing::info!(user = %user_id, count = devices.len(), "too many devices: the longest unused are removed");
+            self.end_devices(user_id, devices).await?;
+        }
+        if tokens.is_empty() {
             return Ok(());
         }
         let mut append = Append::new();
         append.touched.add(Stream::Sessions, user_id);
-        append.token_removals = token_hashes
+        append.token_removals = tokens
             .into_iter()
             .map(|token_hash| TokenRemovalRow { token_hash, successor: None })
             .collect();

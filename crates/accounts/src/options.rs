@@ -17,6 +17,8 @@ pub struct Options {
     pub interactive_auth_lifetime: Duration,
     /// How often may be tried what an attacker would try often; none for no limits.
     pub limits: Option<AttemptLimits>,
+    /// What one user may have.
+    pub totals: Totals,
     /// What hashing a password costs.
     pub password_cost: PasswordCost,
     /// How many passwords are hashed at the same time.
@@ -31,6 +33,7 @@ impl Default for Options {
             access_token_lifetime: Duration::from_hours(1),
             interactive_auth_lifetime: Duration::from_hours(1),
             limits: Some(AttemptLimits::default()),
+            totals: Totals::default(),
             password_cost: PasswordCost::default(),
             password_workers: std::thread::available_parallelism().map_or(1, Into::into),
         }
@@ -43,6 +46,30 @@ impl std::fmt::Debug for Options {
             .field("registration_enabled", &self.registration_enabled)
             .field("limits", &self.limits)
             .finish_non_exhaustive()
+    }
+}
+
+/// What one user may have.
+#[derive(Clone, Copy, Debug)]
+pub struct Totals {
+    /// Account data over all rooms, in bytes.
+    pub account_data_bytes: i64,
+    /// Types of account data for one room, or in general.
+    pub account_data_types: i64,
+    /// Devices.
+    pub devices: i64,
+    /// Filters.
+    pub filters: i64,
+}
+
+impl Default for Totals {
+    fn default() -> Self {
+        Self {
+            account_data_bytes: 16 << 20,
+            account_data_types: 1_000,
+            devices: 500,
+            filters: 1_000,
+        }
     }
 }
 

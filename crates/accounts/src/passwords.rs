@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use crate::Failure;
 
 /// The longest password, in bytes.
-pub(crate) const MAX_PASSWORD: usize = 1_024;
+const MAX_PASSWORD: usize = 1_024;
 /// How many may wait for a password to be hashed.
 const MAX_WAITING: usize = 1_024;
 
@@ -31,6 +31,26 @@ impl Default for PasswordCost {
     /// What OWASP asks for at the least.
     fn default() -> Self {
         Self { memory_kib: 19 * 1_024, passes: 2, lanes: 1 }
+    }
+}
+
+/// A password that nobody may choose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UnfitPassword {
+    /// It is empty, so that whoever knows the user ID could log in.
+    #[error("the password is empty")]
+    Empty,
+    /// It is too long.
+    #[error("the password is too long")]
+    TooLong,
+}
+
+/// Refuses a new password that nobody may choose.
+pub(crate) const fn check_new_password(password: &str) -> Result<(), UnfitPassword> {
+    match password.len() {
+        0 => Err(UnfitPassword::Empty),
+        1..=MAX_PASSWORD => Ok(()),
+        _ => Err(UnfitPassword::TooLong),
     }
 }
 

@@ -16,8 +16,12 @@ use stoa_storage::{
 
 use crate::{
     Accounts, Failure, InteractiveAuth, InteractiveAuthError, InteractiveRequest, NewDevice,
-    NewSession, ProfileError, Stage, attempts::Attempt, failure::fails_with_failure,
-    interactive_auth::SessionKey, passwords::MAX_PASSWORD, username,
+    NewSession, ProfileError, Stage,
+    attempts::Attempt,
+    failure::fails_with_failure,
+    interactive_auth::SessionKey,
+    passwords::{UnfitPassword, check_new_password},
+    username,
 };
 
 /// The stages that registering asks for.
@@ -73,9 +77,9 @@ pub enum RegistrationError {
     /// There is no password.
     #[error("a password is needed")]
     MissingPassword,
-    /// The password is too long.
-    #[error("the password is too long")]
-    PasswordTooLong,
+    /// The password is one that nobody may choose.
+    #[error(transparent)]
+    Password(#[from] UnfitPassword),
     /// The device ID is empty, too long, or holds control characters.
     #[error("this is not a valid device ID")]
     InvalidDeviceId,
@@ -224,9 +228,7 @@ impl Accounts {
         &self,
         password: &str,
     ) -> Result<String, RegistrationError> {
-        if password.len() > MAX_PASSWORD {
-            return Err(RegistrationError::PasswordTooLong);
-        }
+        check_new_password(password)?;
         Ok(self.passwords.hash(password).await?)
     }
 

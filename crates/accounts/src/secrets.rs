@@ -4,6 +4,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Digest as _, Sha256};
 use stoa_base::Random;
+use stoa_storage::{Store, repo::deployment};
 
 /// A secret of 256 bits that a client is given. It has no `Debug`, so that no log can hold it.
 pub(crate) struct Secret([u8; 32]);
@@ -34,9 +35,36 @@ impl Secret {
     }
 }
 
+/// A secret that all nodes of a deployment share, which is made with the first of them. What they
+/// have authenticated with it, each of them knows for its own.
+#[derive(Clone)]
+pub struct DeploymentSecret(pub(crate) String);
+
+impl DeploymentSecret {
+    /// The secret of the deployment whose database this is.
+    pub async fn load_or_create(store: &Store, random: &Random) -> stoa_storage::Result<Self> {
+        let made = Secret::random(random).text("");
+        let mut conn = store.write().await?;
+        let secret = deployment::secret_or_insert(&mut conn, "accounts_secret", &made).await?;
+        conn.commit().await?;
+        Ok(Self(secret))
+    }
+}
+
+impl std::fmt::Debug for DeploymentSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DeploymentSecret").finish_non_exhaustive()
+    }
+}
+
 /// The hash under which a secret is kept.
 pub(crate) fn hash(secret: &str) -> String {
     URL_SAFE_NO_PAD.encode(Sha256::digest(secret))
+}
+
+/// Whether two secrets are the same. How long it takes does not tell how much of them is.
+pub(crate) fn are_equal(a: &str, b: &str) -> bool {
+    hash(a) == hash(b)
 }
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
 //! From an access token to whom and what it stands for.
 
 use std::{
+    borrow::Cow,
     net::IpAddr,
     sync::{Arc, atomic::AtomicI64},
 };
 
-use ruma::{OwnedDeviceId, OwnedUserId};
+use ruma::{DeviceId, OwnedDeviceId, OwnedUserId};
 use stoa_base::Actor;
 use stoa_storage::{
     log::{Append, Guard, Stream, TokenRemovalRow},
@@ -21,6 +22,9 @@ pub struct Session {
     pub user_id: OwnedUserId,
     /// For which device.
     pub device_id: OwnedDeviceId,
+    /// Tells the device from earlier ones of its user with the same ID; zero for one that was
+    /// made before devices were told apart.
+    pub(crate) device_generation: i64,
     /// The hash of the access token.
     pub token_hash: String,
     /// Whether the user may use the admin API.
@@ -36,6 +40,7 @@ impl Session {
         Self {
             user_id,
             device_id,
+            device_generation: 0,
             token_hash,
             is_admin: false,
             expires_ms: None,
@@ -46,6 +51,16 @@ impl Session {
     /// The user, acting from this device and `address`.
     pub fn actor(&self, address: Option<IpAddr>) -> Actor {
         Actor { user_id: self.user_id.clone(), device_id: Some(self.device_id.clone()), address }
+    }
+
+    /// What the device is called where what it did is kept, such as its transactions: its user had
+    /// no other that was called so, and will have none, though one may have the same ID.
+    pub fn device_key(&self) -> Cow<'_, DeviceId> {
+        match self.device_generation {
+            0 => Cow::Borrowed(&*self.device_id),
+            // No device ID holds a control character.
+            generation => Cow::Owned(format!("{}\n{generation}", self.device_id).into()),
+        }
     }
 
     /// What makes an append fail if the session has ended: to be put into every append that is made
@@ -116,6 +131,7 @@ impl Accounts {
         let session = Arc::new(Session {
             is_admin: row.admin,
             expires_ms: row.expires_ms,
+            device_generation: row.device_generation,
             ..Session::new(row.user_id, row.device_id, row.token_hash)
         });
         if session.is_expired(self.clock.now_ms()) {

@@ -10,14 +10,15 @@ use sha1::Sha1;
 use stoa_storage::repo::registration_nonces;
 
 use crate::{
-    Accounts, Failure, NewDevice, NewSession, RegistrationError, accounts::before,
-    failure::fails_with_failure, registration::NewAccount,
+    Accounts, Failure, NewDevice, NewSession, RegistrationError,
+    accounts::before,
+    failure::fails_with_failure,
+    registration::NewAccount,
+    secrets::{self, Secret},
 };
 
 /// How long a nonce is good.
 const NONCE_LIFETIME: Duration = Duration::from_mins(1);
-/// How many nonces may be open on the whole deployment.
-const MAX_NONCES: i64 = 10_000;
 
 /// A request to register with the shared secret.
 #[derive(Clone, Copy)]
@@ -61,18 +62,13 @@ pub enum SharedSecretError {
 fails_with_failure!(SharedSecretError);
 
 impl Accounts {
-    /// A nonce for one registration.
-    pub async fn registration_nonce(&self) -> Result<String, SharedSecretError> {
-        if self.options.registration_shared_secret.is_none() {
-            return Err(SharedSecretError::Disabled);
-        }
-        let nonce = self.random.alphanumeric(64);
-        let now_ms = self.clock.now_ms();
-        let mut conn = self.store.write().await?;
-        registration_nonces::prune(&mut conn, oldest_nonce(now_ms)).await?;
-        let is_added = registration_nonces::insert(&mut conn, &nonce, now_ms, MAX_NONCES).await?;
-        conn.commit().await?;
-        if is_added { Ok(nonce) } else { Err(Failure::Busy.into()) }
+    /// A nonce for one registration. It says when it was given and that it was given here, so that
+    /// it is kept nowhere until it is used.
+    pub fn registration_nonce(&self) -> Result<String, SharedSecretError> {
+        let secret = self.options.registration_shared_secret.as_deref();
+        let secret = secret.ok_or(SharedSecretError::Disabled)?;
+        let given = format!("{}.{}", self.clock.now_ms(), self.random.alphanumeric(22));
+        Ok(sign_nonce(secret, &given))
     }
 
     /// Makes an account and logs it in.
@@ -82,12 +78,13 @@ impl Accounts {
     ) -> Result<NewSession, SharedSecretError> {
         let secret = self.options.registration_shared_secret.as_deref();
         let secret = secret.ok_or(SharedSecretError::Disabled)?;
-        // A nonce is used up by one try, whatever comes of it.
-        if !self.take_nonce(request.nonce).await? {
-            return Err(SharedSecretError::UnknownNonce);
-        }
+        let given_ms = self.check_nonce(secret, request.nonce)?;
         if !is_mac_right(secret, &request) {
             return Err(SharedSecretError::WrongMac);
+        }
+        // Used up by one try of somebody who knows the secret, whatever comes of it.
+        if !self.take_nonce(request.nonce, given_ms).await? {
+            return Err(SharedSecretError::UnknownNonce);
         }
         let user_id = self.new_user_id(request.username)?;
         self.check_is_free(&user_id).await?;
@@ -109,21 +106,34 @@ impl Accounts {
         Ok(session)
     }
 
-    async fn take_nonce(&self, nonce: &str) -> Result<bool, Failure> {
-        if nonce.contains('\0') {
-            return Ok(false);
-        }
-        let oldest_ms = oldest_nonce(self.clock.now_ms());
+    /// When a nonce was given, if this deployment gave it and it is still good.
+    fn check_nonce(&self, secret: &str, nonce: &str) -> Result<i64, SharedSecretError> {
+        let unknown = SharedSecretError::UnknownNonce;
+        let now_ms = self.clock.now_ms();
+        let Some((given, _)) = nonce.rsplit_once('.') else { return Err(unknown) };
+        let given_ms = given.split_once('.').and_then(|(ms, _)| ms.parse::<i64>().ok());
+        let is_own = secrets::are_equal(&sign_nonce(secret, given), nonce);
+        let oldest_ms = before(now_ms, NONCE_LIFETIME);
+        given_ms.filter(|given_ms| is_own && *given_ms >= oldest_ms).ok_or(unknown)
+    }
+
+    async fn take_nonce(&self, nonce: &str, given_ms: i64) -> Result<bool, Failure> {
         let mut conn = self.store.write().await?;
-        let is_good = registration_nonces::take(&mut conn, nonce, oldest_ms).await?;
+        let is_new = registration_nonces::take(&mut conn, nonce, given_ms).await?;
         conn.commit().await?;
-        Ok(is_good)
+        Ok(is_new)
     }
 }
 
-/// When the oldest nonce that is still good was given.
-pub(crate) fn oldest_nonce(now_ms: i64) -> i64 {
-    before(now_ms, NONCE_LIFETIME)
+/// The nonce that begins with `given`.
+fn sign_nonce(secret: &str, given: &str) -> String {
+    Secret::derive(secret, &["registration nonce", given]).text(&format!("{given}."))
+}
+
+/// When the oldest nonce was given whose use is remembered: well before the oldest that is good, for
+/// nodes whose clocks differ.
+pub(crate) fn oldest_used_nonce(now_ms: i64) -> i64 {
+    before(now_ms, 60 * NONCE_LIFETIME)
 }
 
 /// Whether the MAC is that of the request. Takes as long for any wrong one.

@@ -1,9 +1,12 @@
 //! What makes many nodes one server: the tailer that follows the log and keeps this node's caches
 //! current, the shared look at the head by which a request sees all that was acknowledged before
-//! it began, the wake-ups for whoever waits for news, and the count of the nodes that run.
+//! it began, the wake-ups for whoever waits for news, the count of the nodes that run, the leases for
+//! what only one of them may do, and the jobs that outlive them.
 
 mod announcements;
 mod freshness;
+mod jobs;
+mod leases;
 mod log_cache;
 mod nodes;
 mod single_flight;
@@ -12,6 +15,8 @@ mod waiters;
 
 pub use self::{
     freshness::Freshness,
+    jobs::{EnqueueError, Job, JobError, Jobs, JobsOptions, RunningJob, Step, StepFuture},
+    leases::{Lease, Leases},
     log_cache::{LogCache, Ticket},
     nodes::Nodes,
     single_flight::{Claim, Flight, SingleFlight},

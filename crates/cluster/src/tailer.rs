@@ -222,6 +222,8 @@ impl Tailer {
             };
             let Some(newest) = batches.last() else { return Ok(applied) };
             let (newest, is_last_page) = (newest.last, is_last_page(&batches));
+            // A node that is far behind drops what is stale: it would read much for nobody.
+            let mut may_read = is_last_page;
             let mut rows: Option<LoggedRows> = None;
             let mut rest = batches.as_slice();
             while let Some((batch, later)) = rest.split_first() {
@@ -231,9 +233,9 @@ impl Tailer {
                 if self.is_in_flight(batch.key) {
                     return Ok(newest);
                 }
-                // A node that is far behind drops what is stale: it would read much for nobody.
-                if is_last_page && rows.as_ref().is_none_or(|rows| rows.of(batch).is_none()) {
+                if may_read && rows.as_ref().is_none_or(|rows| rows.of(batch).is_none()) {
                     rows = read_rows(reader, rest).await;
+                    may_read = rows.is_some();
                 }
                 self.apply(Batch {
                     prev: batch.prev,

@@ -20,15 +20,18 @@ use stoa_rooms::{Event, Room, RoomError, Rooms};
 use stoa_storage::{
     Error, Store,
     log::{Append, AppendError, ReceiptRow, Stream, Writer},
-    repo::{account_data, receipts},
+    repo::{
+        account_data,
+        receipts::{self, StoredReceipt},
+    },
 };
 use tokio::sync::Mutex;
 
 /// The account data that holds the fully-read marker.
 const FULLY_READ: &str = "m.fully_read";
 
-/// How many receipts of a room are given at once: the newest.
-const MAX_RECEIPTS: i64 = 1_000;
+/// How many receipts of a room are given to one who knows none.
+const MAX_NEWEST: i64 = 1_000;
 
 /// How many users' marks can be moved at the same time.
 const LANES: usize = 64;
@@ -150,8 +153,9 @@ impl ReadState {
         Ok(())
     }
 
-    /// The receipts of these rooms that were set after `since` and not after `up_to`, oldest first,
-    /// the newest thousand of each. Private ones are given to their own user only.
+    /// The receipts of these rooms that were set after `since` and not after `up_to`, oldest first.
+    /// None is left out: whoever presents the next token is not told of these again. Private ones
+    /// are given to their own user only.
     pub async fn receipts_changed(
         &self,
         reader: &UserId,
@@ -160,19 +164,40 @@ impl ReadState {
         up_to: Pos,
     ) -> Result<HashMap<RoomNid, Vec<Receipt>>, Error> {
         let mut conn = self.store.read().await?;
-        let rows = receipts::changed(&mut conn, reader, rooms, since, up_to, MAX_RECEIPTS).await?;
-        let mut changed: HashMap<RoomNid, Vec<Receipt>> = HashMap::new();
-        for row in rows {
-            changed.entry(row.room).or_default().push(Receipt {
-                kind: row.kind,
-                user_id: OwnedUserId::try_from(row.user_id).map_err(Error::corrupt)?,
-                thread: (!row.thread.is_empty()).then_some(row.thread),
-                event_id: OwnedEventId::try_from(row.event_id).map_err(Error::corrupt)?,
-                ts: row.ts,
-                pos: row.pos,
-            });
-        }
+        let rows = receipts::changed(&mut conn, reader, rooms, since, up_to).await?;
+        let mut changed = HashMap::new();
+        add(&mut changed, rows)?;
         Ok(changed)
+    }
+
+    /// The receipts of these rooms up to `up_to` for one who knows none of them, oldest first: the
+    /// newest thousand of each, and all of the reader's own. Private ones are given to their own user
+    /// only.
+    pub async fn newest_receipts(
+        &self,
+        reader: &UserId,
+        rooms: &[RoomNid],
+        up_to: Pos,
+    ) -> Result<HashMap<RoomNid, Vec<Receipt>>, Error> {
+        let mut conn = self.store.read().await?;
+        let rows = receipts::newest(&mut conn, reader, rooms, up_to, MAX_NEWEST).await?;
+        let mut newest = HashMap::new();
+        add(&mut newest, rows)?;
+        let is_full = |receipts: &Vec<Receipt>| i64::try_from(receipts.len()) == Ok(MAX_NEWEST);
+        let full = newest.iter().filter(|(_, receipts)| is_full(receipts));
+        let full: Vec<RoomNid> = full.map(|(room, _)| *room).collect();
+        if !full.is_empty() {
+            let oldest = |room: &RoomNid| newest.get(room)?.first().map(|receipt| receipt.pos);
+            let mut own = receipts::of_user(&mut conn, reader, &full, up_to).await?;
+            own.retain(|row| oldest(&row.room).is_some_and(|oldest| row.pos < oldest));
+            add(&mut newest, own)?;
+            for room in &full {
+                if let Some(receipts) = newest.get_mut(room) {
+                    receipts.sort_unstable_by_key(|receipt| receipt.pos);
+                }
+            }
+        }
+        Ok(newest)
     }
 
     fn lane(&self, user_id: &UserId) -> &Mutex<()> {
@@ -238,6 +263,23 @@ impl ReadState {
             pos,
         });
     }
+}
+
+fn add(
+    receipts: &mut HashMap<RoomNid, Vec<Receipt>>,
+    rows: Vec<StoredReceipt>,
+) -> Result<(), Error> {
+    for row in rows {
+        receipts.entry(row.room).or_default().push(Receipt {
+            kind: row.kind,
+            user_id: OwnedUserId::try_from(row.user_id).map_err(Error::corrupt)?,
+            thread: (!row.thread.is_empty()).then_some(row.thread),
+            event_id: OwnedEventId::try_from(row.event_id).map_err(Error::corrupt)?,
+            ts: row.ts,
+            pos: row.pos,
+        });
+    }
+    Ok(())
 }
 
 #[derive(serde::Deserialize)]

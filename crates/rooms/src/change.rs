@@ -32,7 +32,7 @@ const TRANSACTIONS: u64 = 8 << 20;
 /// A request that its device may repeat.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Transaction {
-    /// The user and device: `@user:server DEVICE`.
+    /// The user and device, which no other device ever was: see `Session::device_key`.
     pub device: String,
     /// The endpoint, its parameters and the client's transaction ID.
     pub key: String,
@@ -189,21 +189,34 @@ impl Rooms {
             return Ok(event_id);
         }
         for _ in 0..ATTEMPTS {
-            match send().await {
-                Err(RoomError::Append(AppendError::Duplicate)) => {
-                    let mut conn = self.store.read().await?;
-                    let Transaction { device, key } = transaction;
-                    let row = repo::events::by_transaction(&mut conn, device, key).await?;
-                    if let Some(row) = row {
-                        let event_id = OwnedEventId::try_from(row.event_id);
-                        return Ok(event_id.map_err(stoa_storage::Error::corrupt)?);
-                    }
-                    // The other one, which was in the way, has failed.
-                }
-                sent => return sent,
+            let error = match send().await {
+                Ok(event_id) => return Ok(event_id),
+                Err(error) => error,
+            };
+            if !is_refusal(&error) {
+                return Err(error);
             }
+            // Whatever is refused now may have been done before: the sender may have been banned
+            // since, or the room have become another.
+            if let Some(event_id) = self.sent_before(transaction).await? {
+                self.confirm(session).await?;
+                return Ok(event_id);
+            }
+            if !matches!(error, RoomError::Append(AppendError::Duplicate)) {
+                return Err(error);
+            }
+            // The other one, which was in the way, has failed.
         }
         Err(AppendError::Duplicate.into())
+    }
+
+    /// What was sent in a transaction, as the database has it.
+    async fn sent_before(&self, transaction: &Transaction) -> Result<Option<OwnedEventId>> {
+        let Transaction { device, key } = transaction;
+        let mut conn = self.store.read().await?;
+        let row = repo::events::by_transaction(&mut conn, device, key).await?;
+        let event_id = row.map(|row| OwnedEventId::try_from(row.event_id)).transpose();
+        Ok(event_id.map_err(stoa_storage::Error::corrupt)?)
     }
 
     /// Makes sure that the session has not ended on another node, where nothing is written that
@@ -230,6 +243,16 @@ impl Draft {
         let chain = Arc::clone(&self.head.chain);
         append.guards.push(if changes_state { Guard::Head(chain) } else { Guard::State(chain) });
         append.guards.extend(session.map(|token_hash| Guard::Session(token_hash.to_owned())));
+    }
+}
+
+/// Whether an error says that what was asked for must not or cannot be done, rather than that the
+/// server cannot do it now, or that it does not know who asks.
+const fn is_refusal(error: &RoomError) -> bool {
+    match error {
+        RoomError::Append(AppendError::Duplicate | AppendError::Refused(_)) => true,
+        RoomError::Append(_) | RoomError::Storage(_) => false,
+        _ => true,
     }
 }
 

@@ -22,7 +22,7 @@ use crate::{
 /// For whom events are written.
 #[derive(Clone, Copy, Debug)]
 pub struct Reader<'a> {
-    /// The user and device that read, as transactions name them: `@user:server DEVICE`.
+    /// The user and device that read, as transactions name them.
     pub device: Option<&'a str>,
     /// Whether each event names its room. In a sync it stands under its room already.
     pub with_room_id: bool,
@@ -82,8 +82,37 @@ impl Rooms {
         let events: Vec<_> = events.into_iter().collect();
         let others = events.iter().flat_map(|(event, _)| [event.replaces, event.redacted_by]);
         let others: Vec<EventNid> = others.flatten().collect();
-        let others =
+        self.write_all(reader, events, others).await
+    }
+
+    /// Writes events of a state for a reader. What each of them replaced is not said, as it would
+    /// have to be read: there may be as many as a room has members.
+    pub async fn state_to_client<'e>(
+        &self,
+        reader: Reader<'_>,
+        events: impl IntoIterator<Item = &'e Arc<Event>>,
+    ) -> Result<Vec<Box<RawValue>>> {
+        let events: Vec<_> = events.into_iter().map(|event| (event, None)).collect();
+        let redactions = events.iter().filter_map(|(event, _)| event.redacted_by).collect();
+        self.write_all(reader, events, redactions).await
+    }
+
+    /// Writes events, of which `others` say more.
+    async fn write_all(
+        &self,
+        reader: Reader<'_>,
+        events: Vec<(&Arc<Event>, Option<&str>)>,
+        others: Vec<EventNid>,
+    ) -> Result<Vec<Box<RawValue>>> {
+        let mut others =
             if others.is_empty() { HashMap::new() } else { self.events.get_many(others).await? };
+        let erased = self.erased.all().await?;
+        if !erased.is_empty() {
+            // What stands beside an event is shown to all alike.
+            for other in others.values_mut().filter(|other| erased.contains(&other.pdu.sender)) {
+                *other = self.without_content(other).await?;
+            }
+        }
         events
             .into_iter()
             .map(|(event, membership)| self.write(reader, event, membership, &others))
@@ -168,10 +197,10 @@ impl Event {
 
 impl crate::Transaction {
     /// The transaction of a request: `endpoint` with the parameters that tell it from others, and
-    /// the ID that the client chose.
+    /// the ID that the client chose. `device` is what no other device of the user was ever called.
     pub fn new(
         user_id: &UserId,
-        device_id: &ruma::DeviceId,
+        device: &ruma::DeviceId,
         endpoint: &str,
         id: &ruma::TransactionId,
     ) -> Result<Self> {
@@ -180,7 +209,7 @@ impl crate::Transaction {
             return Err(RoomError::InvalidParam(why));
         }
         let id = escape(id.as_str());
-        Ok(Self { device: format!("{user_id} {device_id}"), key: format!("{endpoint} {id}") })
+        Ok(Self { device: format!("{user_id} {device}"), key: format!("{endpoint} {id}") })
     }
 }
 

@@ -70,6 +70,7 @@ impl Rooms {
         let version =
             create.version.clone().unwrap_or_else(|| self.options.default_version.clone());
         let rules = supported(&version)?;
+        self.check_joined(&actor.user_id, None).await?;
         let events = first_events(&create, &actor.user_id, &version, &rules);
         for _ in 0..ATTEMPTS {
             match self.create_once(session, &version, &rules, events.clone()).await {

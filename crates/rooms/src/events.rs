@@ -23,6 +23,8 @@ use crate::pdu::Pdu;
 
 /// Of how many rooms the version stays in memory.
 const VERSIONS: u64 = 20_000;
+/// How many events are read at once at most, of as many as a room may have members.
+pub(crate) const PAGE: usize = 500;
 
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -166,6 +168,25 @@ impl Events {
             };
             self.by_nid.get_or_read(nids, read).await
         })
+    }
+
+    /// The events with these numbers, in no order, for whoever reads many that others may never ask
+    /// for: what is not in memory does not come to stay there, where it would push out all else.
+    pub async fn read_many(&self, nids: &[EventNid]) -> Result<Vec<Arc<Event>>> {
+        let mut found = Vec::with_capacity(nids.len());
+        let mut missing = Vec::new();
+        for nid in nids {
+            match self.by_nid.get(nid) {
+                Some(event) => found.push(event),
+                None => missing.push(*nid),
+            }
+        }
+        for page in missing.chunks(PAGE) {
+            let mut conn = self.store.read().await?;
+            let rows = repo::events::by_nids(&mut conn, page.to_vec()).await?;
+            found.extend(self.from_rows(&mut conn, rows).await?);
+        }
+        Ok(found)
     }
 
     /// The events with these Matrix IDs that are here.

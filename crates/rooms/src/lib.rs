@@ -8,6 +8,7 @@
 mod change;
 mod client_format;
 mod create;
+mod erased;
 mod error;
 pub mod events;
 mod key;
@@ -30,6 +31,7 @@ mod state_changes;
 mod timeline;
 pub mod tokens;
 mod visibility;
+mod visible_state;
 
 use std::sync::{Arc, atomic::AtomicU64};
 
@@ -57,9 +59,10 @@ pub use self::{
     state::States,
     timeline::Page,
     visibility::Seen,
+    visible_state::VisibleState,
 };
 use self::{
-    change::Transactions, memberships::MembershipCache, room::RoomCache,
+    change::Transactions, erased::ErasedUsers, memberships::MembershipCache, room::RoomCache,
     state_changes::RecentChanges, timeline::RecentEvents,
 };
 
@@ -78,6 +81,8 @@ pub struct RoomsOptions {
     pub membership_bytes: u64,
     /// How many state resolutions run at once.
     pub resolutions: usize,
+    /// How many rooms one user may be in.
+    pub joined_rooms: usize,
 }
 
 impl Default for RoomsOptions {
@@ -89,6 +94,7 @@ impl Default for RoomsOptions {
             state_bytes: 24 << 20,
             membership_bytes: 24 << 20,
             resolutions: 2,
+            joined_rooms: 10_000,
         }
     }
 }
@@ -111,6 +117,7 @@ pub struct Rooms {
     recent: Arc<RecentEvents>,
     recent_changes: Arc<RecentChanges>,
     transactions: Arc<Transactions>,
+    erased: Arc<ErasedUsers>,
     /// Limits the state resolutions that run at once.
     heavy: Semaphore,
     /// The next time at which this node may make a room, in milliseconds since the Unix epoch.
@@ -129,6 +136,7 @@ pub struct RoomCaches {
     recent_changes: Arc<RecentChanges>,
     /// What a device sent lately, by the key of the transaction.
     transactions: Arc<Transactions>,
+    erased: Arc<ErasedUsers>,
 }
 
 impl RoomCaches {
@@ -145,6 +153,7 @@ impl RoomCaches {
             )),
             recent_changes: Arc::default(),
             transactions: Arc::default(),
+            erased: Arc::new(ErasedUsers::new(store.clone())),
             events,
         }
     }
@@ -158,6 +167,7 @@ impl RoomCaches {
             Arc::clone(&self.recent) as _,
             Arc::clone(&self.recent_changes) as _,
             Arc::clone(&self.transactions) as _,
+            Arc::clone(&self.erased) as _,
         ]
     }
 }
@@ -207,6 +217,7 @@ impl Rooms {
             recent: caches.recent,
             recent_changes: caches.recent_changes,
             transactions: caches.transactions,
+            erased: caches.erased,
         }
     }
 
@@ -231,7 +242,7 @@ impl Rooms {
     }
 
     /// The states of all rooms, without a look at who may see them.
-    pub fn states(&self) -> &States {
+    pub fn unchecked_states(&self) -> &States {
         &self.states
     }
 

@@ -14,12 +14,15 @@ use stoa_storage::{
 };
 
 use crate::{
-    Result, RoomError, Rooms, change::Built, events::Event, room::Room, stage::NewEvent,
-    state::StateKey,
+    Membership, Result, RoomError, Rooms, change::Built, events::Event, room::Room,
+    stage::NewEvent, state::StateKey,
 };
 
 /// The user of this server on whose authority a join to a restricted room is made.
 const AUTHORISED_VIA: &str = "join_authorised_via_users_server";
+
+/// How many members are read at once where one is looked for.
+const PAGE: i64 = 100;
 
 /// What others see of a user in a room.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -106,6 +109,9 @@ impl Rooms {
         profile: &MemberProfile,
         reason: Option<String>,
     ) -> Result<OwnedEventId> {
+        if let MembershipChange::Join(_) = change {
+            self.check_joined(&actor.user_id, Some(room)).await?;
+        }
         let target = change.target(actor).to_owned();
         let key = StateKey::member(&target);
         let (change, target, reason) = (&change, &target, reason.as_deref());
@@ -143,6 +149,21 @@ impl Rooms {
             Ok(Built::New(draft, event.pdu.event_id.clone()))
         })
         .await
+    }
+
+    /// Refuses a user who is in as many rooms as one may be, unless `room` is one of them.
+    pub(crate) async fn check_joined(&self, user_id: &UserId, room: Option<&Room>) -> Result<()> {
+        let limit = self.options.joined_rooms;
+        let memberships = self.memberships(user_id).await?;
+        let is_joined = |membership: &Membership| membership.is_joined();
+        if room.and_then(|room| memberships.get(&room.nid)).is_some_and(is_joined) {
+            return Ok(());
+        }
+        if memberships.values().filter(|membership| is_joined(membership)).count() < limit {
+            return Ok(());
+        }
+        let why = format!("You are in {limit} rooms, and nobody may be in more here");
+        Err(RoomError::forbidden(why))
     }
 
     /// Writes a user's new profile into a room that he is in.
@@ -195,8 +216,11 @@ impl Rooms {
     ) -> Result<()> {
         let user_id = &actor.user_id;
         self.change(room, session, |mut draft| async move {
-            let member =
-                self.entry_at(draft.head.state, &StateEventType::RoomMember, user_id.as_str());
+            let member = self.unchecked_entry_at(
+                draft.head.state,
+                &StateEventType::RoomMember,
+                user_id.as_str(),
+            );
             let membership = member.await?.and_then(|event| event.membership());
             match membership.as_deref() {
                 Some("leave" | "ban") => {}
@@ -277,19 +301,54 @@ impl Rooms {
                 "You are in none of the rooms whose members may join this one",
             ));
         }
+        let by = self.local_inviter(room, state).await?;
+        by.map(Some)
+            .ok_or_else(|| RoomError::forbidden("Nobody on this server can let you into the room"))
+    }
+
+    /// A joined user of this server who may invite: one who has a level of their own, or, where
+    /// everybody may invite, any.
+    async fn local_inviter(&self, room: &Room, state: StateNid) -> Result<Option<OwnedUserId>> {
         let power = self.power(room, state).await?;
         let needed = power.needed(RoomPowerLevelsIntField::Invite)?;
-        let members = {
-            let mut conn = self.store.read().await?;
-            repo::memberships::of_room(&mut conn, room.nid, "join", 1_000).await?
-        };
-        for member in members {
-            let Ok(member) = OwnedUserId::try_from(member.user_id) else { continue };
-            if self.is_local(&member) && power.of(&member)? >= needed {
-                return Ok(Some(member));
+        let mut named = Vec::new();
+        for user_id in power.named()? {
+            if self.is_local(&user_id) && power.of(&user_id)? >= needed {
+                named.push(user_id);
             }
         }
-        Err(RoomError::forbidden("Nobody on this server can let you into the room"))
+        let wanted: Vec<_> =
+            named.iter().map(|user_id| (state, StateKey::member(user_id))).collect();
+        let found = self.states.get_many(&wanted).await?;
+        let members = self.events.get_many(found.values().copied()).await?;
+        let is_joined = |user_id: &OwnedUserId| {
+            let nid = found.get(&(state, StateKey::member(user_id)));
+            let member = nid.and_then(|nid| members.get(nid));
+            member.and_then(|member| member.membership()).as_deref() == Some("join")
+        };
+        if let Some(user_id) = named.into_iter().find(is_joined) {
+            return Ok(Some(user_id));
+        }
+        if power.of_unnamed()? < needed {
+            return Ok(None);
+        }
+        // Only those are passed over whose own level is lower than everybody's.
+        let mut after = String::new();
+        loop {
+            let members = {
+                let mut conn = self.store.read().await?;
+                let of = &self.server_name;
+                repo::memberships::joined_of_server(&mut conn, room.nid, of, &after, PAGE).await?
+            };
+            let Some(last) = members.last() else { return Ok(None) };
+            after.clone_from(last);
+            for member in members {
+                let Ok(member) = OwnedUserId::try_from(member) else { continue };
+                if self.is_local(&member) && power.of(&member)? >= needed {
+                    return Ok(Some(member));
+                }
+            }
+        }
     }
 }
 

@@ -1,12 +1,14 @@
 //! Which rooms a user is in, for readers that ask often.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     ops::Deref,
     sync::{Arc, OnceLock},
 };
 
 use ruma::{UserId, events::room::member::MembershipState};
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use stoa_base::{EventNid, Pos, RoomNid};
 use stoa_cluster::{Batch, CacheKeeper, LogCache};
 use stoa_storage::{
@@ -15,10 +17,13 @@ use stoa_storage::{
     repo::{self, memberships::MembershipRow},
 };
 
-use crate::{Result, Room, RoomError, Rooms};
+use crate::{MemberProfile, Result, Room, RoomError, Rooms};
 
 /// What a membership takes in memory, in bytes, roughly.
 const MEMBERSHIP: usize = 96;
+
+/// How many members are read at once.
+const PAGE: i64 = 1_000;
 
 /// A user's current membership of one room.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -202,6 +207,24 @@ impl CacheKeeper for MembershipCache {
     }
 }
 
+/// What a member event says of its user. Users write what they like, and what cannot be understood is
+/// nothing.
+fn profile(event: &str) -> MemberProfile {
+    #[derive(Deserialize)]
+    struct MemberEvent<'a> {
+        #[serde(borrow)]
+        content: &'a RawValue,
+    }
+    #[derive(Default, Deserialize)]
+    struct Content {
+        displayname: Option<String>,
+        avatar_url: Option<String>,
+    }
+    let content = serde_json::from_str::<MemberEvent<'_>>(event).map(|event| event.content.get());
+    let content: Content = content.and_then(serde_json::from_str).unwrap_or_default();
+    MemberProfile { displayname: content.displayname, avatar_url: content.avatar_url }
+}
+
 impl Rooms {
     /// All memberships of a user, as this node has applied them.
     pub async fn memberships(&self, user_id: &UserId) -> Result<Memberships> {
@@ -213,10 +236,26 @@ impl Rooms {
         Ok(self.memberships.of(user_id).await?.get(&room.nid).cloned())
     }
 
-    /// The joined members of a room, by user ID, at most `limit`.
-    pub async fn joined_members(&self, room: &Room, limit: i64) -> Result<Vec<MembershipRow>> {
-        let mut conn = self.store.read().await?;
-        Ok(repo::memberships::of_room(&mut conn, room.nid, "join", limit).await?)
+    /// Who is joined to a room that `reader` is joined to, by user ID, each with what others see of
+    /// them there.
+    pub async fn joined_members(
+        &self,
+        reader: &UserId,
+        room: &Room,
+    ) -> Result<BTreeMap<String, MemberProfile>> {
+        let membership = self.membership(reader, room).await?;
+        if !membership.is_some_and(|row| row.is_joined()) {
+            return Err(RoomError::forbidden("You are not in this room"));
+        }
+        let mut members = BTreeMap::new();
+        let mut after = String::new();
+        let mut conn = self.store.snapshot().await?;
+        loop {
+            let page = repo::memberships::joined_events(&mut conn, room.nid, &after, PAGE).await?;
+            let Some((last, _)) = page.last() else { return Ok(members) };
+            after.clone_from(last);
+            members.extend(page.into_iter().map(|(user_id, event)| (user_id, profile(&event))));
+        }
     }
 
     /// The invited members of a room, by user ID, at most `limit`.

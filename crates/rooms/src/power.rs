@@ -1,6 +1,9 @@
 //! Who may do what in a room, by its power levels.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+};
 
 use ruma::{
     OwnedUserId, UserId,
@@ -57,6 +60,25 @@ impl Power {
                 levels.user_power_level(user_id, rules).map(i64::from).map_err(RoomError::Forbidden)
             }
             None => Ok(if is_creator { 100 } else { 0 }),
+        }
+    }
+
+    /// The users who have a level of their own: creators, and those whom the power levels name.
+    pub fn named(&self) -> Result<BTreeSet<OwnedUserId>> {
+        let mut named: BTreeSet<OwnedUserId> = self.creators.iter().cloned().collect();
+        if let Some(levels) = &self.levels {
+            let users = levels.users(&self.rules.authorization).map_err(RoomError::Forbidden)?;
+            named.extend(users.into_iter().flat_map(|users| users.keys().cloned()));
+        }
+        Ok(named)
+    }
+
+    /// The level of everybody who has none of their own.
+    pub fn of_unnamed(&self) -> Result<i64> {
+        if self.levels.is_none() {
+            Ok(0)
+        } else {
+            self.needed(RoomPowerLevelsIntField::UsersDefault)
         }
     }
 

@@ -1,63 +1,24 @@
 //! Reading a room: what a given user may see of its state, its members and its events.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use ruma::{EventId, UserId, events::StateEventType};
-use stoa_base::StateNid;
-use stoa_storage::repo::events::Order;
+use serde_json::value::RawValue;
+use stoa_base::{EventNid, StateNid};
 
 use crate::{
-    Membership, Result, RoomError, Rooms,
-    events::Event,
+    Reader, Result, RoomError, Rooms,
+    events::{Event, PAGE},
     room::Room,
     state::{Part, StateKey},
     visibility::visible,
+    visible_state::VisibleState,
 };
 
 impl Rooms {
-    /// The state that `reader` may see as the room's present: the current state for a member, and
-    /// for anybody where the room is world-readable; for one who has left, the state at that time.
-    pub async fn visible_state(&self, reader: &UserId, room: &Room) -> Result<StateNid> {
-        let current = self.committed(room).await?.state;
-        let membership = self.membership(reader, room).await?;
-        let is_joined = membership.as_ref().is_some_and(Membership::is_joined);
-        if is_joined || self.is_world_readable(current).await? {
-            return Ok(current);
-        }
-        let stays = match membership {
-            Some(row) if !row.forgotten => self.stays(reader, room).await?,
-            _ => Vec::new(),
-        };
-        let left = stays.last().and_then(|stay| stay.end.as_ref()).and_then(|end| end.state);
-        left.ok_or_else(|| RoomError::forbidden("You are not in this room"))
-    }
-
-    /// The state that `reader` may see of a point in the room's order.
-    ///
-    /// Where the point is one at which he was not in the room, it is the state at the time when he
-    /// left before it; or, where he came only later, the state that he found then.
-    pub async fn visible_state_at(
-        &self,
-        reader: &UserId,
-        room: &Room,
-        at: Order,
-    ) -> Result<StateNid> {
-        // Who may see nothing at all is refused here.
-        let present = self.visible_state(reader, room).await?;
-        let latest = self.before(room, at, Order::START, 1).await?.events;
-        if let Some(event) = latest.first()
-            && self.may_see(reader, room, event).await?
-        {
-            return Ok(event.state_after.unwrap_or(present));
-        }
-        let stays = self.stays(reader, room).await?;
-        let left_before = stays.iter().rev().filter_map(|stay| stay.end.as_ref());
-        let left_before = left_before.filter(|end| end.pos.0 <= at.pos).map(|end| end.state).next();
-        let came_after = || stays.iter().map(|stay| &stay.begin).find(|begin| begin.pos.0 > at.pos);
-        let edge = left_before.or_else(|| came_after().map(|begin| begin.state));
-        Ok(edge.flatten().unwrap_or(present))
-    }
-
     /// One entry of the state that `reader` may see.
     pub async fn state_entry(
         &self,
@@ -70,8 +31,18 @@ impl Rooms {
         self.entry_at(state, kind, state_key).await?.ok_or(RoomError::NotFound("state"))
     }
 
-    /// One entry of a state, without a look at who may see it.
+    /// One entry of a state that the reader may see.
     pub async fn entry_at(
+        &self,
+        state: VisibleState,
+        kind: &StateEventType,
+        state_key: &str,
+    ) -> Result<Option<Arc<Event>>> {
+        self.unchecked_entry_at(state.nid(), kind, state_key).await
+    }
+
+    /// One entry of a state, without a look at who may see it.
+    pub async fn unchecked_entry_at(
         &self,
         state: StateNid,
         kind: &StateEventType,
@@ -83,13 +54,91 @@ impl Rooms {
         }
     }
 
-    /// The events of a part of a state, by internal number, without a look at who may see them.
-    pub async fn state_events(&self, state: StateNid, part: Part) -> Result<Vec<Arc<Event>>> {
-        let entries = self.states.entries(state, part).await?;
-        let events = self.events.get_many(entries.into_values()).await?;
+    /// About how many events a part of these states has, all of them together, found out at little
+    /// cost.
+    pub async fn about_how_many(
+        &self,
+        states: impl IntoIterator<Item = VisibleState>,
+        part: Part,
+    ) -> Result<u64> {
+        let states: Vec<StateNid> = states.into_iter().map(VisibleState::nid).collect();
+        Ok(self.states.about_how_many(states, part).await?)
+    }
+
+    /// The member events of these users in a state that the reader may see, by user ID.
+    pub async fn members_at(
+        &self,
+        state: VisibleState,
+        users: impl IntoIterator<Item = &UserId>,
+    ) -> Result<Vec<Arc<Event>>> {
+        let mut keys: Vec<_> =
+            users.into_iter().map(|user| (state.nid(), StateKey::member(user))).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        let nids = self.states.get_many(&keys).await?;
+        let events = self.events.get_many(nids.into_values()).await?;
         let mut events: Vec<_> = events.into_values().collect();
+        events.sort_unstable_by(|one, other| one.pdu.state_key.cmp(&other.pdu.state_key));
+        Ok(events)
+    }
+
+    /// For each of these states, the internal numbers of the events of a part of it.
+    pub async fn entries_of(
+        &self,
+        states: impl IntoIterator<Item = VisibleState>,
+        part: Part,
+    ) -> Result<HashMap<VisibleState, BTreeMap<StateKey, EventNid>>> {
+        let states: Vec<StateNid> = states.into_iter().map(VisibleState::nid).collect();
+        let entries = self.states.entries_of(&states, part).await?;
+        Ok(entries
+            .into_iter()
+            .map(|(state, entries)| (VisibleState::unchecked(state), entries))
+            .collect())
+    }
+
+    /// For each of these states, the internal numbers of the events of these entries.
+    pub async fn entries_at(
+        &self,
+        wanted: impl IntoIterator<Item = (VisibleState, StateKey)>,
+    ) -> Result<HashMap<(VisibleState, StateKey), EventNid>> {
+        let wanted: Vec<_> = wanted.into_iter().map(|(state, key)| (state.nid(), key)).collect();
+        let entries = self.states.get_many(&wanted).await?;
+        Ok(entries
+            .into_iter()
+            .map(|((state, key), event)| ((VisibleState::unchecked(state), key), event))
+            .collect())
+    }
+
+    /// The events of a part of a state that the reader may see, in the room's order.
+    pub async fn state_events(&self, state: VisibleState, part: Part) -> Result<Vec<Arc<Event>>> {
+        let entries = self.states.entries(state.nid(), part).await?;
+        let nids: Vec<EventNid> = entries.into_values().collect();
+        let mut events = self.events.read_many(&nids).await?;
         events.sort_unstable_by_key(|event| (event.order, event.nid));
         Ok(events)
+    }
+
+    /// Writes the events of a part of a state that the reader may see, those that are `wanted`, in
+    /// the room's order. There is one page of them in memory at a time.
+    pub async fn write_state(
+        &self,
+        reader: Reader<'_>,
+        state: VisibleState,
+        part: Part,
+        wanted: impl Fn(&Event) -> bool,
+    ) -> Result<Vec<Box<RawValue>>> {
+        let entries = self.states.entries(state.nid(), part).await?;
+        let nids: Vec<EventNid> = entries.into_values().collect();
+        let mut written = Vec::with_capacity(nids.len());
+        for page in nids.chunks(PAGE) {
+            let mut events = self.events.read_many(page).await?;
+            events.retain(|event| wanted(event));
+            let texts = self.state_to_client(reader, &events).await?;
+            let places = events.iter().map(|event| (event.order, event.nid));
+            written.extend(places.zip(texts));
+        }
+        written.sort_unstable_by_key(|(place, _)| *place);
+        Ok(written.into_iter().map(|(_, text)| text).collect())
     }
 
     /// An event of the room, with the reader's membership at it. One that he may not see is not

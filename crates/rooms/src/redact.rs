@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use ruma::{
     CanonicalJsonObject, EventId, OwnedEventId, UserId, canonical_json::redact_in_place,
-    events::TimelineEventType, state_res::events::RoomPowerLevelsIntField,
+    events::TimelineEventType, room_version_rules::RoomVersionRules,
+    state_res::events::RoomPowerLevelsIntField,
 };
 use stoa_base::{Actor, StateNid};
 use stoa_storage::log::{Append, RedactionRow, Stream};
@@ -13,6 +14,7 @@ use crate::{
     Result, RoomError, Rooms,
     change::{Built, Transaction},
     events::Event,
+    pdu::Pdu,
     room::Room,
     stage::NewEvent,
 };
@@ -89,12 +91,17 @@ pub(crate) fn note_redaction(
     redaction: &Event,
     append: &mut Append,
 ) -> Result<()> {
-    let mut object: CanonicalJsonObject =
-        serde_json::from_str(target.pdu.json()).map_err(stoa_storage::Error::corrupt)?;
-    redact_in_place(&mut object, &room.rules.redaction, None)
-        .map_err(|error| RoomError::BadJson(error.to_string()))?;
-    let json = serde_json::to_string(&object).map_err(stoa_storage::Error::corrupt)?;
+    let json = redacted_json(&target.pdu, &room.rules)?;
     append.redactions.push(RedactionRow { nid: target.nid, redacted_by: redaction.nid, json });
     append.touched.add(Stream::Redaction, room.nid);
     Ok(())
+}
+
+/// The text of an event without what a redaction takes away.
+pub(crate) fn redacted_json(pdu: &Pdu, rules: &RoomVersionRules) -> Result<String> {
+    let mut object: CanonicalJsonObject =
+        serde_json::from_str(pdu.json()).map_err(stoa_storage::Error::corrupt)?;
+    redact_in_place(&mut object, &rules.redaction, None)
+        .map_err(|error| RoomError::BadJson(error.to_string()))?;
+    Ok(serde_json::to_string(&object).map_err(stoa_storage::Error::corrupt)?)
 }

@@ -92,7 +92,8 @@ impl Rooms {
     }
 
     async fn is_joined(&self, state: StateNid, user_id: &UserId) -> Result<bool> {
-        let member = self.entry_at(state, &StateEventType::RoomMember, user_id.as_str()).await?;
+        let member =
+            self.unchecked_entry_at(state, &StateEventType::RoomMember, user_id.as_str()).await?;
         Ok(member.and_then(|event| event.membership()).as_deref() == Some("join"))
     }
 }

@@ -211,6 +211,42 @@ impl States {
         Err(Error::corrupt("a state tree is too deep"))
     }
 
+    /// About how many entries a part of each of these states has, all together, from the nodes on one
+    /// way down: keys are hashes, so that all ways are alike. One query a level for all of them.
+    pub async fn about_how_many(
+        &self,
+        roots: impl IntoIterator<Item = StateNid>,
+        part: Part,
+    ) -> Result<u64> {
+        let mut count = 0_u64;
+        // Where each way has come to, and how many there are like it.
+        let mut open: Vec<(StateNid, u64)> =
+            roots.into_iter().filter(|root| *root != EMPTY).map(|root| (root, 1)).collect();
+        for level in 0..=LEVELS {
+            if open.is_empty() {
+                return Ok(count);
+            }
+            let nodes = self.nodes_of(open.iter().map(|(at, _)| *at)).await?;
+            let mut next = Vec::new();
+            for (at, alike) in open {
+                let slots = nodes.get(&at).into_iter().flat_map(|node| node.slots());
+                let (mut subtrees, mut down) = (0_u64, None);
+                for (_, slot) in slots.filter(|(digit, _)| part.has_digit(level, *digit)) {
+                    match slot {
+                        Slot::Entry(..) => count = count.saturating_add(alike),
+                        Slot::Subtree(child) => {
+                            subtrees += 1;
+                            down = Some(child);
+                        }
+                    }
+                }
+                next.extend(down.map(|child| (child, alike.saturating_mul(subtrees))));
+            }
+            open = next;
+        }
+        Err(Error::corrupt("a state tree is too deep"))
+    }
+
     /// The state `root` with `key` set to `event`, or without it. Nodes that are new are added to
     /// `new` and are found by this node at once.
     pub async fn set(

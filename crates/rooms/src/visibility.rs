@@ -1,9 +1,9 @@
-//! Who may see what: one oracle of history visibility and membership, for every event that leaves
-//! the server.
+//! Who may see an event: one oracle of history visibility and membership, for every event that leaves
+//! the server. Who may see a state is decided in `visible_state.rs`.
 //!
 //! <https://spec.matrix.org/v1.19/client-server-api/#room-history-visibility>
 
-use std::{collections::HashMap, iter, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
 use ruma::{
     UserId,
@@ -15,12 +15,22 @@ use stoa_storage::repo::{self, events::Order};
 use crate::{Result, Rooms, events::Event, room::Room, state::StateKey};
 
 /// Whether a reader may see an event, and as what.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Seen {
     /// Whether the event may be shown.
     pub visible: bool,
     /// The reader's membership of the room at the event: `leave` where he had none.
     pub membership: String,
+    /// What is shown in the event's place, where its sender was erased and the reader was not there.
+    pub instead: Option<Arc<Event>>,
+}
+
+impl Seen {
+    /// What the reader is shown of the event that this is about, and their membership at it; none
+    /// where that is nothing.
+    pub fn show(self, event: Arc<Event>) -> Option<(Arc<Event>, String)> {
+        self.visible.then(|| (self.instead.unwrap_or(event), self.membership))
+    }
 }
 
 /// A time at which a user was joined to a room.
@@ -51,6 +61,55 @@ enum HistoryVisibility {
     WorldReadable,
 }
 
+/// What decides whether a reader may see an event, and the state right after it.
+#[derive(Clone, Debug)]
+pub(crate) struct Moment {
+    /// Whether the event is about the reader's own membership.
+    is_own_member: bool,
+    /// Whether it is how the reader left the room.
+    is_departure: bool,
+    /// The reader's membership at the event.
+    membership: String,
+    /// Whether the reader is joined, or was later.
+    joined_later: bool,
+    /// The history visibility before the event.
+    visibility: HistoryVisibility,
+    /// The history visibility after it, where the event changes it.
+    after_change: Option<HistoryVisibility>,
+}
+
+impl Moment {
+    /// Whether the reader may see the event. A change of their own membership is always told.
+    fn shows_event(&self) -> bool {
+        self.is_own_member
+            || self.membership == "join"
+            || self.allows(|visibility| match visibility {
+                HistoryVisibility::WorldReadable => true,
+                HistoryVisibility::Shared => self.joined_later,
+                HistoryVisibility::Invited => self.membership == "invite",
+                HistoryVisibility::Joined => false,
+            })
+    }
+
+    /// Whether the reader may see the state right after the event. Who leaves sees the state at that
+    /// time. Who is invited is shown what comes with the invite, and the rest once they have joined.
+    pub(crate) fn shows_state(&self) -> bool {
+        self.is_departure
+            || self.membership == "join"
+            || self.allows(|visibility| match visibility {
+                HistoryVisibility::WorldReadable => true,
+                HistoryVisibility::Shared => self.joined_later,
+                HistoryVisibility::Invited => self.membership == "invite" && self.joined_later,
+                HistoryVisibility::Joined => false,
+            })
+    }
+
+    /// A change of the history visibility is shown to whoever may see either side of it.
+    fn allows(&self, by: impl Fn(HistoryVisibility) -> bool) -> bool {
+        by(self.visibility) || self.after_change.is_some_and(by)
+    }
+}
+
 impl Rooms {
     /// What `reader` may see of these events of one room, in their order.
     ///
@@ -73,6 +132,32 @@ impl Rooms {
         last_joined: &HashMap<RoomNid, Option<Pos>>,
         events: &[Arc<Event>],
     ) -> Result<Vec<Seen>> {
+        let moments = self.moments(reader, last_joined, events).await?;
+        let seen = moments.into_iter().map(|moment| Seen {
+            visible: moment.shows_event(),
+            membership: moment.membership,
+            instead: None,
+        });
+        let mut seen: Vec<Seen> = seen.collect();
+        let erased = self.erased.all().await?;
+        if !erased.is_empty() {
+            for (seen, event) in seen.iter_mut().zip(events) {
+                let was_there = seen.membership == "join";
+                if seen.visible && !was_there && erased.contains(&event.pdu.sender) {
+                    seen.instead = Some(self.without_content(event).await?);
+                }
+            }
+        }
+        Ok(seen)
+    }
+
+    /// What decides on these events, in their order.
+    pub(crate) async fn moments(
+        &self,
+        reader: &UserId,
+        last_joined: &HashMap<RoomNid, Option<Pos>>,
+        events: &[Arc<Event>],
+    ) -> Result<Vec<Moment>> {
         let history = StateKey::new("m.room.history_visibility", "");
         let member = StateKey::member(reader);
         let mut wanted: Vec<(StateNid, StateKey)> = Vec::new();
@@ -85,37 +170,38 @@ impl Rooms {
         wanted.sort_unstable();
         wanted.dedup();
         let found = self.states.get_many(&wanted).await?;
-        let deciding = self.events.get_many(found.values().copied()).await?;
+        let replaced = events.iter().filter(|event| event.is_member_event_of(reader));
+        let replaced = replaced.filter_map(|event| event.replaces);
+        let deciding = self.events.get_many(found.values().copied().chain(replaced)).await?;
         let entry = |state: Option<StateNid>, key: StateKey| {
             state.and_then(|state| found.get(&(state, key))).and_then(|nid| deciding.get(nid))
         };
 
-        let seen = events.iter().map(|event| {
+        let moments = events.iter().map(|event| {
             let is_history = event.pdu.event_type == TimelineEventType::RoomHistoryVisibility;
-            let is_own_member = event.pdu.event_type == TimelineEventType::RoomMember
-                && event.pdu.state_key.as_deref() == Some(reader.as_str());
+            let is_own_member = event.is_member_event_of(reader);
+            let replaced = event.replaces.and_then(|nid| deciding.get(&nid));
             let membership = entry(event.state_after, member)
                 .and_then(|event| event.membership())
                 .unwrap_or_else(|| "leave".to_owned());
-            // A change is shown to whoever may see either side of it.
-            let after_change = is_history.then(|| entry(event.state_after, history));
-            let visibilities = iter::once(entry(event.state_before, history)).chain(after_change);
+            let visibility = history_visibility(entry(event.state_before, history));
+            let after_change =
+                is_history.then(|| history_visibility(entry(event.state_after, history)));
             let last_joined = last_joined.get(&event.room).copied().flatten();
             let joined_later = event
                 .order
                 .is_some_and(|order| last_joined.is_some_and(|last| last.0 >= order.pos));
-            let allows = |visibility: Option<&Arc<Event>>| match history_visibility(visibility) {
-                HistoryVisibility::WorldReadable => true,
-                HistoryVisibility::Shared => joined_later,
-                HistoryVisibility::Invited => membership == "invite",
-                HistoryVisibility::Joined => false,
-            };
-            // A change of the reader's own membership is always told.
-            let visible =
-                is_own_member || membership == "join" || visibilities.into_iter().any(allows);
-            Seen { visible, membership }
+            Moment {
+                is_own_member,
+                is_departure: is_own_member
+                    && replaced.is_some_and(|replaced| event.is_departure_after(replaced)),
+                membership,
+                joined_later,
+                visibility,
+                after_change,
+            }
         });
-        Ok(seen.collect())
+        Ok(moments.collect())
     }
 
     /// Whether `reader` may see this event.
@@ -223,9 +309,5 @@ pub(crate) fn visible(
     events: Vec<Arc<Event>>,
     seen: Vec<Seen>,
 ) -> impl Iterator<Item = (Arc<Event>, String)> {
-    events
-        .into_iter()
-        .zip(seen)
-        .filter(|(_, seen)| seen.visible)
-        .map(|(event, seen)| (event, seen.membership))
+    events.into_iter().zip(seen).filter_map(|(event, seen)| seen.show(event))
 }

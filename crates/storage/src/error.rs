@@ -15,6 +15,9 @@ pub enum Error {
     /// A row holds what no version of the program writes.
     #[error("the database holds a row that cannot be read: {0}")]
     Corrupt(String),
+    /// What was to be written under a lease was not: another node may hold it by now.
+    #[error("the lease was lost")]
+    LeaseLost,
 }
 
 impl Error {
@@ -37,7 +40,9 @@ impl Error {
         let error = match self {
             Self::Database(sqlx::Error::Database(error)) => error,
             Self::Database(sqlx::Error::Encode(_)) => return true,
-            Self::Database(_) | Self::Timeout(_) | Self::Corrupt(_) => return false,
+            Self::Database(_) | Self::Timeout(_) | Self::Corrupt(_) | Self::LeaseLost => {
+                return false;
+            }
         };
         let Some(code) = error.code() else { return false };
         if error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().is_some() {

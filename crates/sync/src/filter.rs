@@ -2,12 +2,16 @@
 //!
 //! <https://spec.matrix.org/v1.19/client-server-api/#filtering>
 
+mod event_fields;
+
 use ruma::{
     RoomId, UserId,
     api::client::filter::{Filter, LazyLoadOptions, RoomEventFilter, RoomFilter, UrlFilter},
 };
 use serde_json::value::RawValue;
 use stoa_rooms::events::Event;
+
+pub(crate) use self::event_fields::EventFields;
 
 /// Whether anything of a room may be shown.
 pub fn passes_room(filter: &RoomFilter, room_id: &RoomId) -> bool {

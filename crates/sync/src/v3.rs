@@ -15,7 +15,7 @@ use stoa_rooms::tokens::SyncToken;
 use stoa_storage::log;
 
 pub use self::{response::Response, wait::MAX_TIMEOUT};
-use crate::{Reader, Result, Streams};
+use crate::{Reader, Result, Streams, stream::timeline};
 
 /// What a client asks for.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +37,11 @@ impl Request<'_> {
         self.since.is_some() && !self.full_state && !self.timeout.is_zero()
     }
 
+    /// Whether the answer is of everything, rather than of what changed.
+    pub const fn is_whole(&self) -> bool {
+        self.since.is_none() || self.full_state
+    }
+
     const fn kind(&self) -> &'static str {
         match (self.since, self.full_state) {
             (None, _) => "initial",
@@ -50,11 +55,26 @@ impl Request<'_> {
 ///
 /// This node must have applied everything that was acknowledged before the request came.
 pub async fn sync(streams: &Streams, reader: &Reader, request: Request<'_>) -> Result<Response> {
-    let request = if was_lost(streams, request.since).await? {
-        Request { since: None, ..request }
-    } else {
-        request
-    };
+    let request = checked(streams, request).await?;
+    sync_checked(streams, reader, request).await
+}
+
+/// A request as it can be answered: a token of what the log has lost, as happens when the database
+/// is restored to an earlier moment, counts as none. What its client holds may be undone, so it is
+/// told everything anew.
+pub async fn checked<'a>(streams: &Streams, request: Request<'a>) -> Result<Request<'a>> {
+    if was_lost(streams, request.since).await? {
+        return Ok(Request { since: None, ..request });
+    }
+    Ok(request)
+}
+
+/// As [`sync`], for a request that was [`checked`].
+pub async fn sync_checked(
+    streams: &Streams,
+    reader: &Reader,
+    request: Request<'_>,
+) -> Result<Response> {
     let deadline = tokio::time::Instant::now() + request.timeout.min(MAX_TIMEOUT);
     let mut waiting: Option<wait::Waiting> = None;
     loop {
@@ -81,8 +101,12 @@ pub async fn sync(streams: &Streams, reader: &Reader, request: Request<'_>) -> R
     }
 }
 
-/// Whether the token is of what the log has lost, as happens when the database is restored to an
-/// earlier moment. What its client holds may be undone, so it is told everything anew.
+/// How many events of one room's timeline an answer may have under a filter.
+pub fn timeline_limit(filter: &FilterDefinition) -> usize {
+    timeline::limit(&filter.room.timeline)
+}
+
+/// Whether the token is of what the log has lost.
 async fn was_lost(streams: &Streams, since: Option<SyncToken>) -> Result<bool> {
     match since {
         None => Ok(false),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ruma::OwnedServerName;
-use stoa_accounts::{Accounts, Options, Parts, PasswordCost, SessionCache};
+use stoa_accounts::{Accounts, DeploymentSecret, Options, Parts, PasswordCost, SessionCache};
 use stoa_base::{Clock, ManualClock, Random};
 use stoa_cluster::CacheKeeper;
 
@@ -59,6 +59,7 @@ impl TestAccounts {
         node.caches.push(Arc::clone(&sessions) as Arc<dyn CacheKeeper>);
         node.clock = Some(Clock::from(clock.clone()));
         let node = TestNode::start_with(database, node).await;
+        let secret = DeploymentSecret::load_or_create(&node.store, &Random::system()).await;
         let parts = Parts {
             store: node.store.clone(),
             writer: node.writer.clone(),
@@ -67,6 +68,7 @@ impl TestAccounts {
             random: Random::system(),
             server_name: OwnedServerName::try_from("test").expect("a server name"),
             sessions,
+            secret: secret.expect("a secret"),
         };
         let accounts = Accounts::new(parts, options).expect("accounts");
         Self { node, accounts: Arc::new(accounts), clock }

@@ -8,10 +8,11 @@ use std::{
 use axum::{Router, body::Body};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::BodyExt as _;
+use ruma::UserId;
 use serde_json::{Value, json};
 use stoa::{
     app::{App, AppState, Environment},
-    http::client_address::Peer,
+    http::{Audited, Class, Operation, client_address::Peer, limits::Caller},
 };
 use stoa_accounts::PasswordCost;
 use stoa_config::{Config, DatabaseUrl};
@@ -97,6 +98,14 @@ impl TestServer {
     /// The parts of the server, for what cannot be seen from outside.
     pub fn state(&self) -> &AppState {
         self.app.as_ref().expect("a server that runs").state()
+    }
+
+    /// How many messages the limits of this node let a user send at once.
+    pub fn messages_allowed(&self, user_id: &UserId) -> usize {
+        let limits = &self.state().limits;
+        let message = Operation::put("/send", Class::Messages, 1, Audited::No);
+        let caller = Caller { user: Some(user_id), address: None };
+        (0..1_000).take_while(|_| limits.admit(&message, caller).is_ok()).count()
     }
 
     /// The routes, to lay something around them.

@@ -1,7 +1,10 @@
 //! What tests do to the database behind the nodes' backs, and see there.
 
 use stoa_base::Pos;
-use stoa_storage::Store;
+use stoa_storage::{
+    Result, Store, log,
+    repo::leases::{self, Fence},
+};
 
 /// Takes from the log all that came after `pos`, as a restore does.
 pub async fn lose_log_after(store: &Store, pos: Pos) {
@@ -54,4 +57,22 @@ pub async fn noted_nodes(store: &Store) -> Vec<i64> {
     let mut conn = store.read().await.expect("the database answers");
     let rows: Vec<(i64,)> = conn.all(sql, &[]).await.expect("nodes");
     rows.into_iter().map(|(incarnation,)| incarnation).collect()
+}
+
+/// Takes a lease for a node that does not renew it; none where somebody holds it.
+pub async fn take_lease(store: &Store, name: &str, ttl_ms: i64) -> Option<Fence> {
+    let mut conn = store.write().await.expect("the database answers");
+    let fence = leases::acquire(&mut conn, name, 0, 7, ttl_ms).await.expect("a lease or none");
+    conn.commit().await.expect("a lease or none");
+    fence
+}
+
+/// Prunes the log under a lease of its own.
+pub async fn prune_log(store: &Store, before_ms: i64) -> Result<u64> {
+    let lease = take_lease(store, "test pruning", 60_000).await.expect("a lease");
+    let pruned = log::prune(store, &lease, before_ms).await;
+    let mut conn = store.write().await?;
+    leases::release(&mut conn, &lease).await?;
+    conn.commit().await?;
+    pruned
 }

@@ -86,6 +86,16 @@ mod tests {
             server.client().post(path, login("new")).await.ok();
         }
 
+        async fn an_empty_password_is_no_password(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let alice = server.register("alice").await;
+            let empty = change(&alice, json!({ "new_password": "" }), PASSWORD).await;
+            empty.refused(400, "M_WEAK_PASSWORD");
+            let path = "/_matrix/client/v3/login";
+            server.client().post(path, login("")).await.refused(403, "M_FORBIDDEN");
+            server.client().post(path, login(PASSWORD)).await.ok();
+        }
+
         async fn other_sessions_can_be_kept(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let alice = server.register("alice").await;

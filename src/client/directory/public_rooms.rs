@@ -13,12 +13,13 @@ use stoa_directory::{List, ListOptions};
 
 use crate::{
     app::AppState,
-    http::{Answer, Error, Result, Ruma},
+    http::{Answer, Error, MayReadRoomList, Result, Ruma},
 };
 
 /// The room list.
 pub(crate) async fn get_public_rooms(
     State(state): State<AppState>,
+    _: MayReadRoomList,
     request: Ruma<get_public_rooms::v3::Request>,
 ) -> Result<Answer<get_public_rooms::v3::Response>> {
     let body = request.body;
@@ -82,8 +83,9 @@ mod tests {
     }
 
     both_databases! {
-        async fn public_rooms_are_listed_without_a_token(db: TestDatabase) {
-            let server = TestServer::start(db).await;
+        async fn public_rooms_are_listed_without_a_token_where_that_is_allowed(db: TestDatabase) {
+            let server =
+                TestServer::start_with(db, |config, _| config.anonymous.room_list = true).await;
             let alice = server.register("alice").await;
             let empty = json!({ "chunk": [], "total_room_count_estimate": 0 });
             assert_eq!(server.client().get(PATH).await.ok(), empty);
@@ -104,6 +106,15 @@ mod tests {
                     "total_room_count_estimate": 1,
                 })
             );
+        }
+
+        async fn the_list_is_for_users_unless_said_otherwise(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let alice = server.register("alice").await;
+            server.client().get(PATH).await.refused(401, "M_MISSING_TOKEN");
+            let impostor = server.client().with_token("made up");
+            impostor.get(PATH).await.refused(401, "M_UNKNOWN_TOKEN");
+            alice.get(PATH).await.ok();
         }
 
         async fn pages_follow_one_another(db: TestDatabase) {

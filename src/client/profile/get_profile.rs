@@ -8,11 +8,12 @@ use axum::extract::State;
 use ruma::api::client::profile::get_profile::v3::{Request, Response};
 use stoa_accounts::Accounts;
 
-use crate::http::{Answer, Error, Result, Ruma};
+use crate::http::{Answer, Error, MayReadProfiles, Result, Ruma};
 
-/// Gives the whole profile of a user, to anybody.
+/// Gives the whole profile of a user, to anybody who may read profiles.
 pub(crate) async fn get_profile(
     State(accounts): State<Arc<Accounts>>,
+    _: MayReadProfiles,
     Ruma { body, .. }: Ruma<Request>,
 ) -> Result<Answer<Response>> {
     let profile = accounts.profile(&body.user_id).await?;
@@ -36,6 +37,22 @@ mod tests {
             alice.put(&format!("{path}/avatar_url"), avatar).await.ok();
             let expected = json!({ "displayname": "Alice", "avatar_url": "mxc://test/cat" });
             assert_eq!(server.client().get(path).await.ok(), expected);
+        }
+
+        async fn profiles_can_be_kept_from_strangers(db: TestDatabase) {
+            let server =
+                TestServer::start_with(db, |config, _| config.anonymous.profiles = false).await;
+            let alice = server.register("alice").await;
+            let path = "/_matrix/client/v3/profile/@alice:test";
+            let name = format!("{path}/displayname");
+            alice.put(&name, json!({ "displayname": "Alice" })).await.ok();
+            for path in [path, &*name, "/_matrix/client/v3/profile/@nobody:test"] {
+                server.client().get(path).await.refused(401, "M_MISSING_TOKEN");
+                let impostor = server.client().with_token("made up");
+                impostor.get(path).await.refused(401, "M_UNKNOWN_TOKEN");
+            }
+            assert_eq!(alice.get(path).await.ok(), json!({ "displayname": "Alice" }));
+            assert_eq!(alice.get(&name).await.ok(), json!({ "displayname": "Alice" }));
         }
 
         async fn there_is_none_of_who_is_not_there(db: TestDatabase) {

@@ -9,11 +9,12 @@ use ruma::api::client::profile::get_profile_field::v3::Request;
 use serde_json::Value;
 use stoa_accounts::Accounts;
 
-use crate::http::{Error, Result, Ruma, respond::Json};
+use crate::http::{Error, MayReadProfiles, Result, Ruma, respond::Json};
 
-/// Gives one field of the profile of a user, to anybody.
+/// Gives one field of the profile of a user, to anybody who may read profiles.
 pub(crate) async fn get_profile_field(
     State(accounts): State<Arc<Accounts>>,
+    _: MayReadProfiles,
     Ruma { body, .. }: Ruma<Request>,
 ) -> Result<Json<BTreeMap<String, Value>>> {
     let field = body.field.as_str();

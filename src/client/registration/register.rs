@@ -109,6 +109,14 @@ mod tests {
             server.client().post("/_matrix/client/v3/login", login).await.ok();
         }
 
+        async fn an_empty_password_is_no_password(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            server.client().post(PATH, request("alice", "")).await.refused(400, "M_WEAK_PASSWORD");
+            let missing = json!({ "username": "alice", "auth": { "type": "m.login.dummy" } });
+            server.client().post(PATH, missing).await.refused(400, "M_MISSING_PARAM");
+            server.client().post(PATH, request("alice", "x")).await.ok();
+        }
+
         async fn names_are_lower_case_and_may_hold_some_signs(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let client = server.client();

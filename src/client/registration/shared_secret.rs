@@ -45,7 +45,7 @@ pub(crate) struct Registered {
 
 /// Gives a nonce.
 pub(crate) async fn get_nonce(State(accounts): State<Arc<Accounts>>) -> Result<Json<Nonce>> {
-    Ok(Json(Nonce { nonce: accounts.registration_nonce().await? }))
+    Ok(Json(Nonce { nonce: accounts.registration_nonce()? }))
 }
 
 /// Makes the account.
@@ -98,11 +98,20 @@ mod tests {
     }
 
     async fn request(server: &TestServer, username: &str, admin: bool) -> Value {
+        request_with(server, username, "sUp3rs3kr1t", admin).await
+    }
+
+    async fn request_with(
+        server: &TestServer,
+        username: &str,
+        password: &str,
+        admin: bool,
+    ) -> Value {
         let nonce = server.client().get(PATH).await.ok()["nonce"].as_str().unwrap().to_owned();
         let role = if admin { "admin" } else { "notadmin" };
-        let mac = mac("complement", [&nonce, username, "sUp3rs3kr1t", role]);
+        let mac = mac("complement", [&nonce, username, password, role]);
         json!({
-            "nonce": nonce, "username": username, "password": "sUp3rs3kr1t", "admin": admin,
+            "nonce": nonce, "username": username, "password": password, "admin": admin,
             "mac": mac,
         })
     }
@@ -139,6 +148,12 @@ mod tests {
             let server = start(db).await;
             let invalid = request(&server, "us,er", false).await;
             server.client().post(PATH, invalid).await.refused(400, "M_INVALID_USERNAME");
+        }
+
+        async fn an_empty_password_is_no_password(db: TestDatabase) {
+            let server = start(db).await;
+            let empty = request_with(&server, "alice", "", false).await;
+            server.client().post(PATH, empty).await.refused(400, "M_WEAK_PASSWORD");
         }
 
         async fn without_a_secret_it_is_closed(db: TestDatabase) {

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use http::StatusCode;
 use ruma::{
-    CanonicalJsonObject, CanonicalJsonValue, OwnedRoomAliasId, api::error::ErrorKind,
+    CanonicalJsonObject, CanonicalJsonValue, OwnedRoomAliasId, RoomAliasId, api::error::ErrorKind,
     events::StateEventType,
 };
 use stoa_rooms::Room;
@@ -29,7 +29,7 @@ pub(super) async fn check(
     }
     let current = state.rooms.committed(room).await?.state;
     let kind = StateEventType::RoomCanonicalAlias;
-    let present = match state.rooms.entry_at(current, &kind, "").await? {
+    let present = match state.rooms.unchecked_entry_at(current, &kind, "").await? {
         Some(event) => serde_json::from_str(event.pdu.content.get())
             .ok()
             .and_then(|content| aliases(&content).ok())
@@ -39,11 +39,24 @@ pub(super) async fn check(
     for alias in wanted.difference(&present) {
         let leads_to = state.directory.resolve(alias).await?;
         if leads_to.is_none_or(|found| found.room.nid != room.nid) {
-            let message = format!("`{alias}` does not lead to this room.");
-            return Err(Error::new(StatusCode::BAD_REQUEST, ErrorKind::BadAlias, message));
+            return Err(leads_elsewhere(alias));
         }
     }
     Ok(())
+}
+
+/// Refuses aliases in a new room's state that do not lead to it: all but the one that is made with
+/// the room.
+pub(super) fn check_new(made: Option<&RoomAliasId>, content: &CanonicalJsonObject) -> Result<()> {
+    match aliases(content)?.iter().find(|alias| Some(&***alias) != made) {
+        Some(alias) => Err(leads_elsewhere(alias)),
+        None => Ok(()),
+    }
+}
+
+fn leads_elsewhere(alias: &RoomAliasId) -> Error {
+    let message = format!("`{alias}` does not lead to this room.");
+    Error::new(StatusCode::BAD_REQUEST, ErrorKind::BadAlias, message)
 }
 
 /// All aliases that the content names.

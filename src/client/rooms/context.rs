@@ -4,21 +4,16 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::{extract::State, response::Response as HttpResponse};
 use ruma::api::client::{context::get_context::v3::Request, filter::LazyLoadOptions};
 use serde::Serialize;
 use serde_json::value::RawValue;
-use stoa_base::StateNid;
-use stoa_rooms::{
-    Event, Rooms,
-    state::{self, Part},
-    tokens::PaginationToken,
-};
+use stoa_rooms::{Event, Rooms, VisibleState, state::Part, tokens::PaginationToken};
 use stoa_storage::repo::events::Order;
 use stoa_sync::filter;
 
 use super::lazy_members::{members_of_senders, reader};
-use crate::http::{Error, Result, Ruma, respond::Json};
+use crate::http::{Admission, Error, Result, Ruma, admission::EVENT};
 
 /// How many events one answer may have around the one asked for.
 const MAX_LIMIT: usize = 100;
@@ -38,17 +33,27 @@ fn pairs(events: &[(Arc<Event>, String)]) -> impl Iterator<Item = (&Arc<Event>, 
     events.iter().map(|(event, membership)| (event, Some(&**membership)))
 }
 
-/// Gives an event with those around it, and the state after the last of them.
+/// Gives an event with those around it, and the state after the last of them as far as the user may
+/// see it.
 pub(crate) async fn get_context(
     State(rooms): State<Arc<Rooms>>,
+    State(admission): State<Admission>,
     Ruma { body, session, .. }: Ruma<Request>,
-) -> Result<Json<Response>> {
+) -> Result<HttpResponse> {
     let room = rooms.room(&body.room_id).await?;
     let user_id = &session.user_id;
     let (event, membership) = rooms.event(user_id, &room, &body.event_id).await?;
     let order = event.order.ok_or_else(|| Error::not_found("event not found"))?;
     let limit = usize::try_from(u64::from(body.limit)).unwrap_or(MAX_LIMIT).min(MAX_LIMIT);
     let before_limit = limit.div_ceil(2);
+    // Of the event asked for, which differs little from that of the last one shown.
+    let state = rooms.visible_state_after(user_id, &room, &event).await?;
+    let part = match body.filter.lazy_load_options {
+        LazyLoadOptions::Disabled => Part::All,
+        LazyLoadOptions::Enabled { .. } => Part::WithoutMembers,
+    };
+    let weight = EVENT * (limit as u64 + rooms.about_how_many(state, part).await?);
+    let place = admission.admit(weight).await?;
 
     let until = PaginationToken::before(order).0;
     let before = rooms.before(&room, until, Order::START, before_limit).await?.events;
@@ -67,26 +72,144 @@ pub(crate) async fn get_context(
     after.retain(|(event, _)| passes(event));
 
     let last = after.last().map_or(&event, |(event, _)| event);
-    let at: StateNid = last.state_after.unwrap_or(state::EMPTY);
+    // Who is shown an event is not always shown the state there: of their own ban, say.
+    let at = rooms.visible_state_after(user_id, &room, last).await?;
+    let at = at.unwrap_or(VisibleState::NOTHING);
     let shown = || before.iter().chain(&after).map(|(event, _)| event).chain([&event]);
-    let state = match body.filter.lazy_load_options {
-        LazyLoadOptions::Disabled => rooms.state_events(at, Part::All).await?,
-        LazyLoadOptions::Enabled { .. } => {
-            let mut state = rooms.state_events(at, Part::WithoutMembers).await?;
-            state.extend(members_of_senders(&rooms, at, shown()).await?);
-            state
-        }
-    };
-
     let device = reader(&session);
+    let members = match body.filter.lazy_load_options {
+        LazyLoadOptions::Disabled => Vec::new(),
+        LazyLoadOptions::Enabled { .. } => members_of_senders(&rooms, at, shown()).await?,
+    };
+    let mut state = rooms.write_state(device.in_room(), at, part, |_| true).await?;
+    state.extend(rooms.state_to_client(device.in_room(), &members).await?);
+
     let mut written = rooms.to_client(device.in_room(), [(&event, Some(&*membership))]).await?;
     let event = written.pop().ok_or_else(|| Error::internal("an event was not written"))?;
-    Ok(Json(Response {
+    Ok(place.json(Response {
         start: PaginationToken::after(start).to_string(),
         end: PaginationToken::after(end).to_string(),
         event,
         events_before: rooms.to_client(device.in_room(), pairs(&before)).await?,
         events_after: rooms.to_client(device.in_room(), pairs(&after)).await?,
-        state: rooms.to_client(device.in_room(), state.iter().map(|event| (event, None))).await?,
+        state,
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::{Value, json};
+    use stoa_testing::{TestClient, TestServer, both_databases, encode, in_room};
+
+    async fn context(client: &TestClient, room: &str, event: &str, query: &str) -> Value {
+        let path = in_room(room, &format!("context/{}?{query}", encode(event)));
+        client.get(&path).await.ok()
+    }
+
+    fn ids(events: &Value) -> Vec<String> {
+        let events = events.as_array().unwrap().iter();
+        events.map(|event| event["event_id"].as_str().unwrap().to_owned()).collect()
+    }
+
+    both_databases! {
+        async fn who_was_never_in_the_room_is_shown_no_state(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let alice = server.register("alice").await;
+            for visibility in ["joined", "invited", "shared"] {
+                let initial = json!([
+                    { "type": "m.room.history_visibility", "content": { "history_visibility": visibility } },
+                    { "type": "m.room.join_rules", "content": { "join_rule": "knock" } },
+                    { "type": "test.secret", "content": { "plan": "x" } },
+                ]);
+                let room = alice.create_room(json!({ "initial_state": initial })).await;
+                let names = ["declined", "retracted", "banned", "refused", "invited"];
+                for name in names {
+                    let user = server.register(&format!("{name}-{visibility}")).await;
+                    let knock = format!("/_matrix/client/v3/knock/{}", encode(&room));
+                    match name {
+                        "retracted" | "refused" => drop(user.post(&knock, json!({})).await.ok()),
+                        "banned" => {}
+                        _ => alice.invite(&room, &user.user_id).await,
+                    }
+                    let other = json!({ "user_id": user.user_id });
+                    match name {
+                        "declined" | "retracted" => user.leave(&room).await,
+                        "banned" => drop(alice.post(&in_room(&room, "ban"), other).await.ok()),
+                        "refused" => drop(alice.post(&in_room(&room, "kick"), other).await.ok()),
+                        _ => {}
+                    }
+                    let key = encode(&user.user_id);
+                    let path = in_room(&room, &format!("state/m.room.member/{key}?format=event"));
+                    let event = alice.get(&path).await.ok()["event_id"].as_str().unwrap().to_owned();
+                    for query in ["", "filter=%7B%22lazy_load_members%22%3Atrue%7D"] {
+                        let shown = context(&user, &room, &event, query).await;
+                        assert_eq!(ids(&json!([shown["event"]])), [&*event]);
+                        assert_eq!(shown["state"], json!([]), "{name} in {visibility}");
+                    }
+                    let end = context(&user, &room, &event, "").await["end"].clone();
+                    let end = encode(end.as_str().unwrap());
+                    for path in
+                        ["state", "members", "joined_members", &format!("members?at={end}")]
+                    {
+                        user.get(&in_room(&room, path)).await.refused(403, "M_FORBIDDEN");
+                    }
+                }
+            }
+        }
+
+        async fn who_left_is_shown_the_state_of_then(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+            let room = alice.create_public_room().await;
+            bob.join(&room).await;
+            alice.set_state(&room, "m.room.name", "", json!({ "name": "then" })).await;
+            bob.leave(&room).await;
+            alice.set_state(&room, "m.room.name", "", json!({ "name": "later" })).await;
+            alice.post(&in_room(&room, "ban"), json!({ "user_id": "@bob:test" })).await.ok();
+            let path = in_room(&room, "state/m.room.member/@bob:test?format=event");
+            let ban = alice.get(&path).await.ok()["event_id"].as_str().unwrap().to_owned();
+            let shown = context(&bob, &room, &ban, "").await;
+            let state = shown["state"].as_array().unwrap().iter();
+            let names: Vec<_> = state
+                .filter(|event| event["type"] == "m.room.name")
+                .map(|event| event["content"]["name"].clone())
+                .collect();
+            assert_eq!(names, ["then"]);
+        }
+
+        async fn the_pages_beside_it_hold_what_it_does_not(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let alice = server.register("alice").await;
+            let room = alice.create_public_room().await;
+            let mut sent = Vec::new();
+            for count in 0..20 {
+                sent.push(alice.send(&room, &count.to_string()).await);
+            }
+            let all = alice.get(&in_room(&room, "messages?dir=f&limit=100")).await.ok();
+            let all = ids(&all["chunk"]);
+            let no_messages = encode(r#"{"not_types":["m.room.message"]}"#);
+            for limit in 0..12 {
+                for query in ["", &format!("filter={no_messages}")] {
+                    let query = format!("limit={limit}&{query}");
+                    let shown = context(&alice, &room, &sent[10], &query).await;
+                    let mut seen: BTreeSet<String> = BTreeSet::from([sent[10].clone()]);
+                    let (before, after) = (ids(&shown["events_before"]), ids(&shown["events_after"]));
+                    assert!(before.len() + after.len() <= limit, "{query}");
+                    seen.extend(before.into_iter().chain(after));
+                    for (direction, token) in [("b", &shown["start"]), ("f", &shown["end"])] {
+                        let token = encode(token.as_str().unwrap());
+                        let page = format!("messages?dir={direction}&limit=100&from={token}");
+                        for id in ids(&alice.get(&in_room(&room, &page)).await.ok()["chunk"]) {
+                            assert!(seen.insert(id.clone()), "{id} is given twice: {query}");
+                        }
+                    }
+                    if !query.contains("filter") {
+                        assert_eq!(seen, all.iter().cloned().collect(), "{query}");
+                    }
+                }
+            }
+        }
+    }
 }

@@ -23,7 +23,10 @@ use stoa_base::Actor;
 use stoa_directory::{DirectoryError, Reservation};
 use stoa_rooms::{CreateRoom, MemberProfile, Preset};
 
-use super::change_membership::{check_invitee, member_profile};
+use super::{
+    change_membership::{check_invitee, member_profile},
+    state_checks,
+};
 use crate::{
     app::AppState,
     http::{Answer, Error, Result, RumaSend},
@@ -46,12 +49,16 @@ pub(crate) async fn create_room(
         Visibility::Private => false,
         _ => return Err(Error::invalid_param("`visibility` is `public` or `private`.")),
     };
-    let alias = body.room_alias_name.clone();
+    let alias = body.room_alias_name.as_deref();
+    let alias = alias.map(|name| state.directory.local_alias(name)).transpose()?;
     check_size(&body)?;
     budget.charge(&actor.user_id, body.invite.len() + body.initial_state.len())?;
     let mut create = read(&state, &actor, body).await?;
+    for (kind, key, content) in &create.initial_state {
+        state_checks::check_new(&state, alias.as_deref(), (kind, key), content)?;
+    }
     let reservation = match alias {
-        Some(name) => Some(reserve(&state, &actor, &name).await?),
+        Some(alias) => Some(reserve(&state, &actor, &alias).await?),
         None => None,
     };
     create.canonical_alias = reservation.as_ref().map(|reserved| reserved.alias().to_string());
@@ -90,10 +97,9 @@ async fn finish(
     Ok(room_id)
 }
 
-async fn reserve(state: &AppState, actor: &Actor, name: &str) -> Result<Reservation> {
-    let alias = state.directory.local_alias(name)?;
-    match state.directory.reserve(actor, &alias).await {
-        Err(DirectoryError::Taken) => Err(in_use(&alias)),
+async fn reserve(state: &AppState, actor: &Actor, alias: &RoomAliasId) -> Result<Reservation> {
+    match state.directory.reserve(actor, alias).await {
+        Err(DirectoryError::Taken) => Err(in_use(alias)),
         reserved => Ok(reserved?),
     }
 }
@@ -200,6 +206,30 @@ mod tests {
                 rooms.extend([made.0, made.1, made.2]);
             }
             assert_eq!(rooms.len(), 3 * nodes.len());
+        }
+
+        async fn initial_state_is_checked_like_any_other(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let alice = server.register("alice").await;
+            alice.create_room(json!({ "room_alias_name": "there" })).await;
+            let try_create = async |kind: &str, key: &str, content: serde_json::Value| {
+                let entry = json!({ "type": kind, "state_key": key, "content": content });
+                alice.post(PATH, json!({ "room_alias_name": "x", "initial_state": [entry] })).await
+            };
+            let invite = json!({ "membership": "invite" });
+            for (kind, key, content, status, code) in [
+                ("m.room.canonical_alias", "", json!({ "alias": "#there:test" }), 400, "M_BAD_ALIAS"),
+                ("m.room.canonical_alias", "", json!({ "alias": "#no:test" }), 400, "M_BAD_ALIAS"),
+                ("m.room.canonical_alias", "", json!({ "alias": "%:test" }), 400, "M_INVALID_PARAM"),
+                ("m.room.canonical_alias", "", json!({ "alias": 1 }), 400, "M_BAD_JSON"),
+                ("m.room.member", "@bob:elsewhere", invite, 403, "M_FORBIDDEN"),
+                ("m.room.redaction", "", json!({ "redacts": "$x" }), 400, "M_INVALID_PARAM"),
+            ] {
+                try_create(kind, key, content).await.refused(status, code);
+            }
+            // Nothing is left of what was refused, and the room's own alias is fine.
+            let own = json!({ "alias": "#x:test", "alt_aliases": ["#x:test"] });
+            try_create("m.room.canonical_alias", "", own).await.ok();
         }
 
         async fn a_room_is_private_unless_said_otherwise(db: TestDatabase) {

@@ -4,26 +4,25 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::{extract::State, response::Response};
 use ruma::api::client::state::get_state_events::v3::Request;
-use serde_json::value::RawValue;
 use stoa_rooms::{Rooms, state::Part};
 
 use super::{known_room, lazy_members::reader};
-use crate::http::{Result, Ruma, respond::Json};
+use crate::http::{Admission, Result, Ruma, admission::EVENT};
 
 /// Gives the room's current state; to one who has left, the state at that time.
 pub(crate) async fn get_state(
     State(rooms): State<Arc<Rooms>>,
+    State(admission): State<Admission>,
     Ruma { body, session, .. }: Ruma<Request>,
-) -> Result<Json<Vec<Box<RawValue>>>> {
+) -> Result<Response> {
     let room = known_room(&rooms, &body.room_id).await?;
     let state = rooms.visible_state(&session.user_id, &room).await?;
-    let events = rooms.state_events(state, Part::All).await?;
+    let weight = EVENT * rooms.about_how_many([state], Part::All).await?;
+    let place = admission.admit(weight).await?;
     let device = reader(&session);
-    let written =
-        rooms.to_client(device.in_room(), events.iter().map(|event| (event, None))).await?;
-    Ok(Json(written))
+    Ok(place.json(rooms.write_state(device.in_room(), state, Part::All, |_| true).await?))
 }
 
 #[cfg(test)]

@@ -6,11 +6,11 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use axum::extract::State;
 use ruma::api::client::membership::joined_members::v3::Request;
-use serde::{Deserialize, Serialize};
-use stoa_rooms::{Rooms, state::Part};
+use serde::Serialize;
+use stoa_rooms::{MemberProfile, Rooms};
 
 use super::known_room;
-use crate::http::{Error, Result, Ruma, respond::Json};
+use crate::http::{Result, Ruma, respond::Json};
 
 /// Like ruma's, with `null` where a member has no name or avatar: clients read the keys.
 #[derive(Debug, Serialize)]
@@ -18,11 +18,9 @@ pub(crate) struct Response {
     joined: BTreeMap<String, Member>,
 }
 
-#[derive(Debug, Default, Deserialize, Serialize)]
+#[derive(Debug, Serialize)]
 struct Member {
-    #[serde(rename(deserialize = "displayname"), default)]
     display_name: Option<String>,
-    #[serde(default)]
     avatar_url: Option<String>,
 }
 
@@ -32,21 +30,11 @@ pub(crate) async fn get_joined_members(
     Ruma { body, session, .. }: Ruma<Request>,
 ) -> Result<Json<Response>> {
     let room = known_room(&rooms, &body.room_id).await?;
-    let membership = rooms.membership(&session.user_id, &room).await?;
-    if !membership.is_some_and(|row| row.is_joined()) {
-        return Err(Error::forbidden("You are not in this room."));
-    }
-    let state = rooms.committed(&room).await?.state;
-    let members = rooms.state_events(state, Part::Members).await?;
-    let joined = members
-        .iter()
-        .filter(|event| event.membership().as_deref() == Some("join"))
-        .filter_map(|event| {
-            let member = serde_json::from_str(event.pdu.content.get()).unwrap_or_default();
-            Some((event.pdu.state_key.clone()?, member))
-        })
-        .collect();
-    Ok(Json(Response { joined }))
+    let members = rooms.joined_members(&session.user_id, &room).await?;
+    let joined = members.into_iter().map(|(user_id, MemberProfile { displayname, avatar_url })| {
+        (user_id, Member { display_name: displayname, avatar_url })
+    });
+    Ok(Json(Response { joined: joined.collect() }))
 }
 
 #[cfg(test)]

@@ -5,7 +5,10 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use ruma::api::client::membership::joined_rooms::v3::{Request, Response};
+use ruma::{
+    OwnedRoomId,
+    api::client::membership::joined_rooms::v3::{Request, Response},
+};
 use stoa_rooms::Rooms;
 
 use crate::http::{Answer, Result, Ruma};
@@ -16,11 +19,10 @@ pub(crate) async fn get_joined_rooms(
     Ruma { session, .. }: Ruma<Request>,
 ) -> Result<Answer<Response>> {
     let memberships = rooms.memberships(&session.user_id).await?;
-    let mut joined = Vec::new();
-    for membership in memberships.values().filter(|row| row.is_joined()) {
-        joined.push(rooms.room_by_nid(membership.room).await?.id.clone());
-    }
-    joined.sort();
+    let joined = memberships.values().filter(|row| row.is_joined());
+    let joined = rooms.rooms_by_nid(joined.map(|row| row.room)).await?;
+    let mut joined: Vec<OwnedRoomId> = joined.values().map(|room| room.id.clone()).collect();
+    joined.sort_unstable();
     Ok(Answer(Response::new(joined)))
 }
 

@@ -3,10 +3,9 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use ruma::{UserId, events::StateEventType};
+use ruma::UserId;
 use stoa_accounts::Session;
-use stoa_base::StateNid;
-use stoa_rooms::{Event, Reader, Rooms};
+use stoa_rooms::{Event, Reader, Rooms, VisibleState};
 
 use crate::http::Result;
 
@@ -15,7 +14,7 @@ pub(crate) struct ReadingDevice(String);
 
 /// The device whose session it is.
 pub(crate) fn reader(session: &Session) -> ReadingDevice {
-    ReadingDevice(format!("{} {}", session.user_id, session.device_id))
+    ReadingDevice(format!("{} {}", session.user_id, session.device_key()))
 }
 
 impl ReadingDevice {
@@ -25,16 +24,12 @@ impl ReadingDevice {
     }
 }
 
-/// The member events, at `state`, of those who sent `events`.
+/// The member events, in `state`, of those who sent `events`.
 pub(crate) async fn members_of_senders(
     rooms: &Rooms,
-    state: StateNid,
+    state: VisibleState,
     events: impl IntoIterator<Item = &Arc<Event>>,
 ) -> Result<Vec<Arc<Event>>> {
     let senders: BTreeSet<&UserId> = events.into_iter().map(|event| &*event.pdu.sender).collect();
-    let mut members = Vec::with_capacity(senders.len());
-    for sender in senders {
-        members.extend(rooms.entry_at(state, &StateEventType::RoomMember, sender.as_str()).await?);
-    }
-    Ok(members)
+    Ok(rooms.members_at(state, senders).await?)
 }

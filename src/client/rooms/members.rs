@@ -4,14 +4,14 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::{extract::State, response::Response as HttpResponse};
 use ruma::api::client::membership::get_member_events::v3::Request;
 use serde::Serialize;
 use serde_json::value::RawValue;
-use stoa_rooms::{Rooms, state::Part, tokens::RoomToken};
+use stoa_rooms::{Event, Rooms, state::Part, tokens::RoomToken};
 
 use super::{known_room, lazy_members::reader};
-use crate::http::{Error, Result, Ruma, respond::Json};
+use crate::http::{Admission, Error, Result, Ruma, admission::EVENT};
 
 /// Like ruma's, of events that are written already.
 #[derive(Debug, Serialize)]
@@ -23,8 +23,9 @@ pub(crate) struct Response {
 /// the time when he left.
 pub(crate) async fn get_members(
     State(rooms): State<Arc<Rooms>>,
+    State(admission): State<Admission>,
     Ruma { body, session, .. }: Ruma<Request>,
-) -> Result<Json<Response>> {
+) -> Result<HttpResponse> {
     let room = known_room(&rooms, &body.room_id).await?;
     let user_id = &session.user_id;
     let state = match &body.at {
@@ -42,12 +43,12 @@ pub(crate) async fn get_members(
                 || but.as_ref().is_some_and(|but| but.as_str() != membership)
         }
     };
-    let mut members = rooms.state_events(state, Part::Members).await?;
-    members.retain(|event| event.membership().is_some_and(|membership| wanted(&membership)));
+    let weight = EVENT * rooms.about_how_many([state], Part::Members).await?;
+    let place = admission.admit(weight).await?;
+    let wanted = |event: &Event| event.membership().is_some_and(|membership| wanted(&membership));
     let device = reader(&session);
-    let chunk =
-        rooms.to_client(device.in_room(), members.iter().map(|event| (event, None))).await?;
-    Ok(Json(Response { chunk }))
+    let chunk = rooms.write_state(device.in_room(), state, Part::Members, wanted).await?;
+    Ok(place.json(Response { chunk }))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use axum::extract::State;
+use axum::{extract::State, response::Response as HttpResponse};
 use ruma::{
     UserId,
     api::{
@@ -15,7 +15,7 @@ use ruma::{
 use serde::Serialize;
 use serde_json::value::RawValue;
 use stoa_rooms::{
-    Event, Room, Rooms, Seen, state,
+    Event, Room, Rooms, Seen, VisibleState,
     tokens::{PaginationToken, RoomToken},
 };
 use stoa_storage::repo::events::Order;
@@ -25,7 +25,7 @@ use super::{
     known_room,
     lazy_members::{members_of_senders, reader},
 };
-use crate::http::{Error, Result, Ruma, respond::Json};
+use crate::http::{Admission, Error, Result, Ruma, admission::EVENT};
 
 /// How many events one answer may have.
 const MAX_LIMIT: usize = 1_000;
@@ -34,8 +34,13 @@ const MAX_LIMIT: usize = 1_000;
 /// visibility withholds.
 const MAX_LOOKED_AT: usize = 5_000;
 
-/// How many events are read at once at least.
+/// How many bytes of events one answer may have. It ends with the event that reaches them, and the
+/// client goes on from there.
+const MAX_BYTES: usize = 1 << 20;
+
+/// How many events are read at once at least, and at most.
 const MIN_READ: usize = 50;
+const MAX_READ: usize = 100;
 
 /// Like ruma's, of events that are written already.
 #[derive(Debug, Serialize)]
@@ -51,24 +56,31 @@ pub(crate) struct Response {
 /// Gives a page of the room's events, in either direction.
 pub(crate) async fn get_messages(
     State(rooms): State<Arc<Rooms>>,
+    State(admission): State<Admission>,
     Ruma { body, session, .. }: Ruma<Request>,
-) -> Result<Json<Response>> {
+) -> Result<HttpResponse> {
     let room = known_room(&rooms, &body.room_id).await?;
     let user_id = &session.user_id;
     // Who may see nothing of the room at all is refused.
     rooms.visible_state(user_id, &room).await?;
     let (from, to) = (token("from", body.from.as_deref())?, token("to", body.to.as_deref())?);
     let limit = usize::try_from(u64::from(body.limit)).unwrap_or(MAX_LIMIT).clamp(1, MAX_LIMIT);
+    let place = admission.admit(EVENT * limit as u64).await?;
 
     let mut walk = Walk::new(&rooms, &room, user_id, body.dir, from, to).await?;
     let mut found: Vec<(Arc<Event>, String)> = Vec::new();
     let is_about = filter::is_about(&body.filter, &room.id);
+    let mut bytes = 0;
     if is_about {
         while found.len() < limit
+            && bytes < MAX_BYTES
             && let Some(seen) = walk.next(limit).await?
         {
             let passes = filter::passes_event(&body.filter, &seen.0);
-            found.extend(passes.then_some(seen));
+            if passes {
+                bytes += seen.0.pdu.json().len();
+                found.push(seen);
+            }
         }
     }
 
@@ -81,18 +93,20 @@ pub(crate) async fn get_messages(
     };
     let members = match (&body.filter.lazy_load_options, newest) {
         (LazyLoadOptions::Enabled { .. }, Some((newest, _))) => {
-            let state = newest.state_after.unwrap_or(state::EMPTY);
+            let state = rooms.visible_state_after(user_id, &room, newest).await?;
+            let state = state.unwrap_or(VisibleState::NOTHING);
             members_of_senders(&rooms, state, found.iter().map(|(event, _)| event)).await?
         }
         _ => Vec::new(),
     };
-    let state =
-        rooms.to_client(device.in_room(), members.iter().map(|event| (event, None))).await?;
+    let state = rooms.state_to_client(device.in_room(), &members).await?;
     // At the newest event there may be more to come, to be asked for from where it is.
     let is_end = walk.is_end() && (body.dir == Direction::Backward || found.is_empty());
     let is_end = is_end || !is_about;
     let end = (!is_end).then(|| walk.at().to_string());
-    Ok(Json(Response { start: walk.start().to_string(), end, chunk, state }))
+    // Clients tell by it which page this is, so it is the very text that they gave.
+    let start = body.from.unwrap_or_else(|| walk.start().to_string());
+    Ok(place.json(Response { start, end, chunk, state }))
 }
 
 fn token(name: &str, token: Option<&str>) -> Result<Option<Order>> {
@@ -166,11 +180,11 @@ impl<'a> Walk<'a> {
                         Direction::Forward => order,
                     };
                 }
-                if seen.visible {
-                    return Ok(Some((event, seen.membership)));
+                if let Some(shown) = seen.show(event) {
+                    return Ok(Some(shown));
                 }
             } else if self.more && self.looked_at < MAX_LOOKED_AT {
-                self.read(limit.max(MIN_READ)).await?;
+                self.read(limit.clamp(MIN_READ, MAX_READ)).await?;
             } else {
                 return Ok(None);
             }
@@ -283,6 +297,52 @@ mod tests {
             assert_eq!(members(&page), ["@alice:test"]);
             let page = get(&format!("dir=f&from={before}&to={after}")).await;
             assert_eq!(page["state"], json!(null), "not asked for");
+        }
+
+        async fn a_page_starts_where_it_was_asked_to(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let alice = server.register("alice").await;
+            let room = alice.create_public_room().await;
+            alice.send(&room, "hello").await;
+            let synced = alice.get("/_matrix/client/v3/sync").await.ok();
+            let page = alice.get(&in_room(&room, "messages?dir=b&limit=1")).await.ok();
+            // A token of a sync, one of a page, and none.
+            for from in [&synced["next_batch"], &page["end"], &page["start"]] {
+                for direction in ["b", "f"] {
+                    let token = encode(from.as_str().unwrap());
+                    let query = format!("messages?dir={direction}&from={token}");
+                    let page = alice.get(&in_room(&room, &query)).await.ok();
+                    assert_eq!(page["start"], *from);
+                }
+            }
+            let start = encode(page["start"].as_str().unwrap());
+            let again = in_room(&room, &format!("messages?dir=b&limit=1&from={start}"));
+            let again = alice.get(&again).await.ok();
+            assert_eq!((&again["start"], &again["end"]), (&page["start"], &page["end"]));
+            assert_eq!(brief(&again), brief(&page));
+        }
+
+        async fn senders_are_shown_as_far_as_the_reader_may_see_the_state(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+            let carol = server.register("carol").await;
+            let room = alice.create_room(json!({ "preset": "private_chat" })).await;
+            let lazily = encode(r#"{"lazy_load_members":true}"#);
+            let path = in_room(&room, &format!("messages?dir=b&filter={lazily}"));
+            alice.invite(&room, "@bob:test").await;
+            bob.join(&room).await;
+            bob.leave(&room).await;
+            let name = json!({ "membership": "join", "displayname": "later" });
+            alice.set_state(&room, "m.room.member", "@alice:test", name).await;
+            alice.post(&in_room(&room, "ban"), json!({ "user_id": "@bob:test" })).await.ok();
+            let page = bob.get(&path).await.ok();
+            assert_eq!(page["chunk"][0]["content"]["membership"], "ban");
+            let of_alice = page["state"].as_array().unwrap().iter();
+            let mut of_alice = of_alice.filter(|event| event["state_key"] == "@alice:test");
+            assert_eq!(of_alice.next().unwrap()["content"].get("displayname"), None);
+            alice.invite(&room, "@carol:test").await;
+            carol.leave(&room).await;
+            carol.get(&path).await.refused(403, "M_FORBIDDEN");
         }
 
         async fn who_has_left_reads_up_to_the_leave(db: TestDatabase) {

@@ -28,7 +28,7 @@ pub(crate) async fn send_message(
     let FreeForm { path: (room_id, kind, txn_id), body: content, .. } = request.body;
     let room = known_room(&rooms, &room_id).await?;
     let endpoint = format!("send {room_id} {kind}");
-    let transaction = Transaction::new(&actor.user_id, &session.device_id, &endpoint, &txn_id)?;
+    let transaction = Transaction::new(&actor.user_id, &session.device_key(), &endpoint, &txn_id)?;
     let (token, transaction) = (Some(&*session.token_hash), Some(transaction));
     let event_id = if kind == TimelineEventType::RoomRedaction {
         let target = redacted(content.get("redacts"))?;
@@ -49,7 +49,7 @@ fn redacted(redacts: Option<&CanonicalJsonValue>) -> Result<OwnedEventId> {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use stoa_testing::{TestServer, both_databases, in_room};
+    use stoa_testing::{PASSWORD, TestServer, both_databases, in_room};
 
     both_databases! {
         async fn a_transaction_sends_one_event(db: TestDatabase) {
@@ -162,6 +162,68 @@ mod tests {
             assert_eq!(alice.event(&room, &sent).await["content"], json!({}));
             let path = in_room(&room, "send/m.room.redaction/1");
             alice.put(&path, json!({ "reason": "why" })).await.refused(400, "M_BAD_JSON");
+        }
+
+        async fn a_repeated_request_has_its_answer_whatever_came_since(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+            let room = alice.create_public_room().await;
+            bob.join(&room).await;
+            let sent = in_room(&room, "send/m.room.message/1");
+            let first = bob.put(&sent, json!({ "body": "hello" })).await.ok();
+            let target = first["event_id"].as_str().unwrap();
+            let redacted = in_room(&room, &format!("redact/{target}/1"));
+            let second = bob.put(&redacted, json!({})).await.ok();
+            alice.post(&in_room(&room, "ban"), json!({ "user_id": "@bob:test" })).await.ok();
+            let token = bob.token().unwrap().to_owned();
+            drop((alice, bob));
+            // Another node, or the same one without its memory.
+            let mut here = None;
+            if db.backend() == stoa_testing::Backend::Sqlite {
+                server.stop().await;
+            } else {
+                here = Some(server);
+            }
+            let there = TestServer::start(db).await;
+            let here = here.as_ref().unwrap_or(&there);
+            let bob_there = there.client().with_token(&token);
+            assert_eq!(bob_there.put(&sent, json!({ "body": "hello" })).await.ok(), first);
+            assert_eq!(bob_there.put(&redacted, json!({})).await.ok(), second);
+            let new = in_room(&room, "send/m.room.message/2");
+            bob_there.put(&new, json!({})).await.refused(403, "M_FORBIDDEN");
+            // Who is logged out is told so, and nothing else.
+            let bob_here = here.client().with_token(&token);
+            bob_here.post("/_matrix/client/v3/logout", json!({})).await.ok();
+            bob_there.put(&sent, json!({ "body": "hello" })).await.refused(401, "M_UNKNOWN_TOKEN");
+        }
+
+        async fn a_device_is_not_answered_for_an_earlier_one_of_its_name(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let alice = server.register("alice").await;
+            let room = alice.create_public_room().await;
+            let log_in = async || {
+                let request = json!({
+                    "type": "m.login.password", "user": "alice", "password": PASSWORD,
+                    "device_id": "PHONE",
+                });
+                let client = server.client();
+                let session = client.post("/_matrix/client/v3/login", request).await.ok();
+                client.with_session(&session)
+            };
+            let path = in_room(&room, "send/m.room.message/1");
+            let phone = log_in().await;
+            let first = phone.put(&path, json!({ "body": "one" })).await.ok();
+            // Logging in again, it is the same device still.
+            let phone = log_in().await;
+            assert_eq!(phone.put(&path, json!({ "body": "one" })).await.ok(), first);
+            phone.post("/_matrix/client/v3/logout", json!({})).await.ok();
+            let phone = log_in().await;
+            let second = phone.put(&path, json!({ "body": "two" })).await.ok();
+            assert_ne!(second, first);
+            let own = phone.event(&room, second["event_id"].as_str().unwrap()).await;
+            assert_eq!(own["unsigned"]["transaction_id"], "1");
+            let earlier = phone.event(&room, first["event_id"].as_str().unwrap()).await;
+            assert!(earlier["unsigned"].get("transaction_id").is_none(), "{earlier}");
         }
 
         async fn two_nodes_send_once_and_know_who_is_logged_out(db: TestDatabase) {

@@ -10,7 +10,7 @@ use ruma::{
 };
 use serde::Deserialize;
 
-use super::{canonical_alias, known_room};
+use super::{known_room, state_checks};
 use crate::{
     app::AppState,
     http::{Answer, FreeForm, Result, RumaSend},
@@ -36,9 +36,7 @@ pub(crate) async fn set_state(
     let (actor, session) = (request.actor(), request.session);
     let FreeForm { path: Path { room_id, kind, state_key }, body: content, .. } = request.body;
     let room = known_room(&state.rooms, &room_id).await?;
-    if kind == StateEventType::RoomCanonicalAlias && state_key.is_empty() {
-        canonical_alias::check(&state, &room, &content).await?;
-    }
+    state_checks::check(&state, &room, (&kind, &state_key), &content).await?;
     let token = Some(&*session.token_hash);
     let event_id = state.rooms.send_state(&actor, token, &room, kind, &state_key, content).await?;
     Ok(Answer(Response::new(event_id)))
@@ -159,6 +157,29 @@ mod tests {
             bob.post(&in_room(&room, "join"), forged.clone()).await.refused(403, "M_FORBIDDEN");
             bob.join(&space).await;
             bob.put(&path, forged).await.ok();
+        }
+
+        async fn nobody_is_invited_who_is_not_told(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let alice = server.register("alice").await;
+            server.register("bob").await;
+            let room = alice.create_room(json!({})).await;
+            let invite = json!({ "membership": "invite" });
+            let path = in_room(&room, "state/m.room.member/@bob:elsewhere");
+            alice.put(&path, invite.clone()).await.refused(403, "M_FORBIDDEN");
+            alice.set_state(&room, "m.room.member", "@bob:test", invite).await;
+        }
+
+        async fn a_redaction_is_no_state(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let alice = server.register("alice").await;
+            let room = alice.create_room(json!({})).await;
+            let sent = alice.send(&room, "hello").await;
+            for path in ["state/m.room.redaction", "state/m.room.redaction/x"] {
+                let content = json!({ "redacts": sent });
+                let answer = alice.put(&in_room(&room, path), content).await;
+                answer.refused(400, "M_INVALID_PARAM");
+            }
         }
 
         async fn a_main_alias_leads_to_the_room(db: TestDatabase) {

@@ -4,22 +4,22 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::{
+    extract::State,
+    response::{IntoResponse as _, Response},
+};
 use ruma::{
     UserId,
     api::client::{
-        filter::FilterDefinition,
+        filter::{FilterDefinition, LazyLoadOptions},
         sync::sync_events::v3::{Filter as RequestFilter, Request},
     },
 };
 use stoa_accounts::{Accounts, Filter};
-use stoa_rooms::tokens::SyncToken;
-use stoa_sync::{
-    Reader, Streams,
-    v3::{self, Response},
-};
+use stoa_rooms::{Rooms, state::Part, tokens::SyncToken};
+use stoa_sync::{Reader, Streams, filter::passes_room, v3};
 
-use crate::http::{Class, Error, Limits, Result, Ruma, respond::Json};
+use crate::http::{Admission, Class, Error, Limits, Result, Ruma, admission::EVENT, respond::Json};
 
 /// What a sync of everything costs, as heavy reads.
 const FULL_SYNC: usize = 10;
@@ -28,12 +28,11 @@ const FULL_SYNC: usize = 10;
 pub(crate) async fn sync(
     State(accounts): State<Arc<Accounts>>,
     State(streams): State<Arc<Streams>>,
+    State(rooms): State<Arc<Rooms>>,
     State(limits): State<Limits>,
+    State(admission): State<Admission>,
     Ruma { body, session, .. }: Ruma<Request>,
-) -> Result<Json<Response>> {
-    if body.since.is_none() || body.full_state {
-        limits.charge(Class::HeavyReads, &session.user_id, FULL_SYNC)?;
-    }
+) -> Result<Response> {
     let filter = WantedFilter::find(&accounts, &session.user_id, body.filter).await?;
     let since = body.since.as_deref().map(str::parse::<SyncToken>).transpose();
     let request = v3::Request {
@@ -43,8 +42,41 @@ pub(crate) async fn sync(
         use_state_after: body.use_state_after,
         timeout: body.timeout.unwrap_or_default(),
     };
-    let reader = Reader::new(&session.user_id, &session.device_id);
-    Ok(Json(v3::sync(&streams, &reader, request).await?))
+    let reader = Reader::new(&session.user_id, &session.device_key());
+    let request = v3::checked(&streams, request).await?;
+    if !request.is_whole() {
+        return Ok(Json(v3::sync_checked(&streams, &reader, request).await?).into_response());
+    }
+    limits.charge(Class::HeavyReads, &session.user_id, FULL_SYNC)?;
+    let weight = weight(&rooms, &accounts, &session.user_id, request.filter).await?;
+    let place = admission.admit(weight).await?;
+    Ok(place.json(v3::sync_checked(&streams, &reader, request).await?))
+}
+
+/// About how much memory it takes to put everything together.
+async fn weight(
+    rooms: &Rooms,
+    accounts: &Accounts,
+    user_id: &UserId,
+    filter: &FilterDefinition,
+) -> Result<u64> {
+    let memberships = rooms.memberships(user_id).await?;
+    let joined = memberships.values().filter(|membership| membership.is_joined());
+    let found = rooms.rooms_by_nid(joined.map(|membership| membership.room)).await?;
+    let part = match filter.room.state.lazy_load_options {
+        LazyLoadOptions::Disabled => Part::All,
+        LazyLoadOptions::Enabled { .. } => Part::WithoutMembers,
+    };
+    let timeline = v3::timeline_limit(filter) as u64;
+    let mut states = Vec::new();
+    for room in found.values().filter(|room| passes_room(&filter.room, &room.id)) {
+        states.push(rooms.visible_state(user_id, room).await?);
+    }
+    let timelines = timeline.saturating_mul(states.len() as u64);
+    let events = rooms.about_how_many(states, part).await?.saturating_add(timelines);
+    // Account data is read, and written into the answer.
+    let account_data = 2 * accounts.account_data_bytes(user_id).await?;
+    Ok(EVENT.saturating_mul(events).saturating_add(account_data))
 }
 
 /// A filter that is stored, or stands in the request.
@@ -149,6 +181,31 @@ mod tests {
                 ("since=yesterday", "M_INVALID_PARAM"),
             ] {
                 alice.get(&format!("{PATH}?{query}")).await.refused(400, code);
+            }
+        }
+
+        async fn a_client_is_given_the_fields_that_it_wants(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let alice = server.register("alice").await;
+            let room = alice.create_room(json!({ "name": "name" })).await;
+            let content = json!({ "body": "hello", "a.b": { "c": 1, "d": 2 } });
+            alice.send_event(&room, "m.room.message", content).await;
+            let filter = json!({
+                "event_fields": ["type", "content.body", "content.name", r"content.a\.b.c"],
+                "room": { "timeline": { "limit": 1 } },
+            });
+            let path = "/_matrix/client/v3/user/@alice:test/filter";
+            let stored = alice.post(path, filter.clone()).await.ok();
+            for filter in [stored["filter_id"].as_str().unwrap(), &filter.to_string()] {
+                let answer = alice.get(&format!("{PATH}?filter={}", encode(filter))).await.ok();
+                let room = &answer["rooms"]["join"][&room];
+                let content = json!({ "body": "hello", "a.b": { "c": 1 } });
+                let message = json!({ "type": "m.room.message", "content": content });
+                assert_eq!(room["timeline"]["events"], json!([message]));
+                let state = room["state"]["events"].as_array().unwrap();
+                let name = json!({ "type": "m.room.name", "content": { "name": "name" } });
+                assert!(state.contains(&name), "{room}");
+                assert!(state.iter().all(|event| event.get("sender").is_none()), "{room}");
             }
         }
 

@@ -6,7 +6,7 @@ use http::StatusCode;
 use ruma::api::error::ErrorKind;
 use stoa_accounts::{
     AccountDataError, ChangePasswordError, Failure, FilterError, InteractiveAuthError, LoginError,
-    ProfileError, RefreshError, RegistrationError, SessionError, SharedSecretError,
+    ProfileError, RefreshError, RegistrationError, SessionError, SharedSecretError, UnfitPassword,
 };
 
 use super::Error;
@@ -57,6 +57,18 @@ impl From<RefreshError> for Error {
     }
 }
 
+impl From<UnfitPassword> for Error {
+    fn from(error: UnfitPassword) -> Self {
+        let message = error.to_string();
+        match error {
+            UnfitPassword::Empty => {
+                Self::new(StatusCode::BAD_REQUEST, ErrorKind::WeakPassword, message)
+            }
+            UnfitPassword::TooLong => Self::invalid_param(message),
+        }
+    }
+}
+
 impl From<RegistrationError> for Error {
     fn from(error: RegistrationError) -> Self {
         let message = error.to_string();
@@ -69,9 +81,8 @@ impl From<RegistrationError> for Error {
                 Self::new(StatusCode::BAD_REQUEST, ErrorKind::UserInUse, message)
             }
             RegistrationError::MissingPassword => Self::missing_param(message),
-            RegistrationError::PasswordTooLong | RegistrationError::InvalidDeviceId => {
-                Self::invalid_param(message)
-            }
+            RegistrationError::Password(unfit) => unfit.into(),
+            RegistrationError::InvalidDeviceId => Self::invalid_param(message),
             RegistrationError::TooManyAttempts { retry_after } => Self::limit_exceeded(retry_after),
             RegistrationError::Profile(error) => error.into(),
             RegistrationError::Auth(error) => error.into(),
@@ -99,7 +110,6 @@ impl From<InteractiveAuthError> for Error {
         let message = error.to_string();
         match error {
             InteractiveAuthError::RequestChanged => Self::forbidden(message),
-            InteractiveAuthError::TooManySessions => Self::limit_exceeded(BUSY),
             InteractiveAuthError::TooManyAttempts { retry_after } => {
                 Self::limit_exceeded(retry_after)
             }
@@ -113,7 +123,7 @@ impl From<ChangePasswordError> for Error {
         let message = error.to_string();
         match error {
             ChangePasswordError::UnknownUser => Self::not_found(message),
-            ChangePasswordError::TooLong => Self::invalid_param(message),
+            ChangePasswordError::Password(unfit) => unfit.into(),
             ChangePasswordError::Failure(failure) => failure.into(),
         }
     }
@@ -147,8 +157,9 @@ impl From<AccountDataError> for Error {
                 Self::new(StatusCode::METHOD_NOT_ALLOWED, ErrorKind::BadJson, message)
             }
             AccountDataError::NotAnObject => Self::bad_json(message),
-            AccountDataError::TooLarge => Self::too_large(message),
-            AccountDataError::TooMany => Self::bad_request(message),
+            AccountDataError::TooLarge | AccountDataError::TooMany | AccountDataError::Full => {
+                Self::too_large(message)
+            }
             AccountDataError::InvalidType => Self::invalid_param(message),
             AccountDataError::Failure(failure) => failure.into(),
         }
@@ -160,8 +171,7 @@ impl From<FilterError> for Error {
         let message = error.to_string();
         match error {
             FilterError::Invalid(_) => Self::bad_json(message),
-            FilterError::TooLarge => Self::too_large(message),
-            FilterError::TooMany => Self::bad_request(message),
+            FilterError::TooLarge | FilterError::TooMany => Self::too_large(message),
             FilterError::Failure(failure) => failure.into(),
         }
     }

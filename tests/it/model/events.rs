@@ -17,11 +17,13 @@ pub(super) fn plain(event: &Value) -> Value {
 }
 
 /// The same of an event that stands for an entry of the state: one of a timeline says, beside, how
-/// the reader stood to the room.
+/// the reader stood to the room, and what the event replaced.
 pub(super) fn plain_state(event: &Value) -> Value {
     let mut event = plain(event);
     if let Some(unsigned) = event["unsigned"].as_object_mut() {
-        unsigned.remove("membership");
+        for beside in ["membership", "prev_content", "replaces_state"] {
+            unsigned.remove(beside);
+        }
     }
     event
 }

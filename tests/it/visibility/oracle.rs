@@ -98,16 +98,44 @@ impl History {
         self.departures(reader).last().copied().filter(|_| !self.forgotten.contains(reader))
     }
 
+    /// Whether `reader` may see the state right after the event at `at`.
+    ///
+    /// To see an event is not enough: a declined invite and a ban are told to the one concerned, and
+    /// tell nothing of the room. Who is invited sees events where the history says so, and of the
+    /// state no more than comes with the invite until they have joined.
+    pub(super) fn may_see_state(&self, reader: &str, at: usize) -> bool {
+        if self.membership(reader, at + 1) == "join" || self.departures(reader).contains(&at) {
+            return true;
+        }
+        let change = self.events[at]["type"] == "m.room.history_visibility";
+        let after = change.then(|| self.visibility(at + 1));
+        [self.visibility(at)].into_iter().chain(after).any(|visibility| {
+            let is_invited = self.membership(reader, at + 1) == "invite";
+            match visibility.as_str() {
+                "world_readable" => true,
+                "shared" => self.joins_after(reader, at),
+                "invited" => is_invited && self.joins_after(reader, at),
+                _ => false,
+            }
+        })
+    }
+
     /// The event after which the state is what `reader` may know of the time right after the event
-    /// at `at`: where he may not see that event, of when he had left, or of when he came at last.
-    pub(super) fn present_at(&self, reader: &str, at: usize) -> Option<usize> {
-        let present = self.present(reader)?;
-        if self.may_see(reader, at) {
+    /// at `at`: where they may not see the state there, of when they had left, or of when they came
+    /// at last; none where they were never in the room.
+    pub(super) fn known_state(&self, reader: &str, at: usize) -> Option<usize> {
+        if self.may_see_state(reader, at) {
             return Some(at);
         }
         let left = self.departures(reader).into_iter().rfind(|left| *left <= at);
-        let came = (at + 1..self.events.len()).find(|later| self.comes(reader, *later));
-        Some(left.or(came).unwrap_or(present))
+        left.or_else(|| (at + 1..self.events.len()).find(|later| self.comes(reader, *later)))
+    }
+
+    /// The event after which the state is what `reader` is shown of the time right after the event
+    /// at `at`, where they may see anything of the room.
+    pub(super) fn present_at(&self, reader: &str, at: usize) -> Option<usize> {
+        let present = self.present(reader)?;
+        Some(self.known_state(reader, at).unwrap_or(present))
     }
 
     /// Whether anybody may read the room now.
@@ -222,5 +250,30 @@ mod tests {
         let open = visibility("world_readable");
         let closed = [open, message(), visibility("joined"), message()];
         assert_eq!(seen(&closed), "1110", "a change is seen from either side");
+    }
+
+    /// After which events `@a:x` may see the state, as digits.
+    fn known(events: &[Value]) -> String {
+        let history = History { events: events.to_vec(), ..History::default() };
+        let digit = |at| if history.may_see_state("@a:x", at) { '1' } else { '0' };
+        (0..events.len()).map(digit).collect()
+    }
+
+    #[test]
+    fn an_event_that_is_told_does_not_show_the_state() {
+        let (join, invite, leave) =
+            (member("@a:x", "join"), member("@a:x", "invite"), member("@a:x", "leave"));
+        let (knock, ban) = (member("@a:x", "knock"), member("@a:x", "ban"));
+        let message = json!({ "type": "m.room.message" });
+        for name in ["joined", "invited", "shared"] {
+            for course in [[&invite, &leave], [&knock, &leave], [&leave, &ban], [&invite, &ban]] {
+                let course = [visibility(name), course[0].clone(), course[1].clone()];
+                assert_eq!(known(&course)[1..], *"00", "{name} {course:?}");
+            }
+        }
+        let course = [visibility("joined"), join.clone(), leave.clone(), ban.clone()];
+        assert_eq!(known(&course)[1..], *"110", "as it was when they left");
+        let course = [visibility("invited"), message, invite, join];
+        assert_eq!(known(&course)[1..], *"011");
     }
 }

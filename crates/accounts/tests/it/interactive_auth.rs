@@ -52,6 +52,12 @@ async fn ask(
     })
 }
 
+async fn stored(node: &TestAccounts) -> u64 {
+    // Never committed.
+    let mut conn = node.node.store.write().await.unwrap();
+    stoa_storage::repo::interactive_auth::prune(&mut conn, i64::MAX).await.unwrap()
+}
+
 both_databases! {
     async fn a_request_without_auth_is_told_the_flows(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
@@ -169,40 +175,48 @@ both_databases! {
             let passed = ask(&node.accounts, &alice, "x", EITHER, Some(&auth)).await.unwrap();
             assert!(passed.is_none());
         }
-        let count = async || {
-            // Never committed.
-            let mut conn = node.node.store.write().await.unwrap();
-            stoa_storage::repo::interactive_auth::prune(&mut conn, i64::MAX).await.unwrap()
-        };
-        assert_eq!(count().await, 5);
+        assert_eq!(stored(&node).await, 4, "those that have passed");
         node.accounts.prune_expired().await.unwrap();
-        assert_eq!(count().await, 4);
+        assert_eq!(stored(&node).await, 4);
+        node.clock.advance(Duration::from_secs(60 * 60 + 1));
+        node.accounts.prune_expired().await.unwrap();
+        assert_eq!(stored(&node).await, 0);
     }
 
-    async fn open_sessions_have_a_limit(db: TestDatabase) {
-        let node = TestAccounts::start(db).await;
-        let alice = user(&node.accounts, "alice").await;
-        ask(&node.accounts, &alice, "x", EITHER, None).await.unwrap();
-        let mut conn = node.node.store.write().await.unwrap();
-        let row = stoa_storage::repo::interactive_auth::InteractiveAuthRow {
-            operation: "test".to_owned(),
-            user_id: None,
-            body_hash: None,
-            completed: "[]".to_owned(),
-            result: None,
+    async fn asking_for_the_flows_stores_nothing(db: TestDatabase) {
+        let here = TestAccounts::start(db).await;
+        let there = match db.backend() {
+            Backend::Sqlite => here.clone(),
+            Backend::Postgres => here.another(db, TestAccounts::options()).await,
         };
-        let insert = async |conn: &mut _, hash: &str, now_ms, oldest_ms| {
-            stoa_storage::repo::interactive_auth::insert(conn, hash, &row, now_ms, oldest_ms, 3)
-                .await
-                .unwrap()
-        };
-        assert!(insert(&mut conn, "a", 10, 10).await);
-        assert!(insert(&mut conn, "b", 10, 10).await);
-        assert!(!insert(&mut conn, "c", 10, 10).await);
-        // Those that have expired do not count.
-        let now_ms = node.node.clock.now_ms();
-        assert!(insert(&mut conn, "d", now_ms, now_ms).await);
-        conn.commit().await.unwrap();
+        let alice = user(&here.accounts, "alice").await;
+        let mut sessions = Vec::new();
+        for _ in 0..120 {
+            let info = ask(&here.accounts, &alice, "x", BOTH, None).await.unwrap().unwrap();
+            sessions.push(info.session.unwrap());
+        }
+        assert_eq!(stored(&here).await, 0);
+        // Any node knows them, and nobody else can make one.
+        let session = &sessions[0];
+        let forged = format!("{session}x");
+        for (session, is_known) in [(session, true), (&forged, false)] {
+            let auth = AuthData::fallback_acknowledgement(session.clone());
+            let info = ask(&there.accounts, &alice, "x", BOTH, Some(&auth)).await.unwrap().unwrap();
+            assert_eq!(info.session.as_ref() == Some(session), is_known);
+        }
+        let bob = user_id!("@bob:test");
+        let auth = dummy(Some(session));
+        let info = ask(&there.accounts, bob, "x", BOTH, Some(&auth)).await.unwrap().unwrap();
+        assert_ne!(info.session.as_ref(), Some(session), "it is of somebody else");
+        // With a completed stage they are stored, as many as one user may have.
+        for session in &sessions {
+            let auth = dummy(Some(session));
+            ask(&here.accounts, &alice, "x", BOTH, Some(&auth)).await.unwrap().unwrap();
+        }
+        assert_eq!(stored(&here).await, 100);
+        let auth = dummy(None);
+        ask(&there.accounts, bob, "x", BOTH, Some(&auth)).await.unwrap().unwrap();
+        assert_eq!(stored(&here).await, 101, "others are not concerned");
     }
 
     async fn passwords_tried_too_often_count_here_as_well(db: TestDatabase) {

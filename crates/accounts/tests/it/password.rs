@@ -1,5 +1,5 @@
 use ruma::user_id;
-use stoa_accounts::{ChangePasswordError, LoginError};
+use stoa_accounts::{ChangePasswordError, LoginError, NewUser, RegistrationError, UnfitPassword};
 use stoa_base::Actor;
 use stoa_testing::{TestAccounts, both_databases};
 
@@ -58,7 +58,12 @@ both_databases! {
         let alice = user(&node.accounts, "alice").await;
         let alice_actor = Actor::user(&alice);
         let long = node.accounts.change_password(&alice_actor, &"x".repeat(1_025), true).await;
-        assert!(matches!(long, Err(ChangePasswordError::TooLong)), "{long:?}");
+        assert!(matches!(long, Err(ChangePasswordError::Password(UnfitPassword::TooLong))), "{long:?}");
+        let empty = node.accounts.change_password(&alice_actor, "", true).await;
+        assert!(matches!(empty, Err(ChangePasswordError::Password(UnfitPassword::Empty))));
+        let bob = NewUser { username: "bob", password: Some(""), admin: false, display_name: None };
+        let empty = node.accounts.create_user(&alice_actor, bob).await;
+        assert!(matches!(empty, Err(RegistrationError::Password(UnfitPassword::Empty))));
         let nobody = Actor::user(user_id!("@nobody:test"));
         let answer = node.accounts.change_password(&nobody, "new", true).await;
         assert!(matches!(answer, Err(ChangePasswordError::UnknownUser)), "{answer:?}");

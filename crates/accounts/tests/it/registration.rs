@@ -3,7 +3,7 @@ use std::time::Duration;
 use ruma::api::client::uiaa::{AuthData, AuthType};
 use stoa_accounts::{
     Accounts, AttemptLimits, InteractiveAuthError, NewDevice, Options, Registered, Registration,
-    RegistrationAnswer, RegistrationError,
+    RegistrationAnswer, RegistrationError, UnfitPassword,
 };
 use stoa_testing::{Backend, TestAccounts, both_databases};
 
@@ -223,7 +223,7 @@ both_databases! {
         let long = "x".repeat(1_025);
         let long = Registration { password: Some(&long), ..request("alice", Some(&auth)) };
         let answer = node.accounts.register(long).await;
-        assert!(matches!(answer, Err(RegistrationError::PasswordTooLong)), "{answer:?}");
+        assert!(matches!(answer, Err(RegistrationError::Password(UnfitPassword::TooLong))), "{answer:?}");
         let bad = Registration { device: device("a\0b"), ..request("alice", Some(&auth)) };
         let answer = node.accounts.register(bad).await;
         assert!(matches!(answer, Err(RegistrationError::InvalidDeviceId)), "{answer:?}");

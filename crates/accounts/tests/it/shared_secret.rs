@@ -3,7 +3,7 @@ use std::time::Duration;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha1::Sha1;
 use stoa_accounts::{Options, RegistrationError, SharedSecretError, SharedSecretRegistration};
-use stoa_testing::{TestAccounts, both_databases};
+use stoa_testing::{Backend, TestAccounts, both_databases};
 
 use crate::fixture::{PASSWORD, Taken, login, taken};
 
@@ -43,11 +43,17 @@ fn request<'a>(
     }
 }
 
+async fn used_nonces(node: &TestAccounts) -> u64 {
+    // Never committed.
+    let mut conn = node.node.store.write().await.unwrap();
+    stoa_storage::repo::registration_nonces::prune(&mut conn, i64::MAX).await.unwrap()
+}
+
 both_databases! {
     async fn who_knows_the_secret_makes_users_and_admins(db: TestDatabase) {
         let node = TestAccounts::start_with(db, options()).await;
         for (username, admin) in [("user", false), ("user-UPPER-Secret", true)] {
-            let nonce = node.accounts.registration_nonce().await.unwrap();
+            let nonce = node.accounts.registration_nonce().unwrap();
             let mac = mac(&nonce, username, admin);
             let request = SharedSecretRegistration {
                 display_name: Some("Shown"), ..request(&nonce, username, admin, &mac)
@@ -70,9 +76,9 @@ both_databases! {
             let request = request(nonce, username, false, &mac);
             node.accounts.register_with_shared_secret(request).await
         };
-        let nonce = node.accounts.registration_nonce().await.unwrap();
+        let nonce = node.accounts.registration_nonce().unwrap();
         register(&nonce, "a").await.unwrap();
-        let late = node.accounts.registration_nonce().await.unwrap();
+        let late = node.accounts.registration_nonce().unwrap();
         node.clock.advance(Duration::from_secs(61));
         for nonce in [nonce.as_str(), &late, "made up", "", "\0"] {
             let answer = register(nonce, "b").await;
@@ -80,26 +86,58 @@ both_databases! {
         }
     }
 
-    async fn a_wrong_mac_uses_the_nonce_up(db: TestDatabase) {
+    async fn a_wrong_mac_makes_no_account_and_writes_nothing(db: TestDatabase) {
         let node = TestAccounts::start_with(db, options()).await;
-        let nonce = node.accounts.registration_nonce().await.unwrap();
+        let nonce = node.accounts.registration_nonce().unwrap();
         let right = mac(&nonce, "alice", false);
         let answer = node
             .accounts
             .register_with_shared_secret(request(&nonce, "alice", true, &right))
             .await;
         assert!(matches!(answer, Err(SharedSecretError::WrongMac)), "{answer:?}");
+        assert_eq!(used_nonces(&node).await, 0);
+        let changed = nonce.replacen('1', "2", 1);
+        let changed_mac = mac(&changed, "alice", false);
         let answer = node
             .accounts
-            .register_with_shared_secret(request(&nonce, "alice", false, &right))
+            .register_with_shared_secret(request(&changed, "alice", false, &changed_mac))
             .await;
         assert!(matches!(answer, Err(SharedSecretError::UnknownNonce)), "{answer:?}");
+    }
+
+    async fn a_nonce_of_one_node_is_good_once_on_all(db: TestDatabase) {
+        let here = TestAccounts::start_with(db, options()).await;
+        let there = match db.backend() {
+            Backend::Sqlite => here.clone(),
+            Backend::Postgres => here.another(db, options()).await,
+        };
+        for _ in 0..100 {
+            here.accounts.registration_nonce().unwrap();
+        }
+        assert_eq!(used_nonces(&here).await, 0, "a nonce that is given is not written");
+        let nonce = here.accounts.registration_nonce().unwrap();
+        let register = async |node: &TestAccounts, username: &str| {
+            let mac = mac(&nonce, username, false);
+            let request = request(&nonce, username, false, &mac);
+            node.accounts.register_with_shared_secret(request).await
+        };
+        register(&there, "alice").await.unwrap();
+        for node in [&here, &there] {
+            let answer = register(node, "bob").await;
+            assert!(matches!(answer, Err(SharedSecretError::UnknownNonce)), "{answer:?}");
+        }
+        // It is remembered for longer than it would be good.
+        here.accounts.prune_expired().await.unwrap();
+        assert_eq!(used_nonces(&here).await, 1);
+        here.clock.advance(Duration::from_secs(3_601));
+        here.accounts.prune_expired().await.unwrap();
+        assert_eq!(used_nonces(&here).await, 0);
     }
 
     async fn names_have_the_same_rules(db: TestDatabase) {
         let node = TestAccounts::start_with(db, options()).await;
         let register = async |username: &str| {
-            let nonce = node.accounts.registration_nonce().await.unwrap();
+            let nonce = node.accounts.registration_nonce().unwrap();
             let mac = mac(&nonce, username, false);
             let request = request(&nonce, username, false, &mac);
             node.accounts.register_with_shared_secret(request).await
@@ -122,7 +160,7 @@ both_databases! {
 
     async fn without_a_secret_there_is_no_such_registration(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
-        let answer = node.accounts.registration_nonce().await;
+        let answer = node.accounts.registration_nonce();
         assert!(matches!(answer, Err(SharedSecretError::Disabled)), "{answer:?}");
         let request = request("n", "alice", true, "00");
         let answer = node.accounts.register_with_shared_secret(request).await;

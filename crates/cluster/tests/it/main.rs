@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends at what it does not expect")]
 
 mod freshness;
+mod jobs;
+mod leases;
 mod lost_log;
 mod tailer;
 

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use stoa_base::{Pos, RoomNid};
 use stoa_cluster::TailerOptions;
-use stoa_storage::log;
 use stoa_testing::{Backend, TestNode, run_on, sample, surgery};
 
 use crate::{ROOM, SILENT, Told, node, soon};
@@ -105,7 +104,7 @@ fn a_node_below_the_oldest_batch_drops_what_it_has_cached_and_goes_on() {
         soon(other.tailer.catch_up()).await.unwrap();
         recorder.take();
         write(&one, 4..=9).await;
-        log::prune(&one.store, i64::MAX).await.unwrap();
+        surgery::prune_log(&one.store, i64::MAX).await.unwrap();
 
         let wait = other.waiters.register(vec![RoomNid(8).into()]);
         assert_eq!(soon(other.freshness.current()).await.unwrap(), Pos(9));
@@ -123,7 +122,7 @@ fn a_node_whose_own_batch_is_the_oldest_drops_what_it_has_cached_and_goes_on() {
     run_on(Backend::Postgres, async |db| {
         let ((one, _), (other, recorder)) = (node(db, SILENT).await, node(db, SILENT).await);
         write(&one, 1..=9).await;
-        log::prune(&one.store, i64::MAX).await.unwrap();
+        surgery::prune_log(&one.store, i64::MAX).await.unwrap();
         assert_eq!(write(&other, 10..=10).await, Pos(10));
         let own = Told::Batch { prev: Pos(9), last: Pos(10), is_own: true };
         assert_eq!(recorder.take(), [Told::Clear(Pos(9)), own]);

@@ -8,7 +8,7 @@ use stoa_base::Pos;
 use stoa_push::{Mark, MarkKind, ReadStateError, Receipt};
 use stoa_rooms::{Room, RoomError};
 use stoa_storage::{
-    log::Topic,
+    log::{Append, ReceiptRow, Topic},
     repo::{account_data, receipts},
 };
 use stoa_testing::{Backend, both_databases, run_on};
@@ -221,10 +221,51 @@ both_databases! {
         assert_eq!((found[&nids[0]].len(), found[&nids[1]].len()), (2, 2));
 
         let mut conn = fixture.node.store.read().await.unwrap();
-        let newest = receipts::changed(&mut conn, &reader, &nids, Pos::START, head, 1).await;
-        let users: Vec<_> = newest.unwrap().into_iter().map(|row| (row.room, row.user_id)).collect();
-        let bob = user("bob").to_string();
-        assert_eq!(users, [(nids[0], bob.clone()), (nids[1], bob)]);
+        let (alice, bob) = (user("alice").to_string(), user("bob").to_string());
+        let newest = receipts::newest(&mut conn, &reader, &nids, head, 1).await.unwrap();
+        let users: Vec<_> = newest.into_iter().map(|row| (row.room, row.user_id)).collect();
+        assert_eq!(users, [(nids[0], bob.clone()), (nids[1], bob.clone())]);
+        let own = receipts::of_user(&mut conn, &user("alice"), &nids, head).await.unwrap();
+        let mut users: Vec<_> = own.into_iter().map(|row| (row.room, row.user_id)).collect();
+        users.sort();
+        assert_eq!(users, [(nids[0], alice.clone()), (nids[1], alice)]);
+    }
+
+    async fn no_receipt_is_left_out_however_many_came(db: TestDatabase) {
+        const MANY: usize = 1_700;
+        let fixture = Fixture::new(db).await;
+        let rooms = [fixture.room().await, fixture.room().await];
+        let own = fixture.send(&rooms[0]).await;
+        let since = fixture.head();
+        fixture.read("bob", &rooms[0], &own).await;
+        let mut append = Append::new();
+        for index in 0..2 * MANY {
+            let pos = append.next_pos();
+            append.receipts.push(ReceiptRow {
+                room_nid: rooms[index % 2].nid,
+                kind: if index % 5 == 0 { "m.read.private" } else { "m.read" }.to_owned(),
+                user_id: format!("@user{index}:test"),
+                thread: String::new(),
+                event_id: "$event".to_owned(),
+                ts: 1,
+                pos,
+            });
+        }
+        fixture.node.writer.append(append).await.unwrap();
+        let nids: Vec<_> = rooms.iter().map(|room| room.nid).collect();
+        let (bob, head) = (user("bob"), fixture.head());
+        let changed = fixture.read_state.receipts_changed(&bob, &nids, since, head).await.unwrap();
+        let mut users: Vec<_> = changed.values().flatten().map(|row| row.user_id.clone()).collect();
+        users.sort();
+        users.dedup();
+        assert_eq!(users.len(), 2 * MANY * 4 / 5 + 1);
+        assert!(changed[&nids[0]].is_sorted_by_key(|receipt| receipt.pos));
+        // One who knows nothing is given the newest, and where they have read themselves.
+        let newest = fixture.read_state.newest_receipts(&bob, &nids, head).await.unwrap();
+        assert_eq!(newest[&nids[0]].len(), 1_001);
+        assert_eq!(newest[&nids[0]][0].user_id, bob);
+        assert_eq!(newest[&nids[1]].len(), 1_000);
+        assert_eq!(newest[&nids[0]].last().unwrap().pos.0 + 1, head.0);
     }
 }
 

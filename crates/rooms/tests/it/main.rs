@@ -10,3 +10,4 @@ mod redact;
 mod send;
 mod state_resolution;
 mod support;
+mod whole_rooms;

@@ -2,8 +2,9 @@
 
 use ruma::{CanonicalJsonObject, RoomVersionId};
 use serde_json::json;
-use stoa_rooms::{MembershipChange as Change, Preset};
+use stoa_rooms::{CreateRoom, MembershipChange as Change, Preset};
 use stoa_testing::both_databases;
+use tokio::task::JoinSet;
 
 use crate::support::{ALICE, BOB, CHARLIE, World, assert_forbidden, object, user};
 
@@ -133,6 +134,59 @@ both_databases! {
             world.invite(&room, ALICE, CHARLIE).await;
             world.join(&room, CHARLIE).await;
         }
+    }
+
+    async fn somebody_lets_in_however_many_members_there_are(db: TestDatabase) {
+        let world = World::start(db).await;
+        let space = world.create(ALICE, |_| {}).await;
+        world.join(&space, BOB).await;
+        let allow = json!([{ "type": "m.room_membership", "room_id": space.id }]);
+        let rule = json!({ "join_rule": "restricted", "allow": allow });
+        for version in [RoomVersionId::V8, RoomVersionId::V12] {
+            let levels = |create: &mut CreateRoom| {
+                create.version = Some(version.clone());
+                create.power_level_override = object(json!({ "invite": 50 }));
+            };
+            let room = world.create("@zelda:test", levels).await;
+            let mut joins = JoinSet::new();
+            for index in 0..1_001 {
+                let (world, room) = (world.clone(), room.clone());
+                joins.spawn(async move { world.join(&room, &format!("@a{index}:test")).await });
+            }
+            joins.join_all().await;
+            world.set(&room, "@zelda:test", ("m.room.join_rules", ""), rule.clone()).await;
+            world.join(&room, BOB).await;
+            let member = world.state(&room, "m.room.member", BOB).await.unwrap();
+            assert_eq!(member["join_authorised_via_users_server"], "@zelda:test");
+            // Somebody who has left lets in nobody.
+            world.leave(&room, BOB).await;
+            world.leave(&room, "@zelda:test").await;
+            assert_forbidden(world.change(&room, BOB, join()).await);
+        }
+    }
+
+    async fn where_everybody_may_invite_anybody_who_is_there_lets_in(db: TestDatabase) {
+        let world = World::start(db).await;
+        let space = world.create(ALICE, |_| {}).await;
+        world.join(&space, BOB).await;
+        let allow = json!([{ "type": "m.room_membership", "room_id": space.id }]);
+        let rule = json!({ "join_rule": "restricted", "allow": allow });
+        let room = world
+            .create(ALICE, |create| {
+                create.version = Some(RoomVersionId::V10);
+                create.initial_state = vec![("m.room.join_rules".into(), String::new(), object(rule))];
+                create.power_level_override =
+                    object(json!({ "invite": 0, "users": { ALICE: 100, CHARLIE: -1 } }));
+            })
+            .await;
+        for who in [CHARLIE, "@dave:test"] {
+            world.invite(&room, ALICE, who).await;
+            world.join(&room, who).await;
+        }
+        world.leave(&room, ALICE).await;
+        world.join(&room, BOB).await;
+        let member = world.state(&room, "m.room.member", BOB).await.unwrap();
+        assert_eq!(member["join_authorised_via_users_server"], "@dave:test");
     }
 
     async fn nobody_lets_himself_into_a_restricted_room(db: TestDatabase) {

@@ -51,7 +51,8 @@ async fn feed(
     }
     let leaves: Vec<OwnedEventId> = leaves.into_iter().collect();
     let state = rooms.state_after(&room, &leaves).await.unwrap();
-    let events = rooms.state_events(state, Part::All).await.unwrap();
+    let events =
+        rooms.state_events(stoa_rooms::VisibleState::unchecked(state), Part::All).await.unwrap();
     events.iter().map(|event| names[&event.pdu.event_id].clone()).collect()
 }
 

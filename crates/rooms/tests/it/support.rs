@@ -129,7 +129,7 @@ impl World {
     pub(crate) async fn state(&self, room: &Room, kind: &str, key: &str) -> Option<Value> {
         let state = self.rooms.committed(room).await.unwrap().state;
         let kind = StateEventType::from(kind);
-        let entry = self.rooms.entry_at(state, &kind, key).await.unwrap();
+        let entry = self.rooms.unchecked_entry_at(state, &kind, key).await.unwrap();
         entry.map(|event| content(&event))
     }
 
@@ -142,7 +142,11 @@ impl World {
     /// All events of the current state, as `type|state key`, in the order of the room.
     pub(crate) async fn state_entries(&self, room: &Room) -> Vec<String> {
         let state = self.rooms.committed(room).await.unwrap().state;
-        let events = self.rooms.state_events(state, Part::All).await.unwrap();
+        let events = self
+            .rooms
+            .state_events(stoa_rooms::VisibleState::unchecked(state), Part::All)
+            .await
+            .unwrap();
         events.iter().map(|event| entry_name(event)).collect()
     }
 

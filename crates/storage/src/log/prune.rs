@@ -6,17 +6,18 @@
 //! does not write it again. Jumps stay too, since clients may hold tokens from before them.
 
 use super::jump::NO_RUN;
-use crate::{Backend, Conn, Result, Store};
+use crate::{Conn, Result, Store, repo::leases::Fence};
 
 /// How many batches are looked at in one transaction.
 const PAGE: i64 = 1_000;
 
 /// Deletes the batches that were committed before `before_ms`, but for those that stay. Says how
-/// many were deleted.
-pub async fn prune(store: &Store, before_ms: i64) -> Result<u64> {
+/// many were deleted. Nothing more is deleted once another node has taken the lease.
+pub async fn prune(store: &Store, lease: &Fence, before_ms: i64) -> Result<u64> {
     let (mut deleted, mut from) = (0, 0);
     loop {
         let mut conn = store.write().await?;
+        lease.check(&mut conn).await?;
         let page = Page::after(&mut conn, from).await?;
         deleted += page.prune(&mut conn, before_ms).await?;
         conn.commit().await?;
@@ -49,27 +50,14 @@ impl Page {
     }
 
     async fn prune(&self, conn: &mut Conn, before_ms: i64) -> Result<u64> {
-        let sql = match conn.backend() {
-            Backend::Sqlite => SQLITE,
-            Backend::Postgres => POSTGRES,
-        };
         let range = [self.from.into(), self.to.into(), before_ms.into(), NO_RUN.into()];
-        conn.execute(sql, &range).await
+        conn.execute(PRUNE, &range).await
     }
 }
 
-const SQLITE: &str = "
+const PRUNE: &str = "
 DELETE FROM log_batches WHERE last_pos IN (
     SELECT last_pos FROM log_batches AS old
     WHERE last_pos > $1 AND last_pos <= $2 AND committed_ms < $3 AND incarnation <> $4
         AND EXISTS (SELECT 1 FROM log_batches AS later
             WHERE later.incarnation = old.incarnation AND later.batch_seq > old.batch_seq))";
-
-/// What another node is deleting is left to it.
-const POSTGRES: &str = "
-DELETE FROM log_batches WHERE last_pos IN (
-    SELECT last_pos FROM log_batches AS old
-    WHERE last_pos > $1 AND last_pos <= $2 AND committed_ms < $3 AND incarnation <> $4
-        AND EXISTS (SELECT 1 FROM log_batches AS later
-            WHERE later.incarnation = old.incarnation AND later.batch_seq > old.batch_seq)
-    FOR UPDATE OF old SKIP LOCKED)";

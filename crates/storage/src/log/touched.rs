@@ -25,6 +25,8 @@ pub enum Stream {
     Sessions,
     /// Some of a user's devices were created, renamed or removed.
     Devices,
+    /// A user was erased: their events are shown redacted to some.
+    Erasure,
 }
 
 /// Whom or what a change concerns.

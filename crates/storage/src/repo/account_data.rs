@@ -87,13 +87,28 @@ pub async fn find(
     .await
 }
 
-/// How many types a user has set for one room, or globally.
-pub async fn count(conn: &mut Conn, user_id: &UserId, room: Option<RoomNid>) -> Result<i64> {
-    let (count,) = conn
-        .one(
-            "SELECT COUNT(*) FROM account_data WHERE user_id = $1 AND room_nid = $2",
-            &[user_id.as_str().into(), room.unwrap_or(GLOBAL).0.into()],
-        )
-        .await?;
-    Ok(count)
+/// How much account data a user has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// How many types for one room, or globally.
+    pub types: i64,
+    /// How many bytes in all, with what a row takes besides its content.
+    pub bytes: i64,
+}
+
+impl FromRow for Usage {
+    fn from_row(row: &Row) -> Result<Self> {
+        Ok(Self { types: row.get(0)?, bytes: row.get(1)? })
+    }
+}
+
+/// How much account data a user has. `room` is the one whose types are counted, none for the global.
+pub async fn usage(conn: &mut Conn, user_id: &UserId, room: Option<RoomNid>) -> Result<Usage> {
+    conn.one(
+        "SELECT COUNT(CASE WHEN room_nid = $2 THEN 1 END),
+             CAST(COALESCE(SUM(octet_length(content) + 128), 0) AS BIGINT)
+         FROM account_data WHERE user_id = $1",
+        &[user_id.as_str().into(), room.unwrap_or(GLOBAL).0.into()],
+    )
+    .await
 }

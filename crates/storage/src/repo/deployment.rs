@@ -1,4 +1,4 @@
-//! The deployment's signing keys.
+//! The deployment's signing keys, and its other secrets.
 
 use crate::{Bind, Conn, FromRow, Result, Row};
 
@@ -17,6 +17,18 @@ impl FromRow for SigningKeyRow {
     fn from_row(row: &Row) -> Result<Self> {
         Ok(Self { key_id: row.get(0)?, pkcs8: row.get(1)?, created_ms: row.get(2)? })
     }
+}
+
+/// Stores a secret of the deployment under a name, unless there is one, and gives the one that there
+/// is.
+pub async fn secret_or_insert(conn: &mut Conn, name: &str, secret: &str) -> Result<String> {
+    conn.execute(
+        "INSERT INTO deployment (name, value) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+        &[name.into(), secret.into()],
+    )
+    .await?;
+    let (value,) = conn.one("SELECT value FROM deployment WHERE name = $1", &[name.into()]).await?;
+    Ok(value)
 }
 
 /// Stores `key` unless the deployment has one already, and gives the one that it has.

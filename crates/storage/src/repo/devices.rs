@@ -38,8 +38,8 @@ pub async fn insert(
     created_ms: i64,
 ) -> Result<()> {
     conn.execute(
-        "INSERT INTO devices (user_id, device_id, display_name, created_ms)
-         VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+        "INSERT INTO devices (user_id, device_id, display_name, created_ms, generation)
+         VALUES ($1, $2, $3, $4, $4) ON CONFLICT DO NOTHING",
         &[
             user_id.as_str().into(),
             device_id.as_str().into(),
@@ -73,6 +73,24 @@ pub async fn find(
         &[user_id.as_str().into(), device_id.as_str().into()],
     )
     .await
+}
+
+/// A user's devices beyond the `kept` that were used last, at most a thousand. `but` counts as used
+/// just now.
+pub async fn longest_unused(
+    conn: &mut Conn,
+    user_id: &UserId,
+    but: &DeviceId,
+    kept: i64,
+) -> Result<Vec<OwnedDeviceId>> {
+    let rows: Vec<(String,)> = conn
+        .all(
+            "SELECT device_id FROM devices WHERE user_id = $1 AND device_id <> $2
+             ORDER BY COALESCE(last_seen_ms, created_ms) DESC, device_id LIMIT 1000 OFFSET $3",
+            &[user_id.as_str().into(), but.as_str().into(), (kept - 1).max(0).into()],
+        )
+        .await?;
+    Ok(rows.into_iter().map(|(device_id,)| device_id.into()).collect())
 }
 
 /// Sets what a device is called. Says whether there is such a device.

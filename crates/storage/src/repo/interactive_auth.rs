@@ -1,4 +1,5 @@
-//! Sessions of user-interactive authentication, so that any node can go on with one.
+//! Sessions of user-interactive authentication in which a stage is completed, so that any node can
+//! go on with one.
 
 use ruma::{OwnedUserId, UserId};
 
@@ -32,38 +33,6 @@ impl FromRow for InteractiveAuthRow {
     }
 }
 
-/// Adds a session, unless `limit` of them that were made no earlier than `oldest_ms` are there.
-/// Says whether it was added.
-pub async fn insert(
-    conn: &mut Conn,
-    session_hash: &str,
-    session: &InteractiveAuthRow,
-    now_ms: i64,
-    oldest_ms: i64,
-    limit: i64,
-) -> Result<bool> {
-    let inserted = conn
-        .execute(
-            "INSERT INTO interactive_auth_sessions
-                 (session_hash, operation, user_id, body_hash, completed, result, created_ms)
-             SELECT $1, $2, $3, $4, $5, $6, $7
-             WHERE (SELECT COUNT(*) FROM interactive_auth_sessions WHERE created_ms >= $8) < $9",
-            &[
-                session_hash.into(),
-                session.operation.as_str().into(),
-                session.user_id.as_deref().map(UserId::as_str).into(),
-                session.body_hash.as_deref().into(),
-                session.completed.as_str().into(),
-                session.result.as_deref().into(),
-                now_ms.into(),
-                oldest_ms.into(),
-                limit.into(),
-            ],
-        )
-        .await?;
-    Ok(inserted == 1)
-}
-
 /// The session with this hash, if it was made no earlier than `oldest_ms`.
 pub async fn find(
     conn: &mut Conn,
@@ -78,22 +47,47 @@ pub async fn find(
     .await
 }
 
-/// Notes the completed stages, and binds the session to the request. Says whether the session is
-/// there and is not bound to another request.
+/// Notes the completed stages and the request that they are for. `created_ms` is when the session
+/// was begun. Says whether that was possible: the session may be bound to another request.
 pub async fn complete(
     conn: &mut Conn,
     session_hash: &str,
-    completed: &str,
-    body_hash: &str,
+    session: &InteractiveAuthRow,
+    created_ms: i64,
+    requester: &str,
 ) -> Result<bool> {
     let changed = conn
         .execute(
-            "UPDATE interactive_auth_sessions SET completed = $2, body_hash = $3
-             WHERE session_hash = $1 AND (body_hash IS NULL OR body_hash = $3)",
-            &[session_hash.into(), completed.into(), body_hash.into()],
+            "INSERT INTO interactive_auth_sessions AS s
+                 (session_hash, operation, user_id, body_hash, completed, created_ms, requester)
+             VALUES ($1, $2, $3, $4, $5, $6, $7)
+             ON CONFLICT (session_hash) DO UPDATE
+             SET completed = excluded.completed, body_hash = excluded.body_hash
+             WHERE s.body_hash IS NULL OR s.body_hash = excluded.body_hash",
+            &[
+                session_hash.into(),
+                session.operation.as_str().into(),
+                session.user_id.as_deref().map(UserId::as_str).into(),
+                session.body_hash.as_deref().into(),
+                session.completed.as_str().into(),
+                created_ms.into(),
+                requester.into(),
+            ],
         )
         .await?;
     Ok(changed == 1)
+}
+
+/// Deletes the oldest sessions of a requester beyond `limit` of them.
+pub async fn trim(conn: &mut Conn, requester: &str, limit: i64) -> Result<()> {
+    conn.execute(
+        "DELETE FROM interactive_auth_sessions WHERE session_hash IN (
+             SELECT session_hash FROM interactive_auth_sessions WHERE requester = $1
+             ORDER BY created_ms DESC, session_hash LIMIT 1000 OFFSET $2)",
+        &[requester.into(), limit.into()],
+    )
+    .await?;
+    Ok(())
 }
 
 /// Notes what came of the operation, for when the request is repeated.

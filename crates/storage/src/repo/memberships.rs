@@ -1,5 +1,6 @@
 //! Who is in which room, as the rooms' current state says.
 
+use ruma::ServerName;
 use stoa_base::{EventNid, Pos, RoomNid};
 
 use crate::{Bind, Conn, FromRow, Result, Row};
@@ -93,6 +94,46 @@ pub async fn of_room(
     .await
 }
 
+/// The joined members of a room, by user, those after `after`, each with the JSON of the member
+/// event, at most `limit`.
+pub async fn joined_events(
+    conn: &mut Conn,
+    room: RoomNid,
+    after: &str,
+    limit: i64,
+) -> Result<Vec<(String, String)>> {
+    conn.all(
+        "SELECT members.user_id, events.json FROM (
+             SELECT user_id, event_nid FROM memberships
+             WHERE room_nid = $1 AND membership = 'join' AND user_id > $2
+             ORDER BY user_id LIMIT $3
+         ) members JOIN events ON events.nid = members.event_nid ORDER BY members.user_id",
+        &[room.0.into(), after.into(), limit.into()],
+    )
+    .await
+}
+
+/// The joined members of a room who belong to a server, by user, those after `after`, at most `limit`.
+pub async fn joined_of_server(
+    conn: &mut Conn,
+    room: RoomNid,
+    server: &ServerName,
+    after: &str,
+    limit: i64,
+) -> Result<Vec<String>> {
+    // Neither of the characters that mean something in a pattern occurs in a server's name.
+    let of_server = format!("%:{server}");
+    let rows: Vec<(String,)> = conn
+        .all(
+            "SELECT user_id FROM memberships
+             WHERE room_nid = $1 AND membership = 'join' AND user_id > $2 AND user_id LIKE $3
+             ORDER BY user_id LIMIT $4",
+            &[room.0.into(), after.into(), of_server.as_str().into(), limit.into()],
+        )
+        .await?;
+    Ok(rows.into_iter().map(|(user_id,)| user_id).collect())
+}
+
 /// The members of each of these rooms whose membership is one of `memberships` and became current
 /// first, at most `limit` a room, in that order.
 pub async fn first_of_rooms(
@@ -107,8 +148,17 @@ pub async fn first_of_rooms(
             // A user ID holds no space.
             "SELECT CAST(wanted.value AS BIGINT), (
                  SELECT string_agg(first.user_id, ' ' ORDER BY first.pos, first.user_id) FROM (
-                     SELECT user_id, pos FROM memberships
-                     WHERE room_nid = CAST(wanted.value AS BIGINT) AND membership IN ($2, $3)
+                     SELECT user_id, pos FROM (
+                         SELECT user_id, pos FROM memberships
+                         WHERE room_nid = CAST(wanted.value AS BIGINT) AND membership = $2
+                         ORDER BY pos, user_id LIMIT $4
+                     ) one
+                     UNION ALL
+                     SELECT user_id, pos FROM (
+                         SELECT user_id, pos FROM memberships
+                         WHERE room_nid = CAST(wanted.value AS BIGINT) AND membership = $3
+                         ORDER BY pos, user_id LIMIT $4
+                     ) other
                      ORDER BY pos, user_id LIMIT $4
                  ) first
              ) FROM json_each($1) wanted",

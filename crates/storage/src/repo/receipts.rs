@@ -55,27 +55,69 @@ pub async fn find(
     .await
 }
 
-/// The receipts of these rooms that were set after `after` and not after `up_to`, as `reader` may
-/// see them: his own private ones, and nobody else's. By room and then by age, of each room the
-/// newest `limit`.
+/// All receipts of these rooms that were set after `after` and not after `up_to`, as `reader` may see
+/// them: their own private ones, and nobody else's. By room and then by age.
 pub async fn changed(
     conn: &mut Conn,
     reader: &UserId,
     rooms: &[RoomNid],
     after: Pos,
     up_to: Pos,
+) -> Result<Vec<StoredReceipt>> {
+    conn.all(
+        "SELECT room_nid, type, user_id, thread, event_id, ts, pos FROM receipts
+         WHERE room_nid IN (SELECT CAST(value AS BIGINT) FROM json_each($1))
+             AND pos > $2 AND pos <= $3 AND (type <> 'm.read.private' OR user_id = $4)
+         ORDER BY room_nid, pos",
+        &[Bind::list(rooms), after.0.into(), up_to.0.into(), reader.as_str().into()],
+    )
+    .await
+}
+
+/// The newest receipts of each of these rooms that were not set after `up_to`, as `reader` may see
+/// them, at most `limit` a room. By room and then by age.
+///
+/// It reads no more of a room than it gives, however many receipts there are.
+pub async fn newest(
+    conn: &mut Conn,
+    reader: &UserId,
+    rooms: &[RoomNid],
+    up_to: Pos,
     limit: i64,
 ) -> Result<Vec<StoredReceipt>> {
     conn.all(
-        "SELECT room_nid, type, user_id, thread, event_id, ts, pos FROM (
-             SELECT room_nid, type, user_id, thread, event_id, ts, pos,
-                 ROW_NUMBER() OVER (PARTITION BY room_nid ORDER BY pos DESC) AS age
-             FROM receipts
-             WHERE room_nid IN (SELECT CAST(value AS BIGINT) FROM json_each($1))
-                 AND pos > $2 AND pos <= $3 AND (type <> 'm.read.private' OR user_id = $4)
-         ) AS seen
-         WHERE age <= $5 ORDER BY room_nid, pos",
-        &[Bind::list(rooms), after.0.into(), up_to.0.into(), reader.as_str().into(), limit.into()],
+        // CROSS JOIN, since SQLite then takes the rooms first instead of reading all receipts.
+        "SELECT room_nid, type, user_id, thread, event_id, ts, pos
+         FROM (
+             SELECT CAST(value AS BIGINT) AS room, (
+                 SELECT pos FROM receipts
+                 WHERE room_nid = CAST(value AS BIGINT) AND pos <= $2
+                     AND (type <> 'm.read.private' OR user_id = $3)
+                 ORDER BY pos DESC LIMIT 1 OFFSET $4
+             ) AS older
+             FROM json_each($1)
+         ) wanted CROSS JOIN receipts
+         WHERE room_nid = room AND pos > COALESCE(older, -1) AND pos <= $2
+             AND (type <> 'm.read.private' OR user_id = $3)
+         ORDER BY room_nid, pos",
+        &[Bind::list(rooms), up_to.0.into(), reader.as_str().into(), limit.into()],
+    )
+    .await
+}
+
+/// The receipts that a user has set in these rooms, not after `up_to`, in no order.
+pub async fn of_user(
+    conn: &mut Conn,
+    user_id: &UserId,
+    rooms: &[RoomNid],
+    up_to: Pos,
+) -> Result<Vec<StoredReceipt>> {
+    conn.all(
+        // With the plus, SQLite does not go through all receipts by position.
+        "SELECT room_nid, type, user_id, thread, event_id, ts, pos FROM receipts
+         WHERE room_nid IN (SELECT CAST(value AS BIGINT) FROM json_each($1))
+             AND type IN ('m.read', 'm.read.private') AND user_id = $2 AND +pos <= $3",
+        &[Bind::list(rooms), user_id.as_str().into(), up_to.0.into()],
     )
     .await
 }

@@ -64,6 +64,8 @@ pub struct TokenRow {
     pub parent_hash: Option<String>,
     /// Whether its user may use the admin API.
     pub admin: bool,
+    /// Tells the device from earlier ones of its user with the same ID.
+    pub device_generation: i64,
 }
 
 impl FromRow for TokenRow {
@@ -75,6 +77,7 @@ impl FromRow for TokenRow {
             expires_ms: row.get(3)?,
             parent_hash: row.get(4)?,
             admin: row.get(5)?,
+            device_generation: row.get(6)?,
         })
     }
 }
@@ -82,7 +85,8 @@ impl FromRow for TokenRow {
 /// What an access token stands for, by its hash.
 pub async fn by_access_hash(conn: &mut Conn, token_hash: &str) -> Result<Option<TokenRow>> {
     conn.optional(
-        "SELECT t.token_hash, t.user_id, t.device_id, t.expires_ms, t.parent_hash, u.admin
+        "SELECT t.token_hash, t.user_id, t.device_id, t.expires_ms, t.parent_hash, u.admin,
+             d.generation
          FROM access_tokens t
          JOIN users u ON u.user_id = t.user_id AND u.deactivated = 0
          JOIN devices d ON d.user_id = t.user_id AND d.device_id = t.device_id
@@ -96,7 +100,8 @@ pub async fn by_access_hash(conn: &mut Conn, token_hash: &str) -> Result<Option<
 /// What a refresh token stands for, by its hash.
 pub async fn by_refresh_hash(conn: &mut Conn, refresh_hash: &str) -> Result<Option<TokenRow>> {
     conn.optional(
-        "SELECT t.token_hash, t.user_id, t.device_id, t.expires_ms, t.parent_hash, u.admin
+        "SELECT t.token_hash, t.user_id, t.device_id, t.expires_ms, t.parent_hash, u.admin,
+             d.generation
          FROM access_tokens t
          JOIN users u ON u.user_id = t.user_id AND u.deactivated = 0
          JOIN devices d ON d.user_id = t.user_id AND d.device_id = t.device_id

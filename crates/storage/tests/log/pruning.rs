@@ -3,10 +3,13 @@
 use serde_json::{Value, json};
 use stoa_base::Pos;
 use stoa_storage::{
-    Store,
+    Error, Store,
     log::{self, LogReader, News},
 };
-use stoa_testing::{Backend, TestDatabase, TestNode, both_databases, run_on, sample};
+use stoa_testing::{
+    Backend, TestDatabase, TestNode, both_databases, run_on, sample,
+    surgery::{prune_log, take_lease},
+};
 
 use crate::{ROOM, write};
 
@@ -40,11 +43,21 @@ async fn two_runs(db: &TestDatabase) -> [TestNode; 2] {
 both_databases! {
     async fn what_is_old_goes_but_for_the_last_batch_of_each_run(db: TestDatabase) {
         let [_, node] = two_runs(db).await;
-        assert_eq!(log::prune(&node.store, 2).await.unwrap(), 1);
+        assert_eq!(prune_log(&node.store, 2).await.unwrap(), 1);
         assert_eq!(positions(&node.store).await, [2, 3, 4, 5, 6]);
-        assert_eq!(log::prune(&node.store, 1_000).await.unwrap(), 3);
+        assert_eq!(prune_log(&node.store, 1_000).await.unwrap(), 3);
         assert_eq!(positions(&node.store).await, [3, 6]);
-        assert_eq!(log::prune(&node.store, 1_000).await.unwrap(), 0);
+        assert_eq!(prune_log(&node.store, 1_000).await.unwrap(), 0);
+    }
+
+    async fn a_node_whose_lease_another_has_taken_prunes_nothing(db: TestDatabase) {
+        let [_, node] = two_runs(db).await;
+        let frozen = take_lease(&node.store, "pruning", 0).await.unwrap();
+        let successor = take_lease(&node.store, "pruning", 60_000).await.unwrap();
+        let pruned = log::prune(&node.store, &frozen, 1_000).await;
+        assert!(matches!(pruned, Err(Error::LeaseLost)), "{pruned:?}");
+        assert_eq!(positions(&node.store).await, [1, 2, 3, 4, 5, 6]);
+        assert_eq!(log::prune(&node.store, &successor, 1_000).await.unwrap(), 4);
     }
 
     async fn many_batches_are_pruned_page_by_page_and_jumps_stay(db: TestDatabase) {
@@ -63,13 +76,13 @@ both_databases! {
         conn.execute(series, &[jump.0.into()]).await.unwrap();
         conn.execute("UPDATE log_batches SET committed_ms = 0", &[]).await.unwrap();
         conn.commit().await.unwrap();
-        assert_eq!(log::prune(&store, 1_000).await.unwrap(), 2_499);
+        assert_eq!(prune_log(&store, 1_000).await.unwrap(), 2_499);
         assert_eq!(positions(&store).await, [1, jump.0, jump.0 + 2_500]);
     }
 
     async fn a_reader_behind_what_was_pruned_finds_a_gap(db: TestDatabase) {
         let [_, node] = two_runs(db).await;
-        log::prune(&node.store, 1_000).await.unwrap();
+        prune_log(&node.store, 1_000).await.unwrap();
         let mut reader = LogReader::new(node.store.clone());
         // Batch 3 is there, and follows what the reader knows; 4 and 5 are not.
         for behind in [Pos(1), Pos(2), Pos(3), Pos(4)] {
@@ -87,7 +100,7 @@ both_databases! {
 fn a_node_that_wakes_after_the_pruning_writes_nothing_twice() {
     run_on(Backend::Postgres, async |db| {
         let [first, second] = two_runs(db).await;
-        log::prune(&second.store, 1_000).await.unwrap();
+        prune_log(&second.store, 1_000).await.unwrap();
         let again = json!({
             "incarnation": first.incarnation, "seq": 3, "now_ms": 0, "seen": 2, "positions": 1,
             "touched": [],

@@ -57,7 +57,11 @@ impl RoomStream for Receipts<'_> {
         }
         for ((since, up_to), rooms) in together {
             let user_id = &reader.user_id;
-            let changed = self.read_state.receipts_changed(user_id, &rooms, since, up_to).await?;
+            let changed = if since == Pos::START {
+                self.read_state.newest_receipts(user_id, &rooms, up_to).await?
+            } else {
+                self.read_state.receipts_changed(user_id, &rooms, since, up_to).await?
+            };
             news.extend(changed.into_iter().map(|(room, receipts)| (room, to_events(receipts))));
         }
         Ok(news)

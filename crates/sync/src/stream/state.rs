@@ -15,11 +15,11 @@ use std::{
 };
 
 use ruma::{UserId, api::client::filter::RoomEventFilter, events::TimelineEventType};
-use stoa_base::{EventNid, Pos, RoomNid, StateNid};
+use stoa_base::{EventNid, Pos, RoomNid};
 use stoa_rooms::{
-    Room, Rooms,
+    Room, Rooms, VisibleState,
     events::Event,
-    state::{EMPTY, Part, StateKey},
+    state::{Part, StateKey},
 };
 use stoa_storage::{
     log::{Stream, Topic},
@@ -132,7 +132,7 @@ impl RoomStream for States<'_> {
         }
         self.load(&mut plans, lazily.is_some()).await?;
 
-        let mut chosen: Vec<(&Span, BTreeSet<EventNid>, Option<Pos>)> = Vec::new();
+        let mut chosen: Vec<Chosen<'_>> = Vec::new();
         for plan in &mut plans {
             let (mut events, members) = plan.choose(self.at_end);
             match plan.span.state {
@@ -143,9 +143,16 @@ impl RoomStream for States<'_> {
             }
             chosen.push((plan.span, events, plan.cut));
         }
-        let nids: Vec<EventNid> =
-            chosen.iter().flat_map(|(_, nids, _)| nids.iter().copied()).collect();
-        let events = self.rooms.events().get_many(nids).await?;
+        // Of whole rooms with all their members, nothing comes to stay in memory.
+        let (large, small): (Vec<_>, Vec<_>) = chosen
+            .iter()
+            .partition(|(span, ..)| lazily.is_none() && span.state == KnownState::Nothing);
+        let nids = |chosen: &[&Chosen<'_>]| -> Vec<EventNid> {
+            chosen.iter().flat_map(|(_, nids, _)| nids.iter().copied()).collect()
+        };
+        let mut events = self.rooms.events().get_many(nids(&small)).await?;
+        let large = self.rooms.events().read_many(&nids(&large)).await?;
+        events.extend(large.into_iter().map(|event| (event.nid, event)));
         let news = chosen.into_iter().map(|(span, nids, cut)| {
             let mut events: Vec<Arc<Event>> = nids
                 .iter()
@@ -160,6 +167,9 @@ impl RoomStream for States<'_> {
     }
 }
 
+/// What is told of a room's state: the events, and up to where the timeline has to be cut.
+type Chosen<'a> = (&'a Span, BTreeSet<EventNid>, Option<Pos>);
+
 /// What is needed to tell of one room's state.
 struct Plan<'a> {
     span: &'a Span,
@@ -167,7 +177,7 @@ struct Plan<'a> {
     timeline: Shown<'a>,
     events: &'a [(Arc<Event>, String)],
     /// The state that `current` is read from.
-    root: StateNid,
+    root: VisibleState,
     /// The entries in which the state at the end of the span differs from `root`.
     later: HashMap<StateKey, Option<EventNid>>,
     /// Members who are shown though they may not have changed.
@@ -230,7 +240,7 @@ impl States<'_> {
             delta: None,
             timeline: Shown::after(None, events),
             events,
-            root: EMPTY,
+            root: VisibleState::NOTHING,
             later: HashMap::new(),
             members: BTreeSet::new(),
             current: BTreeMap::new(),
@@ -267,15 +277,19 @@ impl States<'_> {
             return Ok(Some(plan));
         }
         if let Some(end) = span.end {
-            let known = end.departure.map_or(end.event, |departure| departure.event);
-            plan.root = self.rooms.events().get(known).await?.state_after.unwrap_or(EMPTY);
+            if let Some(departure) = end.departure {
+                let event = self.rooms.events().get(departure.event).await?;
+                let state = self.rooms.state_of_departure(&reader.user_id, &event).await?;
+                plan.root = state.unwrap_or(VisibleState::NOTHING);
+            }
             for change in after_departure(reader, span, self.timelines.get(&span.room.nid)) {
                 let key = StateKey::new(&change.kind, &change.state_key);
                 plan.later.insert(key, change.new);
             }
         } else {
             let committed = self.rooms.committed(&span.room).await?;
-            plan.root = committed.state;
+            // The reader is in the room at the end of the span, and what changed since is undone.
+            plan.root = VisibleState::unchecked(committed.state);
             let changes = if committed.state_pos > span.up_to {
                 self.rooms.state_changes(&span.room, span.up_to, committed.state_pos).await?
             } else {
@@ -302,15 +316,15 @@ impl States<'_> {
     /// Reads what the plans need of the rooms' states.
     async fn load(&self, plans: &mut [Plan<'_>], lazily: bool) -> Result<()> {
         let part = if lazily { Part::WithoutMembers } else { Part::All };
-        let whole: Vec<StateNid> =
+        let whole: Vec<VisibleState> =
             plans.iter().filter(|plan| plan.is_whole()).map(|plan| plan.root).collect();
-        let mut whole = self.rooms.states().entries_of(&whole, part).await?;
+        let mut whole = self.rooms.entries_of(whole, part).await?;
         let mut wanted = Vec::new();
         for plan in &*plans {
             let shown = plan.timeline.entries.keys().filter(|_| lazily && plan.is_whole());
             wanted.extend(plan.members.iter().chain(shown).map(|key| (plan.root, *key)));
         }
-        let members = self.rooms.states().get_many(&wanted).await?;
+        let members = self.rooms.entries_at(wanted).await?;
         for plan in plans {
             if plan.is_whole() {
                 plan.current = whole.get_mut(&plan.root).cloned().unwrap_or_default();

@@ -35,7 +35,7 @@ pub(crate) async fn stripped_states(
         member_events.values().filter_map(|event| event.state_after).collect();
     let wanted: Vec<(StateNid, StateKey)> =
         states.iter().flat_map(|state| keys.map(|key| (*state, key))).collect();
-    let nids = rooms.states().get_many(&wanted).await?;
+    let nids = rooms.unchecked_states().get_many(&wanted).await?;
     let events = rooms.events().get_many(nids.values().copied()).await?;
 
     let stripped = members.iter().map(|(room, member)| {

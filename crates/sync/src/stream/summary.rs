@@ -213,7 +213,7 @@ impl Heroes {
             [StateKey::new("m.room.name", ""), StateKey::new("m.room.canonical_alias", "")];
         let keys: Vec<(StateNid, StateKey)> =
             states.iter().flat_map(|(_, state)| naming.map(|key| (*state, key))).collect();
-        let nids = rooms.states().get_many(&keys).await?;
+        let nids = rooms.unchecked_states().get_many(&keys).await?;
         let events = rooms.events().get_many(nids.values().copied()).await?;
         let has_name = |state: &StateNid| {
             let named = naming.iter().filter_map(|key| nids.get(&(*state, *key)));

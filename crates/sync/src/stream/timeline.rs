@@ -51,13 +51,18 @@ impl Timeline {
     }
 }
 
+/// How many events of one room an answer may have.
+pub(crate) fn limit(filter: &RoomEventFilter) -> usize {
+    usize::try_from(filter.limit.map_or(DEFAULT_LIMIT as u64, u64::from))
+        .unwrap_or(MAX_LIMIT)
+        .min(MAX_LIMIT)
+}
+
 impl RoomStream for Timelines<'_> {
     type News = Timeline;
 
     async fn read(&self, reader: &Reader, spans: &[Span]) -> Result<ByRoom<Timeline>> {
-        let limit = usize::try_from(self.filter.limit.map_or(DEFAULT_LIMIT as u64, u64::from))
-            .unwrap_or(MAX_LIMIT)
-            .min(MAX_LIMIT);
+        let limit = limit(self.filter);
         let pages = self.newest(spans, limit).await?;
         let all: Vec<Arc<Event>> =
             pages.iter().flat_map(|page| page.events.iter().cloned()).collect();
@@ -74,10 +79,10 @@ impl RoomStream for Timelines<'_> {
         for (span, page) in spans.iter().zip(pages) {
             let oldest = page.events.first().and_then(|event| event.order);
             let seen = seen.by_ref().take(page.events.len());
-            let shown = page.events.into_iter().zip(seen).filter(|(_, seen)| seen.visible);
+            let shown = page.events.into_iter().zip(seen);
             let mut events: Vec<(Arc<Event>, String)> = shown
+                .filter_map(|(event, seen)| seen.show(event))
                 .filter(|(event, _)| passes_event(self.filter, event))
-                .map(|(event, seen)| (event, seen.membership))
                 .collect();
             let mut more = page.more;
             if more

@@ -3,6 +3,7 @@
 use std::{collections::HashSet, sync::Arc};
 
 use ruma::{OwnedRoomId, api::client::filter::EventFormat, events::room::member::MembershipState};
+use serde_json::value::RawValue;
 use stoa_base::{Pos, RoomNid};
 use stoa_rooms::{
     Memberships,
@@ -12,7 +13,7 @@ use stoa_rooms::{
 
 use crate::{
     Reader, Result, Streams,
-    filter::lazy_members,
+    filter::{EventFields, lazy_members},
     known_members::Sending,
     span::{ByRoom, KnownState, Span},
     standing::{Standing, standings},
@@ -189,11 +190,11 @@ impl RoomNews {
     fn add(self, span: &Span, request: Request<'_>, written: &mut Written, answer: &mut Response) {
         let Some(timeline) = self.timeline else { return };
         let timeline = response::Timeline {
-            events: written.take(timeline.events.len()),
+            events: written.take_timeline(timeline.events.len()),
             limited: timeline.limited,
             prev_batch: PaginationToken(timeline.start).to_string(),
         };
-        let state = Events { events: written.take(self.state.events.len()) };
+        let state = Events { events: written.take_state(self.state.events.len()) };
         let has_news = !timeline.events.is_empty()
             || timeline.limited
             || !state.events.is_empty()
@@ -232,9 +233,12 @@ impl RoomNews {
     }
 }
 
-/// The events of all rooms as the client gets them, in the order in which they are taken: of each
-/// span the timeline, then the state.
-struct Written(std::vec::IntoIter<Json>);
+/// The events of all rooms as the client gets them, in the order in which they are taken: those of
+/// each span's timeline, and those of each span's state.
+struct Written {
+    timelines: std::vec::IntoIter<Json>,
+    states: std::vec::IntoIter<Json>,
+}
 
 impl Written {
     async fn new(
@@ -245,29 +249,42 @@ impl Written {
         timelines: &ByRoom<Timeline>,
         states: &ByRoom<StateNews>,
     ) -> Result<Self> {
-        let mut events: Vec<(&Arc<Event>, Option<&str>)> = Vec::new();
+        let mut shown: Vec<(&Arc<Event>, Option<&str>)> = Vec::new();
+        let mut told: Vec<&Arc<Event>> = Vec::new();
         for span in spans {
             let timeline = timelines.get(&span.room.nid).map(|timeline| &timeline.events);
-            let shown = timeline.into_iter().flatten();
-            events.extend(shown.map(|(event, membership)| (event, Some(membership.as_str()))));
-            let state = states.get(&span.room.nid).map(|state| &state.events);
-            events.extend(state.into_iter().flatten().map(|event| (event, None)));
+            let events = timeline.into_iter().flatten();
+            shown.extend(events.map(|(event, membership)| (event, Some(membership.as_str()))));
+            told.extend(states.get(&span.room.nid).into_iter().flat_map(|state| &state.events));
         }
-        let written = if request.filter.event_format == EventFormat::Federation {
-            let raw = events.into_iter().map(|(event, _)| {
-                let json = event.pdu.json().to_owned();
-                serde_json::value::RawValue::from_string(json)
-            });
-            raw.collect::<Result<Vec<Json>, _>>().map_err(stoa_storage::Error::corrupt)?
+        let (mut timelines, mut states) = if request.filter.event_format == EventFormat::Federation
+        {
+            (raw(shown.into_iter().map(|(event, _)| event))?, raw(told)?)
         } else {
             let device = Some(reader.device.as_str());
             let reader = stoa_rooms::Reader { device, with_room_id: false };
-            streams.rooms.to_client(reader, events).await?
+            let rooms = &streams.rooms;
+            (rooms.to_client(reader, shown).await?, rooms.state_to_client(reader, told).await?)
         };
-        Ok(Self(written.into_iter()))
+        if let Some(fields) = EventFields::of(request.filter.event_fields.as_deref()) {
+            for event in timelines.iter_mut().chain(&mut states) {
+                *event = fields.pick(event);
+            }
+        }
+        Ok(Self { timelines: timelines.into_iter(), states: states.into_iter() })
     }
 
-    fn take(&mut self, count: usize) -> Vec<Json> {
-        self.0.by_ref().take(count).collect()
+    fn take_timeline(&mut self, count: usize) -> Vec<Json> {
+        self.timelines.by_ref().take(count).collect()
     }
+
+    fn take_state(&mut self, count: usize) -> Vec<Json> {
+        self.states.by_ref().take(count).collect()
+    }
+}
+
+/// Events as servers exchange them.
+fn raw<'e>(events: impl IntoIterator<Item = &'e Arc<Event>>) -> Result<Vec<Json>> {
+    let raw = events.into_iter().map(|event| RawValue::from_string(event.pdu.json().to_owned()));
+    Ok(raw.collect::<Result<_, _>>().map_err(stoa_storage::Error::corrupt)?)
 }

@@ -1,5 +1,6 @@
 //! Events of a room's timeline: one, those around it, and page by page.
 
+use serde_json::json;
 use stoa_testing::encode;
 
 use crate::visibility::scene::{Reader, Scene};
@@ -40,7 +41,37 @@ pub(super) async fn context(scene: &Scene, reader: &Reader) {
         let after = history.visible(reader.id(), at + 1..history.events.len());
         assert_eq!(history.places(&shown["events_after"]), after, "after {at}");
         let last = after.last().copied().unwrap_or(at);
-        super::state::assert_is_state(scene, &shown["state"], last);
+        match history.known_state(reader.id(), last) {
+            Some(known) => super::state::assert_is_state(scene, &shown["state"], known),
+            None => assert_eq!(shown["state"], json!([]), "the state after {last}"),
+        }
+        pages_beside(scene, reader, at).await;
+    }
+}
+
+/// Checks that what is read on from a context is what it does not show.
+async fn pages_beside(scene: &Scene, reader: &Reader, at: usize) {
+    let history = &scene.history;
+    let path = scene.path_of("context", at);
+    let shown = reader.client.get(&format!("{path}?limit={PAGE}")).await.ok();
+    let before = history.places(&shown["events_before"]);
+    let after = history.places(&shown["events_after"]);
+    if history.present(reader.id()).is_none() {
+        return;
+    }
+    let first = before.last().copied().unwrap_or(at);
+    let last = after.last().copied().unwrap_or(at);
+    for (direction, token, mut expected) in [
+        ("b", &shown["start"], history.visible(reader.id(), 0..first)),
+        ("f", &shown["end"], history.visible(reader.id(), last + 1..history.events.len())),
+    ] {
+        if direction == "b" {
+            expected.reverse();
+        }
+        let from = encode(token.as_str().unwrap());
+        let page = format!("messages?dir={direction}&limit=1000&from={from}");
+        let page = reader.client.get(&scene.path(&page)).await.ok();
+        assert_eq!(history.places(&page["chunk"]), expected, "{direction} of {at}");
     }
 }
 

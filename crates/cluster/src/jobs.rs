@@ -1,0 +1,248 @@
+//! Jobs: work that outlives the request that asked for it, and the node that began it.
+//!
+//! A job is a row, and a [`Job`] is what a kind of them does. Any node runs it, under a lease, in
+//! short steps: each looks at how things are now, does a little, and says how far it came. Between
+//! two steps the job may be cancelled, or its node stop; where the node vanishes, another goes on
+//! when the lease has ended. A step may therefore be done twice, also by two nodes at the same time
+//! where one was frozen, and must come to the same.
+//!
+//! What fails is tried again, later each time, and given up in the end; so is a step that panics or
+//! takes its node with it. A node leaves kinds alone that it does not know: they are of a newer
+//! version.
+
+mod runner;
+
+use std::{fmt::Debug, future::Future, pin::Pin, sync::Arc, time::Duration};
+
+use stoa_base::Actor;
+use stoa_storage::{
+    Backend, Error, Result, Store,
+    repo::{
+        jobs::{self, JobProgress, JobRow, JobState, NewJob},
+        leases::Fence,
+    },
+};
+use tokio::sync::Notify;
+
+use crate::Leases;
+
+/// How many unfinished jobs of one kind a user may have.
+const MAX_UNFINISHED: i64 = 10;
+
+/// How large the parameters of a job may be, in bytes.
+const MAX_PARAMETERS: usize = 64 * 1_024;
+
+/// How many jobs are shown at most.
+const MAX_SHOWN: i64 = 200;
+
+/// How long a job that has ended is kept, for admins to see.
+const KEPT_MS: i64 = 30 * 24 * 3_600_000;
+
+/// What a kind of job does.
+pub trait Job: Debug + Send + Sync + 'static {
+    /// The name of the kind, which stands in the database.
+    fn kind(&self) -> &'static str;
+
+    /// Takes the next step, which should take a second at most, and never keeps the log locked for
+    /// more than 20 ms at a time. It may be dropped at any await, and taken again.
+    fn step<'a>(&'a self, job: &'a RunningJob) -> StepFuture<'a>;
+}
+
+/// What comes of a step.
+pub type StepFuture<'a> = Pin<Box<dyn Future<Output = Result<Step, JobError>> + Send + 'a>>;
+
+/// A job that this node runs.
+#[derive(Clone, Debug)]
+pub struct RunningJob {
+    /// The job as it was before this step.
+    pub row: JobRow,
+    /// What each transaction of the step checks that must not be made once another node has gone on
+    /// with the job.
+    pub fence: Fence,
+}
+
+/// What a step came to.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// There is more to do.
+    More {
+        /// How far the job has come.
+        progress: JobProgress,
+        /// What the next step is given, to find the place where it goes on. After a failure the job
+        /// begins without one.
+        cursor: Option<String>,
+    },
+    /// There is nothing more to do. The text says what was done, for an admin.
+    Done(String),
+}
+
+/// Why a step came to nothing.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum JobError {
+    /// It may be better later.
+    #[error("{0}")]
+    Later(String),
+    /// It will never be better.
+    #[error("{0}")]
+    Never(String),
+}
+
+impl JobError {
+    /// What may be better later.
+    pub fn later(why: impl std::fmt::Display) -> Self {
+        Self::Later(why.to_string())
+    }
+
+    /// What will never be better.
+    pub fn never(why: impl std::fmt::Display) -> Self {
+        Self::Never(why.to_string())
+    }
+}
+
+impl From<Error> for JobError {
+    fn from(error: Error) -> Self {
+        Self::later(error)
+    }
+}
+
+/// How jobs are run.
+#[derive(Clone, Debug)]
+pub struct JobsOptions {
+    /// How many of them a node runs at the same time.
+    pub at_once: usize,
+    /// How often a node looks for jobs that it was not told of.
+    pub interval: Duration,
+    /// After how long another node goes on with the jobs of one that vanished.
+    pub ttl: Duration,
+    /// How often a job is begun without coming further.
+    pub attempts: i64,
+    /// How long it waits after the first failure. The pause doubles each time.
+    pub pause: Duration,
+    /// The longest pause.
+    pub longest_pause: Duration,
+}
+
+impl Default for JobsOptions {
+    fn default() -> Self {
+        Self {
+            at_once: 2,
+            interval: Duration::from_secs(5),
+            ttl: Duration::from_secs(20),
+            attempts: 8,
+            pause: Duration::from_secs(2),
+            longest_pause: Duration::from_secs(300),
+        }
+    }
+}
+
+/// Why a job was not noted.
+#[derive(Debug, thiserror::Error)]
+pub enum EnqueueError {
+    /// The user has too many unfinished jobs of this kind.
+    #[error("too many jobs of this kind are waiting")]
+    TooMany,
+    /// The parameters are too large.
+    #[error("the parameters of the job are too large")]
+    TooLarge,
+    /// The database is at fault.
+    #[error(transparent)]
+    Storage(#[from] Error),
+}
+
+/// The jobs of the deployment, as one node sees them. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Jobs(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    store: Store,
+    leases: Leases,
+    options: JobsOptions,
+    /// Tells this node's runner that there may be something to do.
+    news: Notify,
+}
+
+impl Jobs {
+    /// The jobs in `store`.
+    pub fn new(store: Store, leases: Leases, options: JobsOptions) -> Self {
+        Self(Arc::new(Shared { store, leases, options, news: Notify::new() }))
+    }
+
+    /// Notes a job, and gives its number. It begins after `delay`, or by [`Jobs::hasten`].
+    pub async fn enqueue(
+        &self,
+        actor: &Actor,
+        kind: &str,
+        parameters: &str,
+        delay: Duration,
+    ) -> Result<i64, EnqueueError> {
+        if parameters.len() > MAX_PARAMETERS {
+            return Err(EnqueueError::TooLarge);
+        }
+        let delay_ms = to_ms(delay);
+        let job = NewJob { kind, parameters, actor: actor.user_id.as_str(), delay_ms };
+        let mut conn = self.0.store.write().await?;
+        let id = jobs::insert(&mut conn, &job, MAX_UNFINISHED).await?;
+        let id = id.ok_or(EnqueueError::TooMany)?;
+        conn.commit().await?;
+        tracing::info!(job = id, kind, by = %actor.user_id, "a job was asked for");
+        self.0.news.notify_one();
+        Ok(id)
+    }
+
+    /// Has a job that was never begun begin now.
+    pub async fn hasten(&self, id: i64) -> Result<()> {
+        let mut conn = self.0.store.write().await?;
+        jobs::hasten(&mut conn, id).await?;
+        conn.commit().await?;
+        self.0.news.notify_one();
+        Ok(())
+    }
+
+    /// Has a job end, between two of its steps where it runs. Says whether there is such a job that
+    /// had not ended.
+    pub async fn cancel(&self, id: i64) -> Result<bool> {
+        let mut conn = self.0.store.write().await?;
+        let asked = jobs::cancel(&mut conn, id).await?;
+        conn.commit().await?;
+        self.0.news.notify_one();
+        Ok(asked)
+    }
+
+    /// The job with this number. Those that ended long ago are forgotten.
+    pub async fn find(&self, id: i64) -> Result<Option<JobRow>> {
+        jobs::find(&mut self.0.store.read().await?, id).await
+    }
+
+    /// The newest jobs, newest first.
+    pub async fn list(&self) -> Result<Vec<JobRow>> {
+        jobs::newest(&mut self.0.store.read().await?, MAX_SHOWN).await
+    }
+
+    /// Forgets the jobs that ended long ago, and measures how many there are.
+    pub async fn housekeep(&self) -> Result<()> {
+        let mut conn = self.0.store.write().await?;
+        jobs::prune(&mut conn, KEPT_MS).await?;
+        conn.commit().await?;
+        let counts = jobs::count_by_state(&mut self.0.store.read().await?).await?;
+        for state in JobState::ALL {
+            let count = counts.iter().find(|count| count.0 == state).map_or(0, |count| count.1);
+            let count = f64::from(u32::try_from(count).unwrap_or(u32::MAX));
+            metrics::gauge!("stoa_jobs", "state" => state.as_str()).set(count);
+        }
+        Ok(())
+    }
+
+    /// How often to look for jobs that this node was not told of. Where there is no other node there
+    /// are none.
+    fn interval(&self) -> Duration {
+        match self.0.store.backend() {
+            Backend::Sqlite => Duration::from_secs(60),
+            Backend::Postgres => self.0.options.interval,
+        }
+    }
+}
+
+fn to_ms(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

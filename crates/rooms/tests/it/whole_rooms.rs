@@ -1,0 +1,60 @@
+//! Reading whole rooms: what others need stays in memory meanwhile.
+
+use ruma::user_id;
+use serde_json::{Value, json};
+use stoa_rooms::{Reader, RoomsOptions, state::Part};
+use stoa_storage::{StatementKind, Store};
+use stoa_testing::{TestRooms, both_databases};
+
+use crate::support::{ALICE, World};
+
+fn reads(store: &Store) -> u64 {
+    let counts = store.statements();
+    counts.iter().find(|(kind, _)| *kind == StatementKind::Read).unwrap().1
+}
+
+both_databases! {
+    async fn a_large_room_pushes_nothing_else_out_of_memory(db: TestDatabase) {
+        const MEMBERS: usize = 700;
+        let world = World::start(db).await;
+        let room = world.create(ALICE, |_| {}).await;
+        for index in 1..MEMBERS {
+            world.join(&room, &format!("@user{index}:test")).await;
+        }
+        let name = json!({ "membership": "join", "displayname": "Alice" });
+        world.set(&room, ALICE, ("m.room.member", ALICE), name).await;
+        let sent = world.send(&room, ALICE, "hello").await;
+
+        // Room for about fifty events.
+        let options = RoomsOptions { event_bytes: 128 << 10, ..RoomsOptions::default() };
+        let TestRooms { node, rooms } = TestRooms::start_with(db, options).await;
+        let room = rooms.room(&room.id).await.unwrap();
+        let hot = rooms.events().by_id(&sent).await.unwrap().unwrap().nid;
+        rooms.events().get(hot).await.unwrap();
+        let state = rooms.visible_state(user_id!("@alice:test"), &room).await.unwrap();
+        let reader = Reader { device: None, with_room_id: true };
+
+        // The levels of the tree, and the pages of events, of which none is read for what an event
+        // replaced.
+        let before = reads(&node.store);
+        let members = rooms.write_state(reader, state, Part::Members, |_| true).await.unwrap();
+        let cold = reads(&node.store) - before;
+        assert_eq!(members.len(), MEMBERS);
+        assert!(cold <= 7, "{cold}");
+        // The tree is in memory now, and the members are not.
+        let before = reads(&node.store);
+        rooms.write_state(reader, state, Part::Members, |_| true).await.unwrap();
+        assert_eq!(reads(&node.store) - before, 2);
+
+        let before = reads(&node.store);
+        rooms.events().get(hot).await.unwrap();
+        assert_eq!(reads(&node.store) - before, 0, "it was pushed out");
+        let profiles = rooms.joined_members(user_id!("@alice:test"), &room).await.unwrap();
+        assert_eq!(profiles.len(), MEMBERS);
+        assert_eq!(profiles[ALICE].displayname.as_deref(), Some("Alice"));
+        let alice = members.iter().map(|text| serde_json::from_str::<Value>(text.get()).unwrap());
+        let alice = alice.into_iter().find(|event| event["state_key"] == ALICE).unwrap();
+        assert_eq!(alice["content"]["displayname"], "Alice");
+        assert_eq!(alice["unsigned"].get("prev_content"), None);
+    }
+}

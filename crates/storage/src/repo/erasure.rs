@@ -1,0 +1,77 @@
+//! What goes with an account that is closed, and what is erased on its user's wish. The account's row
+//! stays, so that nobody else gets its name.
+
+use ruma::{OwnedUserId, UserId};
+
+use super::users::user_id_at;
+use crate::{Conn, FromRow, Result, Row};
+
+struct ErasedUser(OwnedUserId);
+
+impl FromRow for ErasedUser {
+    fn from_row(row: &Row) -> Result<Self> {
+        Ok(Self(user_id_at(row, 0)?))
+    }
+}
+
+/// Notes that a user is erased. Whoever calls tells the other nodes through the log.
+pub async fn mark(conn: &mut Conn, user_id: &UserId) -> Result<()> {
+    let now_ms = conn.now_ms().await?;
+    conn.execute(
+        "INSERT INTO erased_users (user_id, erased_ms) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+        &[user_id.as_str().into(), now_ms.into()],
+    )
+    .await?;
+    Ok(())
+}
+
+/// All users that are erased.
+pub async fn erased_users(conn: &mut Conn) -> Result<Vec<OwnedUserId>> {
+    let rows: Vec<ErasedUser> = conn.all("SELECT user_id FROM erased_users", &[]).await?;
+    Ok(rows.into_iter().map(|row| row.0).collect())
+}
+
+/// Deletes a user's open authentication sessions.
+pub async fn delete_interactive_auth(conn: &mut Conn, user_id: &UserId) -> Result<()> {
+    let user = [user_id.as_str().into()];
+    conn.execute("DELETE FROM interactive_auth_sessions WHERE user_id = $1", &user).await?;
+    Ok(())
+}
+
+/// Deletes the password of an account that is closed.
+pub async fn delete_password(conn: &mut Conn, user_id: &UserId) -> Result<()> {
+    conn.execute(
+        "UPDATE users SET password_hash = NULL
+         WHERE user_id = $1 AND deactivated = 1 AND password_hash IS NOT NULL",
+        &[user_id.as_str().into()],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Deletes a user's profile, which is small.
+pub async fn delete_profile(conn: &mut Conn, user_id: &UserId) -> Result<()> {
+    conn.execute("DELETE FROM profile_fields WHERE user_id = $1", &[user_id.as_str().into()])
+        .await?;
+    Ok(())
+}
+
+/// Deletes some of a user's account data, at most `limit` rows. Says how many.
+pub async fn delete_account_data(conn: &mut Conn, user_id: &UserId, limit: i64) -> Result<u64> {
+    conn.execute(
+        "DELETE FROM account_data WHERE (user_id, room_nid, type) IN (
+             SELECT user_id, room_nid, type FROM account_data WHERE user_id = $1 LIMIT $2)",
+        &[user_id.as_str().into(), limit.into()],
+    )
+    .await
+}
+
+/// Deletes some of a user's filters, at most `limit`. Says how many.
+pub async fn delete_filters(conn: &mut Conn, user_id: &UserId, limit: i64) -> Result<u64> {
+    conn.execute(
+        "DELETE FROM filters WHERE (user_id, filter_id) IN (
+             SELECT user_id, filter_id FROM filters WHERE user_id = $1 LIMIT $2)",
+        &[user_id.as_str().into(), limit.into()],
+    )
+    .await
+}

@@ -1,0 +1,88 @@
+use std::io::Write;
+
+use stoa::{
+    app::{App, Environment},
+    control::{self, Command, JobView, JobsCommand, Reply},
+};
+use stoa_config::Config;
+
+use super::{CliError, ConfigArgs, block_on};
+
+/// What to do with jobs.
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Args {
+    /// List the newest jobs
+    List,
+    /// Show all about one job
+    Show {
+        /// The number of the job
+        id: i64,
+    },
+    /// Have a job end, after the step that it is at
+    Cancel {
+        /// The number of the job
+        id: i64,
+    },
+}
+
+/// Asks the server where one runs, and otherwise the database.
+pub(super) fn run(
+    config_args: &ConfigArgs,
+    args: &Args,
+    out: &mut impl Write,
+) -> Result<(), CliError> {
+    let config = config_args.load()?;
+    let command = match *args {
+        Args::List => JobsCommand::List,
+        Args::Show { id } => JobsCommand::Show(id),
+        Args::Cancel { id } => JobsCommand::Cancel(id),
+    };
+    let jobs = match block_on(execute(config, Command::Jobs(command)))? {
+        Reply::Jobs(jobs) => jobs,
+        Reply::Failed(reason) => return Err(CliError::Refused(reason)),
+        Reply::Created(_) | Reply::Running => {
+            return Err(CliError::Refused("the running server did not answer".to_owned()));
+        }
+    };
+    match args {
+        Args::List if jobs.is_empty() => writeln!(out, "There are no jobs.")?,
+        Args::List => jobs.iter().try_for_each(|job| write_line(out, job))?,
+        Args::Show { .. } | Args::Cancel { .. } => {
+            jobs.iter().try_for_each(|job| write_all(out, job))?;
+        }
+    }
+    Ok(())
+}
+
+async fn execute(config: Config, command: Command) -> Result<Reply, CliError> {
+    if let Some(reply) = control::ask(&config.data_dir, &command).await? {
+        return Ok(reply);
+    }
+    let app = App::start(config, Environment::default()).await?;
+    let reply = command.run(app.state()).await;
+    app.stop().await;
+    Ok(reply)
+}
+
+fn write_line(out: &mut impl Write, job: &JobView) -> std::io::Result<()> {
+    let JobView { id, kind, state, progress, .. } = job;
+    let what = job.error.as_ref().filter(|_| state != "done").unwrap_or(progress);
+    writeln!(out, "{id:>6}  {state:<9}  {kind:<20}  {what}")
+}
+
+fn write_all(out: &mut impl Write, job: &JobView) -> std::io::Result<()> {
+    writeln!(out, "job         {}", job.id)?;
+    writeln!(out, "kind        {}", job.kind)?;
+    writeln!(out, "parameters  {}", job.parameters)?;
+    writeln!(out, "asked by    {}", job.actor)?;
+    writeln!(out, "state       {}", job.state)?;
+    writeln!(out, "progress    {} of {}: {}", job.done, job.total, job.progress)?;
+    writeln!(out, "attempts    {}", job.attempts)?;
+    if let Some(finished_ms) = job.finished_ms {
+        writeln!(out, "took        {} s", (finished_ms - job.created_ms) / 1_000)?;
+    }
+    if let Some(error) = &job.error {
+        writeln!(out, "error       {error}")?;
+    }
+    Ok(())
+}

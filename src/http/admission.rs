@@ -1,0 +1,320 @@
+//! How many large answers are put together and sent at once: as many as fit into so many bytes.
+//!
+//! Before an answer is put together, its weight is estimated, in bytes of memory, and a place for it
+//! is waited for, in the order of arrival. The place is held until the answer is sent or given up,
+//! so that clients that read slowly count as well. Small answers have places of their own and do
+//! not wait behind large ones. Where too many wait, or for too long, the answer is 429.
+
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::{
+    body::{Body, HttpBody},
+    response::{IntoResponse as _, Response},
+};
+use bytes::Bytes;
+use hyper::body::{Frame, SizeHint};
+use serde::Serialize;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::{Error, Result, respond::json_bytes};
+
+/// The memory that one event takes while an answer with many of them is put together, in bytes: as
+/// it is read, as the client gets it, and as a part of the answer.
+pub const EVENT: u64 = 4 * 1_024;
+
+/// The unit in which weights are counted.
+const UNIT: u64 = 1_024;
+
+/// The weight up to which an answer is a small one.
+const SMALL: u64 = 1 << 20;
+
+/// How many answers may wait for a place, and for how long: clients give a first sync more than a
+/// minute.
+const MAX_WAITING: usize = 100;
+const MAX_WAIT: Duration = Duration::from_secs(30);
+
+/// When it is worth trying again.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// The size of the pieces in which an answer is sent. The connection takes the next one when the
+/// last is on its way, so that an answer is given up piece by piece.
+const PIECE: usize = 32 * 1_024;
+
+/// The places of this node.
+#[derive(Clone, Debug)]
+pub struct Admission(Arc<Lanes>);
+
+#[derive(Debug)]
+struct Lanes {
+    large: Lane,
+    small: Lane,
+}
+
+#[derive(Debug)]
+struct Lane {
+    free: Arc<Semaphore>,
+    units: u32,
+    waiting: AtomicUsize,
+}
+
+impl Admission {
+    /// Places for answers of `bytes` in all, a quarter of which is for small ones.
+    pub fn new(bytes: u64) -> Self {
+        let quarter = bytes / 4;
+        Self(Arc::new(Lanes { large: Lane::new(bytes - quarter), small: Lane::new(quarter) }))
+    }
+
+    /// Waits for a place for an answer of about this weight, in bytes. One that is heavier than all
+    /// places together gets all of them.
+    pub async fn admit(&self, weight: u64) -> Result<Place> {
+        let lane = if weight > SMALL { &self.0.large } else { &self.0.small };
+        lane.admit(weight).await
+    }
+
+    /// How many bytes are taken at the moment.
+    pub fn taken(&self) -> u64 {
+        self.0.large.taken() + self.0.small.taken()
+    }
+}
+
+impl Lane {
+    fn new(bytes: u64) -> Self {
+        let units = u32::try_from(bytes / UNIT).unwrap_or(u32::MAX).max(1);
+        let free = Arc::new(Semaphore::new(units as usize));
+        Self { free, units, waiting: AtomicUsize::new(0) }
+    }
+
+    async fn admit(&self, weight: u64) -> Result<Place> {
+        let units = u32::try_from(weight.div_ceil(UNIT)).unwrap_or(u32::MAX).min(self.units);
+        let free = Arc::clone(&self.free);
+        if let Ok(permit) = Arc::clone(&free).try_acquire_many_owned(units) {
+            return Ok(Place { permit });
+        }
+        let waiting = Waiting::new(&self.waiting);
+        if waiting.is_one_too_many() {
+            return Err(refused());
+        }
+        match tokio::time::timeout(MAX_WAIT, free.acquire_many_owned(units)).await {
+            Ok(Ok(permit)) => Ok(Place { permit }),
+            // The semaphore is never closed.
+            Ok(Err(_)) | Err(_) => Err(refused()),
+        }
+    }
+
+    fn taken(&self) -> u64 {
+        let free = u64::try_from(self.free.available_permits()).unwrap_or(u64::MAX);
+        u64::from(self.units).saturating_sub(free) * UNIT
+    }
+}
+
+fn refused() -> Error {
+    metrics::counter!("stoa_limited_total", "class" => "large_responses").increment(1);
+    Error::limit_exceeded(RETRY_AFTER)
+}
+
+/// One that waits, until it is dropped.
+struct Waiting<'a> {
+    count: &'a AtomicUsize,
+    before: usize,
+}
+
+impl<'a> Waiting<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        Self { count, before: count.fetch_add(1, Ordering::Relaxed) }
+    }
+
+    const fn is_one_too_many(&self) -> bool {
+        self.before >= MAX_WAITING
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.count.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A place for one answer.
+#[derive(Debug)]
+pub struct Place {
+    permit: OwnedSemaphorePermit,
+}
+
+impl Place {
+    /// The answer, which holds the place until it is sent. What it does not need is given up.
+    pub fn json<T: Serialize>(mut self, value: T) -> Response {
+        let mut pieces = Pieces::default();
+        if let Err(error) = serde_json::to_writer(&mut pieces, &value) {
+            return Error::internal(error).into_response();
+        }
+        drop(value);
+        let units = usize::try_from(pieces.bytes.div_ceil(UNIT)).unwrap_or(usize::MAX);
+        let spare = self.permit.num_permits().saturating_sub(units);
+        drop(self.permit.split(spare));
+        json_bytes(Body::new(Held { pieces, _place: self }))
+    }
+}
+
+/// An answer in pieces: it never moves while it grows, and shrinks while it is sent.
+#[derive(Debug, Default)]
+struct Pieces {
+    full: VecDeque<Bytes>,
+    last: Vec<u8>,
+    bytes: u64,
+}
+
+impl Pieces {
+    fn next(&mut self) -> Option<Bytes> {
+        let last = |pieces: &mut Self| {
+            let last = std::mem::take(&mut pieces.last);
+            (!last.is_empty()).then(|| Bytes::from(last))
+        };
+        let piece = self.full.pop_front().or_else(|| last(self))?;
+        self.bytes -= piece.len() as u64;
+        Some(piece)
+    }
+}
+
+impl io::Write for Pieces {
+    fn write(&mut self, mut bytes: &[u8]) -> io::Result<usize> {
+        let written = bytes.len();
+        self.bytes += written as u64;
+        while !bytes.is_empty() {
+            let (now, later) = bytes.split_at(bytes.len().min(PIECE - self.last.len()));
+            if self.last.capacity() == 0 && self.full.back().is_some() {
+                self.last.reserve_exact(PIECE);
+            }
+            self.last.extend_from_slice(now);
+            if self.last.len() == PIECE {
+                self.full.push_back(std::mem::take(&mut self.last).into());
+            }
+            bytes = later;
+        }
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A body that holds a place.
+struct Held {
+    pieces: Pieces,
+    _place: Place,
+}
+
+impl HttpBody for Held {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.pieces.next().map(|piece| Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.pieces.bytes == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.pieces.bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    #[tokio::test(start_paused = true)]
+    async fn answers_wait_until_there_is_room() {
+        let admission = Admission::new(16 * MIB);
+        let first = admission.admit(8 * MIB).await.expect("a place");
+        let mut second = Box::pin(admission.admit(8 * MIB));
+        assert!((&mut second).now_or_never().is_none(), "there are twelve for large ones");
+        // In the order of arrival, though this one would fit.
+        let mut third = Box::pin(admission.admit(2 * MIB));
+        assert!((&mut third).now_or_never().is_none());
+        // A small one does not wait.
+        let small = admission.admit(MIB).now_or_never().expect("no waiting").expect("a place");
+        drop((first, small));
+        let _second = second.now_or_never().expect("room").expect("a place");
+        let _third = third.now_or_never().expect("room").expect("a place");
+        assert_eq!(admission.taken(), 10 * MIB);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_heaviest_one_is_admitted_alone() {
+        let admission = Admission::new(16 * MIB);
+        let all = admission.admit(1 << 50).await.expect("a place");
+        assert_eq!(admission.taken(), 12 * MIB);
+        let refused = admission.admit(2 * MIB).await.expect_err("nobody waits for ever");
+        assert!(refused.to_string().contains("429"), "{refused}");
+        drop(all);
+        admission.admit(2 * MIB).await.expect("a place");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_so_many_wait() {
+        let admission = Admission::new(16 * MIB);
+        let all = admission.admit(12 * MIB).await.expect("a place");
+        let mut waiting: Vec<_> = (0..MAX_WAITING)
+            .map(|_| {
+                let admission = admission.clone();
+                Box::pin(async move { admission.admit(2 * MIB).await })
+            })
+            .collect();
+        for wait in &mut waiting {
+            assert!(wait.now_or_never().is_none());
+        }
+        admission.admit(2 * MIB).now_or_never().expect("no waiting").expect_err("too many");
+        // Those who give up make room for others.
+        waiting.pop();
+        let mut next = Box::pin(admission.admit(2 * MIB));
+        assert!((&mut next).now_or_never().is_none());
+        drop(all);
+        waiting.swap_remove(0).now_or_never().expect("room").expect("a place");
+    }
+
+    #[tokio::test]
+    async fn a_place_is_held_until_the_answer_is_sent() {
+        let admission = Admission::new(16 * MIB);
+        let place = admission.admit(8 * MIB).await.expect("a place");
+        let value = vec!["x".repeat(1_000); 3_000];
+        let response = place.json(&value);
+        assert_eq!(response.headers()["content-type"], "application/json");
+        // What is left is what the answer itself takes.
+        assert_eq!(admission.taken().div_ceil(MIB), 3);
+        let mut body = response.into_body();
+        let size = body.size_hint().exact().expect("a length");
+        assert_eq!(size, serde_json::to_vec(&value).expect("JSON").len() as u64);
+        let piece = body.frame().await.expect("a piece").expect("a piece").into_data();
+        assert_eq!(piece.expect("data").len(), PIECE);
+        assert!(admission.taken() > 0);
+        let rest = body.collect().await.expect("the rest").to_bytes();
+        assert_eq!(rest.len() as u64 + PIECE as u64, size);
+        assert_eq!(admission.taken(), 0);
+        // One that nobody reads is given up when its connection is.
+        let place = admission.admit(8 * MIB).await.expect("a place");
+        drop(place.json(&value));
+        assert_eq!(admission.taken(), 0);
+    }
+}

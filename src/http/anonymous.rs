@@ -1,0 +1,46 @@
+//! What may be read without a token only where the configuration says so.
+
+use axum::extract::FromRequestParts;
+use http::{Request, request::Parts};
+use ruma::api::auth_scheme::AccessToken;
+use stoa_config::Anonymous;
+
+use super::{ClientAddress, Error, Result, extract::Authenticate as _};
+use crate::app::AppState;
+
+/// Whoever asks for the room list may read it.
+#[derive(Debug)]
+pub struct MayReadRoomList;
+
+/// Whoever asks for a profile may read it.
+#[derive(Debug)]
+pub struct MayReadProfiles;
+
+impl FromRequestParts<AppState> for MayReadRoomList {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self> {
+        let Anonymous { room_list, .. } = state.config.anonymous;
+        check(room_list, parts, state).await.map(|()| Self)
+    }
+}
+
+impl FromRequestParts<AppState> for MayReadProfiles {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self> {
+        let Anonymous { profiles, .. } = state.config.anonymous;
+        check(profiles, parts, state).await.map(|()| Self)
+    }
+}
+
+/// Refuses who has no session, unless anybody may read.
+async fn check(is_open: bool, parts: &Parts, state: &AppState) -> Result<()> {
+    if is_open {
+        return Ok(());
+    }
+    state.freshness.current().await?;
+    let ClientAddress(address) = ClientAddress::of(parts, &state.trusted_proxies);
+    let head = Request::from_parts(parts.clone(), ());
+    AccessToken::authenticate(&head, address, state).await.map(drop)
+}

@@ -1,0 +1,155 @@
+//! Large answers are put together and sent as many at a time as there is memory for.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use http::{Request, header};
+use serde_json::{Value, json};
+use stoa_testing::{TestClient, TestDatabase, TestServer, both_databases, encode, in_room};
+use tokio::time::{sleep, timeout};
+use tower::ServiceExt as _;
+
+const SYNC: &str = "/_matrix/client/v3/sync";
+const MIB: u64 = 1 << 20;
+
+async fn start(db: &TestDatabase, mib: u64) -> TestServer {
+    TestServer::start_with(db, |config, _| {
+        config.limits.large_response_bytes = u32::try_from(mib * MIB).unwrap();
+    })
+    .await
+}
+
+/// A room with `count` entries of state beside those that every room has.
+async fn large_room(alice: &TestClient, count: usize) -> String {
+    let state: Vec<Value> = (0..count)
+        .map(|n| {
+            let content = json!({ "text": "x".repeat(500) });
+            json!({ "type": "a.b", "state_key": n.to_string(), "content": content })
+        })
+        .collect();
+    alice.create_room(json!({ "initial_state": state })).await
+}
+
+both_databases! {
+    async fn many_first_syncs_stay_within_the_limit(db: TestDatabase) {
+        // Each weighs about 4 MB, and there are 12 for large ones.
+        let server = start(db, 16).await;
+        let alice = server.register("alice").await;
+        for _ in 0..2 {
+            large_room(&alice, 500).await;
+        }
+        let admission = server.state().admission.clone();
+        let syncs: Vec<_> = (0..20)
+            .map(|_| {
+                let alice = alice.clone();
+                tokio::spawn(async move { alice.get(SYNC).await })
+            })
+            .collect();
+        let watch = tokio::spawn({
+            let admission = admission.clone();
+            async move {
+                let mut most = 0;
+                loop {
+                    most = most.max(admission.taken());
+                    if timeout(Duration::from_millis(1), std::future::pending::<()>()).await.is_err()
+                        && most > 0
+                        && admission.taken() == 0
+                    {
+                        return most;
+                    }
+                }
+            }
+        });
+        for sync in syncs {
+            let answer = sync.await.unwrap();
+            assert_eq!(answer.ok()["rooms"]["join"].as_object().unwrap().len(), 2);
+            assert!(answer.body.len() > 500_000, "{}", answer.body.len());
+        }
+        let most = timeout(Duration::from_secs(60), watch).await.unwrap().unwrap();
+        assert!(most > 4 * MIB && most <= 16 * MIB, "{most}");
+        assert_eq!(admission.taken(), 0);
+    }
+
+    /// What a client has not read yet counts, and nobody else's small requests wait for it.
+    async fn an_answer_counts_until_it_is_read(db: TestDatabase) {
+        let server = start(db, 16).await;
+        let alice = server.register("alice").await;
+        let room = large_room(&alice, 500).await;
+        let admission = server.state().admission.clone();
+        for path in [
+            SYNC.to_owned(),
+            in_room(&room, "state"),
+            in_room(&room, "messages?dir=b&limit=1000"),
+        ] {
+            let request = Request::get(&path)
+                .header(header::AUTHORIZATION, format!("Bearer {}", alice.token().unwrap()))
+                .body(Body::empty())
+                .unwrap();
+            let response = server.router().oneshot(request).await.unwrap();
+            assert_eq!(response.status(), 200, "{path}");
+            assert!(admission.taken() > 200_000, "{path}: {}", admission.taken());
+            drop(response);
+            assert_eq!(admission.taken(), 0, "{path}");
+        }
+        // With all places taken, large answers wait and small ones do not.
+        let all = admission.admit(1 << 40).await.unwrap();
+        let nothing = format!("{SYNC}?filter={}", encode("{\"room\":{\"rooms\":[]}}"));
+        let first = timeout(Duration::from_secs(5), alice.get(&nothing)).await.unwrap().ok();
+        let since = format!("{SYNC}?since={}", first["next_batch"].as_str().unwrap());
+        alice.get(&since).await.ok();
+        alice.get("/_matrix/client/v3/account/whoami").await.ok();
+        alice.get(&in_room(&room, "members")).await.ok();
+        let waiting = tokio::spawn({
+            let alice = alice.clone();
+            async move { alice.get(SYNC).await }
+        });
+        let full = tokio::spawn({
+            let (alice, path) = (alice.clone(), format!("{since}&full_state=true"));
+            async move { alice.get(&path).await }
+        });
+        sleep(Duration::from_millis(300)).await;
+        assert!(!waiting.is_finished() && !full.is_finished());
+        drop(all);
+        waiting.await.unwrap().ok();
+        full.await.unwrap().ok();
+    }
+
+    async fn a_page_of_history_has_so_many_bytes(db: TestDatabase) {
+        let server = start(db, 64).await;
+        let alice = server.register("alice").await;
+        let room = alice.create_public_room().await;
+        let text = "x".repeat(60_000);
+        for n in 0..40 {
+            let path = in_room(&room, &format!("send/m.room.message/{n}"));
+            alice.put(&path, json!({ "n": n, "body": text })).await.ok();
+        }
+        let (mut seen, mut from) = (Vec::new(), String::new());
+        for pages in 0.. {
+            assert!(pages < 10);
+            let path = in_room(&room, &format!("messages?dir=b&limit=1000{from}"));
+            let page = alice.get(&path).await;
+            assert!(page.body.len() < 1_300_000, "{}", page.body.len());
+            let page = page.ok();
+            let events = page["chunk"].as_array().unwrap().clone();
+            seen.extend(events.iter().filter_map(|event| event["content"]["n"].as_u64()));
+            let Some(end) = page["end"].as_str() else { break };
+            from = format!("&from={end}");
+        }
+        assert_eq!(seen, (0..40).rev().collect::<Vec<_>>());
+    }
+
+    async fn what_is_weighed_is_about_what_is_sent(db: TestDatabase) {
+        let server = start(db, 64).await;
+        let alice = server.register("alice").await;
+        for count in [0, 10, 100, 490] {
+            let room = large_room(&alice, count).await;
+            let rooms = &server.state().rooms;
+            let room = rooms.room(room.as_str().try_into().unwrap()).await.unwrap();
+            let state = rooms.visible_state(ruma::user_id!("@alice:test"), &room).await.unwrap();
+            let all = rooms.state_events(state, stoa_rooms::state::Part::All).await.unwrap().len();
+            let about = rooms.about_how_many([state], stoa_rooms::state::Part::All).await.unwrap();
+            let about = usize::try_from(about).unwrap();
+            assert!(about >= all / 3 && about <= 3 * all, "{about} instead of {all}");
+        }
+    }
+}

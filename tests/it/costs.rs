@@ -174,17 +174,25 @@ async fn costs_elsewhere(db: &TestDatabase, members: usize) -> [u64; 3] {
     alice.send(&room, "hello").await;
     elsewhere.tell().await;
 
-    elsewhere.wait(&users).await;
-    alice.send(&room, "hello").await;
-    let message = elsewhere.tell().await;
-    elsewhere.wait(&users).await;
-    alice.set_state(&room, "m.room.topic", "", json!({ "topic": "news" })).await;
-    let topic = elsewhere.tell().await;
-    elsewhere.wait(&users).await;
-    let bob = server.register("bob").await;
-    bob.join(&room).await;
-    let join = elsewhere.tell().await;
-    [message, topic, join]
+    let mut least = [u64::MAX; 3];
+    // Now and then something else asks the database at the same time.
+    for attempt in 0..TRIES {
+        let newcomer = server.register(&format!("newcomer{attempt}")).await;
+        elsewhere.wait(&users).await;
+        alice.send(&room, "hello").await;
+        let message = elsewhere.tell().await;
+        elsewhere.wait(&users).await;
+        let topic = json!({ "topic": format!("news {attempt}") });
+        alice.set_state(&room, "m.room.topic", "", topic).await;
+        let topic = elsewhere.tell().await;
+        elsewhere.wait(&users).await;
+        newcomer.join(&room).await;
+        let join = elsewhere.tell().await;
+        for (least, count) in least.iter_mut().zip([message, topic, join]) {
+            *least = count.min(*least);
+        }
+    }
+    least
 }
 
 #[test]

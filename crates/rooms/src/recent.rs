@@ -283,7 +283,7 @@ mod tests {
         let ahead = recent.newest(ROOM, Pos(10), Pos(40), 9).unwrap();
         assert_eq!(ahead.rows, [20, 30, 40]);
         recent.apply(Pos(50));
-        [30, 40, 50].map(|pos| recent.push(ROOM, pos));
+        [30, 40, 50].into_iter().for_each(|pos| recent.push(ROOM, pos));
         let all = recent.newest(ROOM, Pos(10), Pos(50), 9).unwrap();
         assert_eq!(all.rows, [20, 30, 40, 50]);
     }

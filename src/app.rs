@@ -35,6 +35,7 @@ pub use self::{
     state::{AppState, Parts},
 };
 use crate::{
+    audit::HeadExport,
     http::{Admission, Limits, TrustedProxies, panics::Panics},
     jobs::deactivate_account::DeactivateAccount,
     router,
@@ -174,10 +175,13 @@ impl App {
             account_options(&config, environment.password_cost),
         )?);
 
-        let key = stoa_rooms::load_or_create_key(&store, &clock, &random).await?;
+        let key = Arc::new(stoa_rooms::load_or_create_key(&store, &clock, &random).await?);
+        let audit =
+            Arc::new(HeadExport::new(store.clone(), config.server_name.clone(), Arc::clone(&key)));
+        let head_interval = config.audit.head_interval_minutes;
         let rooms = Arc::new(Rooms::new(stoa_rooms::Parts {
             server_name: config.server_name.clone(),
-            key: Arc::new(key),
+            key,
             clock: clock.clone(),
             random: random.clone(),
             store: store.clone(),
@@ -210,6 +214,7 @@ impl App {
             trusted_proxies: TrustedProxies::new(config.listen.trusted_proxies.clone()),
             max_request_bytes: config.limits.max_request_bytes as usize,
             nids,
+            audit,
             directory: Arc::new(Directory::new(store.clone(), Arc::clone(&rooms))),
             read_state,
             typing,
@@ -235,6 +240,8 @@ impl App {
         let jobs = state.jobs.clone().run(kinds_of_jobs(&state));
         background.push(beside("the runner of jobs", tokio::spawn(jobs)));
         background.push(beside("housekeeping", tokio::spawn(housekeeping(state.clone()))));
+        let heads = Arc::clone(&state.audit).run(Duration::from_mins(head_interval.get().into()));
+        background.push(beside("the export of the audit chain", tokio::spawn(heads)));
         Ok(Self { state, writer: writing, background, watch, _folder: folder })
     }
 
@@ -267,6 +274,12 @@ impl App {
         drop(self.background);
         if let Err(error) = self.state.accounts.flush_last_seen().await {
             tracing::warn!(%error, "when devices were last seen was not written");
+        }
+        if let Err(error) = self.state.accounts.flush_failed_logins().await {
+            tracing::warn!(%error, "logins that failed were not written to the audit log");
+        }
+        if let Err(error) = self.state.audit.export().await {
+            tracing::warn!(%error, "the head of the audit chain was not exported");
         }
         if let Err(error) = self.state.leases.release_all().await {
             tracing::warn!(%error, "the leases of this node were not given back");

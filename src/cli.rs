@@ -1,5 +1,6 @@
 //! The command line: what can be asked of the program, and where its configuration comes from.
 
+mod audit;
 mod check_config;
 mod create_user;
 mod generate_config;
@@ -35,6 +36,9 @@ enum Command {
     Serve,
     /// Make an account
     CreateUser(create_user::Args),
+    /// Look after the audit log
+    #[command(subcommand)]
+    Audit(audit::Task),
     /// See which jobs run, and end one
     #[command(subcommand)]
     Jobs(jobs::Args),
@@ -91,6 +95,7 @@ impl Cli {
         match self.command.unwrap_or(Command::Serve) {
             Command::Serve => serve::run(&self.config, out),
             Command::CreateUser(args) => create_user::run(&self.config, args, out),
+            Command::Audit(task) => audit::run(&self.config, task, out),
             Command::Jobs(args) => jobs::run(&self.config, &args, out),
             Command::Migrate => migrate::run(&self.config, out),
             Command::CheckConfig => check_config::run(&self.config, out),

@@ -14,12 +14,14 @@ use serde::{Deserialize, Serialize};
 use stoa_accounts::{Accounts, NewUser, RegistrationError};
 use stoa_base::Actor;
 
-use crate::app::AppState;
-
 pub use self::{
     client::{AskError, ask},
     jobs::{JobView, JobsCommand},
     server::ControlSocket,
+};
+use crate::{
+    app::AppState,
+    audit::{self, Report},
 };
 
 /// What the server is asked to do.
@@ -35,6 +37,11 @@ pub enum Command {
         /// Whether the user is an admin of the server.
         admin: bool,
     },
+    /// Check the audit log.
+    VerifyAudit {
+        /// A line of the server's log with a head that the chain must contain.
+        head: Option<String>,
+    },
     /// See to jobs.
     Jobs(JobsCommand),
     /// Say whether a server runs.
@@ -47,6 +54,8 @@ pub enum Command {
 pub enum Reply {
     /// The account with this user ID was made.
     Created(String),
+    /// The audit log was checked.
+    Audit(Report),
     /// These are the jobs that were asked about.
     Jobs(Vec<JobView>),
     /// It runs.
@@ -58,6 +67,7 @@ pub enum Reply {
 impl Command {
     /// Does what is asked.
     pub async fn run(self, state: &AppState) -> Reply {
+        let server_name = &state.config.server_name;
         match self {
             Self::CreateUser { username, password, admin } => {
                 let user = NewUser {
@@ -66,8 +76,14 @@ impl Command {
                     admin,
                     display_name: None,
                 };
-                match create_user(&state.accounts, &state.config.server_name, user).await {
+                match create_user(&state.accounts, server_name, user).await {
                     Ok(user_id) => Reply::Created(user_id.to_string()),
+                    Err(error) => Reply::Failed(error.to_string()),
+                }
+            }
+            Self::VerifyAudit { head } => {
+                match audit::verify(&state.store, server_name, head.as_deref()).await {
+                    Ok(report) => Reply::Audit(report),
                     Err(error) => Reply::Failed(error.to_string()),
                 }
             }

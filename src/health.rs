@@ -27,6 +27,9 @@ pub(crate) async fn ready(State(state): State<AppState>) -> (StatusCode, &'stati
     if state.stopping.is_cancelled() {
         return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n");
     }
+    if !state.store.is_answering() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "the database does not answer\n");
+    }
     let reading = async { log::head(&mut state.store.read().await?).await };
     match tokio::time::timeout(DATABASE_TIMEOUT, reading).await {
         Ok(Ok(_)) => (StatusCode::OK, "ready\n"),

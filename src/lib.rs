@@ -5,6 +5,7 @@
 //! specification with a file for each of its operations.
 
 pub mod app;
+pub mod audit;
 pub mod client;
 pub mod control;
 pub mod health;

@@ -70,6 +70,9 @@ async fn render(State((metrics, state)): State<(Metrics, AppState)>) -> impl Int
         metrics::counter!("stoa_database_statements_total", "kind" => kind.to_string())
             .absolute(count);
     }
+    if let Some(bytes) = state.store.wal_bytes() {
+        metrics::gauge!("stoa_sqlite_wal_bytes").set(bytes as f64);
+    }
     for (cache, entries) in state.rooms.cached() {
         metrics::gauge!("stoa_cache_entries", "cache" => cache).set(entries as f64);
     }
@@ -89,7 +92,7 @@ enum Kind {
 }
 
 /// Everything that is measured, and what it means: `docs/metrics.md` says the same.
-const METRICS: [(Kind, &str, &str); 31] = [
+const METRICS: [(Kind, &str, &str); 38] = [
     (
         Kind::Histogram,
         "stoa_http_request_duration_seconds",
@@ -108,6 +111,12 @@ const METRICS: [(Kind, &str, &str); 31] = [
         "stoa_database_statements_total",
         "Statements sent to the database, by kind: read, write, append, and follow of the log",
     ),
+    (
+        Kind::Gauge,
+        "stoa_database_answering",
+        "Whether the host of the database answers: 1 or 0 (PostgreSQL)",
+    ),
+    (Kind::Gauge, "stoa_sqlite_wal_bytes", "Size of the write-ahead log (SQLite)"),
     (Kind::Gauge, "stoa_log_position", "The last position in the log that this node wrote"),
     (Kind::Gauge, "stoa_log_applied", "The position up to which this node's caches are current"),
     (Kind::Histogram, "stoa_log_group_size", "Appends that were written together"),
@@ -120,6 +129,16 @@ const METRICS: [(Kind, &str, &str); 31] = [
         Kind::Counter,
         "stoa_log_retries_total",
         "Times that a group was written again because its outcome was not known",
+    ),
+    (
+        Kind::Counter,
+        "stoa_log_builds_given_up_total",
+        "Appends that took too long to build while the log was locked",
+    ),
+    (
+        Kind::Counter,
+        "stoa_log_absent_ended_total",
+        "Sessions of nodes that were gone, ended because they kept an append waiting",
     ),
     (Kind::Counter, "stoa_log_queue_full_total", "Appends that found no place in the queue"),
     (Kind::Counter, "stoa_log_head_reads_total", "Looks at the head of the shared log"),
@@ -156,6 +175,17 @@ const METRICS: [(Kind, &str, &str); 31] = [
         Kind::Counter,
         "stoa_attempts_refused_total",
         "Log-ins and registrations that were refused for coming too often",
+    ),
+    (
+        Kind::Counter,
+        "stoa_refresh_tokens_reused_total",
+        "Refresh tokens that came back after their successor was used, which ends their session",
+    ),
+    (Kind::Counter, "stoa_audit_entries_total", "Entries that were written to the audit log"),
+    (
+        Kind::Gauge,
+        "stoa_audit_position",
+        "The last position at which this node wrote to the audit log",
     ),
 ];
 

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use stoa_testing::{TestDatabase, both_databases};
+use stoa_testing::{TestDatabase, both_databases, surgery};
 use tempfile::TempDir;
 
 /// How long anything may take. A machine that builds at the same time is slow.
@@ -72,7 +72,13 @@ impl Place {
     }
 
     fn serve(&self) -> Running {
-        Running::start(self.command(&["serve"]))
+        self.serve_logging_to(Stdio::null())
+    }
+
+    fn serve_logging_to(&self, log: impl Into<Stdio>) -> Running {
+        let mut command = self.command(&["serve"]);
+        command.stderr(log);
+        Running::start(command)
     }
 }
 
@@ -87,7 +93,7 @@ struct Running {
 impl Running {
     /// Starts the server, and waits until it says what comes next.
     fn start(mut command: Command) -> Self {
-        let mut child = command.stderr(Stdio::null()).spawn().expect("the program starts");
+        let mut child = command.spawn().expect("the program starts");
         let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
         let mut greeting = Vec::new();
         while let Some(Ok(line)) = lines.next() {
@@ -217,6 +223,42 @@ both_databases! {
             let said = text(&refused.stderr);
             assert!(said.contains("one.example") && said.contains("two.example"), "{said}");
         }
+    }
+
+    async fn the_audit_log_is_checked_with_a_server_and_without(db: TestDatabase) {
+        let place = Place::new(db.url(), "");
+        let log = fs::File::create(place.path("log")).expect("a log");
+        let server = place.serve_logging_to(log);
+        assert!(place.run(&["create-user", "alice"]).status.success());
+        let checked = place.run(&["audit", "verify"]);
+        assert!(checked.status.success(), "{}", text(&checked.stderr));
+        let said = text(&checked.stdout);
+        assert!(said.contains("Entries checked: 1\nLinks checked: 1\nHead: "), "{said}");
+        server.stop();
+
+        let log = fs::read_to_string(place.path("log")).expect("a log");
+        let head = log.lines().rfind(|line| line.contains("stoa-audit-head/1")).expect("a head");
+        let with_head = |head: &str| {
+            let checked = place.run(&["audit", "verify", "--head", head]);
+            (checked.status.code(), text(&checked.stderr))
+        };
+        assert_eq!(with_head(head), (Some(0), String::new()));
+        let (code, said) = with_head(&head.replace("pos=", "pos=1"));
+        assert_eq!(code, Some(1));
+        assert!(said.contains("signature"), "{said}");
+
+        let store = db.open().await;
+        surgery::falsify_audit(&store, "alice", "carol").await;
+        let (code, said) = with_head(head);
+        assert_eq!(code, Some(1));
+        assert!(said.contains("does not fit the entries there"), "{said}");
+        surgery::falsify_audit(&store, "carol", "alice").await;
+        assert_eq!(with_head(head).0, Some(0));
+        surgery::cut_audit_off(&store).await;
+        store.close().await;
+        let (code, said) = with_head(head);
+        assert_eq!(code, Some(1));
+        assert!(said.contains("does not contain the exported head"), "{said}");
     }
 
     async fn versions_are_answered_soon_after_the_start(db: TestDatabase) {

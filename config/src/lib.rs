@@ -12,6 +12,7 @@
 //! its own and speaks of the setting, not of the code.
 
 mod anonymous;
+mod audit;
 mod base_url;
 mod database;
 mod error;
@@ -42,6 +43,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     anonymous::Anonymous,
+    audit::Audit,
     base_url::BaseUrl,
     database::{Database, DatabaseUrl, PostgresUrl},
     error::{ConfigError, ConfigErrors},
@@ -109,6 +111,11 @@ pub struct Config {
     /// With several nodes the rates hold for all of them together.
     pub limits: Limits,
 
+    /// The audit log: who did what to accounts, sessions and memberships.
+    ///
+    /// `docs/audit.md` says what is recorded and how to check it.
+    pub audit: Audit,
+
     /// What the server writes about itself, to standard error.
     pub log: Log,
 }
@@ -125,6 +132,7 @@ impl Default for Config {
             registration: Registration::default(),
             anonymous: Anonymous::default(),
             limits: Limits::default(),
+            audit: Audit::default(),
             log: Log::default(),
         }
     }

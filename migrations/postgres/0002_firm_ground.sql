@@ -194,18 +194,81 @@ BEGIN
 END
 $$;
 
+-- Ends sessions, with all that belongs to them.
+
+CREATE FUNCTION end_sessions(ended TEXT[]) RETURNS VOID
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    DELETE FROM spent_refresh_tokens WHERE session_id = ANY (ended);
+    DELETE FROM access_tokens WHERE session_id = ANY (ended);
+    DELETE FROM sessions WHERE session_id = ANY (ended);
+END
+$$;
+
+CREATE FUNCTION append_account_updates(rows JSONB, head BIGINT) RETURNS VOID
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    UPDATE users SET
+        password_hash = coalesce(u.password_hash, users.password_hash),
+        admin = coalesce(u.admin, users.admin),
+        deactivated = coalesce(u.deactivated, users.deactivated)
+    FROM jsonb_to_recordset(rows)
+        AS u(user_id TEXT, password_hash TEXT, admin BIGINT, deactivated BIGINT)
+    WHERE users.user_id = u.user_id;
+END
+$$;
+
+CREATE FUNCTION append_all_device_removals(rows JSONB, head BIGINT) RETURNS VOID
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    PERFORM end_sessions(ARRAY(
+        SELECT s.session_id
+        FROM jsonb_to_recordset(rows) AS d(user_id TEXT, except_device TEXT)
+        JOIN sessions s ON s.user_id = d.user_id
+        WHERE d.except_device IS NULL OR s.device_id IS DISTINCT FROM d.except_device));
+    DELETE FROM devices t
+    USING jsonb_to_recordset(rows) AS d(user_id TEXT, except_device TEXT)
+    WHERE t.user_id = d.user_id AND t.device_id IS DISTINCT FROM d.except_device;
+END
+$$;
+
 CREATE FUNCTION append_device_removals(rows JSONB, head BIGINT) RETURNS VOID
 LANGUAGE plpgsql VOLATILE
 AS $$
 BEGIN
-    DELETE FROM access_tokens t
-    USING jsonb_to_recordset(rows) AS d(user_id TEXT, device_id TEXT)
-    WHERE t.user_id = d.user_id AND t.device_id = d.device_id;
+    PERFORM end_sessions(ARRAY(
+        SELECT s.session_id
+        FROM jsonb_to_recordset(rows) AS d(user_id TEXT, device_id TEXT)
+        JOIN sessions s ON s.user_id = d.user_id AND s.device_id = d.device_id));
     DELETE FROM devices t
     USING jsonb_to_recordset(rows) AS d(user_id TEXT, device_id TEXT)
     WHERE t.user_id = d.user_id AND t.device_id = d.device_id;
 END
 $$;
+
+-- A device goes with its last session.
+
+CREATE FUNCTION append_session_removals(rows JSONB, head BIGINT) RETURNS VOID
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    DELETE FROM devices t
+    USING jsonb_to_recordset(rows) AS r(session_id TEXT)
+    JOIN sessions s ON s.session_id = r.session_id
+    WHERE t.user_id = s.user_id AND t.device_id = s.device_id
+        AND NOT EXISTS (SELECT FROM sessions o WHERE o.user_id = s.user_id
+            AND o.device_id = s.device_id AND o.session_id <> s.session_id);
+    PERFORM end_sessions(ARRAY(
+        SELECT r.session_id FROM jsonb_to_recordset(rows) AS r(session_id TEXT)));
+END
+$$;
+
+-- A token whose successor is used goes, with all else that was refreshed from it. Its refresh token
+-- is remembered as spent: the last thousand of each session are. Nodes of 0.1 name no successor
+-- where the token ends for another reason.
 
 CREATE FUNCTION append_token_removals(rows JSONB, head BIGINT) RETURNS VOID
 LANGUAGE plpgsql VOLATILE
@@ -214,14 +277,127 @@ BEGIN
     UPDATE access_tokens SET parent_hash = NULL
     FROM jsonb_to_recordset(rows) AS d(successor TEXT)
     WHERE access_tokens.token_hash = d.successor;
-    DELETE FROM access_tokens t
-    USING jsonb_to_recordset(rows) AS d(token_hash TEXT, successor TEXT)
-    WHERE t.token_hash = d.token_hash AND (d.successor IS NULL
-        OR EXISTS (SELECT FROM access_tokens s WHERE s.token_hash = d.successor));
+    WITH removed AS (
+        DELETE FROM access_tokens t
+        USING jsonb_to_recordset(rows) AS d(token_hash TEXT, successor TEXT)
+        WHERE t.token_hash = d.token_hash AND (d.successor IS NULL
+            OR EXISTS (SELECT FROM access_tokens s WHERE s.token_hash = d.successor))
+        RETURNING t.session_id, t.generation, t.refresh_hash
+    )
+    INSERT INTO spent_refresh_tokens (session_id, generation, refresh_hash)
+    SELECT session_id, generation, refresh_hash FROM removed WHERE refresh_hash IS NOT NULL
+    ON CONFLICT DO NOTHING;
+    DELETE FROM spent_refresh_tokens o
+    USING jsonb_to_recordset(rows) AS d(successor TEXT)
+    JOIN access_tokens s ON s.token_hash = d.successor
+    WHERE o.session_id = s.session_id AND o.generation < s.generation - 1000;
     DELETE FROM access_tokens t
     USING jsonb_to_recordset(rows) AS d(token_hash TEXT)
     WHERE t.parent_hash = d.token_hash
         AND NOT EXISTS (SELECT FROM access_tokens p WHERE p.token_hash = d.token_hash);
+END
+$$;
+
+CREATE FUNCTION append_users(rows JSONB, head BIGINT) RETURNS VOID
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    INSERT INTO users (user_id, password_hash, admin, created_ms)
+    SELECT u.user_id, u.password_hash, u.admin, u.created_ms
+    FROM jsonb_to_recordset(rows)
+        AS u(user_id TEXT, password_hash TEXT, admin BIGINT, created_ms BIGINT);
+END
+$$;
+
+CREATE FUNCTION append_profile_fields(rows JSONB, head BIGINT) RETURNS VOID
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    INSERT INTO profile_fields (user_id, field, value)
+    SELECT p.user_id, p.field, p.value
+    FROM jsonb_to_recordset(rows) AS p(user_id TEXT, field TEXT, value TEXT)
+    ON CONFLICT (user_id, field) DO UPDATE SET value = excluded.value;
+END
+$$;
+
+CREATE FUNCTION append_interactive_results(rows JSONB, head BIGINT) RETURNS VOID
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    UPDATE interactive_auth_sessions SET result = r.result
+    FROM jsonb_to_recordset(rows) AS r(session_hash TEXT, result TEXT)
+    WHERE interactive_auth_sessions.session_hash = r.session_hash;
+END
+$$;
+
+CREATE FUNCTION append_devices(rows JSONB, head BIGINT) RETURNS VOID
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    INSERT INTO devices (user_id, device_id, display_name, created_ms, generation)
+    SELECT d.user_id, d.device_id, d.display_name, d.created_ms, head + 1
+    FROM jsonb_to_recordset(rows)
+        AS d(user_id TEXT, device_id TEXT, display_name TEXT, created_ms BIGINT)
+    ON CONFLICT DO NOTHING;
+END
+$$;
+
+-- A session takes the place of those that its device had.
+
+CREATE FUNCTION append_sessions(rows JSONB, head BIGINT) RETURNS VOID
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    PERFORM end_sessions(ARRAY(
+        SELECT s.session_id
+        FROM jsonb_to_recordset(rows) AS n(user_id TEXT, device_id TEXT)
+        JOIN sessions s ON s.user_id = n.user_id AND s.device_id = n.device_id));
+    INSERT INTO sessions (session_id, user_id, device_id, origin, created_ms, expires_ms)
+    SELECT n.session_id, n.user_id, n.device_id, n.origin, n.created_ms, n.expires_ms
+    FROM jsonb_to_recordset(rows) AS n(session_id TEXT, user_id TEXT, device_id TEXT,
+        origin TEXT, created_ms BIGINT, expires_ms BIGINT);
+END
+$$;
+
+-- A token that was refreshed from another takes the place of those that were refreshed from it
+-- before: nobody has used one of them.
+
+CREATE FUNCTION append_tokens(rows JSONB, head BIGINT) RETURNS VOID
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    DELETE FROM access_tokens t
+    USING jsonb_to_recordset(rows) AS n(parent_hash TEXT)
+    WHERE t.parent_hash = n.parent_hash;
+    INSERT INTO access_tokens (token_hash, session_id, generation, user_id, device_id, created_ms,
+        expires_ms, refresh_hash, parent_hash)
+    SELECT n.token_hash, n.session_id, n.generation, s.user_id, coalesce(s.device_id, ''),
+        n.created_ms, n.expires_ms, n.refresh_hash, n.parent_hash
+    FROM jsonb_to_recordset(rows) AS n(token_hash TEXT, session_id TEXT, generation BIGINT,
+        created_ms BIGINT, expires_ms BIGINT, refresh_hash TEXT, parent_hash TEXT)
+    JOIN sessions s ON s.session_id = n.session_id;
+END
+$$;
+
+-- Inserts the audit entries of a batch, an array of texts, and the link of the chain over them.
+-- `last` is the batch's last position. `AuditChain` in the program computes the same.
+
+CREATE FUNCTION append_audit(entries JSONB, last BIGINT) RETURNS VOID
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    previous TEXT;
+    digests TEXT;
+BEGIN
+    INSERT INTO audit_log (pos, n, entry)
+    SELECT last, e.n - 1, e.entry
+    FROM jsonb_array_elements_text(entries) WITH ORDINALITY AS e(entry, n);
+    SELECT string_agg(encode(sha256(convert_to(e.entry, 'UTF8')), 'hex'), ' ' ORDER BY e.n)
+    INTO digests
+    FROM jsonb_array_elements_text(entries) WITH ORDINALITY AS e(entry, n);
+    SELECT link INTO previous FROM audit_chain ORDER BY pos DESC LIMIT 1;
+    INSERT INTO audit_chain (pos, link) VALUES (last, encode(sha256(convert_to(
+        coalesce(previous, repeat('0', 64)) || ' ' || last || ' ' || digests, 'UTF8')), 'hex'));
 END
 $$;
 
@@ -265,8 +441,9 @@ BEGIN
     -- What this schema does not know must not be left out silently.
     IF batch - '{incarnation,seq,now_ms,seen,seen_key,positions,touched,room_guards,session_guards,rooms,
         events,room_updates,event_updates,redactions,missing_prev_events,state_nodes,state_changes,
-        memberships,forgotten_rooms,account_data,receipts,device_removals,token_removals,
-        device_changes}'::text[]
+        memberships,forgotten_rooms,account_data,receipts,account_guards,account_updates,
+        all_device_removals,device_removals,session_removals,token_removals,users,profile_fields,
+        interactive_results,devices,sessions,tokens,device_changes,audit}'::text[]
         <> '{}' THEN
         RAISE EXCEPTION 'append_batch does not know one of the keys %',
             (SELECT array_agg(key) FROM jsonb_object_keys(batch) AS key);
@@ -304,7 +481,7 @@ BEGIN
         RETURN;
     END IF;
 
-    IF batch ?| '{room_guards,session_guards}' THEN
+    IF batch ?| '{room_guards,session_guards,account_guards}' THEN
         SELECT jsonb_agg(jsonb_build_object('member', c.member, 'reason', c.reason))
                 FILTER (WHERE c.reason <> 'moved'),
             jsonb_agg(c.member) FILTER (WHERE c.reason = 'moved')
@@ -318,8 +495,24 @@ BEGIN
             WHERE coalesce(r.state_pos, 0) <> g.state_pos OR coalesce(r.head_pos, 0) <> g.head_pos
             UNION ALL
             SELECT g.member, 'session'
-            FROM jsonb_to_recordset(batch->'session_guards') AS g(member BIGINT, token_hash TEXT)
-            WHERE NOT EXISTS (SELECT FROM access_tokens t WHERE t.token_hash = g.token_hash)
+            FROM jsonb_to_recordset(batch->'session_guards')
+                AS g(member BIGINT, session_id TEXT, token_hash TEXT)
+            WHERE g.session_id IS NOT NULL
+                AND NOT EXISTS (SELECT FROM sessions s WHERE s.session_id = g.session_id)
+            OR g.token_hash IS NOT NULL
+                AND NOT EXISTS (SELECT FROM access_tokens t WHERE t.token_hash = g.token_hash)
+            UNION ALL
+            SELECT g.member, 'account'
+            FROM jsonb_to_recordset(batch->'account_guards')
+                AS g(member BIGINT, user_id TEXT, expected TEXT, password_hash TEXT, devices JSONB)
+            LEFT JOIN users u ON u.user_id = g.user_id
+            WHERE CASE g.expected
+                WHEN 'absent' THEN u.user_id IS NOT NULL
+                WHEN 'password' THEN coalesce(u.deactivated, 1) <> 0
+                    OR u.password_hash IS DISTINCT FROM g.password_hash
+                WHEN 'devices' THEN EXISTS (SELECT FROM devices d
+                    WHERE d.user_id = g.user_id AND NOT g.devices ? d.device_id)
+                ELSE coalesce(u.deactivated, 1) <> 0 END
         ) AS c;
         IF conflicts IS NOT NULL THEN
             answer := jsonb_build_object('conflicts', conflicts);
@@ -370,11 +563,33 @@ BEGIN
     END IF;
     IF batch ? 'account_data' THEN PERFORM append_account_data(batch->'account_data', head); END IF;
     IF batch ? 'receipts' THEN PERFORM append_receipts(batch->'receipts', head); END IF;
+    IF batch ? 'account_updates' THEN
+        PERFORM append_account_updates(batch->'account_updates', head);
+    END IF;
+    IF batch ? 'all_device_removals' THEN
+        PERFORM append_all_device_removals(batch->'all_device_removals', head);
+    END IF;
     IF batch ? 'device_removals' THEN
         PERFORM append_device_removals(batch->'device_removals', head);
     END IF;
+    IF batch ? 'session_removals' THEN
+        PERFORM append_session_removals(batch->'session_removals', head);
+    END IF;
     IF batch ? 'token_removals' THEN
         PERFORM append_token_removals(batch->'token_removals', head);
+    END IF;
+    IF batch ? 'users' THEN PERFORM append_users(batch->'users', head); END IF;
+    IF batch ? 'profile_fields' THEN
+        PERFORM append_profile_fields(batch->'profile_fields', head);
+    END IF;
+    IF batch ? 'interactive_results' THEN
+        PERFORM append_interactive_results(batch->'interactive_results', head);
+    END IF;
+    IF batch ? 'devices' THEN PERFORM append_devices(batch->'devices', head); END IF;
+    IF batch ? 'sessions' THEN PERFORM append_sessions(batch->'sessions', head); END IF;
+    IF batch ? 'tokens' THEN PERFORM append_tokens(batch->'tokens', head); END IF;
+    IF batch ? 'audit' THEN
+        PERFORM append_audit(batch->'audit', head + (batch->>'positions')::bigint);
     END IF;
     IF batch ? 'device_changes' THEN
         PERFORM append_device_changes(batch->'device_changes', head);
@@ -483,3 +698,81 @@ CREATE TABLE erased_users (
 
 -- The members that a room without a name is called by: those who came first.
 CREATE INDEX memberships_first ON memberships (room_nid, membership, pos, user_id);
+
+-- Sessions. Each has one access token, or two from when it is refreshed until the new one is first
+-- used.
+
+CREATE TABLE sessions (
+    session_id TEXT COLLATE "C" PRIMARY KEY,
+    user_id TEXT COLLATE "C" NOT NULL,
+    -- None for a session that belongs to no device.
+    device_id TEXT COLLATE "C",
+    -- How it was begun, as `SessionOrigin` names it.
+    origin TEXT COLLATE "C" NOT NULL,
+    created_ms BIGINT NOT NULL,
+    -- When the session ends by itself, however often it is refreshed; none where it does not.
+    expires_ms BIGINT
+);
+CREATE INDEX sessions_device ON sessions (user_id, device_id);
+
+ALTER TABLE access_tokens ADD COLUMN session_id TEXT COLLATE "C";
+-- How often the session had been refreshed when the token was given out.
+ALTER TABLE access_tokens ADD COLUMN generation BIGINT NOT NULL DEFAULT 0;
+
+-- A token whose parent is gone was refused already.
+DELETE FROM access_tokens t WHERE parent_hash IS NOT NULL
+    AND NOT EXISTS (SELECT FROM access_tokens p WHERE p.token_hash = t.parent_hash);
+-- A token that has a parent was never used, and so nothing was refreshed from it.
+UPDATE access_tokens SET session_id = coalesce(parent_hash, token_hash),
+    generation = CASE WHEN parent_hash IS NULL THEN 0 ELSE 1 END;
+INSERT INTO sessions (session_id, user_id, device_id, origin, created_ms)
+SELECT token_hash, user_id, device_id, 'password', created_ms FROM access_tokens
+WHERE parent_hash IS NULL;
+ALTER TABLE access_tokens ALTER COLUMN session_id SET NOT NULL;
+CREATE INDEX access_tokens_session ON access_tokens (session_id);
+
+-- Nodes of 0.1 know nothing of sessions: a token that they insert begins one, or goes on with that of
+-- its parent.
+
+CREATE FUNCTION give_token_a_session() RETURNS TRIGGER
+LANGUAGE plpgsql
+AS $$
+BEGIN
+    SELECT p.session_id, p.generation + 1 INTO NEW.session_id, NEW.generation
+    FROM access_tokens p WHERE p.token_hash = NEW.parent_hash;
+    IF NOT FOUND THEN
+        NEW.session_id := NEW.token_hash;
+        NEW.generation := 0;
+        INSERT INTO sessions (session_id, user_id, device_id, origin, created_ms)
+        VALUES (NEW.session_id, NEW.user_id, NEW.device_id, 'password', NEW.created_ms);
+    END IF;
+    RETURN NEW;
+END
+$$;
+CREATE TRIGGER access_tokens_session BEFORE INSERT ON access_tokens
+FOR EACH ROW WHEN (NEW.session_id IS NULL) EXECUTE FUNCTION give_token_a_session();
+
+-- The refresh tokens that a session has replaced. Whoever presents one has copied it.
+CREATE TABLE spent_refresh_tokens (
+    session_id TEXT COLLATE "C" NOT NULL,
+    generation BIGINT NOT NULL,
+    refresh_hash TEXT COLLATE "C" NOT NULL UNIQUE,
+    PRIMARY KEY (session_id, generation)
+);
+
+-- What was done by whom. `entry` is JSON, and the text over which the chain is computed.
+CREATE TABLE audit_log (
+    -- The last position of the batch that made the change.
+    pos BIGINT NOT NULL,
+    -- The order among the entries of that batch.
+    n BIGINT NOT NULL,
+    entry TEXT NOT NULL,
+    PRIMARY KEY (pos, n)
+);
+
+-- One link for each batch with entries: the SHA-256, in hexadecimal digits, of the previous link
+-- (64 zeros where there is none), the position, and the SHA-256 of each entry, between spaces.
+CREATE TABLE audit_chain (
+    pos BIGINT PRIMARY KEY,
+    link TEXT COLLATE "C" NOT NULL
+);

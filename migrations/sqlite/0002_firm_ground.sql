@@ -73,3 +73,59 @@ CREATE TABLE erased_users (
 
 -- The members that a room without a name is called by: those who came first.
 CREATE INDEX memberships_first ON memberships (room_nid, membership, pos, user_id);
+
+-- Sessions. Each has one access token, or two from when it is refreshed until the new one is first
+-- used.
+
+CREATE TABLE sessions (
+    session_id TEXT PRIMARY KEY,
+    user_id TEXT NOT NULL,
+    -- None for a session that belongs to no device.
+    device_id TEXT,
+    -- How it was begun, as `SessionOrigin` names it.
+    origin TEXT NOT NULL,
+    created_ms INTEGER NOT NULL,
+    -- When the session ends by itself, however often it is refreshed; none where it does not.
+    expires_ms INTEGER
+) STRICT, WITHOUT ROWID;
+CREATE INDEX sessions_device ON sessions (user_id, device_id);
+
+ALTER TABLE access_tokens ADD COLUMN session_id TEXT NOT NULL DEFAULT '';
+-- How often the session had been refreshed when the token was given out.
+ALTER TABLE access_tokens ADD COLUMN generation INTEGER NOT NULL DEFAULT 0;
+
+-- A token whose parent is gone was refused already.
+DELETE FROM access_tokens WHERE parent_hash IS NOT NULL
+    AND NOT EXISTS (SELECT 1 FROM access_tokens p WHERE p.token_hash = access_tokens.parent_hash);
+-- A token that has a parent was never used, and so nothing was refreshed from it.
+UPDATE access_tokens SET session_id = coalesce(parent_hash, token_hash),
+    generation = CASE WHEN parent_hash IS NULL THEN 0 ELSE 1 END;
+INSERT INTO sessions (session_id, user_id, device_id, origin, created_ms)
+SELECT token_hash, user_id, device_id, 'password', created_ms FROM access_tokens
+WHERE parent_hash IS NULL;
+CREATE INDEX access_tokens_session ON access_tokens (session_id);
+
+-- The refresh tokens that a session has replaced. Whoever presents one has copied it.
+CREATE TABLE spent_refresh_tokens (
+    session_id TEXT NOT NULL,
+    generation INTEGER NOT NULL,
+    refresh_hash TEXT NOT NULL UNIQUE,
+    PRIMARY KEY (session_id, generation)
+) STRICT, WITHOUT ROWID;
+
+-- What was done by whom. `entry` is JSON, and the text over which the chain is computed.
+CREATE TABLE audit_log (
+    -- The last position of the batch that made the change.
+    pos INTEGER NOT NULL,
+    -- The order among the entries of that batch.
+    n INTEGER NOT NULL,
+    entry TEXT NOT NULL,
+    PRIMARY KEY (pos, n)
+) STRICT, WITHOUT ROWID;
+
+-- One link for each batch with entries: the SHA-256, in hexadecimal digits, of the previous link
+-- (64 zeros where there is none), the position, and the SHA-256 of each entry, between spaces.
+CREATE TABLE audit_chain (
+    pos INTEGER PRIMARY KEY,
+    link TEXT NOT NULL
+) STRICT;

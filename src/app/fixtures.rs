@@ -122,6 +122,29 @@ async fn check(server: &TestServer) {
     assert_eq!(news["rooms"]["join"].as_object().map(serde_json::Map::len), Some(VERSIONS.len()));
 }
 
+/// Checks that the tokens of an old database are good, and that they are refreshed like others.
+async fn check_tokens(server: &TestServer) {
+    let whoami = async |token: &str| {
+        server.client().with_token(token).get("/_matrix/client/v3/account/whoami").await
+    };
+    let refresh = async |token: &str| {
+        let path = "/_matrix/client/v3/refresh";
+        server.client().post(path, json!({ "refresh_token": token })).await
+    };
+    assert_eq!(whoami("stoa_access_old").await.ok()["device_id"], "OLD");
+    let tokens = refresh("stoa_refresh_old").await.ok();
+    let new = tokens["access_token"].as_str().expect("a token");
+    assert_eq!(whoami(new).await.ok()["device_id"], "OLD");
+    whoami("stoa_access_old").await.refused(401, "M_UNKNOWN_TOKEN");
+    refresh("stoa_refresh_old").await.refused(401, "M_UNKNOWN_TOKEN");
+    whoami(new).await.refused(401, "M_UNKNOWN_TOKEN");
+
+    assert_eq!(whoami("stoa_access_parent").await.ok()["device_id"], "REFRESHED");
+    assert_eq!(whoami("stoa_access_child").await.ok()["device_id"], "REFRESHED");
+    whoami("stoa_access_parent").await.refused(401, "M_UNKNOWN_TOKEN");
+    whoami("stoa_access_child").await.ok();
+}
+
 both_databases! {
     async fn old_databases_are_opened(db: TestDatabase) {
         let mut names: Vec<PathBuf> =
@@ -130,9 +153,17 @@ both_databases! {
         assert!(!names.is_empty());
         for name in names {
             let db = TestDatabase::create(db.backend()).await.expect("a database");
+            let is_first = name.ends_with(format!("0001.{}", ending(db.backend())));
             db.load(&fs::read_to_string(name).expect("a fixture")).await;
+            if is_first {
+                let tokens = fs::read_to_string(folder().join("tokens.sql")).expect("tokens");
+                db.load(&tokens).await;
+            }
             let server = start(&db).await;
             check(&server).await;
+            if is_first {
+                check_tokens(&server).await;
+            }
             server.stop().await;
         }
     }

@@ -16,7 +16,10 @@ use stoa_storage::{
 use stoa_sync::Streams;
 use tokio_util::sync::CancellationToken;
 
-use crate::http::{Admission, Limits, TrustedProxies, panics::Panics};
+use crate::{
+    audit::HeadExport,
+    http::{Admission, Limits, TrustedProxies, panics::Panics},
+};
 
 /// How long the log is kept, in milliseconds: a node that lags by more than this begins anew.
 const LOG_KEPT_MS: i64 = 3_600_000;
@@ -66,6 +69,8 @@ pub struct Parts {
     pub typing: Typing,
     /// What is new for clients.
     pub streams: Arc<Streams>,
+    /// What writes the heads of the audit chain to the log.
+    pub audit: Arc<HeadExport>,
     /// How often somebody may do something.
     pub limits: Limits,
     /// How many large answers are put together at once.
@@ -96,6 +101,9 @@ impl AppState {
         self.limits.forget_the_quiet();
         if let Err(error) = self.accounts.flush_last_seen().await {
             tracing::warn!(%error, "when devices were last seen was not written");
+        }
+        if let Err(error) = self.accounts.flush_failed_logins().await {
+            tracing::warn!(%error, "logins that failed were not written to the audit log");
         }
         if let Err(error) = self.accounts.prune_expired().await {
             tracing::warn!(%error, "what has expired was not deleted");

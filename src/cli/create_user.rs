@@ -49,7 +49,7 @@ pub(super) fn run(
             Ok(())
         }
         Reply::Failed(reason) => Err(CliError::Refused(reason)),
-        Reply::Running | Reply::Jobs(_) => {
+        Reply::Audit(_) | Reply::Jobs(_) | Reply::Running => {
             Err(CliError::Refused("the running server did not answer".to_owned()))
         }
     }

@@ -40,7 +40,7 @@ pub(super) fn run(
     let jobs = match block_on(execute(config, Command::Jobs(command)))? {
         Reply::Jobs(jobs) => jobs,
         Reply::Failed(reason) => return Err(CliError::Refused(reason)),
-        Reply::Created(_) | Reply::Running => {
+        Reply::Audit(_) | Reply::Created(_) | Reply::Running => {
             return Err(CliError::Refused("the running server did not answer".to_owned()));
         }
     };

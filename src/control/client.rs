@@ -10,6 +10,8 @@ use super::{Command, Reply, socket_path};
 
 /// How long the server may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(60);
+/// How long it may take where it has to read a table from end to end.
+const LONG_TIMEOUT: Duration = Duration::from_hours(1);
 
 /// Why a question was not answered.
 #[derive(Debug, thiserror::Error)]
@@ -49,5 +51,9 @@ pub async fn ask(data_dir: &Path, command: &Command) -> Result<Option<Reply>, As
         stream.read_line(&mut answer).await?;
         Ok::<_, AskError>(serde_json::from_str(&answer)?)
     };
-    timeout(TIMEOUT, asking).await.map_err(|_| AskError::Timeout)?.map(Some)
+    let limit = match command {
+        Command::VerifyAudit { .. } => LONG_TIMEOUT,
+        Command::CreateUser { .. } | Command::Jobs(_) | Command::Ping => TIMEOUT,
+    };
+    timeout(limit, asking).await.map_err(|_| AskError::Timeout)?.map(Some)
 }

@@ -200,7 +200,7 @@ impl From<DeserializationError> for Error {
 
 impl From<stoa_storage::Error> for Error {
     fn from(error: stoa_storage::Error) -> Self {
-        Self::internal(error)
+        if error.is_outage() { Self::unavailable(error) } else { Self::internal(error) }
     }
 }
 
@@ -211,9 +211,10 @@ impl From<AppendError> for Error {
             AppendError::Busy => Self::limit_exceeded(Duration::from_secs(1)),
             AppendError::SessionEnded => Self::unknown_token(false),
             AppendError::Unavailable => Self::unavailable(error),
-            AppendError::Conflict | AppendError::Duplicate | AppendError::Refused(_) => {
-                Self::internal(error)
-            }
+            AppendError::Conflict
+            | AppendError::Duplicate
+            | AppendError::AccountChanged
+            | AppendError::Refused(_) => Self::internal(error),
         }
     }
 }

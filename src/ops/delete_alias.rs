@@ -49,8 +49,8 @@ async fn unname(
     if content == before {
         return Ok(());
     }
-    let token = Some(&*session.token_hash);
-    state.rooms.send_state(actor, token, room, kind, "", content).await?;
+    let session = Some(&*session.id);
+    state.rooms.send_state(actor, session, room, kind, "", content).await?;
     Ok(())
 }
 

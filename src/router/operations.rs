@@ -66,8 +66,8 @@ pub(super) static OPERATIONS: &[Operation] = &[
     Operation::get("/_matrix/client/v3/rooms/{room_id}/messages", HeavyReads, 1),
     Operation::get("/_matrix/client/v3/rooms/{room_id}/context/{event_id}", HeavyReads, 1),
     // Rooms and who is in them. Each invite and each given entry of state of a new room costs one
-    // more.
-    Operation::post("/_matrix/client/v3/createRoom", RoomCreation, 8, No),
+    // more. Among the state there may be bans.
+    Operation::post("/_matrix/client/v3/createRoom", RoomCreation, 8, Yes),
     Operation::post("/_matrix/client/v3/join/{room_id_or_alias}", Messages, 1, No),
     Operation::post("/_matrix/client/v3/rooms/{room_id}/join", Messages, 1, No),
     Operation::post("/_matrix/client/v3/rooms/{room_id}/invite", Messages, 1, No),

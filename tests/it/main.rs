@@ -1,5 +1,6 @@
 //! The whole server in process, as its clients see it.
 
+mod audit;
 mod authorization;
 mod costs;
 mod costs_of_rooms;
@@ -8,6 +9,7 @@ mod dice;
 mod large_answers;
 mod limits;
 mod model;
+mod silent_database;
 mod totals;
 mod two_nodes;
 mod visibility;

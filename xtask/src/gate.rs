@@ -1,8 +1,8 @@
 //! The gate: what every commit has to hold before its tests are worth running.
 
+mod dependencies;
 mod generated;
 mod layers;
-mod licences;
 mod migrations;
 mod portable;
 mod sql;
@@ -21,7 +21,6 @@ use crate::{
 type Rule = fn(&Workspace) -> Vec<String>;
 
 const RULES: &[(&str, Rule)] = &[
-    ("licences", licences::check),
     ("layers", layers::check),
     ("unused dependencies", unused::check),
     ("SQL only in storage", sql::check),
@@ -34,6 +33,7 @@ pub(crate) fn run(report: &mut Report, runner: &Runner, workspace: &Workspace) -
     for (name, rule) in RULES {
         report.step(name, || Ok(Outcome::Rule { findings: rule(workspace) }))?;
     }
+    report.step("dependencies", || dependencies::check(runner, workspace))?;
     report.step("fmt", || cargo(runner, workspace, &["fmt", "--all", "--", "--check"]))?;
     for (name, arguments) in [("clippy", CLIPPY), ("clippy of tests", CLIPPY_OF_TESTS)] {
         report.step(name, || cargo(runner, workspace, arguments))?;

@@ -67,6 +67,7 @@ fn test() -> Result<bool> {
 
     setup::rust_components(&runner)?;
     let programs = setup::postgres(&runner)?;
+    setup::network_tools(&runner)?;
     let node = setup::node(&runner)?;
     gate::run(&mut report, &runner, &workspace)?;
     let cluster = Cluster::start(&runner, programs)?;

@@ -2,10 +2,12 @@
 //!
 //! Root gets it installed; anybody else is told exactly what to install.
 
+mod cargo_deny;
 mod node;
 
 use std::{env, ffi::OsStr, fs, path::PathBuf, process::Command};
 
+pub(crate) use cargo_deny::cargo_deny;
 pub(crate) use node::{Node, node};
 
 use crate::{
@@ -80,6 +82,28 @@ fn postgres_folder() -> Option<PathBuf> {
     found.sort();
     let newest = found.pop().map(|(_, folder)| folder);
     newest.or_else(|| folder_in_path("initdb"))
+}
+
+/// Where this project keeps what may be thrown away and brought again.
+fn cache_folder() -> Result<PathBuf> {
+    let of_user = env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cache")));
+    of_user.map(|folder| folder.join("stoa")).ok_or_else(|| {
+        Error::Missing("neither XDG_CACHE_HOME nor HOME says where to keep programs".into())
+    })
+}
+
+/// Sees to it that tests can make a network of their own, which only root can.
+pub(crate) fn network_tools(runner: &Runner) -> Result<()> {
+    if !is_root() {
+        println!("Tests that need a network of their own are skipped: only root can make one.");
+        return Ok(());
+    }
+    if folder_in_path("ip").is_some() {
+        return Ok(());
+    }
+    apt_install(runner, "ip", &["iproute2"])
 }
 
 /// The folder of the search path that holds a program.

@@ -29,9 +29,6 @@ pub(crate) struct Workspace {
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Package {
     pub(crate) name: String,
-    pub(crate) version: String,
-    /// An SPDX expression.
-    pub(crate) license: Option<String>,
     pub(crate) dependencies: Vec<Dependency>,
     /// Where it was downloaded from; none for the project's own.
     source: Option<String>,
@@ -157,8 +154,6 @@ pub(crate) mod fixture {
     pub(crate) fn package(name: &str, dependencies: Vec<Dependency>) -> Package {
         Package {
             name: name.into(),
-            version: "0.1.0".into(),
-            license: Some("Apache-2.0".into()),
             dependencies,
             source: None,
             manifest_path: format!("/project/crates/{name}/Cargo.toml").into(),

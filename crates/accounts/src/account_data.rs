@@ -121,9 +121,10 @@ impl Accounts {
         if present.is_none() && usage.types >= totals.account_data_types {
             return Err(AccountDataError::TooMany);
         }
-        let replaced = present.map_or(0, |data| data.content.len());
-        let growth = i64::try_from(content.len()).unwrap_or(i64::MAX)
-            - i64::try_from(replaced).unwrap_or(i64::MAX);
+        let bytes = |content: &str| {
+            i64::try_from(content.len()).unwrap_or(i64::MAX).saturating_add(account_data::ROW_BYTES)
+        };
+        let growth = bytes(content) - present.map_or(0, |data| bytes(&data.content));
         if growth > 0 && usage.bytes.saturating_add(growth) > totals.account_data_bytes {
             return Err(AccountDataError::Full);
         }

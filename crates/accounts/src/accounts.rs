@@ -8,8 +8,9 @@ use stoa_cluster::Freshness;
 use stoa_storage::{Store, log::Writer};
 
 use crate::{
-    BadPasswordCost, DeploymentSecret, Options, SessionCache, filters::FilterCache,
-    last_seen::LastSeen, passwords::Passwords, shared_secret::oldest_used_nonce,
+    BadPasswordCost, DeploymentSecret, Options, SessionCache, failed_logins::FailedLogins,
+    filters::FilterCache, last_seen::LastSeen, passwords::Passwords,
+    shared_secret::oldest_used_nonce,
 };
 
 /// What accounts are built from.
@@ -47,6 +48,7 @@ pub struct Accounts {
     pub(crate) options: Options,
     pub(crate) passwords: Passwords,
     pub(crate) last_seen: LastSeen,
+    pub(crate) failed_logins: FailedLogins,
     pub(crate) filters: FilterCache,
 }
 
@@ -69,6 +71,7 @@ impl Accounts {
             options,
             passwords,
             last_seen: LastSeen::default(),
+            failed_logins: FailedLogins::default(),
             filters: FilterCache::default(),
         })
     }

@@ -7,7 +7,7 @@ use std::{net::IpAddr, time::Duration};
 
 use ruma::UserId;
 use stoa_base::Network;
-use stoa_storage::{Conn, repo::attempts};
+use stoa_storage::repo::attempts;
 
 use crate::{Accounts, Failure, accounts::before};
 
@@ -25,20 +25,26 @@ pub(crate) struct Counted {
     address: Option<String>,
 }
 
-impl Counted {
-    /// The attempt succeeded: the user's failures are forgotten, the address is given this one back.
-    pub(crate) async fn succeeded(&self, conn: &mut Conn) -> Result<(), stoa_storage::Error> {
-        if let Some(address) = &self.address {
-            attempts::uncount(conn, &[address]).await?;
-        }
-        if let Some(user) = &self.user {
-            attempts::forget(conn, user).await?;
-        }
-        Ok(())
-    }
-}
-
 impl Accounts {
+    /// The attempt succeeded: the user's failures are forgotten, the address is given this one back.
+    pub(crate) async fn attempt_succeeded(
+        &self,
+        counted: &Counted,
+    ) -> Result<(), stoa_storage::Error> {
+        let Counted { user, address } = counted;
+        if user.is_none() && address.is_none() {
+            return Ok(());
+        }
+        let mut conn = self.store.write().await?;
+        if let Some(address) = address {
+            attempts::uncount(&mut conn, &[address]).await?;
+        }
+        if let Some(user) = user {
+            attempts::forget(&mut conn, user).await?;
+        }
+        conn.commit().await
+    }
+
     /// Counts an attempt to log in.
     pub(crate) async fn attempt_login(
         &self,

@@ -3,18 +3,22 @@
 //! <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3accountpassword>
 
 use stoa_base::Actor;
-use stoa_storage::repo::users;
+use stoa_storage::log::{
+    AccountState, AccountUpdateRow, Append, AppendError, AuditAction, AuditRow, Guard,
+};
 
 use crate::{
     Accounts, Failure,
     failure::fails_with_failure,
+    logout::EndOfDevices,
     passwords::{UnfitPassword, check_new_password},
+    sessions::guard_actor,
 };
 
 /// Why a password is not changed.
 #[derive(Debug, thiserror::Error)]
 pub enum ChangePasswordError {
-    /// There is no such account.
+    /// There is no such account, or it is closed.
     #[error("there is no such account")]
     UnknownUser,
     /// The new password is one that nobody may choose.
@@ -37,17 +41,35 @@ impl Accounts {
     ) -> Result<(), ChangePasswordError> {
         check_new_password(new_password)?;
         let hash = self.passwords.hash(new_password).await?;
-        let mut conn = self.store.write().await?;
-        if !users::set_password(&mut conn, &actor.user_id, &hash).await? {
-            return Err(ChangePasswordError::UnknownUser);
+        let user_id = &*actor.user_id;
+        let now_ms = self.clock.now_ms();
+        let mut append = Append::new();
+        append.guards.push(Guard::Account(user_id.to_string(), AccountState::Open));
+        append.account_updates.push(AccountUpdateRow {
+            user_id: user_id.to_string(),
+            password_hash: Some(hash),
+            ..AccountUpdateRow::default()
+        });
+        let row = AuditRow::new(now_ms, AuditAction::PasswordChanged, actor, user_id.as_str());
+        append.audit.push(row);
+        let written = if logout_devices {
+            // Whoever logs in with the old password now is too late: a login counts only if the
+            // account still has the hash that was checked.
+            let kept = actor.device_id.as_deref();
+            let end = EndOfDevices { actor, user_id, kept, reason: "password_changed" };
+            self.end_devices(append, end).await
+        } else {
+            guard_actor(&mut append, actor);
+            self.writer.append(append).await.map(drop).map_err(Failure::from)
+        };
+        match written {
+            Ok(()) => {}
+            Err(Failure::Append(AppendError::AccountChanged)) => {
+                return Err(ChangePasswordError::UnknownUser);
+            }
+            Err(failure) => return Err(failure.into()),
         }
-        conn.commit().await?;
-        tracing::info!(user = %actor.user_id, address = ?actor.address, "password changed");
-        if logout_devices {
-            // Whoever logs in with the old password now is too late: a login holds the account's
-            // row and finds another hash in it.
-            self.end_devices_except(&actor.user_id, actor.device_id.as_ref()).await?;
-        }
+        tracing::info!(user = %user_id, address = ?actor.address, "password changed");
         Ok(())
     }
 }

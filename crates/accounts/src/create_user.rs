@@ -2,8 +2,9 @@
 
 use ruma::OwnedUserId;
 use stoa_base::Actor;
+use stoa_storage::log::Append;
 
-use crate::{Accounts, RegistrationError, registration::NewAccount};
+use crate::{Accounts, RegistrationError, registration::NewAccount, sessions::guard_actor};
 
 /// An account that an admin makes.
 #[derive(Clone, Copy)]
@@ -36,10 +37,12 @@ impl Accounts {
             password_hash: password_hash.as_deref(),
             admin: user.admin,
             display_name: user.display_name,
+            origin: "admin",
         };
-        let mut conn = self.store.write().await?;
-        self.insert_account(&mut conn, account).await?;
-        conn.commit().await?;
+        let mut append = Append::new();
+        guard_actor(&mut append, actor);
+        self.add_account(&mut append, actor, account)?;
+        self.append_account(append).await?;
         tracing::info!(by = %actor.user_id, user = %user_id, admin = user.admin, "account made");
         Ok(user_id)
     }

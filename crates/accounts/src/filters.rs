@@ -76,13 +76,15 @@ impl Filter {
     }
 }
 
-/// Filters by user and ID.
+/// Filters by user and ID, each with how often the log had lost something when it was read: it may
+/// have lost the filter with it.
 #[derive(Debug)]
-pub(crate) struct FilterCache(moka::sync::Cache<(OwnedUserId, String), Arc<Filter>>);
+pub(crate) struct FilterCache(moka::sync::Cache<(OwnedUserId, String), (u64, Arc<Filter>)>);
 
 impl Default for FilterCache {
     fn default() -> Self {
-        let weigh = |(user_id, filter_id): &(OwnedUserId, String), filter: &Arc<Filter>| {
+        let weigh = |(user_id, filter_id): &(OwnedUserId, String),
+                     (_, filter): &(u64, Arc<Filter>)| {
             // The text, and about three times as much for what was read from it.
             let weight = 1_024 + 4 * filter.source.get().len();
             u32::try_from(weight + user_id.as_str().len() + filter_id.len()).unwrap_or(u32::MAX)
@@ -125,7 +127,8 @@ impl Accounts {
             return Ok(None);
         }
         let key = (user_id.to_owned(), filter_id.to_owned());
-        if let Some(filter) = self.filters.0.get(&key) {
+        let losses = self.freshness.losses();
+        if let Some((_, filter)) = self.filters.0.get(&key).filter(|(then, _)| *then == losses) {
             return Ok(Some(filter));
         }
         let mut conn = self.store.read().await?;
@@ -133,7 +136,7 @@ impl Accounts {
             return Ok(None);
         };
         let filter = Arc::new(Filter::parse(&source).map_err(stoa_storage::Error::corrupt)?);
-        self.filters.0.insert(key, Arc::clone(&filter));
+        self.filters.0.insert(key, (losses, Arc::clone(&filter)));
         Ok(Some(filter))
     }
 }
@@ -197,7 +200,7 @@ mod tests {
         let filter = Arc::new(parse(&long).unwrap());
         for n in 0..1_000 {
             let key = (ruma::owned_user_id!("@a:x"), n.to_string());
-            cache.0.insert(key, Arc::clone(&filter));
+            cache.0.insert(key, (0, Arc::clone(&filter)));
         }
         cache.0.run_pending_tasks();
         assert!(cache.0.weighted_size() <= CACHED_BYTES);

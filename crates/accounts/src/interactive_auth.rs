@@ -133,7 +133,7 @@ impl SessionKey {
         Ok(Self { id, created_ms: None, body_hash })
     }
 
-    fn hash(&self) -> String {
+    pub(crate) fn hash(&self) -> String {
         secrets::hash(&self.id)
     }
 
@@ -323,9 +323,7 @@ impl Accounts {
                     PasswordCheck::Right(row, counted)
                         if request.user == Some(&row.user_id) && !row.deactivated =>
                     {
-                        let mut conn = self.store.write().await?;
-                        counted.succeeded(&mut conn).await?;
-                        conn.commit().await?;
+                        self.attempt_succeeded(&counted).await?;
                         Ok(Tried::Completed(Stage::Password))
                     }
                     PasswordCheck::Right(..) | PasswordCheck::Wrong => {
@@ -348,16 +346,6 @@ impl Accounts {
         let Some(id) = request.auth.and_then(AuthData::session) else { return Ok(None) };
         let found = self.find_session(id, request).await?;
         Ok(found.and_then(|(key, row)| Some((key, row.result?))))
-    }
-
-    /// Notes the result of an operation, in the transaction that carries it out.
-    pub(crate) async fn set_interactive_result(
-        &self,
-        conn: &mut stoa_storage::Conn,
-        key: &SessionKey,
-        result: &str,
-    ) -> Result<(), stoa_storage::Error> {
-        interactive_auth::set_result(conn, &key.hash(), result).await
     }
 
     /// When the oldest session that is still good was begun.

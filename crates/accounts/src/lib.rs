@@ -14,6 +14,7 @@ mod change_password;
 mod create_user;
 mod devices;
 mod erasure;
+mod failed_logins;
 mod failure;
 mod filters;
 mod interactive_auth;

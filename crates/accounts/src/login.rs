@@ -4,11 +4,11 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use stoa_storage::repo::users;
+use stoa_storage::log::{AccountState, Append, AppendError, Guard, SessionOrigin};
 
 use crate::{
     Accounts, Failure, NewDevice, NewSession, failure::fails_with_failure,
-    password_check::PasswordCheck,
+    new_session::SessionStart, password_check::PasswordCheck,
 };
 
 /// A request to log in.
@@ -50,7 +50,7 @@ pub enum LoginError {
 fails_with_failure!(LoginError);
 
 impl Accounts {
-    /// Begins a session for who knows the password.
+    /// Logs a user in with a password.
     pub async fn log_in_with_password(
         &self,
         login: PasswordLogin<'_>,
@@ -68,18 +68,23 @@ impl Accounts {
             return Err(LoginError::Deactivated);
         }
 
-        let mut conn = self.store.write().await?;
-        let hash = user.password_hash.as_deref();
-        if !users::lock_for_login(&mut conn, &user.user_id, hash).await? {
-            // The password was changed, or the account closed, while it was being checked.
-            return Err(LoginError::Forbidden);
-        }
-        counted.succeeded(&mut conn).await?;
+        self.attempt_succeeded(&counted).await?;
+        let mut append = Append::new();
+        let state = AccountState::Password(user.password_hash);
+        append.guards.push(Guard::Account(user.user_id.to_string(), state));
+        let start = SessionStart {
+            user_id: &user.user_id,
+            device: &login.device,
+            origin: SessionOrigin::Password,
+            address: login.address,
+        };
         let pair = self.new_tokens(login.device.refreshable, None);
-        let (session, replaced) =
-            self.begin_session(&mut conn, &user.user_id, &login.device, pair).await?;
-        conn.commit().await?;
-        self.end_replaced(&user.user_id, replaced).await?;
-        Ok(session)
+        let session = self.begin_session(&mut append, start, pair).await?;
+        match self.writer.append(append).await {
+            Ok(_) => Ok(session),
+            // The password was changed, or the account closed, while it was being checked.
+            Err(AppendError::AccountChanged) => Err(LoginError::Forbidden),
+            Err(error) => Err(error.into()),
+        }
     }
 }

@@ -1,58 +1,110 @@
 //! Ending sessions. A session is a device's: both go together.
 
-use ruma::{OwnedDeviceId, UserId};
+use ruma::{DeviceId, UserId};
 use stoa_base::Actor;
 use stoa_storage::{
-    log::{Append, DeviceChangeKind, DeviceRemovalRow, Stream},
+    log::{
+        AccountState, AllDeviceRemovalsRow, Append, AppendError, AuditAction, AuditRow,
+        DeviceChangeKind, DeviceRemovalRow, Guard, Stream,
+    },
     repo::devices,
 };
 
-use crate::{Accounts, Failure};
+use crate::{Accounts, Failure, sessions::guard_actor};
+
+/// How often the end of all of a user's devices is tried, where others are logged in meanwhile.
+const ATTEMPTS: usize = 5;
+
+/// Which of a user's devices end, all but one at most, and why.
+#[derive(Clone, Copy)]
+pub(crate) struct EndOfDevices<'a> {
+    /// Who ends them.
+    pub(crate) actor: &'a Actor,
+    /// Whose they are.
+    pub(crate) user_id: &'a UserId,
+    /// The one that stays.
+    pub(crate) kept: Option<&'a DeviceId>,
+    /// Why, for the audit log.
+    pub(crate) reason: &'a str,
+}
 
 impl Accounts {
     /// Ends the session of the actor's device, and removes the device.
     ///
     /// <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3logout>
     pub async fn log_out(&self, actor: &Actor) -> Result<(), Failure> {
-        self.end_devices(&actor.user_id, actor.device_id.iter().cloned()).await
+        let Some(device_id) = &actor.device_id else { return Ok(()) };
+        let mut append = Append::new();
+        guard_actor(&mut append, actor);
+        append.touched.add(Stream::Sessions, &*actor.user_id);
+        append.note_device_change(&actor.user_id, device_id, DeviceChangeKind::Removed);
+        append.device_removals.push(DeviceRemovalRow {
+            user_id: actor.user_id.to_string(),
+            device_id: device_id.to_string(),
+        });
+        append.audit.push(ended(self.clock.now_ms(), actor, &actor.user_id, "logout"));
+        unless_ended(self.writer.append(append).await.map(drop))
     }
 
     /// Ends all sessions of the actor, and removes all devices.
     ///
     /// <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3logoutall>
     pub async fn log_out_all(&self, actor: &Actor) -> Result<(), Failure> {
-        self.end_devices_except(&actor.user_id, None).await
+        let end = EndOfDevices { actor, user_id: &actor.user_id, kept: None, reason: "logout_all" };
+        match self.end_devices(Append::new(), end).await {
+            Err(Failure::Append(error)) => unless_ended(Err(error)),
+            outcome => outcome,
+        }
     }
 
-    /// Removes all devices of a user but `kept`.
-    pub(crate) async fn end_devices_except(
-        &self,
-        user_id: &UserId,
-        kept: Option<&OwnedDeviceId>,
-    ) -> Result<(), Failure> {
-        let found = devices::list(&mut self.store.read().await?, user_id).await?;
-        let ended = found.into_iter().map(|row| row.device_id).filter(|id| Some(id) != kept);
-        self.end_devices(user_id, ended).await
-    }
-
-    /// Removes devices of a user, and ends their sessions.
+    /// Writes `append` and, with it, the end of a user's devices.
     pub(crate) async fn end_devices(
         &self,
-        user_id: &UserId,
-        ended: impl IntoIterator<Item = OwnedDeviceId>,
+        append: Append,
+        end: EndOfDevices<'_>,
     ) -> Result<(), Failure> {
-        let mut append = Append::new();
+        let EndOfDevices { actor, user_id, kept, reason } = end;
+        let mut append = append;
+        guard_actor(&mut append, actor);
         append.touched.add(Stream::Sessions, user_id);
-        for device_id in ended {
-            append.note_device_change(user_id, &device_id, DeviceChangeKind::Removed);
-            append.device_removals.push(DeviceRemovalRow {
-                user_id: user_id.to_string(),
-                device_id: device_id.to_string(),
-            });
+        append.all_device_removals.push(AllDeviceRemovalsRow {
+            user_id: user_id.to_string(),
+            except_device: kept.map(ToString::to_string),
+        });
+        let row = ended(self.clock.now_ms(), actor, user_id, reason).with("all", true);
+        append.audit.push(match kept {
+            Some(kept) => row.with("except_device", kept.as_str()),
+            None => row,
+        });
+        for _ in 0..ATTEMPTS {
+            let mut append = append.clone();
+            let devices = devices::list(&mut self.store.read().await?, user_id).await?;
+            let devices: Vec<_> = devices.into_iter().map(|row| row.device_id).collect();
+            for device_id in devices.iter().filter(|id| Some(&***id) != kept) {
+                append.note_device_change(user_id, device_id, DeviceChangeKind::Removed);
+            }
+            // Others are told of each device that goes: there must be no more of them by then.
+            let devices = devices.iter().map(ToString::to_string).collect();
+            let state = AccountState::Devices(devices);
+            append.guards.push(Guard::Account(user_id.to_string(), state));
+            match self.writer.append(append).await {
+                Err(AppendError::AccountChanged) => {}
+                written => return Ok(written.map(drop)?),
+            }
         }
-        if !append.device_removals.is_empty() {
-            self.writer.append(append).await?;
-        }
-        Ok(())
+        Err(AppendError::AccountChanged.into())
     }
+}
+
+/// What came of ending a session: that it has ended already is as good.
+fn unless_ended(written: Result<(), AppendError>) -> Result<(), Failure> {
+    match written {
+        Ok(()) | Err(AppendError::SessionEnded) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn ended(now_ms: i64, actor: &Actor, user_id: &UserId, reason: &str) -> AuditRow {
+    let row = AuditRow::new(now_ms, AuditAction::SessionEnded, actor, user_id.as_str());
+    row.with("reason", reason)
 }

@@ -1,19 +1,19 @@
 //! Giving out tokens for a device.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, UserId};
+use stoa_base::Actor;
 use stoa_storage::{
-    Conn,
-    log::{Append, Stream, TokenRemovalRow},
-    repo::{
-        devices,
-        tokens::{self, NewTokenRow},
+    log::{
+        Append, AuditAction, AuditRow, DeviceChangeKind, DeviceRemovalRow, NewDeviceRow,
+        SessionOrigin, SessionRow, Stream, TokenRow,
     },
+    repo::devices,
 };
 
 use crate::{
-    Accounts, Failure, NewTokens,
+    Accounts, NewTokens,
     secrets::{self, Secret},
 };
 
@@ -27,12 +27,25 @@ const MAX_DEVICE_NAME: usize = 255;
 /// The device that a session is for.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NewDevice<'a> {
-    /// Its ID; one is made where there is none. An existing device loses the tokens it has.
+    /// Its ID; one is made where there is none. An existing device loses the session it has.
     pub device_id: Option<&'a DeviceId>,
     /// What to call it, if it is new.
     pub display_name: Option<&'a str>,
     /// Whether the client can refresh access tokens.
     pub refreshable: bool,
+}
+
+/// A session that is to be begun.
+#[derive(Clone, Copy)]
+pub(crate) struct SessionStart<'a> {
+    /// Whose it is.
+    pub(crate) user_id: &'a UserId,
+    /// For which device.
+    pub(crate) device: &'a NewDevice<'a>,
+    /// How it came about.
+    pub(crate) origin: SessionOrigin,
+    /// Where the request came from.
+    pub(crate) address: Option<IpAddr>,
 }
 
 /// A session that was begun.
@@ -53,14 +66,6 @@ impl std::fmt::Debug for NewSession {
             .field("device_id", &self.device_id)
             .finish_non_exhaustive()
     }
-}
-
-/// What a new session takes the place of.
-pub(crate) struct Replaced {
-    /// The tokens that its device had until now.
-    tokens: Vec<String>,
-    /// Devices of which the user would have too many.
-    devices: Vec<OwnedDeviceId>,
 }
 
 /// The tokens of a new session, before they are stored.
@@ -120,90 +125,108 @@ impl Accounts {
         }
     }
 
-    /// Stores tokens. `parent_hash` is the token they were refreshed from.
-    pub(crate) async fn store_tokens(
+    /// The row of new tokens. `parent` is the token they were refreshed from.
+    pub(crate) fn token_row(
         &self,
-        conn: &mut Conn,
         user_id: &UserId,
-        device_id: &DeviceId,
+        session_id: &str,
         pair: &TokenPair,
-        parent_hash: Option<&str>,
-    ) -> Result<(), stoa_storage::Error> {
+        parent: Option<(&str, i64)>,
+    ) -> TokenRow {
         let now_ms = self.clock.now_ms();
         let expires_ms = pair.lifetime.map(|lifetime| {
             now_ms.saturating_add(i64::try_from(lifetime.as_millis()).unwrap_or(i64::MAX))
         });
-        let refresh_hash = pair.refresh.as_deref().map(secrets::hash);
-        let token = NewTokenRow {
-            token_hash: &secrets::hash(&pair.access),
-            user_id,
-            device_id,
+        TokenRow {
+            token_hash: secrets::hash(&pair.access),
+            user_id: user_id.to_string(),
+            session_id: session_id.to_owned(),
+            generation: parent.map_or(0, |(_, generation)| generation + 1),
             created_ms: now_ms,
             expires_ms,
-            refresh_hash: refresh_hash.as_deref(),
-            parent_hash,
-        };
-        tokens::insert(conn, &token).await
+            refresh_hash: pair.refresh.as_deref().map(secrets::hash),
+            parent_hash: parent.map(|(hash, _)| hash.to_owned()),
+        }
     }
 
-    /// Begins a session in a transaction, and gives what is to be ended after the commit.
+    /// Adds a session to an append, with its device and tokens. Once that is written, the session
+    /// that the device had until then has ended, and so have those of which the user would have too
+    /// many.
     pub(crate) async fn begin_session(
         &self,
-        conn: &mut Conn,
-        user_id: &UserId,
-        device: &NewDevice<'_>,
+        append: &mut Append,
+        start: SessionStart<'_>,
         pair: TokenPair,
-    ) -> Result<(NewSession, Replaced), stoa_storage::Error> {
+    ) -> Result<NewSession, stoa_storage::Error> {
+        let SessionStart { user_id, device, origin, address } = start;
         let device_id = match device.device_id {
-            Some(device_id) => device_id.to_owned(),
+            Some(device_id) => {
+                append.touched.add(Stream::Sessions, user_id);
+                device_id.to_owned()
+            }
             None => self.random.alphanumeric(10).to_ascii_uppercase().into(),
         };
-        let name = device.display_name.map(device_name);
+        let session_id = self.random.alphanumeric(22);
         let now_ms = self.clock.now_ms();
-        devices::insert(conn, user_id, &device_id, name.as_deref(), now_ms).await?;
-        let replaced = Replaced {
-            tokens: tokens::of_device(conn, user_id, &device_id).await?,
-            devices: self.devices_over_limit(conn, user_id, &device_id).await?,
+        self.make_room(append, user_id, &device_id).await?;
+        append.note_device_change(user_id, &device_id, DeviceChangeKind::Created);
+        append.devices.push(NewDeviceRow {
+            user_id: user_id.to_string(),
+            device_id: device_id.to_string(),
+            display_name: device.display_name.map(device_name),
+            created_ms: now_ms,
+        });
+        append.sessions.push(SessionRow {
+            session_id: session_id.clone(),
+            user_id: user_id.to_string(),
+            device_id: Some(device_id.to_string()),
+            origin,
+            created_ms: now_ms,
+            expires_ms: None,
+        });
+        append.tokens.push(self.token_row(user_id, &session_id, &pair, None));
+        let actor = Actor {
+            user_id: user_id.to_owned(),
+            device_id: Some(device_id.clone()),
+            session_id: Some(session_id.clone()),
+            address,
         };
-        self.store_tokens(conn, user_id, &device_id, &pair, None).await?;
-        let tokens = pair.into_new_tokens();
-        Ok((NewSession { user_id: user_id.to_owned(), device_id, tokens }, replaced))
+        let row = AuditRow::new(now_ms, AuditAction::SessionBegun, &actor, user_id.as_str());
+        append.audit.push(row.with("origin", origin.name()).with("session", session_id));
+        Ok(NewSession { user_id: user_id.to_owned(), device_id, tokens: pair.into_new_tokens() })
     }
 
-    /// The devices that have to make way for `new`, so that its user does not have too many: those
-    /// that were not used for longest.
+    /// Removes the devices that have to make way for `new`, so that its user does not have too many:
+    /// those that were not used for longest. One more is there for a while where two are logged in
+    /// at the same time.
     ///
     /// Refusing the log-in instead would lock out whoever has no session to delete devices with.
-    pub(crate) async fn devices_over_limit(
+    async fn make_room(
         &self,
-        conn: &mut Conn,
+        append: &mut Append,
         user_id: &UserId,
         new: &DeviceId,
-    ) -> Result<Vec<OwnedDeviceId>, stoa_storage::Error> {
-        devices::longest_unused(conn, user_id, new, self.options.totals.devices).await
-    }
-
-    /// Ends what a new session has replaced.
-    pub(crate) async fn end_replaced(
-        &self,
-        user_id: &UserId,
-        replaced: Replaced,
-    ) -> Result<(), Failure> {
-        let Replaced { tokens, devices } = replaced;
-        if !devices.is_empty() {
-            tracing::info!(user = %user_id, count = devices.len(), "too many devices: the longest unused are removed");
-            self.end_devices(user_id, devices).await?;
+    ) -> Result<(), stoa_storage::Error> {
+        let limit = self.options.totals.devices;
+        let mut conn = self.store.read().await?;
+        for device_id in devices::longest_unused(&mut conn, user_id, new, limit).await? {
+            tracing::info!(user = %user_id, device = %device_id, "one device too many: removed");
+            append.touched.add(Stream::Sessions, user_id);
+            append.note_device_change(user_id, &device_id, DeviceChangeKind::Removed);
+            let row = AuditRow::new(
+                self.clock.now_ms(),
+                AuditAction::SessionEnded,
+                &Actor::user(user_id),
+                user_id.as_str(),
+            );
+            append
+                .audit
+                .push(row.with("reason", "too_many_devices").with("device", device_id.as_str()));
+            append.device_removals.push(DeviceRemovalRow {
+                user_id: user_id.to_string(),
+                device_id: device_id.to_string(),
+            });
         }
-        if tokens.is_empty() {
-            return Ok(());
-        }
-        let mut append = Append::new();
-        append.touched.add(Stream::Sessions, user_id);
-        append.token_removals = tokens
-            .into_iter()
-            .map(|token_hash| TokenRemovalRow { token_hash, successor: None })
-            .collect();
-        self.writer.append(append).await?;
         Ok(())
     }
 }

@@ -42,12 +42,19 @@ impl Accounts {
 
         // All spellings of a user's name are counted as one.
         let counted_as = found.as_ref().map(|user| &user.user_id).or(candidates.last());
-        let counted = match self.attempt_login(counted_as.map(AsRef::as_ref), address).await? {
+        let counted_as = counted_as.map(AsRef::as_ref);
+        let counted = match self.attempt_login(counted_as, address).await? {
             Attempt::Counted(counted) => counted,
-            Attempt::TooMany { retry_after } => return Ok(PasswordCheck::TooMany { retry_after }),
+            Attempt::TooMany { retry_after } => {
+                self.note_failed_login(counted_as, address, true);
+                return Ok(PasswordCheck::TooMany { retry_after });
+            }
         };
         let hash = found.as_ref().and_then(|user| user.password_hash.clone());
         let is_right = self.passwords.verify(password, hash).await?;
+        if !is_right {
+            self.note_failed_login(counted_as, address, false);
+        }
         Ok(match found {
             Some(user) if is_right => PasswordCheck::Right(Box::new(user), counted),
             _ => PasswordCheck::Wrong,

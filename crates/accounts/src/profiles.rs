@@ -9,6 +9,7 @@ use serde_json::Value;
 use stoa_base::Actor;
 use stoa_storage::{
     Conn,
+    log::ProfileFieldRow,
     repo::{profiles, users},
 };
 
@@ -150,20 +151,20 @@ impl Accounts {
         conn.commit().await?;
         Ok(change)
     }
+}
 
-    /// Sets what a new user is called.
-    pub(crate) async fn set_first_display_name(
-        &self,
-        conn: &mut Conn,
-        user_id: &UserId,
-        name: &str,
-    ) -> Result<(), ProfileError> {
-        let value = Value::from(name);
-        if let Some(value) = check_value(DISPLAY_NAME, &value)? {
-            profiles::set(conn, user_id, DISPLAY_NAME, &to_json(value)?).await?;
-        }
-        Ok(())
-    }
+/// What a new user is called: a row, unless the name is empty.
+pub(crate) fn first_display_name(
+    user_id: &UserId,
+    name: &str,
+) -> Result<Option<ProfileFieldRow>, ProfileError> {
+    let value = Value::from(name);
+    let Some(value) = check_value(DISPLAY_NAME, &value)? else { return Ok(None) };
+    Ok(Some(ProfileFieldRow {
+        user_id: user_id.to_string(),
+        field: DISPLAY_NAME.to_owned(),
+        value: to_json(value)?,
+    }))
 }
 
 async fn read_profile(conn: &mut Conn, user_id: &UserId) -> Result<Profile, Failure> {

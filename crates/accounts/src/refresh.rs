@@ -2,11 +2,16 @@
 //!
 //! <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3refresh>
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
-use stoa_storage::repo::tokens;
+use stoa_storage::{
+    log::{Append, AppendError, Guard},
+    repo::tokens,
+};
 
-use crate::{Accounts, Failure, failure::fails_with_failure, secrets};
+use crate::{
+    Accounts, Failure, failure::fails_with_failure, secrets, sessions::end_refreshed_token,
+};
 
 /// Tokens that were given out.
 #[derive(Clone)]
@@ -39,27 +44,44 @@ pub enum RefreshError {
 fails_with_failure!(RefreshError);
 
 impl Accounts {
-    /// New tokens for the device that `refresh_token` is of.
+    /// New tokens for the session that `refresh_token` is of.
     ///
     /// The old ones stay good until a new one is used: the client may never hear this answer, and
-    /// ask again. Then what it did not hear of is void.
-    pub async fn refresh(&self, refresh_token: &str) -> Result<NewTokens, RefreshError> {
+    /// ask again. Then what it did not hear of is void. A refresh token that comes back after its
+    /// successor was used was copied, and ends the session.
+    pub async fn refresh(
+        &self,
+        refresh_token: &str,
+        address: Option<IpAddr>,
+    ) -> Result<NewTokens, RefreshError> {
         let refresh_hash = secrets::hash(refresh_token);
-        let found = tokens::by_refresh_hash(&mut self.store.read().await?, &refresh_hash).await?;
-        let old = found.ok_or(RefreshError::UnknownToken)?;
-        if let Some(parent_hash) = old.parent_hash {
-            self.end_refreshed_token(&old.user_id, parent_hash, &old.token_hash).await?;
-        }
-
-        let pair = self.new_tokens(true, None);
-        let mut conn = self.store.write().await?;
-        tokens::delete_unused_successors(&mut conn, &old.token_hash).await?;
-        if !tokens::begin_refresh(&mut conn, &old.token_hash, self.clock.now_ms()).await? {
+        let mut conn = self.store.read().await?;
+        let Some(old) = tokens::by_refresh_hash(&mut conn, &refresh_hash).await? else {
+            let spent = tokens::by_spent_hash(&mut conn, &refresh_hash).await?;
+            drop(conn);
+            if let Some(session) = spent {
+                self.end_copied_session(session, address).await?;
+            }
+            return Err(RefreshError::UnknownToken);
+        };
+        drop(conn);
+        if old.session_expires_ms.is_some_and(|ends_ms| ends_ms <= self.clock.now_ms()) {
             return Err(RefreshError::UnknownToken);
         }
-        let parent_hash = Some(old.token_hash.as_str());
-        self.store_tokens(&mut conn, &old.user_id, &old.device_id, &pair, parent_hash).await?;
-        conn.commit().await?;
-        Ok(pair.into_new_tokens())
+
+        let mut append = Append::new();
+        append.guards.push(Guard::Token(old.token_hash.clone()));
+        if let Some(parent_hash) = old.parent_hash {
+            end_refreshed_token(&mut append, &old.user_id, parent_hash, &old.token_hash);
+        }
+        let pair = self.new_tokens(true, None);
+        let parent = Some((&*old.token_hash, old.generation));
+        append.tokens.push(self.token_row(&old.user_id, &old.session_id, &pair, parent));
+        match self.writer.append(append).await {
+            Ok(_) => Ok(pair.into_new_tokens()),
+            // Its successor was used, or the session ended, in this moment.
+            Err(AppendError::SessionEnded) => Err(RefreshError::UnknownToken),
+            Err(error) => Err(error.into()),
+        }
     }
 }

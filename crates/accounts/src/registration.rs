@@ -9,9 +9,13 @@ use ruma::{
     api::client::uiaa::{AuthData, UiaaInfo},
 };
 use serde::{Deserialize, Serialize};
+use stoa_base::Actor;
 use stoa_storage::{
-    Conn,
-    repo::users::{self, UserRow},
+    log::{
+        AccountState, Append, AppendError, AuditAction, AuditRow, Guard, InteractiveResultRow,
+        NewUserRow, SessionOrigin,
+    },
+    repo::users,
 };
 
 use crate::{
@@ -20,7 +24,9 @@ use crate::{
     attempts::Attempt,
     failure::fails_with_failure,
     interactive_auth::SessionKey,
+    new_session::SessionStart,
     passwords::{UnfitPassword, check_new_password},
+    profiles::first_display_name,
     username,
 };
 
@@ -127,6 +133,8 @@ pub(crate) struct NewAccount<'a> {
     pub(crate) password_hash: Option<&'a str>,
     pub(crate) admin: bool,
     pub(crate) display_name: Option<&'a str>,
+    /// How it comes about, for the audit log.
+    pub(crate) origin: &'static str,
 }
 
 impl Accounts {
@@ -197,6 +205,7 @@ impl Accounts {
             password_hash: Some(&password_hash),
             admin: false,
             display_name: None,
+            origin: "registration",
         };
         let registered = self.finish_registration(request, account, passed.session()).await?;
         Ok(RegistrationAnswer::Registered(registered))
@@ -241,27 +250,40 @@ impl Accounts {
         }
     }
 
-    /// Makes an account in a transaction.
-    pub(crate) async fn insert_account(
+    /// Adds an account to an append that [`Accounts::append_account`] is to write.
+    pub(crate) fn add_account(
         &self,
-        conn: &mut Conn,
+        append: &mut Append,
+        actor: &Actor,
         account: NewAccount<'_>,
     ) -> Result<(), RegistrationError> {
-        let row = UserRow {
-            user_id: account.user_id.to_owned(),
-            password_hash: account.password_hash.map(ToOwned::to_owned),
-            admin: account.admin,
-            created_ms: self.clock.now_ms(),
-            deactivated: false,
-        };
-        if !users::insert(conn, &row).await? {
-            return Err(RegistrationError::UserInUse);
-        }
+        let user_id = account.user_id.to_string();
+        let now_ms = self.clock.now_ms();
+        append.guards.push(Guard::Account(user_id.clone(), AccountState::Absent));
         if let Some(name) = account.display_name {
-            self.set_first_display_name(conn, account.user_id, name).await?;
+            append.profile_fields.extend(first_display_name(account.user_id, name)?);
         }
-        metrics::counter!("stoa_registrations_total").increment(1);
+        let row = AuditRow::new(now_ms, AuditAction::AccountCreated, actor, &*user_id);
+        append.audit.push(row.with("admin", account.admin).with("origin", account.origin));
+        append.users.push(NewUserRow {
+            user_id,
+            password_hash: account.password_hash.map(ToOwned::to_owned),
+            admin: account.admin.into(),
+            created_ms: now_ms,
+        });
         Ok(())
+    }
+
+    /// Writes an append that makes an account.
+    pub(crate) async fn append_account(&self, append: Append) -> Result<(), RegistrationError> {
+        match self.writer.append(append).await {
+            Ok(_) => {
+                metrics::counter!("stoa_registrations_total").increment(1);
+                Ok(())
+            }
+            Err(AppendError::AccountChanged) => Err(RegistrationError::UserInUse),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Makes the account, with its first session and the note of the outcome.
@@ -271,27 +293,34 @@ impl Accounts {
         account: NewAccount<'_>,
         interactive: Option<&SessionKey>,
     ) -> Result<Registered, RegistrationError> {
-        let mut conn = self.store.write().await?;
-        self.insert_account(&mut conn, account).await?;
+        let user_id = account.user_id;
+        let actor = Actor { address: request.address, ..Actor::user(user_id) };
+        let mut append = Append::new();
+        self.add_account(&mut append, &actor, account)?;
         let mut session = None;
         if !request.inhibit_login {
             let seed = interactive.map(SessionKey::token_seed);
             let pair = self.new_tokens(request.device.refreshable, seed);
-            // A new account has no other tokens that would have to end.
-            let (begun, _) =
-                self.begin_session(&mut conn, account.user_id, &request.device, pair).await?;
-            session = Some(begun);
+            let start = SessionStart {
+                user_id,
+                device: &request.device,
+                origin: SessionOrigin::Registration,
+                address: request.address,
+            };
+            session = Some(self.begin_session(&mut append, start, pair).await?);
         }
         if let Some(key) = interactive {
             let outcome = Outcome {
-                user_id: account.user_id.to_owned(),
+                user_id: user_id.to_owned(),
                 device_id: session.as_ref().map(|session| session.device_id.clone()),
             };
-            let outcome = serde_json::to_string(&outcome).map_err(stoa_storage::Error::corrupt)?;
-            self.set_interactive_result(&mut conn, key, &outcome).await?;
+            let result = serde_json::to_string(&outcome).map_err(stoa_storage::Error::corrupt)?;
+            append
+                .interactive_results
+                .push(InteractiveResultRow { session_hash: key.hash(), result });
         }
-        conn.commit().await?;
-        Ok(Registered { user_id: account.user_id.to_owned(), session })
+        self.append_account(append).await?;
+        Ok(Registered { user_id: user_id.to_owned(), session })
     }
 
     /// The answer that was given before to the same request in the same session.

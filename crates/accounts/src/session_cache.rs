@@ -65,12 +65,23 @@ impl CacheKeeper for SessionCache {
 #[cfg(test)]
 mod tests {
     use ruma::{device_id, user_id};
-    use stoa_storage::log::Touched;
+    use stoa_storage::{log::Touched, repo::tokens::TokenRow};
 
     use super::*;
 
     fn session(user: &ruma::UserId, token: &str) -> Arc<Session> {
-        Arc::new(Session::new(user.to_owned(), device_id!("D").to_owned(), token.to_owned()))
+        Arc::new(Session::new(TokenRow {
+            token_hash: token.to_owned(),
+            session_id: token.to_owned(),
+            generation: 0,
+            user_id: user.to_owned(),
+            device_id: device_id!("D").to_owned(),
+            device_generation: 0,
+            expires_ms: None,
+            session_expires_ms: None,
+            parent_hash: None,
+            admin: false,
+        }))
     }
 
     fn end_sessions(cache: &SessionCache, user: &ruma::UserId) {

@@ -6,11 +6,17 @@ use std::{
     sync::{Arc, atomic::AtomicI64},
 };
 
-use ruma::{DeviceId, OwnedDeviceId, OwnedUserId};
+use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, UserId};
 use stoa_base::Actor;
 use stoa_storage::{
-    log::{Append, Guard, Stream, TokenRemovalRow},
-    repo,
+    log::{
+        Append, AppendError, AuditAction, AuditRow, DeviceChangeKind, Guard, SessionRemovalRow,
+        Stream, TokenRemovalRow,
+    },
+    repo::{
+        self,
+        tokens::{SpentRow, TokenRow},
+    },
 };
 
 use crate::{Accounts, Failure, failure::fails_with_failure, secrets};
@@ -18,6 +24,8 @@ use crate::{Accounts, Failure, failure::fails_with_failure, secrets};
 /// What an access token stands for.
 #[derive(Debug)]
 pub struct Session {
+    /// The ID of the session, which stays the same when its tokens are refreshed. It is not secret.
+    pub id: String,
     /// Whose it is.
     pub user_id: OwnedUserId,
     /// For which device.
@@ -26,31 +34,40 @@ pub struct Session {
     /// made before devices were told apart.
     pub(crate) device_generation: i64,
     /// The hash of the access token.
-    pub token_hash: String,
+    pub(crate) token_hash: String,
     /// Whether the user may use the admin API.
     pub is_admin: bool,
     /// When the access token expires, in milliseconds since the Unix epoch.
     pub expires_ms: Option<i64>,
+    /// When the session ends, however often it is refreshed.
+    pub(crate) ends_ms: Option<i64>,
     /// When this node last noted that the device was seen.
     pub(crate) seen_ms: AtomicI64,
 }
 
 impl Session {
-    pub(crate) fn new(user_id: OwnedUserId, device_id: OwnedDeviceId, token_hash: String) -> Self {
+    pub(crate) fn new(row: TokenRow) -> Self {
         Self {
-            user_id,
-            device_id,
-            device_generation: 0,
-            token_hash,
-            is_admin: false,
-            expires_ms: None,
+            id: row.session_id,
+            user_id: row.user_id,
+            device_id: row.device_id,
+            device_generation: row.device_generation,
+            token_hash: row.token_hash,
+            is_admin: row.admin,
+            expires_ms: row.expires_ms,
+            ends_ms: row.session_expires_ms,
             seen_ms: AtomicI64::new(0),
         }
     }
 
     /// The user, acting from this device and `address`.
     pub fn actor(&self, address: Option<IpAddr>) -> Actor {
-        Actor { user_id: self.user_id.clone(), device_id: Some(self.device_id.clone()), address }
+        Actor {
+            user_id: self.user_id.clone(),
+            device_id: Some(self.device_id.clone()),
+            session_id: Some(self.id.clone()),
+            address,
+        }
     }
 
     /// What the device is called where what it did is kept, such as its transactions: its user had
@@ -65,12 +82,19 @@ impl Session {
 
     /// What makes an append fail if the session has ended: to be put into every append that is made
     /// for a session from [`Accounts::session_cached`].
+    ///
+    /// A token that was refreshed meanwhile does not make it fail. So a node that has not heard yet
+    /// of the first use of the new token lets the old one send for that moment.
     pub fn guard(&self) -> Guard {
-        Guard::Session(self.token_hash.clone())
+        Guard::Session(self.id.clone())
+    }
+
+    fn has_ended(&self, now_ms: i64) -> bool {
+        self.ends_ms.is_some_and(|ends_ms| ends_ms <= now_ms)
     }
 
     fn is_expired(&self, now_ms: i64) -> bool {
-        self.expires_ms.is_some_and(|expires_ms| expires_ms <= now_ms)
+        self.has_ended(now_ms) || self.expires_ms.is_some_and(|expires_ms| expires_ms <= now_ms)
     }
 }
 
@@ -80,7 +104,7 @@ pub enum SessionError {
     /// The token is of no session.
     #[error("unknown access token")]
     UnknownToken {
-        /// Whether the device is still there, and its refresh token gives a new access token.
+        /// Whether the session goes on, and its refresh token gives a new access token.
         soft_logout: bool,
     },
     /// The server is at fault.
@@ -114,8 +138,10 @@ impl Accounts {
                 .await?
                 .ok_or(SessionError::UnknownToken { soft_logout: false })?,
         };
-        if session.is_expired(self.clock.now_ms()) {
-            return Err(SessionError::UnknownToken { soft_logout: true });
+        let now_ms = self.clock.now_ms();
+        if session.is_expired(now_ms) {
+            let soft_logout = !session.has_ended(now_ms);
+            return Err(SessionError::UnknownToken { soft_logout });
         }
         Ok(session)
     }
@@ -128,41 +154,79 @@ impl Accounts {
         let mut found =
             repo::tokens::by_access_hash(&mut self.store.read().await?, token_hash).await?;
         let Some(row) = found.take() else { return Ok(None) };
-        let session = Arc::new(Session {
-            is_admin: row.admin,
-            expires_ms: row.expires_ms,
-            device_generation: row.device_generation,
-            ..Session::new(row.user_id, row.device_id, row.token_hash)
-        });
+        let parent_hash = row.parent_hash.clone();
+        let session = Arc::new(Session::new(row));
         if session.is_expired(self.clock.now_ms()) {
             return Ok(Some(session));
         }
-        let Some(parent_hash) = row.parent_hash else {
+        let Some(parent_hash) = parent_hash else {
             self.sessions.insert(&ticket, &session);
             return Ok(Some(session));
         };
-        self.end_refreshed_token(&session.user_id, parent_hash, token_hash).await?;
+        let mut append = Append::new();
+        end_refreshed_token(&mut append, &session.user_id, parent_hash, token_hash);
+        self.writer.append(append).await?;
         // Another token that was refreshed from the same one may have been used first.
         let is_there =
             repo::tokens::by_access_hash(&mut self.store.read().await?, token_hash).await?;
         Ok(is_there.map(|_| session))
     }
 
-    /// Ends the token that `successor` was refreshed from, now that `successor` is used.
+    /// Ends a session whose tokens somebody has copied: a refresh token was presented that had been
+    /// replaced by another one, which was used. Which of the two is the user cannot be told.
     ///
-    /// <https://spec.matrix.org/v1.19/client-server-api/#refreshing-access-tokens>
-    pub(crate) async fn end_refreshed_token(
+    /// <https://www.rfc-editor.org/rfc/rfc9700.html#section-4.14.2>
+    pub(crate) async fn end_copied_session(
         &self,
-        user_id: &ruma::UserId,
-        token_hash: String,
-        successor: &str,
+        session: SpentRow,
+        address: Option<IpAddr>,
     ) -> Result<(), Failure> {
+        let SpentRow { session_id, user_id, device_id } = session;
+        tracing::warn!(user = %user_id, ?address, "a refresh token was used again: session ended");
+        metrics::counter!("stoa_refresh_tokens_reused_total").increment(1);
+        let now_ms = self.clock.now_ms();
+        let address = address.map(|address| address.to_string());
+        let row = AuditRow::unattributed(now_ms, AuditAction::SessionEnded, address, &*user_id);
         let mut append = Append::new();
-        append.touched.add(Stream::Sessions, user_id);
-        append
-            .token_removals
-            .push(TokenRemovalRow { token_hash, successor: Some(successor.to_owned()) });
-        self.writer.append(append).await?;
-        Ok(())
+        append.guards.push(Guard::Session(session_id.clone()));
+        append.touched.add(Stream::Sessions, &*user_id);
+        if let Some(device_id) = &device_id {
+            let device_id = <&DeviceId>::from(device_id.as_str());
+            append.note_device_change(&user_id, device_id, DeviceChangeKind::Removed);
+        }
+        append.audit.push(
+            row.with("reason", "refresh_token_reused")
+                .with("session", session_id.as_str())
+                .with("device", device_id),
+        );
+        let user_id = user_id.to_string();
+        append.session_removals.push(SessionRemovalRow { user_id, session_id });
+        match self.writer.append(append).await {
+            // It has ended meanwhile.
+            Ok(_) | Err(AppendError::SessionEnded) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
+}
+
+/// Ends the token that `successor` was refreshed from, now that `successor` is used.
+///
+/// <https://spec.matrix.org/v1.19/client-server-api/#refreshing-access-tokens>
+pub(crate) fn end_refreshed_token(
+    append: &mut Append,
+    user_id: &UserId,
+    token_hash: String,
+    successor: &str,
+) {
+    append.touched.add(Stream::Sessions, user_id);
+    append.token_removals.push(TokenRemovalRow {
+        user_id: user_id.to_string(),
+        token_hash,
+        successor: successor.to_owned(),
+    });
+}
+
+/// Has an append fail once the session has ended on whose strength `actor` acts.
+pub(crate) fn guard_actor(append: &mut Append, actor: &Actor) {
+    append.guards.extend(actor.session_id.clone().map(Guard::Session));
 }

@@ -3,16 +3,21 @@
 //!
 //! <https://element-hq.github.io/synapse/latest/admin_api/register_api.html>
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha1::Sha1;
-use stoa_storage::repo::registration_nonces;
+use stoa_base::Actor;
+use stoa_storage::{
+    log::{Append, SessionOrigin},
+    repo::registration_nonces,
+};
 
 use crate::{
     Accounts, Failure, NewDevice, NewSession, RegistrationError,
     accounts::before,
     failure::fails_with_failure,
+    new_session::SessionStart,
     registration::NewAccount,
     secrets::{self, Secret},
 };
@@ -37,6 +42,8 @@ pub struct SharedSecretRegistration<'a> {
     pub user_type: Option<&'a str>,
     /// The HMAC-SHA1 of the above under the secret, as hexadecimal digits.
     pub mac: &'a str,
+    /// Where the request came from.
+    pub address: Option<IpAddr>,
 }
 
 /// Why no account is made.
@@ -94,14 +101,20 @@ impl Accounts {
             password_hash: Some(&password_hash),
             admin: request.admin,
             display_name: request.display_name,
+            origin: "shared_secret",
         };
-        let mut conn = self.store.write().await?;
-        self.insert_account(&mut conn, account).await?;
+        let actor = Actor { address: request.address, ..Actor::user(&user_id) };
+        let mut append = Append::new();
+        self.add_account(&mut append, &actor, account)?;
+        let start = SessionStart {
+            user_id: &user_id,
+            device: &NewDevice::default(),
+            origin: SessionOrigin::SharedSecret,
+            address: request.address,
+        };
         let pair = self.new_tokens(false, None);
-        // A new account has no other tokens that would have to end.
-        let (session, _) =
-            self.begin_session(&mut conn, &user_id, &NewDevice::default(), pair).await?;
-        conn.commit().await?;
+        let session = self.begin_session(&mut append, start, pair).await?;
+        self.append_account(append).await?;
         tracing::info!(user = %user_id, admin = request.admin, "account made by shared secret");
         Ok(session)
     }
@@ -178,6 +191,7 @@ mod tests {
         admin: true,
         user_type: None,
         mac: "c13848116363eff78588b93a2e41057d91d5ff64",
+        address: None,
     };
 
     #[test]

@@ -3,11 +3,11 @@
 use ruma::{OwnedUserId, UserId};
 use stoa_base::Actor;
 use stoa_storage::{
-    log::{Append, Stream},
+    log::{AccountUpdateRow, Append, AppendError, AuditAction, AuditRow, Stream},
     repo::users::{self, UserRow},
 };
 
-use crate::{Accounts, Failure};
+use crate::{Accounts, Failure, logout::EndOfDevices, sessions::guard_actor};
 
 /// An account.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,27 +47,54 @@ impl Accounts {
         user_id: &UserId,
         admin: bool,
     ) -> Result<bool, Failure> {
-        let mut conn = self.store.write().await?;
-        let is_there = users::set_admin(&mut conn, user_id, admin).await?;
-        conn.commit().await?;
-        if is_there {
-            tracing::info!(by = %actor.user_id, user = %user_id, admin, "admin flag set");
-            let mut append = Append::new();
-            append.touched.add(Stream::Sessions, user_id);
-            self.writer.append(append).await?;
+        let update = AccountUpdateRow {
+            user_id: user_id.to_string(),
+            admin: Some(admin.into()),
+            ..AccountUpdateRow::default()
+        };
+        let row =
+            AuditRow::new(self.clock.now_ms(), AuditAction::AdminChanged, actor, user_id.as_str());
+        if self.user(user_id).await?.is_none() {
+            return Ok(false);
         }
-        Ok(is_there)
+        let mut append = Append::new();
+        guard_actor(&mut append, actor);
+        append.touched.add(Stream::Sessions, user_id);
+        append.account_updates.push(update);
+        append.audit.push(row.with("admin", admin));
+        self.writer.append(append).await?;
+        tracing::info!(by = %actor.user_id, user = %user_id, admin, "admin flag set");
+        Ok(true)
     }
 
     /// Closes an account and ends its sessions. May be repeated. Says whether there is such a user.
     pub async fn deactivate(&self, actor: &Actor, user_id: &UserId) -> Result<bool, Failure> {
-        let mut conn = self.store.write().await?;
-        let is_there = users::deactivate(&mut conn, user_id).await?;
-        conn.commit().await?;
-        if is_there {
-            tracing::info!(by = %actor.user_id, user = %user_id, "account deactivated");
-            self.end_devices_except(user_id, None).await?;
+        let update = AccountUpdateRow {
+            user_id: user_id.to_string(),
+            deactivated: Some(1),
+            ..AccountUpdateRow::default()
+        };
+        let Some(user) = self.user(user_id).await? else { return Ok(false) };
+        if user.is_deactivated && self.devices(user_id).await?.is_empty() {
+            return Ok(true);
         }
-        Ok(is_there)
+        let now_ms = self.clock.now_ms();
+        let row = AuditRow::new(now_ms, AuditAction::AccountDeactivated, actor, user_id.as_str());
+        let mut append = Append::new();
+        append.account_updates.push(update);
+        append.audit.push(row);
+        let end = EndOfDevices { actor, user_id, kept: None, reason: "deactivated" };
+        match self.end_devices(append, end).await {
+            Ok(()) => {
+                tracing::info!(by = %actor.user_id, user = %user_id, "account deactivated");
+                Ok(true)
+            }
+            // Perhaps because somebody else has just done the same.
+            Err(Failure::Append(AppendError::SessionEnded)) => match self.user(user_id).await? {
+                Some(user) if user.is_deactivated => Ok(true),
+                _ => Err(AppendError::SessionEnded.into()),
+            },
+            Err(error) => Err(error),
+        }
     }
 }

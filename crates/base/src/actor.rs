@@ -11,6 +11,9 @@ pub struct Actor {
     pub user_id: OwnedUserId,
     /// The device whose token the request carried; none for the server's own acts.
     pub device_id: Option<OwnedDeviceId>,
+    /// The session of that token: a change that is made on its strength is not made once it has
+    /// ended.
+    pub session_id: Option<String>,
     /// Where the request came from.
     pub address: Option<IpAddr>,
 }
@@ -18,6 +21,6 @@ pub struct Actor {
 impl Actor {
     /// The user acting without a device, as in set-up commands and jobs.
     pub fn user(user_id: &UserId) -> Self {
-        Self { user_id: user_id.to_owned(), device_id: None, address: None }
+        Self { user_id: user_id.to_owned(), device_id: None, session_id: None, address: None }
     }
 }

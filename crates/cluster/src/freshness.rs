@@ -56,6 +56,11 @@ impl Freshness {
         Ok(self.0.tailer.applied())
     }
 
+    /// See [`Tailer::losses`].
+    pub fn losses(&self) -> u64 {
+        self.0.tailer.losses()
+    }
+
     /// Waits for a look that begins after the call.
     async fn look(&self) -> Result<()> {
         let (answer, looked) = oneshot::channel();

@@ -1,9 +1,17 @@
 //! The node's one reader of the log: tells the caches what is stale, and wakes who waits.
+//!
+//! It knows which batch ends at the position that it has applied, and holds that against the log at
+//! each look, as the writer does at each append: a log that was cut off and has grown again is told
+//! from one that only went on.
 
 use std::{
+    collections::VecDeque,
     future::Future,
     pin::Pin,
-    sync::{Arc, Mutex as StdMutex, PoisonError},
+    sync::{
+        Arc, Mutex as StdMutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -12,7 +20,7 @@ use stoa_storage::{
     Backend, NidAllocator, Result, Store,
     log::{
         self, Append, BatchKey, BatchRows, CommittedBatch, LogReader, LoggedBatch, LoggedRows,
-        News, OnCommit, Touched,
+        Mark, News, OnCommit, Touched,
     },
 };
 use tokio::{
@@ -24,6 +32,9 @@ use crate::{Waiters, announcements};
 
 /// How many batches are read at once.
 const PAGE: i64 = 500;
+
+/// How many places in the log are remembered, to tell how much of it was lost.
+const PLACES: usize = 1_000;
 
 /// One batch, as caches are told of it.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +63,22 @@ pub trait CacheKeeper: Send + Sync {
 
     /// Drops everything: what happened up to `head` is not known.
     fn clear(&self, head: Pos);
+
+    /// As [`CacheKeeper::clear`], where the log has lost what was seen of it: drops also what could
+    /// otherwise never go stale. An internal number may be another thing's by now, and what was
+    /// sent was not.
+    ///
+    /// A cache of rooms breaks the chain of every room.
+    fn forget(&self, head: Pos) {
+        self.clear(head);
+    }
+
+    /// It is not known whether these appends of this node were written. Should they turn up in the
+    /// log, [`CacheKeeper::apply`] hears of them as of another node's: drops what was kept of them
+    /// for when they are written.
+    fn given_up(&self, appends: &[&Append]) {
+        let _ = appends;
+    }
 }
 
 /// Numbers that were drawn and not handed out are a cache too: once the log is lost, they may have
@@ -85,13 +112,25 @@ pub struct Tailer {
     store: Store,
     caches: Vec<Arc<dyn CacheKeeper>>,
     waiters: Waiters,
-    applied: watch::Sender<Pos>,
+    applied: watch::Sender<Mark>,
+    /// The end of the last jump that was applied.
+    jumped: watch::Sender<Pos>,
+    /// How often the log was found to have lost what was seen of it.
+    losses: AtomicU64,
     /// Held while batches are applied, so that they are applied in order and once.
-    order: Mutex<LogReader>,
+    order: Mutex<Follower>,
     in_flight: StdMutex<InFlight>,
     nudge: Notify,
     /// Told of this node's own commits.
     pub(crate) committed: Notify,
+}
+
+/// Where the node is in the log, and has been.
+#[derive(Debug)]
+struct Follower {
+    reader: LogReader,
+    /// The places that were applied last, in order.
+    places: VecDeque<Mark>,
 }
 
 /// The batch that this node is writing.
@@ -115,16 +154,19 @@ impl Tailer {
         caches: Vec<Arc<dyn CacheKeeper>>,
         waiters: Waiters,
     ) -> Result<Arc<Self>> {
-        let head = log::head(&mut store.read().await?).await?;
+        let head = log::head_mark(&mut store.read().await?).await?;
         for cache in &caches {
-            cache.clear(head);
+            cache.clear(head.pos);
         }
+        let reader = LogReader::new(store.clone());
         Ok(Arc::new(Self {
-            order: Mutex::new(LogReader::new(store.clone())),
+            order: Mutex::new(Follower { reader, places: VecDeque::from([head]) }),
             store,
             caches,
             waiters,
             applied: watch::Sender::new(head),
+            jumped: watch::Sender::new(head.pos),
+            losses: AtomicU64::new(0),
             in_flight: StdMutex::default(),
             nudge: Notify::new(),
             committed: Notify::new(),
@@ -156,7 +198,24 @@ impl Tailer {
 
     /// The head up to which every cache of this node is current.
     pub fn applied(&self) -> Pos {
+        self.place().pos
+    }
+
+    /// The place up to which every cache of this node is current.
+    fn place(&self) -> Mark {
         *self.applied.borrow()
+    }
+
+    /// Whether the log may have jumped over `pos` while this node followed it. If it has, what was
+    /// given out there was lost: [`log::was_lost`] tells.
+    pub fn may_have_jumped_over(&self, pos: Pos) -> bool {
+        pos < *self.jumped.borrow()
+    }
+
+    /// How often the log was found to have lost what was seen of it: what is in memory since before
+    /// the last time, and follows the log in no other way, may not be so.
+    pub fn losses(&self) -> u64 {
+        self.losses.load(Ordering::SeqCst)
     }
 
     /// Whether other nodes may write to the log.
@@ -182,45 +241,48 @@ impl Tailer {
     pub(crate) async fn wait_beyond(&self, pos: Pos) {
         let mut applied = self.applied.subscribe();
         // The sender lives as long as `self`.
-        let _ = applied.wait_for(|applied| *applied > pos).await;
+        let _ = applied.wait_for(|applied| applied.pos > pos).await;
     }
 
     /// Waits until `pos` is applied.
     pub async fn wait_for(&self, pos: Pos) {
         let mut applied = self.applied.subscribe();
         // The sender lives as long as `self`.
-        let _ = applied.wait_for(|applied| *applied >= pos).await;
+        let _ = applied.wait_for(|applied| applied.pos >= pos).await;
     }
 
     /// Applies everything that is in the log now, and gives the head that was found. A batch that
     /// this node is writing is left to its writer, so that position may be applied a moment later.
     pub async fn catch_up(&self) -> Result<Pos> {
-        let mut reader = self.order.lock().await;
-        self.catch_up_in_order(&mut reader, None).await
+        let mut follower = self.order.lock().await;
+        self.catch_up_in_order(&mut follower, None).await
     }
 
     /// Applies what is in the log, up to the batch that ends at `until` where that is given.
     async fn catch_up_in_order(
         &self,
-        reader: &mut MutexGuard<'_, LogReader>,
+        follower: &mut MutexGuard<'_, Follower>,
         until: Option<Pos>,
     ) -> Result<Pos> {
         loop {
-            let applied = self.applied();
-            let batches = match reader.after(applied, PAGE).await? {
+            let applied = self.place();
+            let batches = match follower.reader.after(applied, PAGE).await? {
                 News::Batches(batches) => batches,
                 News::Gap { head } => {
-                    let head = until.unwrap_or(head);
-                    tracing::warn!(%applied, %head, "the log moved out of sight; caches dropped");
-                    self.clear(head);
+                    let head = until.map_or(head, |pos| Mark { pos, key: None });
+                    tracing::warn!(
+                        applied = %applied.pos, head = %head.pos,
+                        "the log moved out of sight; caches dropped"
+                    );
+                    self.clear(follower, head);
                     continue;
                 }
                 News::Lost { head } => {
-                    self.raise(head).await?;
+                    self.raise(follower, head).await?;
                     continue;
                 }
             };
-            let Some(newest) = batches.last() else { return Ok(applied) };
+            let Some(newest) = batches.last() else { return Ok(applied.pos) };
             let (newest, is_last_page) = (newest.last, is_last_page(&batches));
             // A node that is far behind drops what is stale: it would read much for nobody.
             let mut may_read = is_last_page;
@@ -234,22 +296,37 @@ impl Tailer {
                     return Ok(newest);
                 }
                 if may_read && rows.as_ref().is_none_or(|rows| rows.of(batch).is_none()) {
-                    rows = read_rows(reader, rest).await;
+                    rows = read_rows(&mut follower.reader, rest).await;
                     may_read = rows.is_some();
                 }
-                self.apply(Batch {
-                    prev: batch.prev,
-                    last: batch.last,
-                    touched: &batch.touched,
-                    appends: None,
-                    rows: rows.as_ref().and_then(|rows| rows.of(batch)),
-                });
+                self.apply_logged(follower, batch, rows.as_ref().and_then(|rows| rows.of(batch)));
                 rest = later;
             }
             if is_last_page {
                 return Ok(newest);
             }
         }
+    }
+
+    /// Applies a batch that was read, perhaps with what it wrote.
+    fn apply_logged(
+        &self,
+        follower: &mut Follower,
+        batch: &LoggedBatch,
+        rows: Option<BatchRows<'_>>,
+    ) {
+        if batch.is_jump() {
+            self.jumped.send_replace(batch.last);
+        }
+        let Some(touched) = &batch.touched else {
+            tracing::warn!(
+                last = %batch.last,
+                "a newer version has changed what this one does not know; caches dropped"
+            );
+            return self.clear(follower, batch.mark());
+        };
+        let applied = Batch { prev: batch.prev, last: batch.last, touched, appends: None, rows };
+        self.apply(follower, applied, batch.key);
     }
 
     /// Whether the writer of this node will speak for the batch.
@@ -267,57 +344,78 @@ impl Tailer {
         *in_flight = InFlight { key, is_awaited: false };
     }
 
-    /// The log ends at `head`, before what this node has seen of it: has it go on above, and
-    /// forgets everything.
-    async fn raise(&self, head: Pos) -> Result<()> {
+    /// The log, which ends at `head`, does not hold what this node has seen of it: has it go on
+    /// above, and forgets everything.
+    async fn raise(&self, follower: &mut Follower, head: Pos) -> Result<()> {
         let seen = self.applied();
         tracing::error!(
             %head, %seen,
-            "the log is shorter than it was: the database was restored to an earlier moment, or \
+            "the log has lost what it had: the database was restored to an earlier moment, or \
              failed over with loss. Caches are dropped, and positions go on above what was seen"
         );
         metrics::counter!("stoa_log_lost_total").increment(1);
-        let raised = log::raise(&self.store, seen).await?;
-        self.clear(raised);
+        let known = follower.places.make_contiguous();
+        let raised = log::raise(&self.store, seen, known).await?;
+        self.jumped.send_replace(raised.pos);
+        self.losses.fetch_add(1, Ordering::SeqCst);
+        for cache in &self.caches {
+            cache.forget(raised.pos);
+        }
+        follower.places.clear();
+        self.advance(follower, raised);
+        self.waiters.wake_all();
         Ok(())
     }
 
-    fn clear(&self, head: Pos) {
+    fn clear(&self, follower: &mut Follower, head: Mark) {
+        // There may have been a jump.
+        self.jumped.send_replace(head.pos);
         for cache in &self.caches {
-            cache.clear(head);
+            cache.clear(head.pos);
         }
-        self.applied.send_replace(head);
+        self.advance(follower, head);
         self.waiters.wake_all();
     }
 
-    fn apply(&self, batch: Batch<'_>) {
+    fn apply(&self, follower: &mut Follower, batch: Batch<'_>, key: BatchKey) {
         for cache in &self.caches {
             cache.apply(batch);
         }
-        self.applied.send_replace(batch.last);
+        self.advance(follower, Mark { pos: batch.last, key: Some(key) });
         self.waiters.wake(batch.touched);
     }
 
+    fn advance(&self, follower: &mut Follower, place: Mark) {
+        if follower.places.len() >= PLACES {
+            follower.places.pop_front();
+        }
+        follower.places.push_back(place);
+        self.applied.send_replace(place);
+    }
+
     async fn apply_own(&self, batch: &CommittedBatch) {
-        let mut reader = self.order.lock().await;
+        let mut follower = self.order.lock().await;
         self.set_in_flight(None);
         if self.applied() < batch.prev {
             // Other nodes wrote in between: theirs come first.
-            if let Err(error) = self.catch_up_in_order(&mut reader, Some(batch.prev)).await {
+            if let Err(error) = self.catch_up_in_order(&mut follower, Some(batch.prev)).await {
                 tracing::warn!(%error, "the log cannot be read; caches dropped");
             }
             if self.applied() < batch.prev {
-                self.clear(batch.prev);
+                let prev = Mark { pos: batch.prev, key: None };
+                self.clear(&mut follower, prev);
             }
         }
         if self.applied() == batch.prev {
-            self.apply(Batch {
-                prev: batch.prev,
-                last: batch.last,
-                touched: &batch.touched,
-                appends: Some(&batch.appends),
+            let CommittedBatch { prev, last, key, touched, appends } = batch;
+            let applied = Batch {
+                prev: *prev,
+                last: *last,
+                touched,
+                appends: Some(appends.as_slice()),
                 rows: None,
-            });
+            };
+            self.apply(&mut follower, applied, *key);
         }
         self.committed.notify_one();
     }
@@ -340,8 +438,14 @@ fn is_last_page(batches: &[LoggedBatch]) -> bool {
 }
 
 impl OnCommit for Tailer {
-    fn applied(&self) -> Pos {
-        Self::applied(self)
+    fn applied(&self) -> Mark {
+        self.place()
+    }
+
+    fn given_up(&self, appends: &[&Append]) {
+        for cache in &self.caches {
+            cache.given_up(appends);
+        }
     }
 
     fn in_flight(&self, key: Option<BatchKey>) {

@@ -12,10 +12,13 @@ use stoa_base::Pos;
 use stoa_cluster::{Batch, CacheKeeper};
 use stoa_storage::{
     Backend,
-    log::{Append, AppendError, Guard},
+    log::{self, Append, AppendError, Appended, Guard},
     repo,
 };
-use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, oneshot};
+use tokio::{
+    sync::{Mutex as AsyncMutex, OwnedMutexGuard, oneshot},
+    task::JoinError,
+};
 
 use crate::{
     Result, RoomError, Rooms,
@@ -55,8 +58,8 @@ pub(crate) enum Built<T> {
 }
 
 impl Rooms {
-    /// Builds a change on the head of `room` and writes it. `session` is the hash of the access
-    /// token on whose strength it is done; with a revoked one nothing is written.
+    /// Builds a change on the head of `room` and writes it. `session` is the ID of the session on
+    /// whose strength it is done; where it has ended nothing is written.
     ///
     /// `build` is called again where the room moved, so it must not have other effects. A refusal,
     /// and that there is nothing to do, count only once the log has confirmed what they rest on:
@@ -138,17 +141,21 @@ impl Rooms {
                 .await
         });
         if turn.await.is_err() {
-            return match written.await {
-                Ok(Err(error)) => Err(error.into()),
-                _ => Err(AppendError::Unavailable.into()),
-            };
+            return Err(refusal(written.await).into());
         }
-        let head = self.load_head(room).await?;
-        let (draft, outcome) = conclude(build(Draft::on(&head)).await)?;
-        let mut draft = draft.unwrap_or_else(|| Draft::on(&head));
+        let built = async {
+            let head = self.load_head(room).await?;
+            let (draft, outcome) = conclude(build(Draft::on(&head)).await)?;
+            Ok::<_, RoomError>((draft.unwrap_or_else(|| Draft::on(&head)), outcome))
+        };
+        // The writer waits no longer, and the room need not either.
+        let Ok(built) = tokio::time::timeout(log::BUILD_LIMIT, built).await else {
+            return Err(AppendError::Busy.into());
+        };
+        let (mut draft, outcome) = built?;
         draft.guard(session);
         if hand_over.send(draft.append).is_err() {
-            return Err(AppendError::Unavailable.into());
+            return Err(refusal(written.await).into());
         }
         match written.await {
             Ok(Ok(_)) => {
@@ -222,9 +229,9 @@ impl Rooms {
     /// Makes sure that the session has not ended on another node, where nothing is written that
     /// would show it.
     async fn confirm(&self, session: Option<&str>) -> Result<()> {
-        if let (Some(token_hash), Backend::Postgres) = (session, self.store.backend()) {
+        if let (Some(session), Backend::Postgres) = (session, self.store.backend()) {
             let mut append = Append::new();
-            append.guards.push(Guard::Session(token_hash.to_owned()));
+            append.guards.push(Guard::Session(session.to_owned()));
             self.writer.append(append).await?;
         }
         Ok(())
@@ -242,7 +249,15 @@ impl Draft {
         let changes_state = append.room_updates.iter().any(|update| update.state_root.is_some());
         let chain = Arc::clone(&self.head.chain);
         append.guards.push(if changes_state { Guard::Head(chain) } else { Guard::State(chain) });
-        append.guards.extend(session.map(|token_hash| Guard::Session(token_hash.to_owned())));
+        append.guards.extend(session.map(|session| Guard::Session(session.to_owned())));
+    }
+}
+
+/// Why nothing was written that was to be built under the log lock.
+fn refusal(written: Result<Result<Appended, AppendError>, JoinError>) -> AppendError {
+    match written {
+        Ok(Err(error)) => error,
+        Ok(Ok(_)) | Err(_) => AppendError::Unavailable,
     }
 }
 
@@ -327,6 +342,10 @@ impl CacheKeeper for Transactions {
 
     /// Transactions do not go stale.
     fn clear(&self, _: Pos) {}
+
+    fn forget(&self, _: Pos) {
+        self.sent.invalidate_all();
+    }
 }
 
 #[cfg(test)]

@@ -73,7 +73,7 @@ impl Rooms {
         self.check_joined(&actor.user_id, None).await?;
         let events = first_events(&create, &actor.user_id, &version, &rules);
         for _ in 0..ATTEMPTS {
-            match self.create_once(session, &version, &rules, events.clone()).await {
+            match self.create_once(actor, session, &version, &rules, events.clone()).await {
                 // The same user has made the same room through another node at the same time.
                 Err(RoomError::Append(AppendError::Duplicate)) => {}
                 created => return created,
@@ -84,6 +84,7 @@ impl Rooms {
 
     async fn create_once(
         &self,
+        actor: &Actor,
         session: Option<&str>,
         version: &RoomVersionId,
         rules: &Arc<RoomVersionRules>,
@@ -104,6 +105,7 @@ impl Rooms {
                 new.sent = Some(self.creation_time());
             }
             let event = self.stage(&room, &mut draft, new).await.map_err(RoomError::in_creation)?;
+            self.audit_membership(actor, &room, &event, &mut draft.append).await?;
             if is_create && event.pdu.room_id != room.id {
                 // From version 12 on the ID is that of the creation, known only now.
                 let id = event.pdu.room_id.clone();

@@ -11,7 +11,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use ruma::{OwnedUserId, UserId};
+use ruma::OwnedUserId;
 use stoa_base::Pos;
 use stoa_cluster::{Batch, CacheKeeper};
 use stoa_storage::{
@@ -66,16 +66,12 @@ impl ErasedUsers {
 
 impl CacheKeeper for ErasedUsers {
     fn apply(&self, batch: Batch<'_>) {
-        for (stream, topic) in batch.touched.iter() {
-            let (Stream::Erasure, Topic::User(user_id)) = (stream, topic) else { continue };
-            let mut known = self.known();
-            known.generation += 1;
-            match (UserId::parse(user_id), &mut known.users) {
-                (Ok(user_id), Some(users)) => {
-                    Arc::make_mut(users).insert(user_id);
-                }
-                _ => known.users = None,
-            }
+        // Somebody may have been erased, no more: a newer version may have changed something else.
+        let is_erasure = |(stream, topic): (Stream, &Topic)| {
+            stream == Stream::Erasure && matches!(topic, Topic::User(_))
+        };
+        if batch.touched.iter().any(is_erasure) {
+            self.clear(batch.last);
         }
     }
 

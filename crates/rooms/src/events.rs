@@ -12,7 +12,7 @@ use stoa_base::{EventNid, Pos, RoomNid, StateNid};
 use stoa_cluster::{Batch, CacheKeeper, LogCache};
 use stoa_storage::{
     Conn, Error, Result, Store,
-    log::{BatchRows, EventStatus, Stream, Topic},
+    log::{Append, BatchRows, EventStatus, Stream, Topic},
     repo::{
         self,
         events::{Order, StoredEventRow},
@@ -335,5 +335,17 @@ impl CacheKeeper for Events {
 
     fn clear(&self, _: Pos) {
         self.by_nid.clear();
+    }
+
+    fn forget(&self, head: Pos) {
+        self.versions.invalidate_all();
+        self.clear(head);
+    }
+
+    /// Without their positions they would be taken for events that have none.
+    fn given_up(&self, appends: &[&Append]) {
+        for row in appends.iter().flat_map(|append| &append.events) {
+            self.by_nid.remove(&row.nid);
+        }
     }
 }

@@ -5,6 +5,7 @@
 //! the reader, and give only what that user may see. What the network brings comes in through
 //! [`Rooms::receive`].
 
+mod audit;
 mod change;
 mod client_format;
 mod create;
@@ -162,6 +163,7 @@ impl RoomCaches {
     pub fn keepers(&self) -> Vec<Arc<dyn CacheKeeper>> {
         vec![
             Arc::new(self.events.clone()),
+            Arc::new(self.states.clone()),
             Arc::clone(&self.rooms) as _,
             Arc::clone(&self.memberships) as _,
             Arc::clone(&self.recent) as _,

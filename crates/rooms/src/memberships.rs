@@ -176,7 +176,15 @@ impl MembershipCache {
 impl CacheKeeper for MembershipCache {
     fn apply(&self, batch: Batch<'_>) {
         for (stream, topic) in batch.touched.iter() {
-            let (Stream::Membership, Topic::User(user_id)) = (stream, topic) else { continue };
+            let user_id = match (stream, topic) {
+                (Stream::Membership, Topic::User(user_id)) => user_id,
+                // What a newer version has changed of the room may be anybody's membership.
+                (Stream::Membership, Topic::Room(_)) => {
+                    self.clear(batch.last);
+                    continue;
+                }
+                _ => continue,
+            };
             if let Some(appends) = batch.appends {
                 self.by_user.update(user_id, |mut memberships| {
                     let changed = Arc::make_mut(&mut memberships);

@@ -44,6 +44,10 @@ pub struct Room {
     /// Whether the room moved in another way than by what was built on `head`.
     stale: AtomicBool,
     committed: Mutex<Option<Committed>>,
+    /// What `head` was last made from, for whoever must not wait for it.
+    chain: Mutex<Weak<Chain>>,
+    /// Counts how often the log has lost what the room may rest on.
+    losses: AtomicU64,
     /// Counts the batches that touched the room, so that a read that began before one is not kept.
     generation: AtomicU64,
 }
@@ -111,6 +115,8 @@ impl Room {
             in_flight: watch::Sender::new(0),
             stale: AtomicBool::new(false),
             committed: Mutex::new(None),
+            chain: Mutex::default(),
+            losses: AtomicU64::new(0),
             generation: AtomicU64::new(0),
         }
     }
@@ -175,7 +181,25 @@ impl Room {
         current.as_of = batch.last;
     }
 
+    /// A chain that starts from the room as it was read after `losses` of them, none where there
+    /// was another one since. It breaks with the next.
+    fn start_chain(&self, row: &RoomHeadRow, losses: u64) -> Option<Arc<Chain>> {
+        let chain = Arc::new(Chain::new(self.nid, row.state_pos, row.head_pos));
+        *self.chain.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&chain);
+        (self.losses.load(Ordering::SeqCst) == losses).then_some(chain)
+    }
+
+    /// Drops what is in memory of the room, and has nothing more be written of what was built on it.
     fn forget(&self) {
+        self.losses.fetch_add(1, Ordering::SeqCst);
+        let chain = self.chain.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+        if let Some(chain) = chain {
+            chain.break_off();
+        }
+        self.clear();
+    }
+
+    fn clear(&self) {
         let mut committed = self.committed.lock().unwrap_or_else(PoisonError::into_inner);
         self.generation.fetch_add(1, Ordering::AcqRel);
         self.stale.store(true, Ordering::Release);
@@ -223,13 +247,20 @@ impl RoomCache {
         self.alive.lock().unwrap_or_else(PoisonError::into_inner).get(&nid)?.upgrade()
     }
 
+    fn living(&self) -> Vec<Arc<Room>> {
+        let alive = self.alive.lock().unwrap_or_else(PoisonError::into_inner);
+        alive.values().filter_map(Weak::upgrade).collect()
+    }
+
     /// The one room of this number: `new`, unless it is in memory already.
     fn keep(&self, new: Room) -> Arc<Room> {
         let mut alive = self.alive.lock().unwrap_or_else(PoisonError::into_inner);
         if u64::try_from(alive.len()).unwrap_or(u64::MAX) > 2 * self.by_nid.entry_count() + 1_000 {
             alive.retain(|_, room| room.strong_count() > 0);
         }
-        let room = alive.get(&new.nid).and_then(Weak::upgrade).unwrap_or_else(|| Arc::new(new));
+        // Where the log has lost a room, its number may be another's.
+        let known = alive.get(&new.nid).and_then(Weak::upgrade).filter(|room| room.id == new.id);
+        let room = known.unwrap_or_else(|| Arc::new(new));
         alive.insert(room.nid, Arc::downgrade(&room));
         drop(alive);
         self.by_nid.insert(room.nid, Arc::clone(&room));
@@ -395,6 +426,16 @@ impl RoomCache {
 
     /// The head of a room as the database has it.
     pub(crate) async fn load_head(&self, room: &Room) -> Result<Head> {
+        loop {
+            if let Some(head) = self.try_load_head(room).await? {
+                return Ok(head);
+            }
+        }
+    }
+
+    /// The head of a room, unless the log has lost what the room rests on while it was read.
+    async fn try_load_head(&self, room: &Room) -> Result<Option<Head>> {
+        let losses = room.losses.load(Ordering::SeqCst);
         let mut conn = self.store.snapshot().await?;
         let row = self.row(&mut conn, room.nid).await?;
         let rows = repo::events::by_nids(&mut conn, row.extremities.iter().copied()).await?;
@@ -416,11 +457,9 @@ impl RoomCache {
                     .ok_or_else(|| Error::corrupt("an extremity has no state"))?,
             })
         });
-        Ok(Head {
-            chain: Arc::new(Chain::new(room.nid, row.state_pos, row.head_pos)),
-            extremities: extremities.collect::<Result<_, Error>>()?,
-            state: row.state_root,
-        })
+        let extremities = extremities.collect::<Result<_, Error>>()?;
+        let chain = room.start_chain(&row, losses);
+        Ok(chain.map(|chain| Head { chain, extremities, state: row.state_root }))
     }
 
     async fn row(&self, conn: &mut stoa_storage::Conn, nid: RoomNid) -> Result<RoomHeadRow, Error> {
@@ -441,9 +480,12 @@ impl CacheKeeper for RoomCache {
     }
 
     fn clear(&self, _: Pos) {
-        let alive = self.alive.lock().unwrap_or_else(PoisonError::into_inner);
-        for room in alive.values().filter_map(Weak::upgrade) {
-            room.forget();
-        }
+        self.living().iter().for_each(|room| room.clear());
+    }
+
+    fn forget(&self, _: Pos) {
+        self.by_nid.invalidate_all();
+        self.by_id.invalidate_all();
+        self.living().iter().for_each(|room| room.forget());
     }
 }

@@ -86,6 +86,7 @@ impl Rooms {
             }
             let new = self.with_authority(room, draft.head.state, new.clone()).await?;
             let event = self.stage(room, &mut draft, new).await?;
+            self.audit_membership(actor, room, &event, &mut draft.append).await?;
             Ok(Built::New(draft, event.pdu.event_id.clone()))
         })
         .await

@@ -15,8 +15,8 @@ use std::{
 
 use ruma::events::StateEventType;
 use sha2::{Digest, Sha256};
-use stoa_base::{EventNid, StateNid};
-use stoa_cluster::LogCache;
+use stoa_base::{EventNid, Pos, StateNid};
+use stoa_cluster::{Batch, CacheKeeper, LogCache};
 use stoa_storage::{Error, NidAllocator, Result, Store, log::StateNodeRow, repo};
 
 use self::node::{Node, Slot};
@@ -102,6 +102,17 @@ pub struct States {
 pub struct NewState {
     /// The rows to store.
     pub rows: Vec<StateNodeRow>,
+}
+
+/// Nodes never change, but where the log has lost them, their numbers may be others'.
+impl CacheKeeper for States {
+    fn apply(&self, _: Batch<'_>) {}
+
+    fn clear(&self, _: Pos) {}
+
+    fn forget(&self, _: Pos) {
+        self.nodes.clear();
+    }
 }
 
 impl States {

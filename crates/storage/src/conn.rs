@@ -1,5 +1,7 @@
 //! A connection to either database, and how values go into a statement and come out of a row.
 
+use std::future::Future;
+
 use futures_util::TryStreamExt;
 use sqlx::{
     PgConnection, Postgres, Row as _, Sqlite, SqliteConnection, Transaction,
@@ -9,13 +11,17 @@ use sqlx::{
     sqlite::{SqliteArguments, SqliteRow},
 };
 
-use crate::{Backend, Result, statements::StatementCount};
+use crate::{Backend, Result, postgres_host::Lease, statements::StatementCount, wal::Admission};
 
 /// A connection, or a transaction that is rolled back unless it is committed.
 #[derive(Debug)]
 pub struct Conn {
     inner: Inner,
     count: StatementCount,
+    /// Limits how long an answer is waited for: PostgreSQL only.
+    lease: Option<Lease>,
+    /// Keeps the write-ahead log as it is: readers of SQLite only.
+    _admission: Option<Admission>,
 }
 
 #[derive(Debug)]
@@ -24,6 +30,21 @@ pub(crate) enum Inner {
     SqliteTransaction(Transaction<'static, Sqlite>),
     Postgres(PoolConnection<Postgres>),
     PostgresTransaction(Transaction<'static, Postgres>),
+}
+
+/// How long an answer is waited for.
+struct Wait<'c>(Option<&'c Lease>);
+
+impl Wait<'_> {
+    async fn for_answer<T, E>(self, answer: impl Future<Output = Result<T, E>>) -> Result<T>
+    where
+        crate::Error: From<E>,
+    {
+        match self.0 {
+            None => Ok(answer.await?),
+            Some(lease) => lease.wait_for(answer).await,
+        }
+    }
 }
 
 enum Target<'c> {
@@ -63,18 +84,29 @@ impl Conn {
         if matches!(inner, Inner::SqliteTransaction(_) | Inner::PostgresTransaction(_)) {
             count.add();
         }
-        Self { inner, count }
+        Self { inner, count, lease: None, _admission: None }
+    }
+
+    /// The connection of a reader of SQLite.
+    pub(crate) fn admitted(self, admission: Admission) -> Self {
+        Self { _admission: Some(admission), ..self }
+    }
+
+    /// A connection to PostgreSQL, or a transaction there.
+    pub(crate) fn leased((inner, lease): (impl Into<Inner>, Lease), count: StatementCount) -> Self {
+        Self { lease: Some(lease), ..Self::new(inner, count) }
     }
 
     /// Where a statement is sent, which counts it.
-    fn target(&mut self) -> Target<'_> {
+    fn target(&mut self) -> (Target<'_>, Wait<'_>) {
         self.count.add();
-        match &mut self.inner {
+        let target = match &mut self.inner {
             Inner::Sqlite(conn) => Target::Sqlite(conn),
             Inner::SqliteTransaction(conn) => Target::Sqlite(conn),
             Inner::Postgres(conn) => Target::Postgres(conn),
             Inner::PostgresTransaction(conn) => Target::Postgres(conn),
-        }
+        };
+        (target, Wait(self.lease.as_ref()))
     }
 
     /// Which database it leads to.
@@ -110,7 +142,8 @@ impl Conn {
         binds: &[Bind<'_>],
     ) -> Result<Vec<T>> {
         let mut found = Vec::new();
-        match self.target() {
+        let (target, wait) = self.target();
+        match target {
             Target::Sqlite(conn) => {
                 let mut rows = sqlite_query(sql, binds).fetch(conn);
                 while let Some(row) = rows.try_next().await? {
@@ -118,10 +151,14 @@ impl Conn {
                 }
             }
             Target::Postgres(conn) => {
-                let mut rows = postgres_query(sql, binds).fetch(conn);
-                while let Some(row) = rows.try_next().await? {
-                    found.push(T::from_row(&Row::Postgres(row))?);
-                }
+                let reading = async {
+                    let mut rows = postgres_query(sql, binds).fetch(conn);
+                    while let Some(row) = rows.try_next().await? {
+                        found.push(T::from_row(&Row::Postgres(row))?);
+                    }
+                    Ok::<_, crate::Error>(())
+                };
+                wait.for_answer(reading).await?;
             }
         }
         Ok(found)
@@ -133,12 +170,14 @@ impl Conn {
         sql: &'static str,
         binds: &[Bind<'_>],
     ) -> Result<Option<T>> {
-        let row = match self.target() {
+        let (target, wait) = self.target();
+        let row = match target {
             Target::Sqlite(conn) => {
                 sqlite_query(sql, binds).fetch_optional(conn).await?.map(Row::Sqlite)
             }
             Target::Postgres(conn) => {
-                postgres_query(sql, binds).fetch_optional(conn).await?.map(Row::Postgres)
+                let row = postgres_query(sql, binds).fetch_optional(conn);
+                wait.for_answer(row).await?.map(Row::Postgres)
             }
         };
         row.map(|row| T::from_row(&row)).transpose()
@@ -151,10 +190,11 @@ impl Conn {
 
     /// Runs a statement that gives no rows, and says how many rows it changed.
     pub async fn execute(&mut self, sql: &'static str, binds: &[Bind<'_>]) -> Result<u64> {
-        Ok(match self.target() {
+        let (target, wait) = self.target();
+        Ok(match target {
             Target::Sqlite(conn) => sqlite_query(sql, binds).execute(conn).await?.rows_affected(),
             Target::Postgres(conn) => {
-                postgres_query(sql, binds).execute(conn).await?.rows_affected()
+                wait.for_answer(postgres_query(sql, binds).execute(conn)).await?.rows_affected()
             }
         })
     }
@@ -164,7 +204,9 @@ impl Conn {
         match self.inner {
             Inner::Sqlite(_) | Inner::Postgres(_) => return Ok(()),
             Inner::SqliteTransaction(transaction) => transaction.commit().await?,
-            Inner::PostgresTransaction(transaction) => transaction.commit().await?,
+            Inner::PostgresTransaction(transaction) => {
+                Wait(self.lease.as_ref()).for_answer(transaction.commit()).await?;
+            }
         }
         self.count.add();
         Ok(())

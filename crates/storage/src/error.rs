@@ -31,6 +31,24 @@ impl Error {
         matches!(self, Self::Database(sqlx::Error::Database(error)) if error.is_unique_violation())
     }
 
+    /// Whether the database could not be asked, or not in time: it may answer another time, or
+    /// another node.
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::Timeout(_) => true,
+            Self::Corrupt(_) | Self::LeaseLost => false,
+            Self::Database(error) => match error {
+                sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => true,
+                // Broken connections, a lack of resources, and a server that goes down or comes up.
+                sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+                    ["08", "53", "57P"].iter().any(|class| code.starts_with(class))
+                        && error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().is_some()
+                }),
+                _ => false,
+            },
+        }
+    }
+
     /// Whether the database understood the statement and refuses it for what it says, so that
     /// nothing was written and trying again is in vain.
     ///

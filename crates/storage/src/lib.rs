@@ -9,10 +9,13 @@ mod conn;
 mod error;
 pub mod log;
 mod nids;
+mod postgres_host;
 pub mod repo;
 mod schema;
+mod server;
 mod statements;
 mod store;
+mod wal;
 
 pub use self::{
     conn::{Bind, Conn, FromRow, Row},

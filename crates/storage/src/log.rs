@@ -7,8 +7,10 @@
 //!
 //! `log_batches` is pruned by age. A reader whose place is pruned drops all that it has cached.
 
+mod account_rows;
 mod announce;
 mod append;
+mod audit;
 mod batch;
 mod chain;
 mod jump;
@@ -23,17 +25,23 @@ mod touched;
 mod writer;
 
 pub use self::{
+    account_rows::*,
     announce::{Listener, announce},
-    append::{Append, Guard},
+    append::{AccountState, Append, Guard},
+    audit::{
+        AuditAction, AuditCheck, AuditFault, AuditLink, AuditOutcome, AuditRow, audit_head,
+        has_audit_link, verify_audit,
+    },
     chain::Chain,
     jump::{raise, rise_to_now, was_lost},
     logged_rows::{BatchRows, LoggedRows},
     prune::prune,
-    reader::{LogReader, LoggedBatch, News, batches_after, head},
+    reader::{LogReader, LoggedBatch, Mark, News, batches_after, head, head_mark},
     rows::*,
     touched::{Stream, Topic, Touched},
     writer::{
-        AppendError, Appended, BatchKey, CommittedBatch, OnCommit, Pending, Writer, WriterOptions,
+        AppendError, Appended, BUILD_LIMIT, BatchKey, CommittedBatch, OnCommit, Pending, Writer,
+        WriterOptions,
     },
 };
 use crate::{Conn, Result};

@@ -12,7 +12,7 @@ use sqlx::{
     postgres::PgConnectOptions,
 };
 
-use crate::{Conn, OpenError, Store, store::Pools};
+use crate::{Conn, OpenError, Store, server, store::Pools};
 
 /// The version of this program.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -79,9 +79,7 @@ impl Store {
                 let mut conn = writer.acquire().await.map_err(crate::Error::from)?;
                 Ok(apply(&mut *conn, &sqlite()).await?)
             }
-            Pools::Postgres { direct, .. } => {
-                migrate_postgres(direct.connect_options().as_ref().clone()).await
-            }
+            Pools::Postgres { direct, .. } => migrate_postgres(direct.options().clone()).await,
         }
     }
 
@@ -122,6 +120,8 @@ async fn migrate_postgres(options: PgConnectOptions) -> Result<usize, OpenError>
             outcome => break outcome?,
         }
     };
+    // Whatever the role's default is, what was migrated is flushed before anything is written there.
+    server::confirm(&mut conn).await.map_err(crate::Error::from)?;
     // With the session ends the lock.
     conn.close().await.map_err(crate::Error::from)?;
     Ok(applied)

@@ -7,16 +7,19 @@ use std::{
 };
 
 use sqlx::{
-    ConnectOptions as _, Connection as _, PgPool, Sqlite, SqlitePool,
+    ConnectOptions as _, Connection as _, Sqlite, SqlitePool,
     migrate::MigrateError,
     pool::PoolConnection,
-    postgres::{PgConnectOptions, PgConnection, PgPoolOptions},
+    postgres::{PgConnectOptions, PgPoolOptions},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
 use crate::{
     Conn, Error, Result,
+    postgres_host::{Host, Pool},
+    server::{self, BEGIN_WRITE, ServerRun, ServerRuns},
     statements::{StatementCount, StatementKind, Statements},
+    wal::Wal,
 };
 
 /// Which database a store is.
@@ -123,8 +126,8 @@ pub struct Store {
 
 #[derive(Clone, Debug)]
 pub(crate) enum Pools {
-    Sqlite { readers: SqlitePool, writer: SqlitePool },
-    Postgres { pool: PgPool, direct: PgPool },
+    Sqlite { readers: SqlitePool, writer: SqlitePool, wal: Wal },
+    Postgres { pool: Pool, direct: Pool, hosts: Vec<Host>, runs: ServerRuns },
 }
 
 impl Store {
@@ -161,31 +164,28 @@ impl Store {
         let readers = sqlite_pool_options()
             .max_connections(max_connections.min(SQLITE_READERS))
             .connect_lazy_with(options.create_if_missing(false).pragma("query_only", "on"));
-        Ok(Self::new(Pools::Sqlite { readers, writer }))
+        let wal = Wal::watch(path, writer.clone());
+        Ok(Self::new(Pools::Sqlite { readers, writer, wal }))
     }
 
     async fn open_postgres(options: &Options) -> Result<Self, OpenError> {
         let parse = |url: &str| PgConnectOptions::from_str(url).map_err(OpenError::Unreachable);
-        let limited = |options: PgConnectOptions| {
-            options.application_name("stoa").options([
-                ("lock_timeout", "10s"),
-                ("statement_timeout", "60s"),
-                ("jit", "off"),
-            ])
-        };
+        let limited = |options: PgConnectOptions| options.application_name("stoa").options(SESSION);
         // A transaction pooler does not pass these on; its own configuration has to.
         let (pooled, direct) = match &options.direct_url {
             None => (limited(parse(&options.url)?), limited(parse(&options.url)?)),
             Some(direct) => (parse(&options.url)?, limited(parse(direct)?)),
         };
-        try_out(&pooled).await.map_err(OpenError::Unreachable)?;
-        let pool =
-            pool_options().max_connections(options.max_connections).connect_lazy_with(pooled);
-        let direct = pool_options()
-            .max_connections(DIRECT_CONNECTIONS)
-            .max_lifetime(None)
-            .connect_lazy_with(direct);
-        Ok(Self::new(Pools::Postgres { pool, direct }))
+        let runs = ServerRuns::new(try_out(&pooled).await.map_err(OpenError::Unreachable)?);
+        let pool = pool_options(&runs).max_connections(options.max_connections);
+        let pool = Pool::new(pool, pooled);
+        let few = pool_options(&runs).max_connections(DIRECT_CONNECTIONS).max_lifetime(None);
+        let direct = Pool::new(few, direct);
+        let hosts = match &options.direct_url {
+            None => vec![Host::watch(vec![pool.clone(), direct.clone()])],
+            Some(_) => vec![Host::watch(vec![pool.clone()]), Host::watch(vec![direct.clone()])],
+        };
+        Ok(Self::new(Pools::Postgres { pool, direct, hosts, runs }))
     }
 
     pub(crate) fn pools(&self) -> &Pools {
@@ -204,8 +204,11 @@ impl Store {
     pub async fn read(&self) -> Result<Conn> {
         let count = self.statements.of(StatementKind::Read);
         Ok(match &self.pools {
-            Pools::Sqlite { readers, .. } => Conn::new(readers.acquire().await?, count),
-            Pools::Postgres { pool, .. } => Conn::new(pool.acquire().await?, count),
+            Pools::Sqlite { readers, wal, .. } => {
+                let admission = wal.admit().await;
+                Conn::new(readers.acquire().await?, count).admitted(admission)
+            }
+            Pools::Postgres { pool, .. } => Conn::leased(pool.acquire().await?, count),
         })
     }
 
@@ -213,11 +216,12 @@ impl Store {
     pub async fn snapshot(&self) -> Result<Conn> {
         let count = self.statements.of(StatementKind::Read);
         Ok(match &self.pools {
-            Pools::Sqlite { readers, .. } => {
-                Conn::new(readers.begin_with("BEGIN DEFERRED").await?, count)
+            Pools::Sqlite { readers, wal, .. } => {
+                let admission = wal.admit().await;
+                Conn::new(readers.begin_with("BEGIN DEFERRED").await?, count).admitted(admission)
             }
             Pools::Postgres { pool, .. } => {
-                Conn::new(pool.begin_with(BEGIN_SNAPSHOT).await?, count)
+                Conn::leased(pool.begin_with(BEGIN_SNAPSHOT).await?, count)
             }
         })
     }
@@ -230,7 +234,9 @@ impl Store {
             Pools::Sqlite { writer, .. } => {
                 Conn::new(writer.begin_with("BEGIN IMMEDIATE").await?, count)
             }
-            Pools::Postgres { pool, .. } => Conn::new(pool.begin_with(BEGIN_WRITE).await?, count),
+            Pools::Postgres { pool, .. } => {
+                Conn::leased(pool.begin_with(BEGIN_WRITE).await?, count)
+            }
         })
     }
 
@@ -240,7 +246,7 @@ impl Store {
         let count = self.statements.of(StatementKind::Follow);
         Ok(match &self.pools {
             Pools::Sqlite { readers, .. } => Conn::new(readers.acquire().await?, count),
-            Pools::Postgres { direct, .. } => Conn::new(direct.acquire().await?, count),
+            Pools::Postgres { direct, .. } => Conn::leased(direct.acquire().await?, count),
         })
     }
 
@@ -267,35 +273,56 @@ impl Store {
         self.statements.of(StatementKind::Append)
     }
 
+    /// Whether the database answers, as far as is known: a host that is silent is noticed within a
+    /// few seconds.
+    pub fn is_answering(&self) -> bool {
+        match &self.pools {
+            Pools::Sqlite { .. } => true,
+            Pools::Postgres { hosts, .. } => hosts.iter().all(Host::is_answering),
+        }
+    }
+
     /// Sessions of PostgreSQL without a pooler in between; none for SQLite.
-    pub(crate) fn direct_pool(&self) -> Option<&PgPool> {
+    pub(crate) fn direct_pool(&self) -> Option<&Pool> {
         match &self.pools {
             Pools::Sqlite { .. } => None,
             Pools::Postgres { direct, .. } => Some(direct),
         }
     }
 
-    /// How to open a connection of one's own to PostgreSQL; none for SQLite.
-    pub(crate) fn direct_options(&self) -> Option<PgConnectOptions> {
-        self.direct_pool().map(|pool| pool.connect_options().as_ref().clone())
+    /// The runs of the PostgreSQL server that were met; none for SQLite.
+    pub(crate) fn server_runs(&self) -> Option<&ServerRuns> {
+        match &self.pools {
+            Pools::Sqlite { .. } => None,
+            Pools::Postgres { runs, .. } => Some(runs),
+        }
     }
 
     /// Connections that are open and those of them that are idle, for metrics.
     pub fn pool_size(&self) -> (u32, usize) {
         match &self.pools {
             Pools::Sqlite { readers, .. } => (readers.size(), readers.num_idle()),
-            Pools::Postgres { pool, .. } => (pool.size(), pool.num_idle()),
+            Pools::Postgres { pool, .. } => pool.size(),
+        }
+    }
+
+    /// The size of SQLite's write-ahead log, for metrics; none for PostgreSQL.
+    pub fn wal_bytes(&self) -> Option<u64> {
+        match &self.pools {
+            Pools::Sqlite { wal, .. } => Some(wal.bytes()),
+            Pools::Postgres { .. } => None,
         }
     }
 
     /// Closes every connection, after the statements under way.
     pub async fn close(&self) {
         match &self.pools {
-            Pools::Sqlite { readers, writer } => {
+            Pools::Sqlite { readers, writer, .. } => {
                 readers.close().await;
                 writer.close().await;
             }
-            Pools::Postgres { pool, direct } => {
+            Pools::Postgres { pool, direct, hosts, .. } => {
+                hosts.iter().for_each(Host::unwatch);
                 pool.close().await;
                 direct.close().await;
             }
@@ -303,11 +330,21 @@ impl Store {
     }
 }
 
-const BEGIN_SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+/// How a session behaves. Where this node's host vanishes, the server finds out within a few
+/// seconds, and lets go what the session holds.
+const SESSION: [(&str, &str); 8] = [
+    ("lock_timeout", "10s"),
+    ("statement_timeout", "60s"),
+    ("jit", "off"),
+    ("tcp_keepalives_idle", "1"),
+    ("tcp_keepalives_interval", "1"),
+    ("tcp_keepalives_count", "3"),
+    ("tcp_user_timeout", "4s"),
+    // What a single statement runs under. Transactions say it themselves.
+    ("default_transaction_isolation", "read committed"),
+];
 
-/// A transaction that writes is ended by the server where its node freezes in the middle: its row
-/// locks may stand in the way of appends.
-const BEGIN_WRITE: &str = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '750ms'";
+const BEGIN_SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
 /// How many connections read a SQLite database at most. A read is short and waits for nothing, so that
 /// more of them than there are processors only take memory: each has a thread and pages of its own.
@@ -319,6 +356,9 @@ const WRITER_CACHE: &str = "-8192";
 
 /// The tailer's connection, the listener's, and one more for when they are made anew.
 const DIRECT_CONNECTIONS: u32 = 4;
+
+/// How long a connection may take that cannot be had at once.
+const ACQUIRE_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long connecting for the first time may take.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
@@ -339,9 +379,10 @@ fn sqlite_pool_options() -> SqlitePoolOptions {
         })
 }
 
-fn pool_options() -> PgPoolOptions {
+fn pool_options(runs: &ServerRuns) -> PgPoolOptions {
+    let runs = runs.clone();
     PgPoolOptions::new()
-        .acquire_timeout(Duration::from_secs(10))
+        .acquire_timeout(ACQUIRE_LIMIT)
         .test_before_acquire(false)
         .before_acquire(|conn, meta| {
             Box::pin(async move {
@@ -351,30 +392,20 @@ fn pool_options() -> PgPoolOptions {
                 Ok(true)
             })
         })
-        .after_connect(|conn, _| Box::pin(refuse_standby(conn)))
+        .after_connect(move |conn, _| {
+            let runs = runs.clone();
+            Box::pin(async move { runs.begin_session(conn).await.map(drop) })
+        })
 }
 
 /// Connects once: a pool tries again and again, and in the end does not say what stood in its way.
-async fn try_out(options: &PgConnectOptions) -> sqlx::Result<()> {
+async fn try_out(options: &PgConnectOptions) -> sqlx::Result<ServerRun> {
     let connecting = async {
         let mut conn = options.connect().await?;
-        refuse_standby(&mut conn).await?;
-        conn.close().await
+        let run = server::greet(&mut conn).await?;
+        conn.close().await?;
+        Ok(run)
     };
     let connected = tokio::time::timeout(CONNECT_LIMIT, connecting).await;
     connected.unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()))
-}
-
-/// A server that cannot write is none of ours, whatever the address leads to at the moment.
-async fn refuse_standby(conn: &mut PgConnection) -> sqlx::Result<()> {
-    let writable: bool = sqlx::query_scalar(
-        "SELECT NOT pg_is_in_recovery() AND current_setting('transaction_read_only') = 'off'",
-    )
-    .fetch_one(conn)
-    .await?;
-    if writable {
-        Ok(())
-    } else {
-        Err(sqlx::Error::Configuration("the PostgreSQL server is read-only or recovering".into()))
-    }
 }

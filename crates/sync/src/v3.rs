@@ -111,7 +111,12 @@ async fn was_lost(streams: &Streams, since: Option<SyncToken>) -> Result<bool> {
     match since {
         None => Ok(false),
         Some(token) if token.log > streams.tailer.applied() => Ok(true),
-        Some(token) if streams.changes.reaches_back_to(token.log) => Ok(false),
+        Some(token)
+            if streams.changes.reaches_back_to(token.log)
+                && !streams.tailer.may_have_jumped_over(token.log) =>
+        {
+            Ok(false)
+        }
         Some(token) => Ok(log::was_lost(&mut streams.store.read().await?, token.log).await?),
     }
 }

@@ -214,11 +214,16 @@ pub(crate) fn postgres_server() -> Option<String> {
     if let Ok(server) = std::env::var("STOA_TEST_POSTGRES") {
         return Some(server);
     }
-    if std::env::var("STOA_TEST_REQUIRE_POSTGRES").is_ok_and(|required| required == "1") {
+    if is_required() {
         panic!("PostgreSQL is required, and STOA_TEST_POSTGRES is not set");
     }
     eprintln!("skipped: STOA_TEST_POSTGRES is not set");
     None
+}
+
+/// Whether a test that cannot run for want of something fails.
+pub(crate) fn is_required() -> bool {
+    std::env::var("STOA_TEST_REQUIRE_POSTGRES").is_ok_and(|required| required == "1")
 }
 
 async fn administer(server: &str, sql: String) {

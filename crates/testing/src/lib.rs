@@ -14,6 +14,7 @@ mod accounts;
 #[cfg(feature = "server")]
 mod client_rooms;
 mod database;
+mod network;
 mod node;
 mod postgres_proxy;
 mod postgres_server;
@@ -28,8 +29,9 @@ mod written_rows;
 pub use self::{
     accounts::TestAccounts,
     database::{TestDatabase, run_on},
+    network::{Cut, TestNetwork, in_own_network},
     node::{TestNode, TestNodeOptions},
-    postgres_proxy::{Call, OrphanedCall, PostgresProxy, Reply},
+    postgres_proxy::{Call, OrphanedCall, PostgresProxy, Reply, UnendedCall},
     postgres_server::TestPostgres,
     rooms::{TestRooms, public_room},
     second_process::SecondProcess,

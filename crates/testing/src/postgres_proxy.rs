@@ -21,6 +21,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// What the payload of a call to `append_batch` begins with.
 const CALL: &[u8] = br#"{"incarnation":"#;
 
+/// The message that ends a call.
+const SYNC: &[u8] = b"S\0\0\0\x04";
+
 /// Passes connections on to a PostgreSQL server, message by message, and hands a call to the log
 /// over to whoever wants to catch it, in place of passing it on.
 #[derive(Debug)]
@@ -99,6 +102,23 @@ impl Call {
         self.server.write(&self.request).await.expect("the server takes the call");
         tokio::spawn(pass(self.client, self.server, self.catchers));
     }
+
+    /// Passes the call on but for its end, the Sync message, as a host does that vanishes or
+    /// freezes between two packets. The server carries the call out and waits for more.
+    pub async fn pass_on_without_its_end(mut self) -> UnendedCall {
+        let end = self.request.len() - SYNC.len();
+        let (call, sync) = self.request.split_at(end);
+        assert_eq!(sync, SYNC, "a call ends with a Sync");
+        self.server.write(call).await.expect("the server takes the call");
+        UnendedCall { _client: self.client, _server: self.server }
+    }
+}
+
+/// A call whose end the server has not got. Its connections are open until this is dropped.
+#[derive(Debug)]
+pub struct UnendedCall {
+    _client: Wire,
+    _server: Wire,
 }
 
 /// A call whose node has lost the connection to it.

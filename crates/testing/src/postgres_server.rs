@@ -13,6 +13,7 @@ use sqlx::{Connection as _, PgConnection};
 use tempfile::TempDir;
 
 use crate::{
+    TestNetwork,
     database::postgres_server,
     second_process::{children_of, state, wait_until},
 };
@@ -33,16 +34,52 @@ pub struct TestPostgres {
     programs: PathBuf,
     folder: TempDir,
     port: u16,
+    place: Place,
+}
+
+/// Where a server runs.
+#[derive(Debug)]
+enum Place {
+    /// On this host, for this host.
+    Here,
+    /// On this host, for the host beyond the link of a [`TestNetwork`] too.
+    Near,
+    /// On that host, entered by the process whose network it is.
+    Far(u32),
+}
+
+impl Place {
+    /// The address at which tests reach the server.
+    fn address(&self) -> Ipv4Addr {
+        match self {
+            Self::Here | Self::Near => Ipv4Addr::LOCALHOST,
+            Self::Far(_) => TestNetwork::FAR,
+        }
+    }
 }
 
 impl TestPostgres {
     /// A new server; none where tests are to do without PostgreSQL.
     pub async fn start() -> Option<Self> {
+        Self::start_at(Place::Here).await
+    }
+
+    /// A new server that the far host of the network reaches as well, at [`TestNetwork::NEAR`].
+    pub async fn start_near(_: &TestNetwork) -> Option<Self> {
+        Self::start_at(Place::Near).await
+    }
+
+    /// A new server on the far host of the network.
+    pub async fn start_far(network: &TestNetwork) -> Option<Self> {
+        Self::start_at(Place::Far(network.far())).await
+    }
+
+    async fn start_at(place: Place) -> Option<Self> {
         postgres_server()?;
         let programs = programs();
         // Unlike `/tmp`, this is a disk everywhere, and a flush to memory would prove nothing.
         let folder = TempDir::with_prefix_in("stoa-postgres-", "/var/tmp").expect("a folder");
-        let mut server = Self { server: None, programs, folder, port: free_port() };
+        let mut server = Self { server: None, programs, folder, port: free_port(), place };
         if is_root() {
             let mut chown = Command::new("chown");
             succeed(chown.arg(USER).arg(server.folder.path()));
@@ -60,13 +97,27 @@ impl TestPostgres {
             "-D",
         ]);
         succeed(initdb.arg(server.data()).stdout(Stdio::null()));
+        server.trust_neighbours();
         server.restart().await;
         Some(server)
     }
 
+    /// Admits whoever is on one of the networks of the server's host.
+    fn trust_neighbours(&self) {
+        let file = self.data().join("pg_hba.conf");
+        let mut rules = fs::read_to_string(&file).expect("the rules of access");
+        rules.push_str("host all all samenet trust\n");
+        fs::write(&file, rules).expect("the rules of access");
+    }
+
     /// The URL of its superuser, which stays the same over restarts.
     pub fn url(&self) -> String {
-        format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
+        self.url_at(self.place.address())
+    }
+
+    /// The URL at another address of its host.
+    pub fn url_at(&self, address: Ipv4Addr) -> String {
+        format!("postgres://postgres@{address}:{}/postgres", self.port)
     }
 
     /// Starts the server, which was stopped, and returns when it answers.
@@ -85,6 +136,38 @@ impl TestPostgres {
         }
         let log = fs::read_to_string(self.log()).unwrap_or_default();
         panic!("the PostgreSQL of this test does not start: {log}");
+    }
+
+    /// A server that follows this one, from a copy of it that is made now. Where this one waits for
+    /// a standby named `standby`, it is that one.
+    pub async fn standby(&self) -> Self {
+        let folder = TempDir::with_prefix_in("stoa-standby-", "/var/tmp").expect("a folder");
+        if is_root() {
+            succeed(Command::new("chown").arg(USER).arg(folder.path()));
+        }
+        let programs = self.programs.clone();
+        let mut standby =
+            Self { server: None, programs, folder, port: free_port(), place: Place::Here };
+        let mut copy = standby.command("pg_basebackup");
+        copy.args(["--checkpoint=fast", "--no-sync", "--write-recovery-conf", "-d"]);
+        copy.arg(format!(
+            "host=127.0.0.1 port={} user=postgres application_name=standby",
+            self.port
+        ));
+        succeed(copy.arg("-D").arg(standby.data()));
+        standby.restart().await;
+        standby
+    }
+
+    /// Promotes this standby, which may be stopped, in the place of `primary`, which is gone: under
+    /// its URL, with what it has got of it.
+    pub async fn take_over(&mut self, primary: Self) {
+        self.stop_immediately();
+        self.port = primary.port;
+        drop(primary);
+        self.restart().await;
+        let mut conn = PgConnection::connect(&self.url()).await.expect("the standby answers");
+        sqlx::query("SELECT pg_promote()").execute(&mut conn).await.expect("a promotion");
     }
 
     /// Stops the server as `pg_ctl stop --mode immediate` does: what it has not flushed is lost.
@@ -128,14 +211,22 @@ impl TestPostgres {
         let log = fs::File::create(self.log()).expect("a log");
         let mut command = self.command("postgres");
         command.arg("-D").arg(self.data()).arg("-k").arg(self.folder.path());
-        command.args(["-p", &self.port.to_string(), "-c", "listen_addresses=127.0.0.1"]);
+        let addresses = match self.place {
+            Place::Here => "127.0.0.1",
+            Place::Near | Place::Far(_) => "*",
+        };
+        command.args(["-p", &self.port.to_string()]);
+        command.args(["-c", &format!("listen_addresses={addresses}")]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         command.spawn().expect("PostgreSQL starts")
     }
 
     /// A program of PostgreSQL, as the user it is to run as. It ends with this process.
     fn command(&self, program: &str) -> Command {
-        let mut command = Command::new("setpriv");
+        let mut command = match self.place {
+            Place::Here | Place::Near => Command::new("setpriv"),
+            Place::Far(host) => TestNetwork::command_on(host, "setpriv"),
+        };
         command.args(["--pdeathsig", "QUIT"]);
         if is_root() {
             command.args(["--reuid", USER, "--regid", USER, "--init-groups"]);

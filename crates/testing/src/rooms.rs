@@ -8,7 +8,7 @@ use stoa_cluster::CacheKeeper;
 use stoa_rooms::{
     CreateRoom, MemberProfile, Parts, Preset, RoomCaches, Rooms, RoomsOptions, load_or_create_key,
 };
-use stoa_storage::NidAllocator;
+use stoa_storage::{NidAllocator, Store};
 
 use crate::{TestDatabase, TestNode, TestNodeOptions};
 
@@ -38,14 +38,18 @@ impl TestRooms {
         options: RoomsOptions,
         others: Vec<Arc<dyn CacheKeeper>>,
     ) -> Self {
-        let store = database.store().await;
+        let node = TestNodeOptions { caches: others, ..TestNodeOptions::default() };
+        Self::start_on(database.store().await, options, node).await
+    }
+
+    /// A node on a database that is open and has the schema.
+    pub async fn start_on(store: Store, options: RoomsOptions, node: TestNodeOptions) -> Self {
         let nids = Arc::new(NidAllocator::new(store.clone()));
         let caches = RoomCaches::new(&store, &nids, &options);
         let mut keepers = caches.keepers();
         keepers.push(Arc::clone(&nids) as _);
-        keepers.extend(others);
-        let node_options = TestNodeOptions { caches: keepers, ..Default::default() };
-        let node = TestNode::start_on(store, node_options).await;
+        keepers.extend(node.caches);
+        let node = TestNode::start_on(store, TestNodeOptions { caches: keepers, ..node }).await;
         let random = Random::system();
         let key = load_or_create_key(&node.store, &Clock::system(), &random).await;
         let rooms = Rooms::new(Parts {

@@ -3,7 +3,7 @@
 use std::{
     env, fs,
     io::{BufRead as _, BufReader, Write as _},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Stdio},
     sync::mpsc::{self, Receiver, RecvTimeoutError},
     thread::sleep,
@@ -12,6 +12,8 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::signal::unix::{SignalKind, signal};
+
+use crate::TestNetwork;
 
 /// How long anything may take: far longer than on the slowest machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -34,7 +36,15 @@ pub struct SecondProcess {
 impl SecondProcess {
     /// Starts the ignored test with the full name `test`, with these variables in its environment.
     pub fn start(test: &str, variables: &[(&str, &str)]) -> Self {
-        let mut command = Command::new(env::current_exe().expect("this program"));
+        Self::spawn(Command::new(this_program()), test, variables)
+    }
+
+    /// Starts it on the far host of the network.
+    pub fn start_far(network: &TestNetwork, test: &str, variables: &[(&str, &str)]) -> Self {
+        Self::spawn(TestNetwork::command_on(network.far(), this_program()), test, variables)
+    }
+
+    fn spawn(mut command: Command, test: &str, variables: &[(&str, &str)]) -> Self {
         command.args([test, "--exact", "--ignored", "--nocapture", "--test-threads=1"]);
         command.envs(variables.iter().copied());
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -117,6 +127,10 @@ impl Drop for SecondProcess {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+pub(crate) fn this_program() -> PathBuf {
+    env::current_exe().expect("this program")
 }
 
 /// In the second process: says a line to the first, whole or not at all.

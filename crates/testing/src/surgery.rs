@@ -1,6 +1,6 @@
 //! What tests do to the database behind the nodes' backs, and see there.
 
-use stoa_base::Pos;
+use stoa_base::{Pos, RoomNid};
 use stoa_storage::{
     Result, Store, log,
     repo::leases::{self, Fence},
@@ -14,6 +14,60 @@ pub async fn lose_log_after(store: &Store, pos: Pos) {
         conn.execute(sql, &[pos.0.into()]).await.expect("a loss");
     }
     conn.commit().await.expect("a loss");
+}
+
+/// Who writes a batch by hand: a node of a version that is yet to come.
+const ELSEWHERE: i64 = 9;
+
+/// A room's row as it is, to be put back.
+#[derive(Debug)]
+pub struct NotedRoom {
+    nid: RoomNid,
+    extremities: String,
+    numbers: (i64, i64, i64, i64, i64),
+}
+
+/// Notes what a room's row says.
+pub async fn note_room(store: &Store, nid: RoomNid) -> NotedRoom {
+    let sql = "
+        SELECT extremities, state_root, state_pos, head_pos, joined, invited
+        FROM rooms WHERE nid = $1";
+    let mut conn = store.read().await.expect("the database answers");
+    let (extremities, root, state, head, joined, invited): (String, _, _, _, _, _) =
+        conn.one(sql, &[nid.0.into()]).await.expect("the room");
+    NotedRoom { nid, extremities, numbers: (root, state, head, joined, invited) }
+}
+
+/// Has a room's row say what it said, as a restore does.
+pub async fn put_room_back(store: &Store, room: &NotedRoom) {
+    let sql = "
+        UPDATE rooms SET extremities = $2, state_root = $3, state_pos = $4, head_pos = $5,
+            joined = $6, invited = $7
+        WHERE nid = $1";
+    let (root, state, head, joined, invited) = room.numbers;
+    let binds = [
+        room.nid.0.into(),
+        (&room.extremities).into(),
+        root.into(),
+        state.into(),
+        head.into(),
+        joined.into(),
+        invited.into(),
+    ];
+    let mut conn = store.write().await.expect("the database answers");
+    conn.execute(sql, &binds).await.expect("the room");
+    conn.commit().await.expect("the room");
+}
+
+/// Has another node write a batch that says that it has `touched` this, and runs `sql` with it.
+pub async fn write_elsewhere(store: &Store, touched: &str, sql: &'static str) {
+    let batch = "
+        INSERT INTO log_batches (last_pos, prev_pos, incarnation, batch_seq, committed_ms, touched)
+        SELECT MAX(last_pos) + 1, MAX(last_pos), $1, MAX(last_pos), 1, $2 FROM log_batches";
+    let mut conn = store.write().await.expect("the database answers");
+    conn.execute(sql, &[]).await.expect("a change");
+    conn.execute(batch, &[ELSEWHERE.into(), touched.into()]).await.expect("a batch");
+    conn.commit().await.expect("a batch");
 }
 
 /// Has the counter of internal numbers begin anew.
@@ -57,6 +111,41 @@ pub async fn noted_nodes(store: &Store) -> Vec<i64> {
     let mut conn = store.read().await.expect("the database answers");
     let rows: Vec<(i64,)> = conn.all(sql, &[]).await.expect("nodes");
     rows.into_iter().map(|(incarnation,)| incarnation).collect()
+}
+
+/// Has every session end at this time.
+pub async fn end_sessions_at(store: &Store, ends_ms: i64) {
+    let mut conn = store.write().await.expect("the database answers");
+    conn.execute("UPDATE sessions SET expires_ms = $1", &[ends_ms.into()]).await.expect("an end");
+    conn.commit().await.expect("an end");
+}
+
+/// The entries of the audit log as JSON, the oldest first.
+pub async fn audit_entries(store: &Store) -> Vec<String> {
+    let mut conn = store.read().await.expect("the database answers");
+    let sql = "SELECT entry FROM audit_log ORDER BY pos, n";
+    let rows: Vec<(String,)> = conn.all(sql, &[]).await.expect("entries");
+    rows.into_iter().map(|(entry,)| entry).collect()
+}
+
+/// Changes what the audit log says: `from` becomes `to` in each entry.
+pub async fn falsify_audit(store: &Store, from: &str, to: &str) {
+    let mut conn = store.write().await.expect("the database answers");
+    let sql = "UPDATE audit_log SET entry = replace(entry, $1, $2)";
+    conn.execute(sql, &[from.into(), to.into()]).await.expect("a lie");
+    conn.commit().await.expect("a lie");
+}
+
+/// Takes the last link of the audit chain away, with its entries.
+pub async fn cut_audit_off(store: &Store) {
+    let mut conn = store.write().await.expect("the database answers");
+    for sql in [
+        "DELETE FROM audit_log WHERE pos = (SELECT MAX(pos) FROM audit_chain)",
+        "DELETE FROM audit_chain WHERE pos = (SELECT MAX(pos) FROM audit_chain)",
+    ] {
+        conn.execute(sql, &[]).await.expect("a loss");
+    }
+    conn.commit().await.expect("a loss");
 }
 
 /// Takes a lease for a node that does not renew it; none where somebody holds it.

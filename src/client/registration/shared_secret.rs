@@ -11,7 +11,7 @@ use ruma::{OwnedDeviceId, OwnedUserId};
 use serde::{Deserialize, Serialize};
 use stoa_accounts::{Accounts, SharedSecretRegistration};
 
-use crate::http::{Result, body::JsonBody, respond::Json};
+use crate::http::{ClientAddress, Result, body::JsonBody, respond::Json};
 
 /// A number that is used once, so that a request that was overheard cannot be repeated.
 #[derive(Debug, Serialize)]
@@ -51,6 +51,7 @@ pub(crate) async fn get_nonce(State(accounts): State<Arc<Accounts>>) -> Result<J
 /// Makes the account.
 pub(crate) async fn register(
     State(accounts): State<Arc<Accounts>>,
+    ClientAddress(address): ClientAddress,
     JsonBody(request): JsonBody<Request>,
 ) -> Result<Json<Registered>> {
     let session = accounts
@@ -62,6 +63,7 @@ pub(crate) async fn register(
             admin: request.admin,
             user_type: request.user_type.as_deref(),
             mac: &request.mac,
+            address,
         })
         .await?;
     Ok(Json(Registered {

@@ -34,7 +34,7 @@ pub(super) async fn change_membership(
         | MembershipChange::Ban(_)
         | MembershipChange::Unban(_) => MemberProfile::default(),
     };
-    let session = Some(&*session.token_hash);
+    let session = Some(&*session.id);
     let rooms = &state.rooms;
     Ok(rooms.change_membership(actor, session, &room, change, &profile, reason).await?)
 }

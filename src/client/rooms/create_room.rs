@@ -63,7 +63,7 @@ pub(crate) async fn create_room(
     };
     create.canonical_alias = reservation.as_ref().map(|reserved| reserved.alias().to_string());
 
-    let work = finish(state, actor, session.token_hash.clone(), create, reservation, is_public);
+    let work = finish(state, actor, session.id.clone(), create, reservation, is_public);
     // In a task of its own: a client that hangs up leaves no room without its alias.
     let created = tokio::spawn(work).await.map_err(Error::internal)??;
     Ok(Answer(Response::new(created)))
@@ -73,12 +73,12 @@ pub(crate) async fn create_room(
 async fn finish(
     state: AppState,
     actor: Actor,
-    token_hash: String,
+    session: String,
     create: CreateRoom,
     reservation: Option<Reservation>,
     is_public: bool,
 ) -> Result<OwnedRoomId> {
-    let room_id = match state.rooms.create(&actor, Some(&token_hash), create).await {
+    let room_id = match state.rooms.create(&actor, Some(&session), create).await {
         Ok(room_id) => room_id,
         Err(error) => {
             if let Some(reservation) = reservation {

@@ -17,7 +17,7 @@ pub(crate) async fn forget(
     request: Ruma<Request>,
 ) -> Result<Answer<Response>> {
     let room = known_room(&rooms, &request.body.room_id).await?;
-    rooms.forget(&request.actor(), Some(&request.session.token_hash), &room).await?;
+    rooms.forget(&request.actor(), Some(&request.session.id), &room).await?;
     Ok(Answer(Response::new()))
 }
 

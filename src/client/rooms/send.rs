@@ -29,7 +29,7 @@ pub(crate) async fn send_message(
     let room = known_room(&rooms, &room_id).await?;
     let endpoint = format!("send {room_id} {kind}");
     let transaction = Transaction::new(&actor.user_id, &session.device_key(), &endpoint, &txn_id)?;
-    let (token, transaction) = (Some(&*session.token_hash), Some(transaction));
+    let (token, transaction) = (Some(&*session.id), Some(transaction));
     let event_id = if kind == TimelineEventType::RoomRedaction {
         let target = redacted(content.get("redacts"))?;
         rooms.redact(&actor, token, &room, &target, content, transaction).await?

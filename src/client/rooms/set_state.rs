@@ -37,8 +37,9 @@ pub(crate) async fn set_state(
     let FreeForm { path: Path { room_id, kind, state_key }, body: content, .. } = request.body;
     let room = known_room(&state.rooms, &room_id).await?;
     state_checks::check(&state, &room, (&kind, &state_key), &content).await?;
-    let token = Some(&*session.token_hash);
-    let event_id = state.rooms.send_state(&actor, token, &room, kind, &state_key, content).await?;
+    let session = Some(&*session.id);
+    let event_id =
+        state.rooms.send_state(&actor, session, &room, kind, &state_key, content).await?;
     Ok(Answer(Response::new(event_id)))
 }
 

@@ -16,9 +16,9 @@ use crate::http::{Answer, Result, Ruma};
 /// Gives new tokens for a refresh token.
 pub(crate) async fn refresh(
     State(accounts): State<Arc<Accounts>>,
-    Ruma { body, .. }: Ruma<Request>,
+    Ruma { body, address, .. }: Ruma<Request>,
 ) -> Result<Answer<Response>> {
-    let tokens = accounts.refresh(&body.refresh_token).await?;
+    let tokens = accounts.refresh(&body.refresh_token, address).await?;
     Ok(Answer(assign!(Response::new(tokens.access_token), {
         refresh_token: tokens.refresh_token,
         expires_in_ms: tokens.expires_in,

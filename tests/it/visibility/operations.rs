@@ -59,6 +59,7 @@ pub(super) const SHOW_NONE: &[&str] = &[
     "GET /user/{}/rooms/{}/account_data/{}",
     "GET /versions",
     "POST /_synapse/admin/v1/register",
+    "POST /account/deactivate",
     "POST /account/password",
     "POST /createRoom",
     "POST /join/{}",

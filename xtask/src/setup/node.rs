@@ -8,7 +8,7 @@ use std::{
     process::Command,
 };
 
-use super::{answers, apt_install};
+use super::{answers, apt_install, cache_folder};
 use crate::{
     error::{Error, Result},
     process::Runner,
@@ -81,16 +81,6 @@ fn is_new_enough(runner: &Runner, program: &Path) -> bool {
 /// The first number in `v22.23.3`.
 fn major_version(output: &str) -> Option<u32> {
     output.trim().strip_prefix('v')?.split('.').next()?.parse().ok()
-}
-
-/// Where this project keeps what may be thrown away and brought again.
-fn cache_folder() -> Result<PathBuf> {
-    let of_user = env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cache")));
-    of_user.map(|folder| folder.join("stoa")).ok_or_else(|| {
-        Error::Missing("neither XDG_CACHE_HOME nor HOME says where to keep Node.js".into())
-    })
 }
 
 #[cfg(test)]

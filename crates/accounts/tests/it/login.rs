@@ -109,7 +109,7 @@ both_databases! {
         assert_eq!(taken(&node.accounts, &second.tokens.access_token).await, Taken::Good);
         assert_eq!(taken(&node.accounts, &other.tokens.access_token).await, Taken::Good);
         let refresh_token = first.tokens.refresh_token.unwrap();
-        let answer = node.accounts.refresh(&refresh_token).await;
+        let answer = node.accounts.refresh(&refresh_token, None).await;
         assert!(matches!(answer, Err(stoa_accounts::RefreshError::UnknownToken)), "{answer:?}");
         assert_eq!(node.accounts.devices(&alice).await.unwrap().len(), 2);
     }

@@ -26,11 +26,11 @@ both_databases! {
         let alice = user(&node.accounts, "alice").await;
         let begun = log_in_from(&node.accounts, &alice, refreshable()).await.unwrap();
         let refresh_token = begun.tokens.refresh_token.clone().unwrap();
-        let unused = node.accounts.refresh(&refresh_token).await.unwrap();
+        let unused = node.accounts.refresh(&refresh_token, None).await.unwrap();
         let begun_actor = actor(&node.accounts, &begun).await;
         node.accounts.log_out(&begun_actor).await.unwrap();
         for token in [refresh_token, unused.refresh_token.unwrap()] {
-            let answer = node.accounts.refresh(&token).await;
+            let answer = node.accounts.refresh(&token, None).await;
             assert!(matches!(answer, Err(RefreshError::UnknownToken)), "{answer:?}");
         }
         assert_eq!(taken(&node.accounts, &unused.access_token).await, Taken::Unknown);

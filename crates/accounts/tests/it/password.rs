@@ -1,6 +1,11 @@
+use std::{sync::Arc, time::Duration};
+
 use ruma::user_id;
-use stoa_accounts::{ChangePasswordError, LoginError, NewUser, RegistrationError, UnfitPassword};
+use stoa_accounts::{
+    ChangePasswordError, LoginError, NewUser, PasswordLogin, RegistrationError, UnfitPassword,
+};
 use stoa_base::Actor;
+use stoa_storage::log::Append;
 use stoa_testing::{TestAccounts, both_databases};
 
 use crate::fixture::{PASSWORD, Taken, actor, log_in, login, taken, user};
@@ -51,6 +56,47 @@ both_databases! {
             }
             passwords.push(new);
         }
+    }
+
+    async fn whoever_hangs_up_leaves_nothing_half_done(db: TestDatabase) {
+        let node = TestAccounts::start(db).await;
+        let alice = user(&node.accounts, "alice").await;
+        let mut password = PASSWORD.to_owned();
+        for round in 0..20 {
+            let other = PasswordLogin { password: &password, ..login("alice", "") };
+            let other = node.accounts.log_in_with_password(other).await.unwrap();
+            let new = format!("password {round}");
+            let (accounts, actor) = (Arc::clone(&node.accounts), Actor::user(&alice));
+            let changing = {
+                let new = new.clone();
+                tokio::spawn(async move { accounts.change_password(&actor, &new, true).await })
+            };
+            tokio::time::sleep(Duration::from_micros(200 * round)).await;
+            changing.abort();
+            let _ = changing.await;
+            // Whatever was begun is done once this is.
+            node.node.writer.append(Append::new()).await.unwrap();
+            let other = taken(&node.accounts, &other.tokens.access_token).await;
+            match node.accounts.log_in_with_password(login("alice", &new)).await {
+                Ok(_) => {
+                    assert_eq!(other, Taken::Unknown, "round {round}");
+                    password = new;
+                }
+                Err(LoginError::Forbidden) => assert_eq!(other, Taken::Good, "round {round}"),
+                Err(error) => panic!("round {round}: {error}"),
+            }
+        }
+    }
+
+    async fn a_session_that_has_ended_changes_no_password(db: TestDatabase) {
+        let node = TestAccounts::start(db).await;
+        let alice = user(&node.accounts, "alice").await;
+        let thief = log_in(&node.accounts, &alice).await;
+        let thief = actor(&node.accounts, &thief).await;
+        node.accounts.change_password(&Actor::user(&alice), "second", true).await.unwrap();
+        let answer = node.accounts.change_password(&thief, "third", true).await;
+        assert!(matches!(answer, Err(ChangePasswordError::Failure(_))), "{answer:?}");
+        node.accounts.log_in_with_password(login("alice", "second")).await.unwrap();
     }
 
     async fn a_password_has_a_longest_length_and_needs_a_user(db: TestDatabase) {

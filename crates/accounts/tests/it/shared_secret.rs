@@ -40,6 +40,7 @@ fn request<'a>(
         admin,
         user_type: None,
         mac,
+        address: None,
     }
 }
 

@@ -57,7 +57,7 @@ both_databases! {
         assert!(node.accounts.user(&alice).await.unwrap().unwrap().is_deactivated);
         assert_eq!(taken(&node.accounts, &plain.access_token).await, Taken::Unknown);
         assert_eq!(taken(&node.accounts, &refreshed.access_token).await, Taken::Unknown);
-        assert!(node.accounts.refresh(&refreshed.refresh_token.unwrap()).await.is_err());
+        assert!(node.accounts.refresh(&refreshed.refresh_token.unwrap(), None).await.is_err());
         assert!(node.accounts.devices(&alice).await.unwrap().is_empty());
         assert!(!node.accounts.deactivate(&admin, user_id!("@nobody:test")).await.unwrap());
     }

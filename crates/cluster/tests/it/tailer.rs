@@ -128,3 +128,31 @@ fn a_node_whose_own_batch_is_the_oldest_drops_what_it_has_cached_and_goes_on() {
         assert_eq!(recorder.take(), [Told::Clear(Pos(9)), own]);
     });
 }
+
+/// The nodes of a newer version write what this one does not know.
+#[test]
+fn what_a_newer_version_has_written_stops_nobody() {
+    run_on(Backend::Postgres, async |db| {
+        const NOTHING: &str = "SELECT 1";
+        let (node, recorder) = node(db, SILENT).await;
+        write(&node, 1..=1).await;
+        recorder.take();
+        let wait = node.waiters.register(vec![ROOM.into()]);
+        let elsewhere = node.waiters.register(vec![RoomNid(8).into()]);
+
+        surgery::write_elsewhere(&node.store, r#"[["rockets",7]]"#, NOTHING).await;
+        assert_eq!(soon(node.tailer.catch_up()).await.unwrap(), Pos(2));
+        assert_eq!(recorder.take(), [Told::Batch { prev: Pos(1), last: Pos(2), is_own: false }]);
+        soon(wait.changed()).await;
+        tokio::time::timeout(Duration::from_millis(20), elsewhere.changed()).await.unwrap_err();
+
+        // Whom it concerns is not known: everybody.
+        surgery::write_elsewhere(&node.store, r#"[["timeline",{"star":7}]]"#, NOTHING).await;
+        assert_eq!(soon(node.freshness.current()).await.unwrap(), Pos(3));
+        assert_eq!(recorder.take(), [Told::Clear(Pos(3))]);
+        soon(elsewhere.changed()).await;
+
+        assert_eq!(write(&node, 2..=2).await, Pos(4));
+        assert_eq!(recorder.take(), [Told::Batch { prev: Pos(3), last: Pos(4), is_own: true }]);
+    });
+}

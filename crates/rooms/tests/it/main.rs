@@ -4,10 +4,13 @@
 
 mod create;
 mod fixture;
+mod lost_log;
 mod membership;
+mod newer_versions;
 mod receive;
 mod redact;
 mod send;
 mod state_resolution;
 mod support;
+mod unknown_outcome;
 mod whole_rooms;

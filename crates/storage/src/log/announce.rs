@@ -1,12 +1,19 @@
 //! Telling other nodes that there is news. A hint and no more: whoever misses it looks at the log
 //! about once a second anyway.
 
-use sqlx::postgres::PgListener;
+use std::time::Duration;
+
+use sqlx::{Executor as _, postgres::PgListener};
 use stoa_base::Pos;
 
-use crate::{Backend, Conn, Error, Result, Store};
+use crate::{Backend, Conn, Error, Result, Store, postgres_host::Lease};
 
 const CHANNEL: &str = "stoa_log";
+
+/// After how long a silence it is made sure that the listener would still hear something.
+const SILENCE: Duration = Duration::from_secs(10);
+/// How long that may take, and listening for the first time.
+const LISTEN_LIMIT: Duration = Duration::from_secs(5);
 
 /// Tells every node on PostgreSQL that the log has reached `head`. Outside of the append's
 /// transaction, since PostgreSQL commits transactions that notify one after another; without a
@@ -26,21 +33,44 @@ pub async fn announce(conn: &mut Conn, head: Pos) -> Result<()> {
 
 /// Hears what other nodes, and this one, announce.
 #[derive(Debug)]
-pub struct Listener(PgListener);
+pub struct Listener {
+    listener: PgListener,
+    lease: Lease,
+}
 
 impl Listener {
     /// Listens, on a session of its own; none where there are no other nodes.
     pub async fn connect(store: &Store) -> Result<Option<Self>> {
         let Some(pool) = store.direct_pool() else { return Ok(None) };
-        let mut listener = PgListener::connect_with(pool).await?;
-        listener.listen(CHANNEL).await?;
-        Ok(Some(Self(listener)))
+        let lease = pool.lease();
+        let listen = async {
+            let mut listener = PgListener::connect_with(lease.pool()).await?;
+            listener.listen(CHANNEL).await?;
+            Ok::<_, sqlx::Error>(listener)
+        };
+        let listening = tokio::time::timeout(LISTEN_LIMIT, listen).await;
+        let listener = listening.map_err(|_| Error::Timeout("listening"))??;
+        Ok(Some(Self { listener, lease }))
     }
 
     /// The next head that is announced; none where announcements may have been lost, so that the
     /// log must be looked at.
     pub async fn next(&mut self) -> Result<Option<Pos>> {
-        let Some(announced) = self.0.try_recv().await? else { return Ok(None) };
-        announced.payload().parse().map(|head| Some(Pos(head))).map_err(Error::corrupt)
+        let Self { listener, lease } = self;
+        loop {
+            let announced = tokio::time::timeout(SILENCE, listener.try_recv());
+            match lease.wait_for(async { Ok::<_, Error>(announced.await) }).await? {
+                Ok(announced) => {
+                    let Some(announced) = announced? else { return Ok(None) };
+                    let head = announced.payload().parse().map_err(Error::corrupt)?;
+                    return Ok(Some(Pos(head)));
+                }
+                // Nobody has anything to say, or the connection is lost and nobody notices.
+                Err(_) => {
+                    let question = tokio::time::timeout(LISTEN_LIMIT, listener.execute("SELECT 1"));
+                    question.await.map_err(|_| Error::Timeout("listening"))??;
+                }
+            }
+        }
     }
 }

@@ -5,12 +5,16 @@ use std::{collections::HashSet, sync::Arc};
 use ruma::{DeviceId, UserId};
 
 use super::{
-    AppendError, Chain, Stream, Topic, Touched,
+    AppendError, AuditRow, Chain, Stream, Topic, Touched,
+    account_rows::{
+        AccountUpdateRow, AllDeviceRemovalsRow, DeviceRemovalRow, InteractiveResultRow,
+        NewDeviceRow, NewUserRow, ProfileFieldRow, SessionRemovalRow, SessionRow, TokenRemovalRow,
+        TokenRow,
+    },
     rows::{
-        AccountDataRow, DeviceChangeKind, DeviceChangeRow, DeviceRemovalRow, EventRow,
-        EventUpdateRow, ForgottenRoomRow, MembershipRow, MissingPrevEventRow, ReceiptRow,
-        RedactionRow, RelPos, RoomRow, RoomUpdateRow, StateChangeRow, StateNodeRow,
-        TokenRemovalRow,
+        AccountDataRow, DeviceChangeKind, DeviceChangeRow, EventRow, EventUpdateRow,
+        ForgottenRoomRow, MembershipRow, MissingPrevEventRow, ReceiptRow, RedactionRow, RelPos,
+        RoomRow, RoomUpdateRow, StateChangeRow, StateNodeRow,
     },
 };
 
@@ -26,8 +30,26 @@ pub enum Guard {
     State(Arc<Chain>),
     /// The room's state and extremities are the ones that the append was built on.
     Head(Arc<Chain>),
-    /// The access token with this hash has not been revoked.
+    /// The session with this ID has not ended. Which of its tokens a request carried does not
+    /// matter: it may have been refreshed since.
     Session(String),
+    /// The access token with this hash is still one of its session.
+    Token(String),
+    /// The account of the user is in this state.
+    Account(String, AccountState),
+}
+
+/// What an account must be for an append to be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AccountState {
+    /// There is none.
+    Absent,
+    /// There is one, and it is not closed.
+    Open,
+    /// It is not closed, and its password is the one with this hash.
+    Password(Option<String>),
+    /// It has no other devices than these.
+    Devices(Vec<String>),
 }
 
 impl Guard {
@@ -35,7 +57,7 @@ impl Guard {
     pub(crate) fn chain(&self) -> Option<&Arc<Chain>> {
         match self {
             Self::State(chain) | Self::Head(chain) => Some(chain),
-            Self::Session(_) => None,
+            Self::Session(_) | Self::Token(_) | Self::Account(..) => None,
         }
     }
 }
@@ -73,10 +95,30 @@ pub struct Append {
     pub account_data: Vec<AccountDataRow>,
     /// Receipts that moved.
     pub receipts: Vec<ReceiptRow>,
-    /// Devices that go, with their tokens.
+    /// Changes to accounts.
+    pub account_updates: Vec<AccountUpdateRow>,
+    /// Users who lose their devices.
+    pub all_device_removals: Vec<AllDeviceRemovalsRow>,
+    /// Devices that go, with their sessions.
     pub device_removals: Vec<DeviceRemovalRow>,
-    /// Access tokens that go.
+    /// Sessions that end.
+    pub session_removals: Vec<SessionRemovalRow>,
+    /// Access tokens that make way for their successors.
     pub token_removals: Vec<TokenRemovalRow>,
+    /// New accounts.
+    pub users: Vec<NewUserRow>,
+    /// Fields of profiles that are set.
+    pub profile_fields: Vec<ProfileFieldRow>,
+    /// Results of interactive authentication.
+    pub interactive_results: Vec<InteractiveResultRow>,
+    /// New devices.
+    pub devices: Vec<NewDeviceRow>,
+    /// New sessions.
+    pub sessions: Vec<SessionRow>,
+    /// New tokens.
+    pub tokens: Vec<TokenRow>,
+    /// What is to be remembered of who did this.
+    pub audit: Vec<AuditRow>,
     /// Changes of users' devices; see [`Append::note_device_change`].
     pub device_changes: Vec<DeviceChangeRow>,
 }
@@ -120,6 +162,29 @@ impl Append {
         self.guards.iter().filter_map(Guard::chain)
     }
 
+    /// The users whose accounts, devices or sessions the append changes or relies on.
+    ///
+    /// The database looks at a batch as a whole, and cannot see what its members do to one another.
+    /// So the writer puts no two appends about the same account into one batch.
+    pub(crate) fn accounts(&self) -> impl Iterator<Item = &str> {
+        let guarded = self.guards.iter().filter_map(|guard| match guard {
+            Guard::Account(user_id, _) => Some(user_id),
+            _ => None,
+        });
+        guarded
+            .chain(self.account_updates.iter().map(|row| &row.user_id))
+            .chain(self.all_device_removals.iter().map(|row| &row.user_id))
+            .chain(self.device_removals.iter().map(|row| &row.user_id))
+            .chain(self.session_removals.iter().map(|row| &row.user_id))
+            .chain(self.token_removals.iter().map(|row| &row.user_id))
+            .chain(self.users.iter().map(|row| &row.user_id))
+            .chain(self.devices.iter().map(|row| &row.user_id))
+            .chain(self.sessions.iter().map(|row| &row.user_id))
+            .chain(self.tokens.iter().map(|row| &row.user_id))
+            .chain(self.profile_fields.iter().map(|row| &row.user_id))
+            .map(String::as_str)
+    }
+
     /// Refuses what one of the databases cannot hold, before it meets the appends of others.
     pub(crate) fn check(&self) -> Result<(), AppendError> {
         // In full, so that a new table cannot be forgotten.
@@ -139,9 +204,19 @@ impl Append {
             forgotten_rooms,
             account_data,
             receipts,
+            account_updates,
+            all_device_removals,
             device_removals,
+            session_removals,
             token_removals,
+            users,
+            profile_fields,
+            interactive_results,
+            devices,
+            sessions,
+            tokens,
             device_changes,
+            audit: _,
         } = self;
         let identifiers = events.iter().flat_map(|row| {
             let optional = [&row.state_key, &row.txn_device, &row.txn_id].into_iter().flatten();
@@ -149,7 +224,7 @@ impl Append {
         });
         let identifiers = identifiers
             .chain(guards.iter().filter_map(|guard| match guard {
-                Guard::Session(token_hash) => Some(token_hash),
+                Guard::Session(id) | Guard::Token(id) | Guard::Account(id, _) => Some(id),
                 Guard::State(_) | Guard::Head(_) => None,
             }))
             .chain(touched.iter().filter_map(|(_, topic)| match topic {
@@ -167,12 +242,21 @@ impl Append {
                     .iter()
                     .flat_map(|row| [&row.kind, &row.user_id, &row.thread, &row.event_id]),
             )
+            .chain(account_updates.iter().map(|row| &row.user_id))
+            .chain(all_device_removals.iter().map(|row| &row.user_id))
             .chain(device_removals.iter().flat_map(|row| [&row.user_id, &row.device_id]))
+            .chain(session_removals.iter().flat_map(|row| [&row.user_id, &row.session_id]))
             .chain(
                 token_removals
                     .iter()
-                    .flat_map(|row| std::iter::once(&row.token_hash).chain(row.successor.as_ref())),
+                    .flat_map(|row| [&row.user_id, &row.token_hash, &row.successor]),
             )
+            .chain(users.iter().map(|row| &row.user_id))
+            .chain(profile_fields.iter().flat_map(|row| [&row.user_id, &row.field]))
+            .chain(interactive_results.iter().map(|row| &row.session_hash))
+            .chain(devices.iter().flat_map(|row| [&row.user_id, &row.device_id]))
+            .chain(sessions.iter().flat_map(|row| [&row.user_id, &row.session_id]))
+            .chain(tokens.iter().flat_map(|row| [&row.user_id, &row.token_hash]))
             .chain(device_changes.iter().flat_map(|row| [&row.user_id, &row.device_id]));
         for identifier in identifiers {
             if identifier.len() > KEY_LIMIT {
@@ -184,7 +268,10 @@ impl Append {
         }
         let mut texts = (events.iter().map(|row| &row.json))
             .chain(redactions.iter().map(|row| &row.json))
-            .chain(account_data.iter().map(|row| &row.content));
+            .chain(account_data.iter().map(|row| &row.content))
+            .chain(profile_fields.iter().map(|row| &row.value))
+            .chain(interactive_results.iter().map(|row| &row.result))
+            .chain(devices.iter().filter_map(|row| row.display_name.as_ref()));
         if texts.any(|text| text.contains('\0')) {
             return refused("a text holds a null");
         }
@@ -214,14 +301,25 @@ impl Append {
             forgotten_rooms,
             account_data,
             receipts,
+            account_updates,
+            all_device_removals,
             device_removals,
+            session_removals,
             token_removals,
+            users,
+            profile_fields,
+            interactive_results,
+            devices,
+            sessions,
+            tokens,
             device_changes,
+            audit,
         } = self;
         let events: usize = events.iter().map(|row| row.json.len() + 256).sum();
         let redactions: usize = redactions.iter().map(|row| row.json.len() + 64).sum();
         let nodes: usize = state_nodes.iter().map(|row| row.node.len() + 32).sum();
         let data: usize = account_data.iter().map(|row| row.content.len() + 128).sum();
+        let fields: usize = profile_fields.iter().map(|row| row.value.len() + 128).sum();
         let extremities: usize =
             room_updates.iter().map(|row| row.added.len() + row.consumed.len()).sum();
         let rest = rooms.len()
@@ -232,9 +330,20 @@ impl Append {
             + memberships.len()
             + forgotten_rooms.len()
             + receipts.len()
+            + account_updates.len()
+            + all_device_removals.len()
             + device_removals.len()
+            + session_removals.len()
             + token_removals.len()
-            + device_changes.len();
+            + users.len()
+            + interactive_results.len()
+            + devices.len()
+            + sessions.len()
+            + tokens.len()
+            + device_changes.len()
+            // An entry is a good deal longer than the other rows.
+            + 3 * audit.len();
+        let data = data + fields;
         let names = guards.len() + touched.iter().count();
         256 + events + redactions + nodes + data + extremities * 16 + rest * 192 + names * 64
     }

@@ -10,7 +10,7 @@ use std::{
 use serde::Serialize;
 
 use super::{
-    Append, Guard, Touched,
+    AccountState, Append, AuditRow, Guard, Touched,
     rows::{
         AccountDataRow, DeviceChangeRow, EventRow, EventUpdateRow, ForgottenRoomRow, MembershipRow,
         ReceiptRow, RelPos, RoomUpdateRow, StateChangeRow,
@@ -27,8 +27,11 @@ pub(crate) struct Batch {
     pub(crate) touched: Touched,
     pub(crate) room_guards: Vec<RoomGuard>,
     pub(crate) session_guards: Vec<SessionGuard>,
+    pub(crate) account_guards: Vec<AccountGuard>,
     /// The tables that it changes.
     pub(crate) tables: Vec<Rows>,
+    /// The entries of the audit log, as they are stored.
+    pub(crate) audit: Vec<String>,
 }
 
 /// What a batch holds for one table.
@@ -54,8 +57,17 @@ pub(crate) enum Table {
     ForgottenRooms,
     AccountData,
     Receipts,
+    AccountUpdates,
+    AllDeviceRemovals,
     DeviceRemovals,
+    SessionRemovals,
     TokenRemovals,
+    Users,
+    ProfileFields,
+    InteractiveResults,
+    Devices,
+    Sessions,
+    Tokens,
     DeviceChanges,
 }
 
@@ -75,8 +87,17 @@ impl Table {
             Self::ForgottenRooms => "forgotten_rooms",
             Self::AccountData => "account_data",
             Self::Receipts => "receipts",
+            Self::AccountUpdates => "account_updates",
+            Self::AllDeviceRemovals => "all_device_removals",
             Self::DeviceRemovals => "device_removals",
+            Self::SessionRemovals => "session_removals",
             Self::TokenRemovals => "token_removals",
+            Self::Users => "users",
+            Self::ProfileFields => "profile_fields",
+            Self::InteractiveResults => "interactive_results",
+            Self::Devices => "devices",
+            Self::Sessions => "sessions",
+            Self::Tokens => "tokens",
             Self::DeviceChanges => "device_changes",
         }
     }
@@ -95,7 +116,32 @@ pub(crate) struct RoomGuard {
 #[derive(Debug, Serialize)]
 pub(crate) struct SessionGuard {
     pub(crate) member: usize,
-    pub(crate) token_hash: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) session_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) token_hash: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct AccountGuard {
+    pub(crate) member: usize,
+    pub(crate) user_id: String,
+    pub(crate) expected: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) password_hash: Option<String>,
+    pub(crate) devices: Vec<String>,
+}
+
+impl AccountGuard {
+    fn new(member: usize, user_id: &str, state: &AccountState) -> Self {
+        let (expected, password_hash, devices) = match state {
+            AccountState::Absent => ("absent", None, Vec::new()),
+            AccountState::Open => ("open", None, Vec::new()),
+            AccountState::Password(hash) => ("password", hash.clone(), Vec::new()),
+            AccountState::Devices(devices) => ("devices", None, devices.clone()),
+        };
+        Self { member, user_id: user_id.to_owned(), expected, password_hash, devices }
+    }
 }
 
 /// A row that holds a position.
@@ -178,8 +224,19 @@ impl Batch {
             (row.room_nid, row.kind.clone(), row.user_id.clone(), row.thread.clone())
         });
         batch.add(Table::Receipts, &receipts)?;
+        batch.add_all(Table::AccountUpdates, members, |append| &append.account_updates)?;
+        batch.add_all(Table::AllDeviceRemovals, members, |append| &append.all_device_removals)?;
         batch.add_all(Table::DeviceRemovals, members, |append| &append.device_removals)?;
+        batch.add_all(Table::SessionRemovals, members, |append| &append.session_removals)?;
         batch.add_all(Table::TokenRemovals, members, |append| &append.token_removals)?;
+        batch.add_all(Table::Users, members, |append| &append.users)?;
+        batch.add_all(Table::ProfileFields, members, |append| &append.profile_fields)?;
+        batch.add_all(Table::InteractiveResults, members, |append| &append.interactive_results)?;
+        batch.add_all(Table::Devices, members, |append| &append.devices)?;
+        batch.add_all(Table::Sessions, members, |append| &append.sessions)?;
+        batch.add_all(Table::Tokens, members, |append| &append.tokens)?;
+        let entries = members.iter().flat_map(|append| &append.audit).map(AuditRow::to_entry);
+        batch.audit = entries.collect::<Result<_, _>>()?;
         // Each change stays a row of its own: others are told of each, and which came before it.
         let changes = shifted(members, &bases, |append| &append.device_changes);
         batch.add(Table::DeviceChanges, &changes)?;
@@ -200,9 +257,20 @@ impl Batch {
                 let (chain, whole) = match guard {
                     Guard::State(chain) => (chain, false),
                     Guard::Head(chain) => (chain, true),
-                    Guard::Session(token_hash) => {
-                        let token_hash = token_hash.clone();
-                        self.session_guards.push(SessionGuard { member, token_hash });
+                    Guard::Session(session_id) => {
+                        let session_id = Some(session_id.clone());
+                        let guard = SessionGuard { member, session_id, token_hash: None };
+                        self.session_guards.push(guard);
+                        continue;
+                    }
+                    Guard::Token(token_hash) => {
+                        let token_hash = Some(token_hash.clone());
+                        let guard = SessionGuard { member, session_id: None, token_hash };
+                        self.session_guards.push(guard);
+                        continue;
+                    }
+                    Guard::Account(user_id, state) => {
+                        self.account_guards.push(AccountGuard::new(member, user_id, state));
                         continue;
                     }
                 };
@@ -333,7 +401,7 @@ mod tests {
     use stoa_base::{EventNid, RoomNid, StateNid};
 
     use super::*;
-    use crate::log::rows::*;
+    use crate::log::{AuditAction, account_rows::*, rows::*};
 
     fn update(added: i64, consumed: i64, head: i64) -> RoomUpdateRow {
         RoomUpdateRow {
@@ -472,8 +540,51 @@ mod tests {
                 ts: 0,
                 pos,
             }],
+            account_updates: vec![AccountUpdateRow { user_id: user(), ..Default::default() }],
+            all_device_removals: vec![AllDeviceRemovalsRow {
+                user_id: user(),
+                except_device: None,
+            }],
             device_removals: vec![DeviceRemovalRow { user_id: user(), device_id: key() }],
-            token_removals: vec![TokenRemovalRow { token_hash: key(), successor: None }],
+            session_removals: vec![SessionRemovalRow { user_id: user(), session_id: key() }],
+            token_removals: vec![TokenRemovalRow {
+                user_id: user(),
+                token_hash: key(),
+                successor: key(),
+            }],
+            users: vec![NewUserRow {
+                user_id: user(),
+                password_hash: None,
+                admin: 0,
+                created_ms: 0,
+            }],
+            profile_fields: vec![ProfileFieldRow { user_id: user(), field: key(), value: key() }],
+            interactive_results: vec![InteractiveResultRow { session_hash: key(), result: key() }],
+            devices: vec![NewDeviceRow {
+                user_id: user(),
+                device_id: key(),
+                display_name: None,
+                created_ms: 0,
+            }],
+            sessions: vec![SessionRow {
+                session_id: key(),
+                user_id: user(),
+                device_id: None,
+                origin: SessionOrigin::Password,
+                created_ms: 0,
+                expires_ms: None,
+            }],
+            tokens: vec![TokenRow {
+                token_hash: key(),
+                user_id: user(),
+                session_id: key(),
+                generation: 0,
+                created_ms: 0,
+                expires_ms: None,
+                refresh_hash: None,
+                parent_hash: None,
+            }],
+            audit: vec![AuditRow::unattributed(0, AuditAction::PasswordChanged, None, user())],
             device_changes: vec![DeviceChangeRow {
                 user_id: user(),
                 device_id: key(),
@@ -483,6 +594,7 @@ mod tests {
         };
         let batch = Batch::join(&[&append]).unwrap();
         let names: Vec<&str> = batch.tables.iter().map(|rows| rows.table.name()).collect();
+        assert_eq!(batch.audit.len(), 1);
         assert_eq!(
             names,
             [
@@ -498,8 +610,17 @@ mod tests {
                 "forgotten_rooms",
                 "account_data",
                 "receipts",
+                "account_updates",
+                "all_device_removals",
                 "device_removals",
+                "session_removals",
                 "token_removals",
+                "users",
+                "profile_fields",
+                "interactive_results",
+                "devices",
+                "sessions",
+                "tokens",
                 "device_changes",
             ]
         );

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use stoa_base::{Pos, RoomNid};
 
-use super::{LogReader, LoggedBatch, Stream, Topic, reader::READ_LIMIT};
+use super::{LogReader, LoggedBatch, Stream, Topic, Touched, reader::READ_LIMIT};
 use crate::{
     Conn, Error, Result,
     repo::{
@@ -52,9 +52,13 @@ pub struct BatchRows<'a> {
 }
 
 impl LoggedRows {
-    /// The rows of a batch; none where they were not all read.
+    /// The rows of a batch; none where they were not all read, or where a newer version may have
+    /// changed more than such rows say.
     pub fn of(&self, batch: &LoggedBatch) -> Option<BatchRows<'_>> {
         let (prev, last) = (batch.prev, batch.last);
+        if !batch.touched.as_ref().is_some_and(is_understood) {
+            return None;
+        }
         (self.after <= prev && last <= self.up_to).then(|| BatchRows {
             events: between(&self.events, position, prev, last),
             state_changes: between(&self.state_changes, |(_, change)| change.pos, prev, last),
@@ -63,6 +67,14 @@ impl LoggedRows {
             memberships: &self.memberships,
         })
     }
+}
+
+/// Whether no stream is named that this version does not know, which is read as all streams: only
+/// then is a user's timeline named, or a room's membership.
+fn is_understood(touched: &Touched) -> bool {
+    !touched.iter().any(|change| {
+        matches!(change, (Stream::Timeline, Topic::User(_)) | (Stream::Membership, Topic::Room(_)))
+    })
 }
 
 fn position(event: &StoredEventRow) -> Pos {
@@ -118,7 +130,9 @@ impl Wanted {
             up_to: batches.last().map_or(Pos::START, |batch| batch.last),
             ..Self::default()
         };
-        for (stream, topic) in batches.iter().flat_map(|batch| batch.touched.iter()) {
+        for (stream, topic) in
+            batches.iter().filter_map(|batch| batch.touched.as_ref()).flat_map(Touched::iter)
+        {
             match (stream, topic) {
                 (Stream::Timeline, _) => wanted.has_events = true,
                 (Stream::State, Topic::Room(room)) => {

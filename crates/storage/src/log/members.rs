@@ -40,6 +40,8 @@ enum Reason {
     Event,
     /// The session has ended.
     Session,
+    /// The account is not what it was.
+    Account,
     /// Something else has the internal number.
     Nid,
 }
@@ -77,6 +79,7 @@ impl Reason {
             Self::Room | Self::Nid => AppendError::Conflict,
             Self::Event => AppendError::Duplicate,
             Self::Session => AppendError::SessionEnded,
+            Self::Account => AppendError::AccountChanged,
         }
     }
 }
@@ -119,8 +122,11 @@ impl Group {
     }
 
     pub(super) fn batch(&self) -> serde_json::Result<Batch> {
-        let appends: Vec<&Append> = self.members.iter().map(|member| &member.append).collect();
-        Batch::join(&appends)
+        Batch::join(&self.appends())
+    }
+
+    pub(super) fn appends(&self) -> Vec<&Append> {
+        self.members.iter().map(|member| &member.append).collect()
     }
 
     /// Refuses the members concerned, and says whether there were any.
@@ -140,6 +146,11 @@ impl Group {
         for member in moved.iter().filter_map(|place| self.members.get(*place)) {
             member.append.chains().for_each(|chain| chain.note_moved_elsewhere());
         }
+    }
+
+    /// Has nothing more be built on what the members were built on.
+    pub(super) fn break_chains(&self) {
+        self.members.iter().flat_map(|member| member.append.chains()).for_each(|it| it.break_off());
     }
 
     /// Refuses all that are left.

@@ -1,6 +1,12 @@
 //! Writing a batch to PostgreSQL: one call of `append_batch` on a connection of the writer's own.
+//!
+//! The call says itself what it relies on, isolation and durability, and refuses to run without; see
+//! `migrations/postgres/0002_firm_ground.sql`. A connection begins with a synchronous commit, so that
+//! a batch that is found, or whatever else stands in the way of one, is as durable as one that is
+//! written ([`crate::server`]). Where the connection leads to another run of the server than the one
+//! before, which may have lost batches, that commit is a jump of the log.
 
-use std::time::Duration;
+use std::{future::Future, pin::pin, time::Duration};
 
 use serde::Deserialize;
 use sqlx::{
@@ -9,21 +15,30 @@ use sqlx::{
 use stoa_base::{Clock, Pos};
 
 use super::{
-    BatchKey, LOG_LOCK,
+    BatchKey, LOG_LOCK, Mark,
     batch::Batch,
+    jump::{NO_RUN, RAISE_BY},
     members::Conflict,
     writer::{Timing, Written},
 };
-use crate::{Error, Result, Store};
+use crate::{
+    Error, Result, Store,
+    postgres_host::Lease,
+    server::{BEGIN_WRITE, ServerRun},
+};
 
 const APPEND: &str = "SELECT append_batch($1::text::jsonb)::text";
 
 /// What the server does by itself where this node has frozen or is cut off. Whatever could keep the
 /// log lock from others is over within a second.
-const SESSION: [(&str, &str); 11] = [
-    ("synchronous_commit", "on"),
+const SESSION: [(&str, &str); 13] = [
     ("idle_in_transaction_session_timeout", "750ms"),
     ("tcp_user_timeout", "900ms"),
+    // Where the end of a call is lost with its host, the server waits for it without any limit and
+    // has nothing to send: only a keepalive finds out.
+    ("tcp_keepalives_idle", "1"),
+    ("tcp_keepalives_interval", "1"),
+    ("tcp_keepalives_count", "3"),
     ("client_connection_check_interval", "500ms"),
     // Waiting for the lock is no fault, and takes long only where the server is overwhelmed.
     ("lock_timeout", "10s"),
@@ -37,18 +52,62 @@ const SESSION: [(&str, &str); 11] = [
     ("jit", "off"),
 ];
 
+/// Has the log go on at the present, or further above where it is there already.
+const JUMP: &str = "
+INSERT INTO log_batches (last_pos, prev_pos, incarnation, batch_seq, committed_ms, touched)
+SELECT target, head, $1, target, now_us / 1000, '[]'
+FROM (
+    SELECT head, now_us, CASE WHEN head < now_us THEN now_us ELSE head + $2 END AS target
+    FROM (
+        SELECT coalesce(max(last_pos), 0) AS head,
+            (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now_us
+        FROM log_batches
+    ) AS log
+) AS jump";
+
+/// Internal numbers that were drawn in what may be lost are not drawn again.
+const RAISE_NIDS: &str = "UPDATE counters SET value = value + $1 WHERE name = 'nid'";
+
 /// How long connecting may take.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// How long a call may take before its outcome counts as unknown: longer than the server's own
 /// limits, so that the server speaks first where it can.
 const CALL_LIMIT: Duration = Duration::from_secs(15);
 
+/// How long a call may take before it is looked what stands in its way, and how often.
+const OBSTRUCTION_LIMIT: Duration = Duration::from_millis(1_500);
+/// How long that look may take.
+const LOOK_LIMIT: Duration = Duration::from_secs(5);
+
+/// Ends the sessions of nodes that keep others waiting while they wait for their own node. Nothing
+/// that is alive lets a transaction wait for that long; and no time-out covers a node that froze
+/// within a call while its host answers for it.
+const END_ABSENT: &str = "
+SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM pg_stat_activity AS absent
+WHERE datname = current_database() AND usename = current_user
+    AND application_name IN ('stoa', 'stoa-log')
+    AND xact_start IS NOT NULL AND wait_event_type = 'Client'
+    AND state_change < clock_timestamp() - interval '1500 ms'
+    AND EXISTS (
+        SELECT FROM pg_stat_activity AS waiting
+        WHERE waiting.datname = current_database() AND waiting.wait_event_type = 'Lock'
+            AND absent.pid = ANY (pg_blocking_pids(waiting.pid)))";
+
 /// The writer's connection, made anew whenever it was lost.
 #[derive(Debug, Default)]
 pub(super) struct Session {
-    conn: Option<PgConnection>,
+    conn: Option<Leased>,
     /// Whether a transaction of this connection holds the log lock.
     locked: bool,
+    /// The run of the server that was written to last; none before the first connection.
+    run: Option<ServerRun>,
+}
+
+/// A connection of the writer's, and what limits waiting for its answers.
+#[derive(Debug)]
+struct Leased {
+    conn: PgConnection,
+    lease: Lease,
 }
 
 #[derive(Deserialize)]
@@ -68,38 +127,40 @@ impl Session {
         batch: &Batch,
         key: BatchKey,
         clock: &Clock,
-        seen: Pos,
+        seen: Mark,
         timing: &mut Timing,
     ) -> Result<Written> {
         let payload = payload(batch, key, clock.now_ms(), seen)?;
         let locked = std::mem::take(&mut self.locked);
         // Taken out, so that it is lost whenever this does not come to its end.
-        let mut conn = match self.conn.take() {
-            Some(conn) => conn,
-            None => connect(store).await?,
+        let mut leased = match self.conn.take() {
+            Some(leased) => leased,
+            None => self.connect(store).await?,
         };
+        let Leased { conn, lease } = &mut leased;
         let count = store.appends();
         let call = async {
             count.add();
-            let row = sqlx::query(APPEND).bind(&payload).fetch_one(&mut conn).await?;
+            let row = sqlx::query(APPEND).bind(&payload).fetch_one(&mut *conn).await?;
             if locked {
                 conn.execute("COMMIT").await?;
                 count.add();
             }
             row.try_get::<String, _>(0)
         };
+        let call = clearing_the_way(store, lease.wait_for(call));
         let called = tokio::time::timeout(CALL_LIMIT, call).await;
-        let answer = called.map_err(|_| Error::Timeout("appending to the log"))?;
-        let answer = match answer.map_err(Error::from) {
+        let answer = called.unwrap_or(Err(Error::Timeout("appending to the log")));
+        let answer = match answer {
             Ok(answer) => answer,
             Err(error) => {
                 if error.is_refusal() && !locked {
-                    self.conn = Some(conn);
+                    self.conn = Some(leased);
                 }
                 return Err(error);
             }
         };
-        self.conn = Some(conn);
+        self.conn = Some(leased);
         Ok(match serde_json::from_str(&answer).map_err(Error::corrupt)? {
             Answer::Conflicts { conflicts } => Written::Conflicts(conflicts),
             Answer::Committed { prev, last, moved, lock_wait_us } => {
@@ -115,15 +176,15 @@ impl Session {
     /// [`Session::unlock`]. Should this node freeze, the server ends the transaction within a
     /// second.
     pub(super) async fn lock(&mut self, store: &Store) -> Result<()> {
-        if let Some(mut conn) = self.conn.take()
-            && begin_locked(&mut conn, store).await.is_ok()
+        if let Some(mut leased) = self.conn.take()
+            && begin_locked(&mut leased, store).await.is_ok()
         {
-            self.conn = Some(conn);
+            self.conn = Some(leased);
         } else {
             // The connection may have been lost long ago without anybody noticing.
-            let mut conn = connect(store).await?;
-            begin_locked(&mut conn, store).await?;
-            self.conn = Some(conn);
+            let mut leased = self.connect(store).await?;
+            begin_locked(&mut leased, store).await?;
+            self.conn = Some(leased);
         }
         self.locked = true;
         Ok(())
@@ -132,58 +193,113 @@ impl Session {
     /// Lets the log lock go where nothing was written under it.
     pub(super) async fn unlock(&mut self) {
         if std::mem::take(&mut self.locked)
-            && let Some(mut conn) = self.conn.take()
+            && let Some(mut leased) = self.conn.take()
         {
-            match conn.execute("ROLLBACK").await {
-                Ok(_) => self.conn = Some(conn),
+            let Leased { conn, lease } = &mut leased;
+            match lease.wait_for(conn.execute("ROLLBACK")).await {
+                Ok(_) => self.conn = Some(leased),
                 Err(error) => tracing::warn!(%error, "the log lock was lost"),
             }
         }
     }
+
+    /// Opens a connection that everything may rest on which is seen through it.
+    async fn connect(&mut self, store: &Store) -> Result<Leased> {
+        let direct = store.direct_pool().zip(store.server_runs());
+        let (pool, runs) = direct.ok_or_else(|| Error::corrupt("not PostgreSQL"))?;
+        let known = self.run.as_ref().unwrap_or_else(|| runs.first());
+        let lease = pool.lease();
+        let options = pool.options().clone().options(SESSION).application_name("stoa-log");
+        let connect = async {
+            let mut conn = options.connect().await?;
+            let run = runs.begin_session(&mut conn).await?;
+            if run != *known {
+                jump(&mut conn).await?;
+            }
+            // Prepared now, a call later is one write and one reply.
+            conn.prepare(APPEND.into_sql_str()).await?;
+            conn.ping().await?;
+            Ok::<_, sqlx::Error>((conn, run))
+        };
+        let connected = tokio::time::timeout(CONNECT_LIMIT, connect).await;
+        let (conn, run) = connected.map_err(|_| Error::Timeout("connecting"))??;
+        self.run = Some(run);
+        Ok(Leased { conn, lease })
+    }
 }
 
-async fn begin_locked(conn: &mut PgConnection, store: &Store) -> Result<()> {
+/// Carries a call out. While it takes long, ends the sessions of absent nodes that stand in its way.
+async fn clearing_the_way<T>(store: &Store, call: impl Future<Output = T>) -> T {
+    let mut call = pin!(call);
+    loop {
+        if let Ok(answer) = tokio::time::timeout(OBSTRUCTION_LIMIT, &mut call).await {
+            return answer;
+        }
+        let look = tokio::time::timeout(LOOK_LIMIT, end_absent(store));
+        tokio::select! {
+            answer = &mut call => return answer,
+            looked = look => match looked.unwrap_or(Err(Error::Timeout("looking at its locks"))) {
+                Ok(0) => {}
+                Ok(ended) => {
+                    tracing::warn!(ended, "sessions of nodes that are gone kept others waiting");
+                    metrics::counter!("stoa_log_absent_ended_total").increment(ended);
+                }
+                Err(error) => tracing::warn!(%error, "what an append waits for is not known"),
+            },
+        }
+    }
+}
+
+async fn end_absent(store: &Store) -> Result<u64> {
+    let (ended,): (i64,) = store.dedicated().await?.one(END_ABSENT, &[]).await?;
+    Ok(ended.unsigned_abs())
+}
+
+async fn begin_locked(leased: &mut Leased, store: &Store) -> Result<()> {
+    let Leased { conn, lease } = leased;
     let count = store.appends();
     let lock = async {
-        conn.execute("BEGIN").await?;
+        conn.execute(BEGIN_WRITE).await?;
         count.add();
         conn.execute(LOG_LOCK).await?;
         count.add();
         Ok::<_, sqlx::Error>(())
     };
-    tokio::time::timeout(CALL_LIMIT, lock).await.map_err(|_| Error::Timeout("the log lock"))??;
-    Ok(())
+    let lock = clearing_the_way(store, lease.wait_for(lock));
+    tokio::time::timeout(CALL_LIMIT, lock).await.map_err(|_| Error::Timeout("the log lock"))?
 }
 
-async fn connect(store: &Store) -> Result<PgConnection> {
-    let options = store.direct_options().ok_or_else(|| Error::corrupt("not PostgreSQL"))?;
-    let connect = async {
-        let mut conn = options.options(SESSION).application_name("stoa-log").connect().await?;
-        // Prepared now, a call later is one write and one reply.
-        conn.prepare(APPEND.into_sql_str()).await?;
-        conn.ping().await?;
-        Ok::<_, sqlx::Error>(conn)
-    };
-    let connected = tokio::time::timeout(CONNECT_LIMIT, connect).await;
-    Ok(connected.map_err(|_| Error::Timeout("connecting"))??)
+/// Has the log go on above whatever was given out by a run of the server that is over. One statement
+/// after the lock: it sees all that was committed before.
+async fn jump(conn: &mut PgConnection) -> sqlx::Result<()> {
+    let mut transaction = conn.begin_with(BEGIN_WRITE).await?;
+    transaction.execute(LOG_LOCK).await?;
+    sqlx::query(JUMP).bind(NO_RUN).bind(RAISE_BY).execute(&mut *transaction).await?;
+    sqlx::query(RAISE_NIDS).bind(RAISE_BY).execute(&mut *transaction).await?;
+    transaction.commit().await
 }
 
-fn payload(batch: &Batch, key: BatchKey, now_ms: i64, seen: Pos) -> Result<String> {
+fn payload(batch: &Batch, key: BatchKey, now_ms: i64, seen: Mark) -> Result<String> {
     use std::fmt::Write as _;
     let BatchKey { incarnation, seq } = key;
-    let positions = batch.positions;
+    let (pos, positions) = (seen.pos, batch.positions);
     let touched = to_json(&batch.touched)?;
     let mut payload = format!(
-        r#"{{"incarnation":{incarnation},"seq":{seq},"now_ms":{now_ms},"seen":{seen},"positions":{positions},"touched":{touched}"#
+        r#"{{"incarnation":{incarnation},"seq":{seq},"now_ms":{now_ms},"seen":{pos},"positions":{positions},"touched":{touched}"#
     );
+    if let Some(BatchKey { incarnation, seq }) = seen.key {
+        // Writing to a string cannot fail.
+        let _ = write!(payload, r#","seen_key":[{incarnation},{seq}]"#);
+    }
     let guards = [
         ("room_guards", !batch.room_guards.is_empty(), to_json(&batch.room_guards)?),
         ("session_guards", !batch.session_guards.is_empty(), to_json(&batch.session_guards)?),
+        ("account_guards", !batch.account_guards.is_empty(), to_json(&batch.account_guards)?),
+        ("audit", !batch.audit.is_empty(), to_json(&batch.audit)?),
     ];
     let guards = guards.iter().filter(|guard| guard.1).map(|guard| (guard.0, &guard.2));
     let tables = batch.tables.iter().map(|rows| (rows.table.name(), &rows.json));
     for (name, rows) in guards.chain(tables) {
-        // Writing to a string cannot fail.
         let _ = write!(payload, r#","{name}":{rows}"#);
     }
     payload.push('}');

@@ -3,7 +3,7 @@
 //! Nothing that is right depends on the age at which a batch goes. A reader whose place is pruned
 //! finds a gap and drops all that it has cached. The last batch of each run of a node stays: a node
 //! that was frozen for however long, and does not know whether it was written, still finds it and
-//! does not write it again. Jumps stay too, since clients may hold tokens from before them.
+//! does not write it again. Jumps and losses stay too, since clients may hold tokens from before them.
 
 use super::jump::NO_RUN;
 use crate::{Conn, Result, Store, repo::leases::Fence};
@@ -58,6 +58,6 @@ impl Page {
 const PRUNE: &str = "
 DELETE FROM log_batches WHERE last_pos IN (
     SELECT last_pos FROM log_batches AS old
-    WHERE last_pos > $1 AND last_pos <= $2 AND committed_ms < $3 AND incarnation <> $4
+    WHERE last_pos > $1 AND last_pos <= $2 AND committed_ms < $3 AND incarnation > $4
         AND EXISTS (SELECT 1 FROM log_batches AS later
             WHERE later.incarnation = old.incarnation AND later.batch_seq > old.batch_seq))";

@@ -4,11 +4,27 @@ use std::time::Duration;
 
 use stoa_base::Pos;
 
-use super::{BatchKey, Touched};
+use super::{BatchKey, Touched, jump::NO_RUN, touched};
 use crate::{Conn, Error, Result, Store};
 
 /// How long one look at the log may take.
 pub(super) const READ_LIMIT: Duration = Duration::from_secs(5);
+
+/// A place in the log: a position, and the batch that ends there. Where the log has another batch
+/// there, or none, it was restored to an earlier moment or failed over with loss, and perhaps has
+/// grown again since.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// The position.
+    pub pos: Pos,
+    /// The batch; none where it is not known, or at the start of the log.
+    pub key: Option<BatchKey>,
+}
+
+impl Mark {
+    /// Before the first batch.
+    pub const START: Self = Self { pos: Pos::START, key: None };
+}
 
 /// A batch as a reader of the log finds it.
 #[derive(Clone, Debug)]
@@ -19,8 +35,20 @@ pub struct LoggedBatch {
     pub last: Pos,
     /// Under which key it was written.
     pub key: BatchKey,
-    /// What it changed.
-    pub touched: Touched,
+    /// What it changed; none where this version cannot tell, so that it may be anything.
+    pub touched: Option<Touched>,
+}
+
+impl LoggedBatch {
+    /// The place where it ends.
+    pub fn mark(&self) -> Mark {
+        Mark { pos: self.last, key: Some(self.key) }
+    }
+
+    /// Whether it is no batch of a node, but a jump over positions that may have been lost.
+    pub fn is_jump(&self) -> bool {
+        self.key.incarnation <= NO_RUN
+    }
 }
 
 /// What a reader that knows the log up to some position finds.
@@ -31,9 +59,10 @@ pub enum News {
     /// The log goes on further above: the batches between are pruned.
     Gap {
         /// The present head.
-        head: Pos,
+        head: Mark,
     },
-    /// The log ends below what the reader knows: it was restored to an earlier moment.
+    /// The log does not hold what the reader knows: it was restored to an earlier moment, and may
+    /// have gone on from there.
     Lost {
         /// The present head.
         head: Pos,
@@ -47,6 +76,21 @@ pub async fn head(conn: &mut Conn) -> Result<Pos> {
     Ok(Pos(head))
 }
 
+/// The end of the log, in the snapshot of `conn`.
+pub async fn head_mark(conn: &mut Conn) -> Result<Mark> {
+    let newest: Option<(i64, i64, i64)> = conn
+        .optional(
+            "SELECT last_pos, incarnation, batch_seq FROM log_batches
+             ORDER BY last_pos DESC LIMIT 1",
+            &[],
+        )
+        .await?;
+    Ok(newest.map_or(Mark::START, |(pos, incarnation, seq)| Mark {
+        pos: Pos(pos),
+        key: Some(BatchKey { incarnation, seq }),
+    }))
+}
+
 /// Up to `limit` batches after `pos`, in order.
 pub async fn batches_after(conn: &mut Conn, pos: Pos, limit: i64) -> Result<Vec<LoggedBatch>> {
     let rows: Vec<BatchRow> = conn
@@ -56,19 +100,18 @@ pub async fn batches_after(conn: &mut Conn, pos: Pos, limit: i64) -> Result<Vec<
             &[pos.0.into(), limit.into()],
         )
         .await?;
-    rows.into_iter().map(read_batch).collect()
+    Ok(rows.into_iter().map(read_batch).collect())
 }
 
 type BatchRow = (i64, i64, i64, i64, String);
 
-fn read_batch((prev, last, incarnation, seq, touched): BatchRow) -> Result<LoggedBatch> {
-    let touched = serde_json::from_str(&touched).map_err(Error::corrupt)?;
-    Ok(LoggedBatch {
+fn read_batch((prev, last, incarnation, seq, touched): BatchRow) -> LoggedBatch {
+    LoggedBatch {
         prev: Pos(prev),
         last: Pos(last),
         key: BatchKey { incarnation, seq },
-        touched,
-    })
+        touched: touched::read(&touched),
+    }
 }
 
 /// A reader of the log with a connection of its own, so that it never waits for one behind
@@ -85,17 +128,20 @@ impl LogReader {
         Self { store, conn: None }
     }
 
-    /// What follows `pos`, at most `limit` batches. One statement where nothing is out of order.
-    pub async fn after(&mut self, pos: Pos, limit: i64) -> Result<News> {
+    /// What follows `mark`, at most `limit` batches. One statement where nothing is out of order.
+    pub async fn after(&mut self, mark: Mark, limit: i64) -> Result<News> {
         // Taken out, so that it is lost if the look fails or is given up half-way.
-        let mut conn = self.conn.take();
+        let kept = self.conn.take();
         let store = &self.store;
         let look = async move {
-            let mut conn = match conn.take() {
-                Some(conn) => conn,
-                None => store.dedicated().await?,
-            };
-            let news = news(&mut conn, pos, limit).await?;
+            // It may have been lost long ago without anybody noticing.
+            if let Some(mut conn) = kept
+                && let Ok(news) = news(&mut conn, mark, limit).await
+            {
+                return Ok((conn, news));
+            }
+            let mut conn = store.dedicated().await?;
+            let news = news(&mut conn, mark, limit).await?;
             Ok::<_, Error>((conn, news))
         };
         let looked = tokio::time::timeout(READ_LIMIT, look).await;
@@ -105,7 +151,8 @@ impl LogReader {
     }
 }
 
-async fn news(conn: &mut Conn, pos: Pos, limit: i64) -> Result<News> {
+async fn news(conn: &mut Conn, mark: Mark, limit: i64) -> Result<News> {
+    let pos = mark.pos;
     // The batch that ends at `pos` or another above must be there, unless the log was restored to
     // an earlier moment: the newest batch is never pruned.
     let mut rows: Vec<BatchRow> = conn
@@ -116,16 +163,37 @@ async fn news(conn: &mut Conn, pos: Pos, limit: i64) -> Result<News> {
             &[pos.0.into(), (limit + 1).into()],
         )
         .await?;
-    if rows.is_empty() && pos != Pos::START {
+    let found = rows.first().filter(|row| row.1 == pos.0);
+    let found = found.map(|row| BatchKey { incarnation: row.2, seq: row.3 });
+    let is_there = match (found, mark.key) {
+        (Some(found), Some(key)) => found == key,
+        (Some(_), None) => true,
+        (None, Some(key)) => !rows.is_empty() && was_pruned(conn, pos, key).await?,
+        (None, None) => !rows.is_empty() || pos == Pos::START,
+    };
+    if !is_there {
         return Ok(News::Lost { head: head(conn).await? });
     }
-    if rows.first().is_some_and(|row| row.1 == pos.0) {
+    if found.is_some() {
         rows.remove(0);
     }
     // The last batches of runs that have ended stay when those around them are pruned.
     let ends = std::iter::once(pos.0).chain(rows.iter().map(|row| row.1));
     if rows.iter().zip(ends).any(|(row, end)| row.0 != end) {
-        return Ok(News::Gap { head: head(conn).await? });
+        return Ok(News::Gap { head: head_mark(conn).await? });
     }
-    rows.into_iter().map(read_batch).collect::<Result<_>>().map(News::Batches)
+    Ok(News::Batches(rows.into_iter().map(read_batch).collect()))
+}
+
+/// Whether a batch that is not there was pruned rather than lost. The last batch of a run stays, and
+/// what belongs to no run stays altogether. On PostgreSQL `log_has_lost` says the same.
+async fn was_pruned(conn: &mut Conn, pos: Pos, key: BatchKey) -> Result<bool> {
+    let (later,): (i64,) = conn
+        .one(
+            "SELECT COUNT(*) FROM (SELECT 1 AS later FROM log_batches
+                 WHERE incarnation = $1 AND batch_seq > $2 AND last_pos > $3 LIMIT 1) AS found",
+            &[key.incarnation.into(), key.seq.into(), pos.0.into()],
+        )
+        .await?;
+    Ok(key.incarnation > NO_RUN && later > 0)
 }

@@ -283,19 +283,10 @@ pub struct ReceiptRow {
     pub pos: RelPos,
 }
 
-/// A device that is removed, with all its tokens.
-#[derive(Clone, Debug, Serialize)]
-pub struct DeviceRemovalRow {
-    /// The user.
-    pub user_id: String,
-    /// The device.
-    pub device_id: String,
-}
-
 /// What happened to a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeviceChangeKind {
-    /// Its user logged in with it for the first time.
+    /// Its user logged in with it. Where the client named it, it may have been there before.
     Created,
     /// It is called something else.
     Renamed,
@@ -331,7 +322,7 @@ impl Serialize for DeviceChangeKind {
 }
 
 /// A change of one of a user's devices, for whoever has to be told. What the change is made of
-/// stands in rows of its own, such as [`DeviceRemovalRow`].
+/// stands in rows of its own, such as [`DeviceRemovalRow`](super::DeviceRemovalRow).
 #[derive(Clone, Debug, Serialize)]
 pub struct DeviceChangeRow {
     /// The user.
@@ -342,16 +333,4 @@ pub struct DeviceChangeRow {
     pub kind: DeviceChangeKind,
     /// When: a position that this append's other device changes do not have.
     pub pos: RelPos,
-}
-
-/// An access token that is revoked, with its refresh token and with what was refreshed from it and
-/// is not used yet.
-#[derive(Clone, Debug, Serialize)]
-pub struct TokenRemovalRow {
-    /// The token's hash.
-    pub token_hash: String,
-    /// The token that was refreshed from it and takes its place. It stays; and where it is gone
-    /// already, the removed one stays.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub successor: Option<String>,
 }

@@ -9,7 +9,7 @@ use sqlx::{AssertSqlSafe, Either, Executor as _, Row as _, Sqlite, pool::PoolCon
 use stoa_base::{Clock, Pos};
 
 use super::{
-    BatchKey,
+    BatchKey, audit,
     batch::{Batch, Table},
     members::Conflict,
     writer::{Timing, Written},
@@ -29,7 +29,7 @@ pub(super) async fn write(
     timing.lock_wait = asked.elapsed();
 
     store.writes().add();
-    match conn.run(Text::new(batch, key, clock.now_ms())?).await {
+    match conn.run(batch, key, clock.now_ms()).await {
         Err(error) if error.is_refusal() => {
             let conflicts = conflicts(&mut store.read().await?, batch).await?;
             if conflicts.is_empty() { Err(error) } else { Ok(Written::Conflicts(conflicts)) }
@@ -48,21 +48,26 @@ struct Text {
 }
 
 impl Text {
-    fn new(batch: &Batch, key: BatchKey, now_ms: i64) -> Result<Self> {
+    /// The text from BEGIN to COMMIT; with the `link` of the audit chain for the batch's entries, a
+    /// transaction has begun already.
+    fn new(batch: &Batch, key: BatchKey, now_ms: i64, link: Option<String>) -> Result<Self> {
         let mut text = Self {
             sql: String::new(),
             numbers: [batch.positions, key.incarnation, key.seq, now_ms],
             texts: vec![to_json(&batch.touched)?],
         };
-        text.add("BEGIN IMMEDIATE");
+        if link.is_none() {
+            text.add("BEGIN IMMEDIATE");
+        }
+        if !batch.account_guards.is_empty() {
+            let accounts = text.bind(to_json(&batch.account_guards)?);
+            text.add_guards(&ACCOUNT_GUARDS.replace("$1", &accounts));
+        }
         if !(batch.room_guards.is_empty() && batch.session_guards.is_empty()) {
             let rooms = text.bind(to_json(&batch.room_guards)?);
             let sessions = text.bind(to_json(&batch.session_guards)?);
             let guards = GUARDS.replace("$1", &rooms).replace("$2", &sessions);
-            // A reason is no JSON: the function fails, and the text ends before anything is written.
-            text.add(&format!(
-                "SELECT CASE reason WHEN 'moved' THEN member ELSE json(reason) END FROM ({guards})"
-            ));
+            text.add_guards(&guards);
         }
         text.add(LOG_BATCH);
         for rows in &batch.tables {
@@ -71,8 +76,20 @@ impl Text {
                 text.add(&sql.replace("$1", &json).replace("$2", HEAD));
             }
         }
+        if let Some(link) = link {
+            let (entries, link) = (text.bind(to_json(&batch.audit)?), text.bind(link));
+            text.add(&AUDIT_ENTRIES.replace("$1", &entries));
+            text.add(&AUDIT_LINK.replace("$1", &link));
+        }
         text.add("COMMIT");
         Ok(text)
+    }
+
+    fn add_guards(&mut self, guards: &str) {
+        // A reason is no JSON: the function fails, and the text ends before anything is written.
+        self.add(&format!(
+            "SELECT CASE reason WHEN 'moved' THEN member ELSE json(reason) END FROM ({guards})"
+        ));
     }
 
     fn add(&mut self, sql: &str) {
@@ -95,9 +112,9 @@ struct Transaction {
 }
 
 impl Transaction {
-    /// Runs the text to its end, or rolls back what it has done.
-    async fn run(mut self, text: Text) -> Result<Written> {
-        let outcome = self.fetch(text).await;
+    /// Writes the batch, or rolls back what was written of it.
+    async fn run(mut self, batch: &Batch, key: BatchKey, now_ms: i64) -> Result<Written> {
+        let outcome = self.write(batch, key, now_ms).await;
         self.has_ended = match &outcome {
             Ok(_) => true,
             // Where the disk is full or fails, SQLite has ended the transaction by itself, and a
@@ -105,6 +122,18 @@ impl Transaction {
             Err(_) => self.conn.execute("ROLLBACK").await.is_ok(),
         };
         outcome
+    }
+
+    async fn write(&mut self, batch: &Batch, key: BatchKey, now_ms: i64) -> Result<Written> {
+        if batch.audit.is_empty() {
+            return self.fetch(Text::new(batch, key, now_ms, None)?).await;
+        }
+        // SQLite has no SHA-256, and what the link is computed of must not move meanwhile.
+        self.conn.execute("BEGIN IMMEDIATE").await?;
+        let row = self.conn.fetch_one(AUDIT_HEAD).await?;
+        let (head, previous): (i64, Option<String>) = (row.try_get(0)?, row.try_get(1)?);
+        let link = audit::link(previous.as_deref(), head + batch.positions, &batch.audit);
+        self.fetch(Text::new(batch, key, now_ms, Some(link))?).await
     }
 
     async fn fetch(&mut self, text: Text) -> Result<Written> {
@@ -142,7 +171,10 @@ impl Drop for Transaction {
 /// there already.
 async fn conflicts(conn: &mut Conn, batch: &Batch) -> Result<Vec<Conflict>> {
     let (rooms, sessions) = (to_json(&batch.room_guards)?, to_json(&batch.session_guards)?);
-    let rows: Vec<(i64, String)> = conn.all(GUARDS, &[(&rooms).into(), (&sessions).into()]).await?;
+    let mut rows: Vec<(i64, String)> =
+        conn.all(GUARDS, &[(&rooms).into(), (&sessions).into()]).await?;
+    let accounts = to_json(&batch.account_guards)?;
+    rows.extend(conn.all::<(i64, String)>(ACCOUNT_GUARDS, &[(&accounts).into()]).await?);
     let refused = rows.iter().filter(|(_, reason)| reason != "moved");
     let refused: Vec<_> = refused
         .map(|(member, reason)| Conflict::of_member(*member, reason))
@@ -178,7 +210,34 @@ WHERE coalesce(r.state_pos, 0) <> g.value->>'state_pos'
 UNION ALL
 SELECT g.value->>'member', 'session'
 FROM json_each($2) AS g
-WHERE NOT EXISTS (SELECT 1 FROM access_tokens WHERE token_hash = g.value->>'token_hash')";
+WHERE g.value->>'session_id' IS NOT NULL
+        AND NOT EXISTS (SELECT 1 FROM sessions WHERE session_id = g.value->>'session_id')
+    OR g.value->>'token_hash' IS NOT NULL
+        AND NOT EXISTS (SELECT 1 FROM access_tokens WHERE token_hash = g.value->>'token_hash')";
+
+/// Which members' accounts are not what they rely on.
+const ACCOUNT_GUARDS: &str = "
+SELECT g.value->>'member' AS member, 'account' AS reason
+FROM json_each($1) AS g LEFT JOIN users AS u ON u.user_id = g.value->>'user_id'
+WHERE CASE g.value->>'expected'
+    WHEN 'absent' THEN u.user_id IS NOT NULL
+    WHEN 'password' THEN coalesce(u.deactivated, 1) <> 0
+        OR u.password_hash IS NOT g.value->>'password_hash'
+    WHEN 'devices' THEN EXISTS (SELECT 1 FROM devices d WHERE d.user_id = g.value->>'user_id'
+        AND d.device_id NOT IN (SELECT value FROM json_each(g.value, '$.devices')))
+    ELSE coalesce(u.deactivated, 1) <> 0 END";
+
+/// The head of the log, and the last link of the audit chain.
+const AUDIT_HEAD: &str = "
+SELECT (SELECT coalesce(max(last_pos), 0) FROM log_batches),
+    (SELECT link FROM audit_chain ORDER BY pos DESC LIMIT 1)";
+
+const AUDIT_ENTRIES: &str = "
+INSERT INTO audit_log (pos, n, entry)
+SELECT (SELECT max(last_pos) FROM log_batches), key, value FROM json_each($1)";
+
+const AUDIT_LINK: &str = "
+INSERT INTO audit_chain (pos, link) SELECT max(last_pos), $1 FROM log_batches";
 
 const TAKEN: &str = "
 SELECT w.value->>'nid', CASE WHEN r.room_id = w.value->>'room_id' THEN 'room' ELSE 'nid' END
@@ -285,27 +344,139 @@ WHERE coalesce((
     SELECT (n.ord_pos, n.ord_depth, n.ord_seq) > (o.ord_pos, o.ord_depth, o.ord_seq)
     FROM events n, events o
     WHERE n.event_id = excluded.event_id AND o.event_id = receipts.event_id), true)"],
+        Table::AccountUpdates => &["
+UPDATE users SET
+    password_hash = coalesce(u.value->>'password_hash', users.password_hash),
+    admin = coalesce(u.value->>'admin', users.admin),
+    deactivated = coalesce(u.value->>'deactivated', users.deactivated)
+FROM json_each($1) AS u
+WHERE users.user_id = u.value->>'user_id'"],
+        Table::AllDeviceRemovals => &[
+            "
+DELETE FROM spent_refresh_tokens WHERE session_id IN (
+    SELECT s.session_id FROM json_each($1) AS d JOIN sessions s ON s.user_id = d.value->>'user_id'
+    WHERE d.value->>'except_device' IS NULL OR s.device_id IS NOT d.value->>'except_device')",
+            "
+DELETE FROM access_tokens WHERE session_id IN (
+    SELECT s.session_id FROM json_each($1) AS d JOIN sessions s ON s.user_id = d.value->>'user_id'
+    WHERE d.value->>'except_device' IS NULL OR s.device_id IS NOT d.value->>'except_device')",
+            "
+DELETE FROM sessions WHERE session_id IN (
+    SELECT s.session_id FROM json_each($1) AS d JOIN sessions s ON s.user_id = d.value->>'user_id'
+    WHERE d.value->>'except_device' IS NULL OR s.device_id IS NOT d.value->>'except_device')",
+            "
+DELETE FROM devices WHERE (user_id, device_id) IN (
+    SELECT t.user_id, t.device_id FROM json_each($1) AS d
+    JOIN devices t ON t.user_id = d.value->>'user_id'
+    WHERE t.device_id IS NOT d.value->>'except_device')",
+        ],
         Table::DeviceRemovals => &[
             "
-DELETE FROM access_tokens WHERE (user_id, device_id) IN (
+DELETE FROM spent_refresh_tokens WHERE session_id IN (
+    SELECT s.session_id FROM json_each($1) AS d JOIN sessions s
+    ON s.user_id = d.value->>'user_id' AND s.device_id = d.value->>'device_id')",
+            "
+DELETE FROM access_tokens WHERE session_id IN (
+    SELECT s.session_id FROM json_each($1) AS d JOIN sessions s
+    ON s.user_id = d.value->>'user_id' AND s.device_id = d.value->>'device_id')",
+            "
+DELETE FROM sessions WHERE (user_id, device_id) IN (
     SELECT value->>'user_id', value->>'device_id' FROM json_each($1))",
             "
 DELETE FROM devices WHERE (user_id, device_id) IN (
     SELECT value->>'user_id', value->>'device_id' FROM json_each($1))",
+        ],
+        // A device goes with its last session.
+        Table::SessionRemovals => &[
+            "
+DELETE FROM devices WHERE (user_id, device_id) IN (
+    SELECT s.user_id, s.device_id
+    FROM json_each($1) AS r JOIN sessions s ON s.session_id = r.value->>'session_id'
+    WHERE NOT EXISTS (SELECT 1 FROM sessions o WHERE o.user_id = s.user_id
+        AND o.device_id = s.device_id AND o.session_id <> s.session_id))",
+            "
+DELETE FROM spent_refresh_tokens WHERE session_id IN (
+    SELECT value->>'session_id' FROM json_each($1))",
+            "
+DELETE FROM access_tokens WHERE session_id IN (SELECT value->>'session_id' FROM json_each($1))",
+            "
+DELETE FROM sessions WHERE session_id IN (SELECT value->>'session_id' FROM json_each($1))",
         ],
         Table::TokenRemovals => &[
             "
 UPDATE access_tokens SET parent_hash = NULL
 WHERE token_hash IN (SELECT value->>'successor' FROM json_each($1))",
             "
+INSERT INTO spent_refresh_tokens (session_id, generation, refresh_hash)
+SELECT t.session_id, t.generation, t.refresh_hash
+FROM json_each($1) AS d JOIN access_tokens t ON t.token_hash = d.value->>'token_hash'
+WHERE t.refresh_hash IS NOT NULL
+    AND EXISTS (SELECT 1 FROM access_tokens s WHERE s.token_hash = d.value->>'successor')
+ON CONFLICT DO NOTHING",
+            // The last thousand are enough.
+            "
+DELETE FROM spent_refresh_tokens WHERE (session_id, generation) IN (
+    SELECT o.session_id, o.generation FROM json_each($1) AS d
+    JOIN access_tokens s ON s.token_hash = d.value->>'successor'
+    JOIN spent_refresh_tokens o
+    ON o.session_id = s.session_id AND o.generation < s.generation - 1000)",
+            "
 DELETE FROM access_tokens WHERE token_hash IN (
     SELECT value->>'token_hash' FROM json_each($1) AS d
-    WHERE value->>'successor' IS NULL
-        OR EXISTS (SELECT 1 FROM access_tokens s WHERE s.token_hash = d.value->>'successor'))",
+    WHERE EXISTS (SELECT 1 FROM access_tokens s WHERE s.token_hash = d.value->>'successor'))",
             "
 DELETE FROM access_tokens WHERE parent_hash IN (
     SELECT value->>'token_hash' FROM json_each($1) AS d
     WHERE NOT EXISTS (SELECT 1 FROM access_tokens p WHERE p.token_hash = d.value->>'token_hash'))",
+        ],
+        Table::Users => &["
+INSERT INTO users (user_id, password_hash, admin, created_ms)
+SELECT value->>'user_id', value->>'password_hash', value->>'admin', value->>'created_ms'
+FROM json_each($1)"],
+        Table::ProfileFields => &["
+INSERT INTO profile_fields (user_id, field, value)
+SELECT p.value->>'user_id', p.value->>'field', p.value->>'value' FROM json_each($1) AS p WHERE true
+ON CONFLICT (user_id, field) DO UPDATE SET value = excluded.value"],
+        Table::InteractiveResults => &["
+UPDATE interactive_auth_sessions SET result = r.value->>'result'
+FROM json_each($1) AS r
+WHERE interactive_auth_sessions.session_hash = r.value->>'session_hash'"],
+        Table::Devices => &["
+INSERT INTO devices (user_id, device_id, display_name, created_ms, generation)
+SELECT value->>'user_id', value->>'device_id', value->>'display_name', value->>'created_ms', $2 + 1
+FROM json_each($1) WHERE true
+ON CONFLICT DO NOTHING"],
+        // A session takes the place of those that its device had.
+        Table::Sessions => &[
+            "
+DELETE FROM spent_refresh_tokens WHERE session_id IN (
+    SELECT s.session_id FROM json_each($1) AS n JOIN sessions s
+    ON s.user_id = n.value->>'user_id' AND s.device_id = n.value->>'device_id')",
+            "
+DELETE FROM access_tokens WHERE session_id IN (
+    SELECT s.session_id FROM json_each($1) AS n JOIN sessions s
+    ON s.user_id = n.value->>'user_id' AND s.device_id = n.value->>'device_id')",
+            "
+DELETE FROM sessions WHERE (user_id, device_id) IN (
+    SELECT value->>'user_id', value->>'device_id' FROM json_each($1))",
+            "
+INSERT INTO sessions (session_id, user_id, device_id, origin, created_ms, expires_ms)
+SELECT value->>'session_id', value->>'user_id', value->>'device_id', value->>'origin',
+    value->>'created_ms', value->>'expires_ms'
+FROM json_each($1)",
+        ],
+        // A token that was refreshed from another takes the place of those that were refreshed from
+        // it before: nobody has used one of them.
+        Table::Tokens => &[
+            "
+DELETE FROM access_tokens WHERE parent_hash IN (SELECT value->>'parent_hash' FROM json_each($1))",
+            "
+INSERT INTO access_tokens (token_hash, session_id, generation, user_id, device_id, created_ms,
+    expires_ms, refresh_hash, parent_hash)
+SELECT n.value->>'token_hash', s.session_id, n.value->>'generation', s.user_id,
+    coalesce(s.device_id, ''), n.value->>'created_ms', n.value->>'expires_ms',
+    n.value->>'refresh_hash', n.value->>'parent_hash'
+FROM json_each($1) AS n JOIN sessions s ON s.session_id = n.value->>'session_id'",
         ],
         Table::DeviceChanges => &[
             "

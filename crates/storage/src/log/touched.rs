@@ -1,8 +1,13 @@
 //! What a batch changed, by name only: enough to drop what is stale and to wake who waits.
+//!
+//! A node may read what a newer version has written. A stream that it does not know is read as all
+//! those that it knows: whatever it has of that room or user may have changed. So a stream that is
+//! named says that something may have changed there, and never what. Where a node does not understand whom a change concerns, or what is written there at all, anything may have changed.
 
 use std::collections::BTreeSet;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::IntoDeserializer as _};
+use serde_json::Value;
 use stoa_base::{Nid, RoomNid};
 
 /// A kind of change.
@@ -29,8 +34,29 @@ pub enum Stream {
     Erasure,
 }
 
+impl Stream {
+    /// Every stream.
+    pub const ALL: [Self; 9] = [
+        Self::Timeline,
+        Self::State,
+        Self::Membership,
+        Self::Redaction,
+        Self::Receipts,
+        Self::AccountData,
+        Self::Sessions,
+        Self::Devices,
+        Self::Erasure,
+    ];
+
+    fn read(name: &str) -> Option<Self> {
+        let name: serde::de::value::StrDeserializer<'_, serde::de::value::Error> =
+            name.into_deserializer();
+        Self::deserialize(name).ok()
+    }
+}
+
 /// Whom or what a change concerns.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(untagged)]
 pub enum Topic {
     /// A room.
@@ -52,7 +78,7 @@ impl From<&ruma::UserId> for Topic {
 }
 
 /// The streams that a batch changed, each with the room or user concerned.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Touched(BTreeSet<(Stream, Topic)>);
 
@@ -70,5 +96,78 @@ impl Touched {
     /// The changes, in order.
     pub fn iter(&self) -> impl Iterator<Item = (Stream, &Topic)> {
         self.0.iter().map(|(stream, topic)| (*stream, topic))
+    }
+}
+
+/// Reads what a batch of whichever version changed; none where that may be anything.
+pub(super) fn read(text: &str) -> Option<Touched> {
+    let changes: Vec<(String, Value)> = serde_json::from_str(text).ok()?;
+    let mut touched = Touched::default();
+    for (stream, topic) in changes {
+        let topic = match topic {
+            Value::Number(room) => Topic::Room(room.as_i64()?),
+            Value::String(user) => Topic::User(user),
+            _ => return None,
+        };
+        match Stream::read(&stream) {
+            Some(stream) => touched.add(stream, topic),
+            None => Stream::ALL.iter().for_each(|stream| touched.add(*stream, topic.clone())),
+        }
+    }
+    Some(touched)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_stream_is_among_all() {
+        let place = |stream| match stream {
+            Stream::Timeline => 0,
+            Stream::State => 1,
+            Stream::Membership => 2,
+            Stream::Redaction => 3,
+            Stream::Receipts => 4,
+            Stream::AccountData => 5,
+            Stream::Sessions => 6,
+            Stream::Devices => 7,
+            Stream::Erasure => 8,
+        };
+        assert_eq!(Stream::ALL.map(place), std::array::from_fn(|place| place));
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let mut touched = Touched::default();
+        for stream in Stream::ALL {
+            touched.add(stream, Topic::Room(7));
+            touched.add(stream, Topic::User("@a:x".to_owned()));
+        }
+        assert_eq!(read(&serde_json::to_string(&touched).unwrap()), Some(touched));
+        assert_eq!(read("[]"), Some(Touched::default()));
+    }
+
+    #[test]
+    fn an_unknown_stream_may_be_any_stream_of_its_topic() {
+        let touched = read(r#"[["rockets",7],["timeline",8]]"#).unwrap();
+        let of = |room| touched.iter().filter(move |(_, topic)| **topic == Topic::Room(room));
+        assert_eq!(of(7).map(|(stream, _)| stream).collect::<Vec<_>>(), Stream::ALL);
+        assert_eq!(of(8).map(|(stream, _)| stream).collect::<Vec<_>>(), [Stream::Timeline]);
+    }
+
+    #[test]
+    fn what_is_not_understood_may_be_anything() {
+        for text in [
+            r#"[["timeline",{"server":"a"}]]"#,
+            r#"[["timeline",null]]"#,
+            r#"[["timeline",7.5]]"#,
+            r#"[["timeline",7,"more"]]"#,
+            r#"["timeline"]"#,
+            r#"{"timeline":[7]}"#,
+            "?",
+        ] {
+            assert_eq!(read(text), None, "{text}");
+        }
     }
 }

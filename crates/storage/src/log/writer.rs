@@ -2,6 +2,7 @@
 //! one batch, and answers each caller after the flush.
 
 use std::{
+    collections::HashSet,
     future::Future,
     pin::Pin,
     sync::{
@@ -16,9 +17,10 @@ use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
 };
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{
-    Append, Touched,
+    Append, Mark, Touched,
     batch::Batch,
     members::{Answer, Conflict, Group, Member},
     postgres,
@@ -27,8 +29,9 @@ use super::{
 };
 use crate::{Backend, Result, Store};
 
-/// How long a batch whose outcome is unknown is asked after before its callers are told so.
-const UNKNOWN_OUTCOME_LIMIT: Duration = Duration::from_secs(30);
+/// How long building an append may take while the log is locked, for which everybody waits. The
+/// database takes the lock away from a node that keeps it for three quarters of a second.
+pub const BUILD_LIMIT: Duration = Duration::from_millis(500);
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// How often a batch is tried again on a log that has lost what this node has seen of it.
 const LOSSES_LIMIT: u32 = 3;
@@ -44,11 +47,19 @@ pub struct WriterOptions {
     pub batch_bytes: usize,
     /// How many bytes may wait, roughly.
     pub queue_bytes: usize,
+    /// How long a batch whose outcome is unknown is asked after before its callers are told so.
+    pub unknown_outcome: Duration,
 }
 
 impl Default for WriterOptions {
     fn default() -> Self {
-        Self { queue: 8_192, batch_members: 512, batch_bytes: 4 << 20, queue_bytes: 64 << 20 }
+        Self {
+            queue: 8_192,
+            batch_members: 512,
+            batch_bytes: 4 << 20,
+            queue_bytes: 64 << 20,
+            unknown_outcome: Duration::from_secs(30),
+        }
     }
 }
 
@@ -83,9 +94,12 @@ pub enum AppendError {
     /// An event with this ID, or from this device with this transaction ID, is there already.
     #[error("the event is there already")]
     Duplicate,
-    /// The access token was revoked.
+    /// The session has ended, or the token that is refreshed has made way for another one.
     #[error("the session has ended")]
     SessionEnded,
+    /// The account is not in the state that the append relies on.
+    #[error("the account was changed meanwhile")]
+    AccountChanged,
     /// The database refused this append.
     #[error("the database refused the change: {0}")]
     Refused(String),
@@ -110,6 +124,8 @@ pub struct CommittedBatch {
     pub prev: Pos,
     /// The head after it.
     pub last: Pos,
+    /// Under which key it was written.
+    pub key: BatchKey,
     /// What it changed.
     pub touched: Touched,
     /// The appends, each with the position before its first.
@@ -118,13 +134,20 @@ pub struct CommittedBatch {
 
 /// What the writer tells the reader that keeps the node's caches.
 pub trait OnCommit: Send + Sync {
-    /// The head up to which this node's caches are current.
-    fn applied(&self) -> Pos;
+    /// The place up to which this node's caches are current.
+    fn applied(&self) -> Mark;
 
     /// Under which key a batch is about to be written, or none where it was given up. What the log
     /// holds under that key is left to [`OnCommit::committed`].
     fn in_flight(&self, key: Option<BatchKey>) {
         let _ = key;
+    }
+
+    /// It is not known what came of these appends, and their callers were told so. Should the log
+    /// turn out to hold them, they count as another node's: drops what the caches hold of them
+    /// before.
+    fn given_up(&self, appends: &[&Append]) {
+        let _ = appends;
     }
 
     /// Brings the caches up to the end of the batch, before its callers hear of it.
@@ -243,8 +266,8 @@ impl Writer {
     /// Writes what `build` makes while the log lock is held, so that nothing can move meanwhile.
     /// For what has met too many conflicts: everybody else waits for `build`.
     ///
-    /// What is built must bear its guards all the same: the database takes the lock away from a
-    /// node that keeps it for three quarters of a second.
+    /// What takes longer than [`BUILD_LIMIT`] is given up, with [`AppendError::Busy`]. What is built
+    /// must bear its guards all the same: the database takes the lock away from a node that freezes.
     pub async fn append_locked<F, Fut>(&self, build: F) -> Result<Appended, AppendError>
     where
         F: FnOnce() -> Fut + Send + 'static,
@@ -306,15 +329,19 @@ impl Task {
     /// Takes what waits in the queue, as far as a batch's limits and order allow.
     fn gather(&mut self, first: Member, requests: &mut mpsc::Receiver<Request>) -> Vec<Member> {
         let mut bytes = first.append.weight();
+        let mut accounts: HashSet<String> = first.append.accounts().map(Into::into).collect();
         let mut members = vec![first];
         while members.len() < self.options.batch_members && bytes < self.options.batch_bytes {
             match requests.try_recv() {
-                Ok(Request::Append(member)) => {
+                Ok(Request::Append(member))
+                    if !member.append.accounts().any(|account| accounts.contains(account)) =>
+                {
                     bytes += member.append.weight();
+                    accounts.extend(member.append.accounts().map(Into::into));
                     members.push(*member);
                 }
-                Ok(locked) => {
-                    self.carried = Some(locked);
+                Ok(other) => {
+                    self.carried = Some(other);
                     break;
                 }
                 Err(_) => break,
@@ -328,7 +355,14 @@ impl Task {
     async fn write_members(&mut self, members: Vec<Member>) {
         let mut group = Group::new(members);
         let mut losses = 0;
-        while !group.is_empty() {
+        loop {
+            // Looked at first: where the log was lost, chains are broken before the place moves, so
+            // that nothing built on what was lost is written on top of the new place.
+            let seen = self.on_commit.applied();
+            group.refuse_broken();
+            if group.is_empty() {
+                break;
+            }
             let batch = match group.batch() {
                 Ok(batch) => batch,
                 Err(error) => {
@@ -336,7 +370,7 @@ impl Task {
                     break;
                 }
             };
-            match self.write(&batch).await {
+            match self.write(&batch, seen).await {
                 Ok(Written::Committed { prev, last, moved }) => {
                     group.lose_heads(&moved);
                     self.finish(group.take_members(), batch, prev, last).await;
@@ -348,10 +382,9 @@ impl Task {
                     }
                 }
                 Ok(Written::Behind { head }) if losses < LOSSES_LIMIT => {
-                    tracing::error!(%head, seen = %self.on_commit.applied(), "the log has lost batches");
+                    tracing::error!(%head, seen = %seen.pos, "the log has lost batches");
                     losses += 1;
                     self.on_commit.log_was_lost().await;
-                    group.refuse_broken();
                 }
                 Ok(Written::Behind { .. }) => group.refuse_all(&AppendError::Unavailable),
                 Err(AppendError::Refused(reason)) if group.len() > 1 => {
@@ -363,6 +396,10 @@ impl Task {
                 Err(error) => {
                     tracing::error!(%error, members = group.len(), "appends failed");
                     metrics::counter!("stoa_log_failed_total").increment(group.len() as u64);
+                    // Whoever builds on them begins anew before the log's reader may find them.
+                    group.break_chains();
+                    self.on_commit.given_up(&group.appends());
+                    self.on_commit.in_flight(None);
                     group.refuse_all(&error);
                 }
             }
@@ -370,15 +407,16 @@ impl Task {
         group.answer_refused();
     }
 
-    /// Writes a batch under a key of its own, as often as it takes to know what came of it.
-    async fn write(&mut self, batch: &Batch) -> Result<Written, AppendError> {
+    /// Writes a batch under a key of its own, as often as it takes to know what came of it. Where
+    /// that is not known in time, the batch is still in flight.
+    async fn write(&mut self, batch: &Batch, seen: Mark) -> Result<Written, AppendError> {
         self.key.seq += 1;
         self.on_commit.in_flight(Some(self.key));
         let started = self.clock.monotonic();
         let written = loop {
             let attempted = self.clock.monotonic();
             let mut timing = Timing::default();
-            let written = self.attempt(batch, &mut timing).await;
+            let written = self.attempt(batch, seen, &mut timing).await;
             let held = attempted.elapsed().saturating_sub(timing.lock_wait);
             metrics::histogram!("stoa_log_lock_wait_seconds")
                 .record(timing.lock_wait.as_secs_f64());
@@ -392,11 +430,12 @@ impl Task {
                 outcome => break outcome,
             }
         };
-        if !matches!(written, Ok(Written::Committed { .. })) {
+        if matches!(written, Ok(Written::Conflicts(_) | Written::Behind { .. })) {
             self.on_commit.in_flight(None);
         }
         written.map_err(|error| {
             if error.is_refusal() {
+                self.on_commit.in_flight(None);
                 return AppendError::Refused(error.to_string());
             }
             tracing::error!(%error, "the database cannot be reached");
@@ -404,21 +443,18 @@ impl Task {
         })
     }
 
-    async fn attempt(&mut self, batch: &Batch, timing: &mut Timing) -> Result<Written> {
+    async fn attempt(&mut self, batch: &Batch, seen: Mark, timing: &mut Timing) -> Result<Written> {
         let Self { store, clock, key, .. } = self;
         match &mut self.postgres {
             None => sqlite::write(store, batch, *key, clock, timing).await,
-            Some(session) => {
-                let seen = self.on_commit.applied();
-                session.write(store, batch, *key, clock, seen, timing).await
-            }
+            Some(session) => session.write(store, batch, *key, clock, seen, timing).await,
         }
     }
 
     /// Whether writing again under the same key tells what came of the batch. SQLite answers or
     /// fails for good; and there the key is not looked up.
     fn may_try_again(&self, error: &crate::Error, elapsed: Duration) -> bool {
-        self.postgres.is_some() && !error.is_refusal() && elapsed < UNKNOWN_OUTCOME_LIMIT
+        self.postgres.is_some() && !error.is_refusal() && elapsed < self.options.unknown_outcome
     }
 
     async fn finish(&mut self, members: Vec<Member>, batch: Batch, prev: Pos, last: Pos) {
@@ -430,7 +466,12 @@ impl Task {
             appends.push((base, member.append));
             replies.push((member.reply, Appended { base, last }));
         }
-        let committed = CommittedBatch { prev, last, touched: batch.touched, appends };
+        if !batch.audit.is_empty() {
+            metrics::counter!("stoa_audit_entries_total").increment(batch.audit.len() as u64);
+            metrics::gauge!("stoa_audit_position").set(position(last));
+        }
+        let committed =
+            CommittedBatch { prev, last, key: self.key, touched: batch.touched, appends };
         self.on_commit.committed(&committed).await;
         metrics::counter!("stoa_log_appends_total").increment(replies.len() as u64);
         metrics::gauge!("stoa_log_position").set(position(last));
@@ -446,11 +487,7 @@ impl Task {
             Some(session) => session.lock(&self.store).await,
         };
         let append = match lock {
-            // In a task of its own: should it panic, the writer does not.
-            Ok(()) => tokio::spawn(build()).await.unwrap_or_else(|error| {
-                tracing::error!(%error, "building an append under the log lock failed");
-                Err(AppendError::Refused("it could not be built".to_owned()))
-            }),
+            Ok(()) => build_in_time(build()).await,
             Err(error) => {
                 tracing::error!(%error, "the log lock cannot be taken");
                 Err(AppendError::Unavailable)
@@ -466,6 +503,20 @@ impl Task {
             session.unlock().await;
         }
     }
+}
+
+/// What `build` makes, in a task of its own: should it panic, the writer does not.
+async fn build_in_time(build: BuildFuture) -> BuildResult {
+    let mut building = AbortOnDropHandle::new(tokio::spawn(build));
+    let Ok(built) = tokio::time::timeout(BUILD_LIMIT, &mut building).await else {
+        tracing::warn!("building an append under the log lock took too long, and was given up");
+        metrics::counter!("stoa_log_builds_given_up_total").increment(1);
+        return Err(AppendError::Busy);
+    };
+    built.unwrap_or_else(|error| {
+        tracing::error!(%error, "building an append under the log lock failed");
+        Err(AppendError::Refused("it could not be built".to_owned()))
+    })
 }
 
 #[expect(clippy::cast_precision_loss, reason = "metrics are floating point, and exact to 2^53")]

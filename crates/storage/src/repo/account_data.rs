@@ -87,12 +87,15 @@ pub async fn find(
     .await
 }
 
+/// What a row counts for besides its content, in bytes.
+pub const ROW_BYTES: i64 = 128;
+
 /// How much account data a user has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Usage {
     /// How many types for one room, or globally.
     pub types: i64,
-    /// How many bytes in all, with what a row takes besides its content.
+    /// How many bytes in all, with [`ROW_BYTES`] for each type.
     pub bytes: i64,
 }
 
@@ -106,9 +109,9 @@ impl FromRow for Usage {
 pub async fn usage(conn: &mut Conn, user_id: &UserId, room: Option<RoomNid>) -> Result<Usage> {
     conn.one(
         "SELECT COUNT(CASE WHEN room_nid = $2 THEN 1 END),
-             CAST(COALESCE(SUM(octet_length(content) + 128), 0) AS BIGINT)
+             CAST(COALESCE(SUM(octet_length(content) + $3), 0) AS BIGINT)
          FROM account_data WHERE user_id = $1",
-        &[user_id.as_str().into(), room.unwrap_or(GLOBAL).0.into()],
+        &[user_id.as_str().into(), room.unwrap_or(GLOBAL).0.into(), ROW_BYTES.into()],
     )
     .await
 }

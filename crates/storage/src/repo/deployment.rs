@@ -45,3 +45,12 @@ pub async fn signing_key_or_insert(conn: &mut Conn, key: &SigningKeyRow) -> Resu
     )
     .await
 }
+
+/// The key with this identifier, which may be one that is used no more.
+pub async fn signing_key(conn: &mut Conn, key_id: &str) -> Result<Option<SigningKeyRow>> {
+    conn.optional(
+        "SELECT key_id, pkcs8, created_ms FROM signing_keys WHERE key_id = $1",
+        &[key_id.into()],
+    )
+    .await
+}

@@ -1,4 +1,4 @@
-//! The devices of this server's users. A device goes through the log, with its tokens.
+//! The devices of this server's users. A device comes and goes through the log, with its session.
 
 use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, UserId};
 use serde::Serialize;
@@ -27,28 +27,6 @@ impl FromRow for DeviceRow {
             last_seen_address: row.get(3)?,
         })
     }
-}
-
-/// Makes a device, unless its user has one with this ID.
-pub async fn insert(
-    conn: &mut Conn,
-    user_id: &UserId,
-    device_id: &DeviceId,
-    display_name: Option<&str>,
-    created_ms: i64,
-) -> Result<()> {
-    conn.execute(
-        "INSERT INTO devices (user_id, device_id, display_name, created_ms, generation)
-         VALUES ($1, $2, $3, $4, $4) ON CONFLICT DO NOTHING",
-        &[
-            user_id.as_str().into(),
-            device_id.as_str().into(),
-            display_name.into(),
-            created_ms.into(),
-        ],
-    )
-    .await?;
-    Ok(())
 }
 
 /// A user's devices, by ID.

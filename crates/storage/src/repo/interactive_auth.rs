@@ -90,16 +90,6 @@ pub async fn trim(conn: &mut Conn, requester: &str, limit: i64) -> Result<()> {
     Ok(())
 }
 
-/// Notes what came of the operation, for when the request is repeated.
-pub async fn set_result(conn: &mut Conn, session_hash: &str, result: &str) -> Result<()> {
-    conn.execute(
-        "UPDATE interactive_auth_sessions SET result = $2 WHERE session_hash = $1",
-        &[session_hash.into(), result.into()],
-    )
-    .await?;
-    Ok(())
-}
-
 /// Deletes sessions made before `oldest_ms`. Says how many.
 pub async fn prune(conn: &mut Conn, oldest_ms: i64) -> Result<u64> {
     conn.execute("DELETE FROM interactive_auth_sessions WHERE created_ms < $1", &[oldest_ms.into()])

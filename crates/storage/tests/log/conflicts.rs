@@ -61,6 +61,7 @@ fn outcomes(answers: &Answers) -> Vec<&'static str> {
             Err(AppendError::Conflict) => "conflict",
             Err(AppendError::Duplicate) => "duplicate",
             Err(AppendError::SessionEnded) => "session ended",
+            Err(AppendError::AccountChanged) => "account changed",
             Err(AppendError::Refused(_)) => "refused",
             Err(AppendError::Busy | AppendError::Unavailable) => "failed",
         })
@@ -210,8 +211,8 @@ both_databases! {
     async fn an_append_of_an_ended_session_is_refused(db: TestDatabase) {
         let node = TestNode::start(db).await;
         let mut conn = node.store.write().await.unwrap();
-        conn.execute("INSERT INTO access_tokens (token_hash, user_id, device_id, created_ms)
-            VALUES ('valid', '@a:test', 'A', 1)", &[]).await.unwrap();
+        conn.execute("INSERT INTO sessions (session_id, user_id, device_id, origin, created_ms)
+            VALUES ('valid', '@a:test', 'A', 'password', 1)", &[]).await.unwrap();
         conn.commit().await.unwrap();
         let by = |nid, token: &str| {
             let mut append = sample::message(nid, ROOM);
@@ -285,6 +286,28 @@ both_databases! {
         assert!(matches!(panicked, Err(AppendError::Refused(_))));
         write(&node, sample::message(1, ROOM)).await;
         assert_eq!(events(&node.store).await, [1]);
+    }
+
+    async fn a_build_that_takes_too_long_is_given_up_and_others_go_on(db: TestDatabase) {
+        let node = TestNode::start(db).await;
+        let slow = node.writer.append_locked(|| async {
+            tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+            Ok(sample::message(1, ROOM))
+        });
+        let other = async {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            let asked = std::time::Instant::now();
+            write(&node, sample::message(2, ROOM)).await;
+            asked.elapsed()
+        };
+        let (slow, waited) = tokio::join!(slow, other);
+        assert!(matches!(slow, Err(AppendError::Busy)), "{slow:?}");
+        assert!(waited < std::time::Duration::from_secs(2), "another waited for {waited:?}");
+        assert_eq!(events(&node.store).await, [2]);
+        // What was given up may be built again.
+        let again = node.writer.append_locked(|| async { Ok(sample::message(1, ROOM)) }).await;
+        again.unwrap();
+        assert_eq!(events(&node.store).await, [2, 1]);
     }
 
     async fn one_append_has_consecutive_positions_and_sees_them(db: TestDatabase) {

@@ -1,9 +1,13 @@
 //! The connection to PostgreSQL breaks during an append: the node asks again, and whatever of its
 //! calls arrives late, its callers get a true answer and nothing is written twice.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
-use stoa_storage::{Options, Store, log::Pending};
+use stoa_base::Pos;
+use stoa_storage::{
+    Options, Store,
+    log::{Append, AppendError, Chain, Guard, Pending},
+};
 use stoa_testing::{
     Backend, Call, PostgresProxy, TestDatabase, TestNode, TestNodeOptions, run_on, sample,
 };
@@ -136,5 +140,28 @@ fn a_call_whose_reply_is_lost_is_written_once() {
         deployment.append_elsewhere().await;
         again.until_reply().await.cut();
         deployment.check(pending).await;
+    });
+}
+
+/// The reply that says that the room's extremities have moved is lost, and the batch is found.
+#[test]
+fn that_a_room_has_moved_is_not_lost_with_the_reply() {
+    run_on(Backend::Postgres, async |db| {
+        let deployment = Deployment::start(db).await;
+        let head = write(&deployment.neighbour, sample::message(1, ROOM)).await.last();
+        let chain = Arc::new(Chain::new(ROOM, Pos(1), head));
+        write(&deployment.neighbour, sample::message(2, ROOM)).await;
+
+        let guarded = |mut append: Append, guard: Guard| {
+            append.guards.push(guard);
+            deployment.node.writer.enqueue(append).unwrap()
+        };
+        let (call, again) = (deployment.proxy.catch(), deployment.proxy.catch());
+        let message = guarded(sample::message(3, ROOM), Guard::State(Arc::clone(&chain)));
+        call.await.until_reply().await.cut();
+        again.await.pass_on().await;
+        message.wait().await.unwrap();
+        let state = guarded(sample::state_change(4, ROOM), Guard::Head(chain));
+        assert!(matches!(state.wait().await, Err(AppendError::Conflict)));
     });
 }

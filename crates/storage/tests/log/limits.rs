@@ -85,10 +85,10 @@ both_databases! {
                 user_id: too_long(), device_id: "A".to_owned(),
             })),
             with(|append| append.token_removals.push(TokenRemovalRow {
-                token_hash: with_null(), successor: None,
+                user_id: "@a:test".to_owned(), token_hash: with_null(), successor: "B".to_owned(),
             })),
             with(|append| append.token_removals.push(TokenRemovalRow {
-                token_hash: "A".to_owned(), successor: Some(with_null()),
+                user_id: "@a:test".to_owned(), token_hash: "A".to_owned(), successor: with_null(),
             })),
             with(|append| append.guards.push(Guard::Session(with_null()))),
             with(|append| append.redactions.push(RedactionRow {
@@ -106,7 +106,9 @@ both_databases! {
     async fn rows_of_every_table_count_for_the_queue(db: TestDatabase) {
         let node = limited(db, WriterOptions { queue_bytes: 20_000, ..WriterOptions::default() }).await;
         let device = |n: i64| DeviceRemovalRow { user_id: "@a:test".to_owned(), device_id: n.to_string() };
-        let token = |n: i64| TokenRemovalRow { token_hash: n.to_string(), successor: None };
+        let token = |n: i64| TokenRemovalRow {
+            user_id: "@a:test".to_owned(), token_hash: n.to_string(), successor: "B".to_owned(),
+        };
         let room = |n| ForgottenRoomRow { user_id: "@a:test".to_owned(), room_nid: RoomNid(n) };
         let missing = |n: i64| MissingPrevEventRow {
             prev_event_id: format!("${n}"), event_nid: EventNid(n),

@@ -1,7 +1,10 @@
 //! The log and the tables that it writes, on both databases with the same outcome.
 
+mod accounts;
+mod audit;
 mod conflicts;
 mod cut_connections;
+mod defaults;
 mod device_changes;
 mod disk;
 mod disk_failures;
@@ -16,8 +19,11 @@ mod outages;
 mod power_loss;
 mod pruning;
 mod schema;
+mod standby;
 mod store;
 mod tables;
+mod unended_calls;
+mod wal;
 mod witness;
 
 use std::time::Duration;

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use stoa_base::Pos;
 use stoa_storage::{
     Error, Store,
-    log::{self, LogReader, News},
+    log::{self, BatchKey, LogReader, Mark, News},
 };
 use stoa_testing::{
     Backend, TestDatabase, TestNode, both_databases, run_on, sample,
@@ -64,7 +64,8 @@ both_databases! {
         let store = db.store().await;
         let node = TestNode::start_on(store.clone(), Default::default()).await;
         write(&node, sample::message(1, ROOM)).await;
-        let jump = log::raise(&store, Pos(5)).await.unwrap();
+        let head = log::head_mark(&mut store.read().await.unwrap()).await.unwrap();
+        let jump = log::raise(&store, Pos(5), &[head]).await.unwrap().pos;
         let mut conn = store.write().await.unwrap();
         let series = conn.either(
             "WITH RECURSIVE series(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM series WHERE n < 2500)
@@ -85,12 +86,46 @@ both_databases! {
         prune_log(&node.store, 1_000).await.unwrap();
         let mut reader = LogReader::new(node.store.clone());
         // Batch 3 is there, and follows what the reader knows; 4 and 5 are not.
-        for behind in [Pos(1), Pos(2), Pos(3), Pos(4)] {
-            let news = reader.after(behind, 100).await.unwrap();
-            assert!(matches!(news, News::Gap { head: Pos(6) }), "{behind}: {news:?}");
+        for behind in [1, 2, 3, 4] {
+            let news = reader.after(mark(behind, None), 100).await.unwrap();
+            assert!(matches!(news, News::Gap { head } if head.pos == Pos(6)), "{behind}: {news:?}");
         }
-        let news = reader.after(Pos(5), 100).await.unwrap();
+        let news = reader.after(mark(5, None), 100).await.unwrap();
         assert!(matches!(news, News::Batches(batches) if batches.len() == 1));
+    }
+}
+
+/// A place where the batch `seq` of a run ends, or an unknown one.
+fn mark(pos: i64, key: Option<(i64, i64)>) -> Mark {
+    Mark { pos: Pos(pos), key: key.map(|(incarnation, seq)| BatchKey { incarnation, seq }) }
+}
+
+both_databases! {
+    async fn what_was_pruned_is_told_from_what_was_lost(db: TestDatabase) {
+        let [first, second] = two_runs(db).await;
+        prune_log(&second.store, 1_000).await.unwrap();
+        let mut reader = LogReader::new(second.store.clone());
+        let (one, two) = (first.incarnation, second.incarnation);
+        for there in [(3, one, 3), (6, two, 3)] {
+            let news = reader.after(mark(there.0, Some((there.1, there.2))), 100).await.unwrap();
+            assert!(!matches!(news, News::Lost { .. }), "{there:?}: {news:?}");
+        }
+        for pruned in [(1, one, 1), (4, two, 1), (5, two, 2)] {
+            let news = reader.after(mark(pruned.0, Some((pruned.1, pruned.2))), 100).await.unwrap();
+            assert!(!matches!(news, News::Lost { .. }), "{pruned:?}: {news:?}");
+        }
+        // Another batch ends there; its run has none that is later, or only a lower one; a jump.
+        for lost in [(3, one, 2), (6, one, 3), (5, one, 4), (4, one, 2), (5, 0, 5), (9, two, 4)] {
+            let news = reader.after(mark(lost.0, Some((lost.1, lost.2))), 100).await.unwrap();
+            assert!(matches!(news, News::Lost { head: Pos(6) }), "{lost:?}: {news:?}");
+            if second.store.backend() == Backend::Postgres {
+                let sql = "SELECT log_has_lost($1, $2, $3)::int::bigint";
+                let mut conn = second.store.read().await.unwrap();
+                let (is_lost,): (bool,) =
+                    conn.one(sql, &[lost.0.into(), lost.1.into(), lost.2.into()]).await.unwrap();
+                assert!(is_lost, "{lost:?}");
+            }
+        }
     }
 }
 

@@ -4,8 +4,8 @@ use ruma::user_id;
 use stoa_base::{EventNid, RoomNid, StateNid};
 use stoa_storage::log::{
     AccountDataRow, Append, DeviceRemovalRow, EventRow, EventStatus, EventUpdateRow,
-    ForgottenRoomRow, MissingPrevEventRow, RedactionRow, RoomUpdateRow, StateChangeRow,
-    StateNodeRow, TokenRemovalRow,
+    ForgottenRoomRow, MissingPrevEventRow, RedactionRow, RoomUpdateRow, SessionRemovalRow,
+    StateChangeRow, StateNodeRow, TokenRemovalRow,
 };
 use stoa_testing::{TestNode, both_databases, sample};
 
@@ -315,7 +315,7 @@ both_databases! {
             "$3".to_owned(), 1_700_000_000_000, 8)]);
     }
 
-    async fn a_device_goes_with_its_tokens_and_a_token_alone(db: TestDatabase) {
+    async fn a_device_goes_with_its_sessions_and_stays_while_one_is_left(db: TestDatabase) {
         let node = TestNode::start(db).await;
         for device in ["A", "B"] {
             let sql = "INSERT INTO devices (user_id, device_id, created_ms) VALUES ('@a:test', $1, 1)";
@@ -327,10 +327,12 @@ both_databases! {
             insert_token(&node, device, token, None).await;
         }
         let device = DeviceRemovalRow { user_id: "@a:test".to_owned(), device_id: "A".to_owned() };
-        let token = TokenRemovalRow { token_hash: "B2".to_owned(), successor: None };
+        let session = SessionRemovalRow {
+            user_id: "@a:test".to_owned(), session_id: "B2".to_owned(),
+        };
         let appends = vec![
             with(|append| append.device_removals.push(device)),
-            with(|append| append.token_removals.push(token)),
+            with(|append| append.session_removals.push(session)),
         ];
         for answer in together(&node, appends).await {
             answer.unwrap();
@@ -354,7 +356,9 @@ both_databases! {
         }
         let removal = |token: &str, successor: &str| with(|append| {
             append.token_removals.push(TokenRemovalRow {
-                token_hash: token.to_owned(), successor: Some(successor.to_owned()),
+                user_id: "@a:test".to_owned(),
+                token_hash: token.to_owned(),
+                successor: successor.to_owned(),
             });
         });
         // The second names a successor that is gone already.
@@ -370,8 +374,14 @@ both_databases! {
 
 async fn insert_token(node: &TestNode, device: &str, token: &str, parent: Option<&str>) {
     let mut conn = node.store.write().await.unwrap();
-    let sql = "INSERT INTO access_tokens (token_hash, user_id, device_id, created_ms, parent_hash)
-         VALUES ($1, '@a:test', $2, 1, $3)";
+    if parent.is_none() {
+        let sql = "INSERT INTO sessions (session_id, user_id, device_id, origin, created_ms)
+             VALUES ($1, '@a:test', $2, 'password', 1)";
+        conn.execute(sql, &[token.into(), device.into()]).await.unwrap();
+    }
+    let sql = "INSERT INTO access_tokens (token_hash, session_id, user_id, device_id, created_ms,
+             parent_hash)
+         VALUES ($1, coalesce($3, $1), '@a:test', $2, 1, $3)";
     conn.execute(sql, &[token.into(), device.into(), parent.into()]).await.unwrap();
     conn.commit().await.unwrap();
 }

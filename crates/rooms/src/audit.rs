@@ -1,0 +1,38 @@
+//! What of rooms goes into the audit log: changes of a membership that somebody else makes.
+
+use ruma::events::TimelineEventType;
+use stoa_base::Actor;
+use stoa_storage::log::{Append, AuditAction, AuditRow};
+
+use crate::{Result, Rooms, events::Event, room::Room};
+
+impl Rooms {
+    /// Adds an entry to the append of an event by which somebody else than its sender is removed
+    /// from the room or banned, or their ban is lifted, however the event came about.
+    pub(crate) async fn audit_membership(
+        &self,
+        actor: &Actor,
+        room: &Room,
+        event: &Event,
+        append: &mut Append,
+    ) -> Result<()> {
+        let pdu = &event.pdu;
+        let Some(target) = pdu.state_key.as_deref() else { return Ok(()) };
+        if pdu.event_type != TimelineEventType::RoomMember || target == pdu.sender {
+            return Ok(());
+        }
+        let before = match event.replaces {
+            Some(nid) => self.events.get(nid).await?.membership(),
+            None => None,
+        };
+        let action = match (before.as_deref(), event.membership().as_deref()) {
+            (Some("ban"), Some("leave")) => AuditAction::MemberUnbanned,
+            (_, Some("leave")) => AuditAction::MemberKicked,
+            (_, Some("ban")) => AuditAction::MemberBanned,
+            _ => return Ok(()),
+        };
+        let row = AuditRow::new(self.clock.now_ms(), action, actor, target);
+        append.audit.push(row.with("room", room.id.as_str()).with("event", pdu.event_id.as_str()));
+        Ok(())
+    }
+}

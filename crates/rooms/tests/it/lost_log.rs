@@ -1,0 +1,97 @@
+//! The log has lost what a node has seen of it: nothing new rests on what was lost.
+
+use std::sync::Arc;
+
+use ruma::{DeviceId, EventId, OwnedEventId, TransactionId};
+use serde_json::json;
+use stoa_base::Pos;
+use stoa_rooms::{Room, Transaction};
+use stoa_testing::{Backend, TestDatabase, both_databases, run_on, surgery};
+
+use crate::support::{ALICE, BOB, World, user};
+
+fn transaction() -> Transaction {
+    let (device, id) = (<&DeviceId>::from("DEVICE"), <&TransactionId>::from("1"));
+    Transaction::new(&user(ALICE), device, "send !r m.room.message", id).unwrap()
+}
+
+async fn prev_events(world: &World, event: &EventId) -> Vec<OwnedEventId> {
+    world.rooms.events().by_id(event).await.unwrap().unwrap().pdu.prev_events.clone()
+}
+
+/// A room whose last event is kept, and of which what came after is lost.
+struct Loss {
+    world: World,
+    room: Arc<Room>,
+    kept: OwnedEventId,
+    lost: OwnedEventId,
+    seen: Pos,
+}
+
+impl Loss {
+    async fn happens(db: &TestDatabase) -> Self {
+        let world = World::start(db).await;
+        let room = world.create(ALICE, |_| {}).await;
+        let kept = world.send(&room, ALICE, "kept").await;
+        let (until, noted) =
+            (world.node.tailer.applied(), surgery::note_room(&world.node.store, room.nid).await);
+        let lost = world.send_once(&room, ALICE, "lost", transaction()).await.unwrap();
+        world.join(&room, BOB).await;
+        world.set(&room, ALICE, ("m.room.topic", ""), json!({ "topic": "lost" })).await;
+        let seen = world.node.tailer.applied();
+        surgery::lose_log_after(&world.node.store, until).await;
+        surgery::put_room_back(&world.node.store, &noted).await;
+        Self { world, room, kept, lost, seen }
+    }
+}
+
+both_databases! {
+    async fn what_is_sent_after_a_loss_follows_what_is_left(db: TestDatabase) {
+        let Loss { world, room, kept, lost, seen } = Loss::happens(db).await;
+        world.node.tailer.catch_up().await.unwrap();
+        let next = world.send(&room, ALICE, "next").await;
+        assert_eq!(prev_events(&world, &next).await, [kept]);
+        assert!(world.node.tailer.applied() > seen);
+        assert!(world.rooms.events().by_id(&lost).await.unwrap().is_none());
+        assert_eq!(world.state(&room, "m.room.topic", "").await, None);
+        assert_eq!(world.membership(&room, BOB).await, None);
+    }
+
+    async fn a_transaction_that_was_lost_is_sent_anew(db: TestDatabase) {
+        let Loss { world, room, lost, .. } = Loss::happens(db).await;
+        world.node.tailer.catch_up().await.unwrap();
+        let again = world.send_once(&room, ALICE, "lost", transaction()).await.unwrap();
+        assert_ne!(again, lost);
+        assert!(world.rooms.events().by_id(&again).await.unwrap().is_some());
+    }
+}
+
+/// Nobody looks at the log before.
+#[test]
+fn the_first_to_notice_a_loss_may_be_a_message() {
+    run_on(Backend::Postgres, async |db| {
+        let Loss { world, room, kept, seen, .. } = Loss::happens(db).await;
+        let next = world.send(&room, ALICE, "next").await;
+        assert_eq!(prev_events(&world, &next).await, [kept]);
+        assert!(world.node.tailer.applied() > seen);
+    });
+}
+
+/// Another node has gone on from what is left, with as many events as were lost.
+#[test]
+fn a_room_that_has_grown_again_elsewhere_is_read_anew() {
+    run_on(Backend::Postgres, async |db| {
+        let Loss { world, room, lost, seen, .. } = Loss::happens(db).await;
+        let other = World::start(db).await;
+        let there = other.rooms.room(&room.id).await.unwrap();
+        let mut newest = None;
+        while other.node.tailer.applied() < seen {
+            newest = Some(other.send(&there, ALICE, "elsewhere").await);
+        }
+        let next = world.send(&room, ALICE, "next").await;
+        let newest = newest.unwrap();
+        assert_eq!(prev_events(&world, &next).await, [newest.clone()]);
+        world.event(&room, ALICE, &newest).await.unwrap();
+        world.event(&room, ALICE, &lost).await.unwrap_err();
+    });
+}

@@ -1,0 +1,54 @@
+//! Nodes of a newer version change what this one has in memory, and say so in words that it does not
+//! know: it forgets what may be concerned.
+
+use stoa_testing::{Backend, run_on, surgery};
+
+use crate::support::{ALICE, BOB, World, user};
+
+const LEAVES: &str = "UPDATE memberships SET membership = 'leave' WHERE user_id = '@bob:test'";
+const REDACTS: &str = r#"
+    UPDATE events SET json = replace(json, '"before"', '"after"') WHERE json LIKE '%"before"%'"#;
+
+#[test]
+fn what_concerns_a_room_or_user_is_read_anew() {
+    run_on(Backend::Postgres, async |db| {
+        let world = World::start(db).await;
+        let room = world.create(ALICE, |_| {}).await;
+        world.join(&room, BOB).await;
+        let sent = world.send(&room, ALICE, "before").await;
+        let is_in = async || {
+            let membership = world.rooms.membership(&user(BOB), &room).await.unwrap();
+            membership.unwrap().membership
+        };
+        let body =
+            async || world.event(&room, ALICE, &sent).await.unwrap()["content"]["body"].clone();
+        assert_eq!((is_in().await.as_str(), body().await.as_str()), ("join", Some("before")));
+
+        let store = &world.node.store;
+        surgery::write_elsewhere(store, r#"[["passports","@bob:test"]]"#, LEAVES).await;
+        world.node.freshness.current().await.unwrap();
+        assert_eq!(is_in().await, "leave");
+        let touched = format!(r#"[["repaints",{}]]"#, room.nid.0);
+        surgery::write_elsewhere(store, &touched, REDACTS).await;
+        world.node.freshness.current().await.unwrap();
+        assert_eq!(body().await, "after");
+        world.send(&room, ALICE, "and on").await;
+    });
+}
+
+#[test]
+fn where_nobody_knows_what_is_concerned_everything_is_read_anew() {
+    run_on(Backend::Postgres, async |db| {
+        let world = World::start(db).await;
+        let room = world.create(ALICE, |_| {}).await;
+        world.join(&room, BOB).await;
+        let bob = user(BOB);
+        assert!(world.rooms.membership(&bob, &room).await.unwrap().is_some());
+        let store = &world.node.store;
+        surgery::write_elsewhere(store, r#"[["state",["a","b"]]]"#, LEAVES).await;
+        world.node.freshness.current().await.unwrap();
+        let membership = world.rooms.membership(&bob, &room).await.unwrap().unwrap();
+        assert_eq!(membership.membership, "leave");
+        world.send(&room, ALICE, "and on").await;
+    });
+}

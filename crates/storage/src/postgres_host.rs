@@ -1,0 +1,250 @@
+//! The host that PostgreSQL runs on, and what becomes of connections when it falls silent.
+//!
+//! A host that loses its power or its network breaks no connection: whoever waits for an answer
+//! waits until TCP gives up, for a quarter of an hour, and `sqlx` has no keepalives to set. So each
+//! host is asked every second, on a connection of its own. Where neither that one nor a new one
+//! brings an answer, the host counts as silent: every statement that waits for it fails at once,
+//! and its pools begin anew. No connection of before is used again, and what still waits on one is
+//! in nobody's way.
+
+use std::{
+    future::Future,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use sqlx::{
+    ConnectOptions as _, Executor as _, PgConnection, PgPool, Postgres, Transaction,
+    pool::PoolConnection,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+
+use crate::{Error, Result};
+
+/// How often a host is asked.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long a host may take to answer a question that costs nothing, and as long again to let a new
+/// connection in.
+const ANSWER_LIMIT: Duration = Duration::from_millis(2_500);
+
+/// How long a statement may take: longer than the server's own limit, so that the server speaks
+/// first where it can. Where only the way of this one connection is lost, nothing else ends it.
+const STATEMENT_LIMIT: Duration = Duration::from_secs(65);
+
+/// How long the connections of a pool that was given up may take to be closed.
+const CLOSE_LIMIT: Duration = Duration::from_secs(5);
+
+/// A pool of connections to PostgreSQL that begins anew when its host was silent. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Pool(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    pool_options: PgPoolOptions,
+    options: PgConnectOptions,
+    current: Mutex<Current>,
+}
+
+/// The pool as it is now.
+#[derive(Clone, Debug)]
+struct Current {
+    pool: PgPool,
+    /// How often it was begun anew.
+    number: u64,
+    /// Cancelled when its host has fallen silent.
+    silence: CancellationToken,
+}
+
+impl Pool {
+    /// A pool that connects when it is first used.
+    pub(crate) fn new(pool_options: PgPoolOptions, options: PgConnectOptions) -> Self {
+        let pool = pool_options.clone().connect_lazy_with(options.clone());
+        let current = Mutex::new(Current { pool, number: 0, silence: CancellationToken::new() });
+        Self(Arc::new(Shared { pool_options, options, current }))
+    }
+
+    /// A connection.
+    pub(crate) async fn acquire(&self) -> Result<(PoolConnection<Postgres>, Lease)> {
+        loop {
+            let lease = self.lease();
+            match lease.current.pool.acquire().await {
+                Err(sqlx::Error::PoolClosed) if lease.is_old() => {}
+                acquired => return Ok((acquired?, lease)),
+            }
+        }
+    }
+
+    /// A transaction that is begun with this statement.
+    pub(crate) async fn begin_with(
+        &self,
+        begin: &'static str,
+    ) -> Result<(Transaction<'static, Postgres>, Lease)> {
+        loop {
+            let lease = self.lease();
+            match lease.wait_for(lease.current.pool.begin_with(begin)).await {
+                Err(Error::Database(sqlx::Error::PoolClosed)) if lease.is_old() => {}
+                begun => return Ok((begun?, lease)),
+            }
+        }
+    }
+
+    /// What a connection that is made now needs to know.
+    pub(crate) fn lease(&self) -> Lease {
+        Lease { pool: self.clone(), current: self.lock().clone() }
+    }
+
+    /// How it connects.
+    pub(crate) fn options(&self) -> &PgConnectOptions {
+        &self.0.options
+    }
+
+    /// Connections that are open, and those of them that are idle.
+    pub(crate) fn size(&self) -> (u32, usize) {
+        let pool = &self.lock().pool;
+        (pool.size(), pool.num_idle())
+    }
+
+    /// Closes every connection, after the statements under way.
+    pub(crate) async fn close(&self) {
+        let pool = self.lock().pool.clone();
+        pool.close().await;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Current> {
+        self.0.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends whatever waits for an answer, and begins anew.
+    fn fall_silent(&self) {
+        std::mem::take(&mut self.lock().silence).cancel();
+        self.begin_anew(None);
+    }
+
+    /// Begins anew, in the place of the pool with this number where that is given.
+    fn begin_anew(&self, after: Option<u64>) {
+        let old = {
+            let mut current = self.lock();
+            if current.pool.is_closed() || after.is_some_and(|number| number != current.number) {
+                return;
+            }
+            current.number += 1;
+            let Shared { pool_options, options, .. } = &*self.0;
+            let new = pool_options.clone().connect_lazy_with(options.clone());
+            std::mem::replace(&mut current.pool, new)
+        };
+        // Nobody gets a connection of it any more, from now on. What it has lent out is waited for
+        // by nobody.
+        tokio::spawn(async move {
+            let _ = tokio::time::timeout(CLOSE_LIMIT, old.close()).await;
+        });
+    }
+}
+
+/// What is known of the pool that a connection is from.
+#[derive(Clone, Debug)]
+pub(crate) struct Lease {
+    pool: Pool,
+    current: Current,
+}
+
+impl Lease {
+    /// Waits for an answer on the connection, as long as it is worth it.
+    pub(crate) async fn wait_for<T, E>(
+        &self,
+        answer: impl Future<Output = Result<T, E>>,
+    ) -> Result<T>
+    where
+        Error: From<E>,
+    {
+        let Current { number, silence, .. } = &self.current;
+        let answer = silence.run_until_cancelled(answer);
+        match tokio::time::timeout(STATEMENT_LIMIT, answer).await {
+            Ok(Some(answer)) => Ok(answer?),
+            Ok(None) => Err(Error::Timeout("its host is silent")),
+            Err(_) => {
+                // The pool would wait for the connection before it gives it to anybody else.
+                self.pool.begin_anew(Some(*number));
+                Err(Error::Timeout("a statement"))
+            }
+        }
+    }
+
+    /// The pool.
+    pub(crate) fn pool(&self) -> &PgPool {
+        &self.current.pool
+    }
+
+    fn is_old(&self) -> bool {
+        self.pool.lock().number != self.current.number
+    }
+}
+
+/// A host that is asked whether it is there, until this is dropped.
+#[derive(Clone, Debug)]
+pub(crate) struct Host {
+    is_answering: Arc<AtomicBool>,
+    asking: Arc<AbortOnDropHandle<()>>,
+}
+
+impl Host {
+    /// Asks the host of these pools, which connect in the same way.
+    pub(crate) fn watch(pools: Vec<Pool>) -> Self {
+        let is_answering = Arc::new(AtomicBool::new(true));
+        let asking = tokio::spawn(ask_again_and_again(pools, Arc::clone(&is_answering)));
+        Self { is_answering, asking: Arc::new(AbortOnDropHandle::new(asking)) }
+    }
+
+    /// Whether it has answered when it was last asked.
+    pub(crate) fn is_answering(&self) -> bool {
+        self.is_answering.load(Ordering::Relaxed)
+    }
+
+    /// Asks no longer.
+    pub(crate) fn unwatch(&self) {
+        self.asking.abort();
+    }
+}
+
+async fn ask_again_and_again(pools: Vec<Pool>, is_answering: Arc<AtomicBool>) {
+    let Some(options) = pools.first().map(|pool| pool.options().clone()) else { return };
+    let mut conn = None;
+    loop {
+        tokio::time::sleep(INTERVAL).await;
+        let answers = ask(&mut conn, &options).await;
+        let answered = is_answering.swap(answers, Ordering::Relaxed);
+        metrics::gauge!("stoa_database_answering").set(if answers { 1.0 } else { 0.0 });
+        match (answered, answers) {
+            (true, false) => {
+                tracing::error!("the database does not answer; its connections are given up");
+                pools.iter().for_each(Pool::fall_silent);
+            }
+            (false, true) => tracing::info!("the database answers again"),
+            _ => {}
+        }
+    }
+}
+
+/// Whether the host answers, on the connection that is there or on a new one.
+async fn ask(conn: &mut Option<PgConnection>, options: &PgConnectOptions) -> bool {
+    if let Some(mut known) = conn.take() {
+        let answer = tokio::time::timeout(ANSWER_LIMIT, known.execute("SELECT 1")).await;
+        if matches!(answer, Ok(Ok(_))) {
+            *conn = Some(known);
+            return true;
+        }
+    }
+    match tokio::time::timeout(ANSWER_LIMIT, options.connect()).await {
+        Ok(Ok(new)) => {
+            *conn = Some(new);
+            true
+        }
+        // It lets nobody in, and says so.
+        Ok(Err(sqlx::Error::Database(_))) => true,
+        Ok(Err(_)) | Err(_) => false,
+    }
+}

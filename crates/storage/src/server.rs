@@ -1,0 +1,119 @@
+//! What a session of PostgreSQL begins with, and what a write relies on there.
+//!
+//! # What is read is as durable as what is written
+//!
+//! A commit waits for its flush and for the synchronous standby, and until then nobody else sees
+//! it. But when a server restarts in between, it recovers the commit from its own disk, and shows
+//! rows that its standby may not have. Whoever answered from them would acknowledge what a
+//! fail-over takes away.
+//!
+//! So every session begins with a small synchronous commit of its own ([`confirm`]). A standby that
+//! has it has everything before it, and so all that the server has recovered: it recovers first,
+//! and admits sessions afterwards. A session ends with its server, so what holds for the server at
+//! its beginning holds to its end. This goes for the writer, for the reader of the log, and for
+//! pooled sessions alike: none of them gives anything to anybody before its commit is answered. It
+//! costs one commit a session, and nothing a request. While the standby is missing, sessions that
+//! are open read on, and new ones wait, as writes do.
+//!
+//! Two things stay outside. Where an admin cancels a commit that waits for the standby, PostgreSQL
+//! shows it without having waited, and says so in its log. And a transaction pooler hides a restart
+//! from the sessions behind it: there only the log's reader and writer, which lead around it, are
+//! sure to notice. A request that waited for [the log](crate::log) before it read is right all the
+//! same, unless the server restarts between those two.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use sqlx::{Executor as _, PgConnection, Row as _};
+
+/// Has the present transaction wait for its flush, and for a synchronous standby where there is one,
+/// whatever the defaults of the role and the database are. A stronger setting stays.
+macro_rules! durable {
+    () => {
+        "SELECT set_config('synchronous_commit', 'on', true) \
+         WHERE current_setting('synchronous_commit') NOT IN ('on', 'remote_apply')"
+    };
+}
+
+/// Begins a transaction that writes. The server ends it where its node freezes in the middle: its
+/// row locks may stand in the way of appends. Everything is said here, since the session may be a
+/// pooler's, with the defaults of the role.
+pub(crate) const BEGIN_WRITE: &str = concat!(
+    "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; \
+     SET LOCAL idle_in_transaction_session_timeout = '750ms'; ",
+    durable!()
+);
+
+/// A commit that writes nothing but itself, so that it needs no table. One at a time: while the
+/// standby is missing, one session hangs in its commit, which nothing ends, and not each that is
+/// tried.
+const CONFIRM: &str = concat!(
+    "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; \
+     SET LOCAL lock_timeout = '5s'; ",
+    durable!(),
+    "; SELECT pg_advisory_xact_lock(7310579621); \
+     SELECT pg_logical_emit_message(true, 'stoa', ''); \
+     COMMIT"
+);
+
+const GREET: &str = "
+SELECT NOT pg_is_in_recovery() AND current_setting('transaction_read_only') = 'off',
+    CASE WHEN pg_is_in_recovery() THEN '' ELSE concat_ws(' ',
+        'timeline', substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8),
+        'started', extract(epoch FROM pg_postmaster_start_time()),
+        'database', (SELECT oid FROM pg_database WHERE datname = current_database())) END";
+
+/// One run of a server on one database. When it is another one, it may not have all that the one
+/// before had: after a fail-over the timeline differs, after a restore the start or the database.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ServerRun(String);
+
+/// The run of the server that this store met first, and the one that it met last.
+#[derive(Clone, Debug)]
+pub(crate) struct ServerRuns {
+    first: ServerRun,
+    last: Arc<Mutex<ServerRun>>,
+}
+
+impl ServerRuns {
+    pub(crate) fn new(first: ServerRun) -> Self {
+        Self { last: Arc::new(Mutex::new(first.clone())), first }
+    }
+
+    pub(crate) fn first(&self) -> &ServerRun {
+        &self.first
+    }
+
+    /// Begins a session that is to read or write, and gives the run of its server.
+    pub(crate) async fn begin_session(&self, conn: &mut PgConnection) -> sqlx::Result<ServerRun> {
+        let run = greet(conn).await?;
+        confirm(conn).await?;
+        self.note(&run);
+        Ok(run)
+    }
+
+    fn note(&self, run: &ServerRun) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if *last != *run {
+            tracing::warn!(before = last.0, now = run.0, "PostgreSQL was restarted or replaced");
+            *last = run.clone();
+        }
+    }
+}
+
+/// Which run of the server a connection leads to. A server that cannot write is none of ours,
+/// whatever the address leads to at the moment.
+pub(crate) async fn greet(conn: &mut PgConnection) -> sqlx::Result<ServerRun> {
+    let row = sqlx::query(GREET).fetch_one(conn).await?;
+    if row.try_get(0)? {
+        row.try_get(1).map(ServerRun)
+    } else {
+        Err(sqlx::Error::Configuration("the PostgreSQL server is read-only or recovering".into()))
+    }
+}
+
+/// Commits, and waits for the flush and the synchronous standby: everything that this session can
+/// see is as durable afterwards.
+pub(crate) async fn confirm(conn: &mut PgConnection) -> sqlx::Result<()> {
+    conn.execute(CONFIRM).await?;
+    Ok(())
+}

@@ -1,0 +1,101 @@
+//! SQLite's write-ahead log, which is kept small.
+//!
+//! SQLite writes it from its beginning again only at a moment when nobody reads what it holds. Under
+//! load there is always somebody who does, and it grows without end, with every read that has to
+//! search it. So when it has become too large, new readers are held off until those under way are
+//! through, which takes milliseconds, and it is emptied.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use sqlx::{Executor as _, SqlitePool};
+use tokio::sync::{OwnedRwLockReadGuard, RwLock};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::{Error, Result};
+
+/// How large it may become. SQLite by itself empties it where it can from 4 MiB on.
+const LIMIT: u64 = 32 << 20;
+
+/// How often it is looked at, and how often at least where it could not be emptied.
+const INTERVAL: Duration = Duration::from_millis(250);
+const LONGEST_INTERVAL: Duration = Duration::from_secs(4);
+
+/// How long readers are waited for, and new ones held off meanwhile. Who reads for longer is let
+/// finish, and so is who waits for another admission while holding one.
+const PATIENCE: Duration = Duration::from_millis(250);
+
+/// The connection waits briefly for readers that came by no gate, such as an admin's `sqlite3`, and
+/// is otherwise what it is for writing.
+const EMPTY: &str = "PRAGMA busy_timeout = 100; PRAGMA wal_checkpoint(TRUNCATE)";
+const AFTERWARDS: &str = "PRAGMA busy_timeout = 10000";
+
+/// The write-ahead log of a database, which is watched until the last of this is dropped.
+#[derive(Clone, Debug)]
+pub(crate) struct Wal {
+    file: Arc<Path>,
+    gate: Arc<RwLock<()>>,
+    _watching: Arc<AbortOnDropHandle<()>>,
+}
+
+/// While this is held, the log is not emptied.
+pub(crate) type Admission = OwnedRwLockReadGuard<()>;
+
+impl Wal {
+    /// Watches the write-ahead log of the database in `file`, to which `writer` writes.
+    pub(crate) fn watch(file: &Path, writer: SqlitePool) -> Self {
+        let mut name = file.as_os_str().to_owned();
+        name.push("-wal");
+        let file: Arc<Path> = PathBuf::from(name).into();
+        let gate = Arc::new(RwLock::new(()));
+        let watching = tokio::spawn(watch(Arc::clone(&file), Arc::clone(&gate), writer));
+        Self { file, gate, _watching: Arc::new(AbortOnDropHandle::new(watching)) }
+    }
+
+    /// Lets somebody read.
+    pub(crate) async fn admit(&self) -> Admission {
+        Arc::clone(&self.gate).read_owned().await
+    }
+
+    /// Its size.
+    pub(crate) fn bytes(&self) -> u64 {
+        size(&self.file)
+    }
+}
+
+async fn watch(file: Arc<Path>, gate: Arc<RwLock<()>>, writer: SqlitePool) {
+    let mut interval = INTERVAL;
+    loop {
+        tokio::time::sleep(interval).await;
+        let bytes = size(&file);
+        if bytes <= LIMIT {
+            interval = INTERVAL;
+            continue;
+        }
+        interval = match empty(&gate, &writer).await {
+            Ok(()) => INTERVAL,
+            Err(error) => {
+                tracing::debug!(%error, bytes, "SQLite's write-ahead log was not emptied");
+                (interval * 2).min(LONGEST_INTERVAL)
+            }
+        };
+    }
+}
+
+/// Empties the log at a moment when nobody reads.
+async fn empty(gate: &RwLock<()>, writer: &SqlitePool) -> Result<()> {
+    let quiet = async { Ok::<_, Error>((gate.write().await, writer.acquire().await?)) };
+    let quiet = tokio::time::timeout(PATIENCE, quiet).await;
+    let (_closed, mut conn) = quiet.map_err(|_| Error::Timeout("readers of SQLite"))??;
+    let emptied = conn.execute(EMPTY).await;
+    conn.execute(AFTERWARDS).await?;
+    emptied?;
+    Ok(())
+}
+
+fn size(file: &Path) -> u64 {
+    std::fs::metadata(file).map_or(0, |file| file.len())
+}

@@ -1,0 +1,125 @@
+//! With a synchronous standby, nothing is acknowledged that only the primary has: neither what was
+//! written nor what was found, whatever happens in between.
+
+use std::{future::Future, time::Duration};
+
+use stoa_storage::{Result, Store};
+use stoa_testing::{TestDatabase, TestNode, TestPostgres, sample};
+
+use crate::{ROOM, write};
+
+/// How long nothing must come that would come at once.
+const WHILE: Duration = Duration::from_secs(4);
+
+/// How long what must come may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+async fn count(store: &Store, sql: &'static str) -> Result<i64> {
+    Ok(store.read().await?.one::<(i64,)>(sql, &[]).await?.0)
+}
+
+async fn until(store: &Store, sql: &'static str) {
+    let is_so = async {
+        while count(store, sql).await.unwrap() == 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, is_so).await.expect("it comes");
+}
+
+/// Asserts that a question is not answered for now.
+async fn unanswered<T: std::fmt::Debug>(what: &str, question: impl Future<Output = Result<T>>) {
+    if let Ok(Ok(answer)) = tokio::time::timeout(WHILE, question).await {
+        panic!("{what} was answered by what the standby does not have: {answer:?}");
+    }
+}
+
+const EVENTS: &str = "SELECT COUNT(*) FROM events";
+const WAITING: &str = "SELECT COUNT(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+
+/// Has commits wait for the standby, which is there.
+async fn wait_for_standby(store: &Store) {
+    let mut conn = store.read().await.unwrap();
+    conn.execute("ALTER SYSTEM SET synchronous_standby_names = 'standby'", &[]).await.unwrap();
+    conn.execute("SELECT pg_reload_conf()", &[]).await.unwrap();
+    drop(conn);
+    until(store, "SELECT COUNT(*) FROM pg_stat_replication WHERE sync_state = 'sync'").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_acknowledged_that_only_a_restarted_primary_has() {
+    let Some(mut primary) = TestPostgres::start().await else { return };
+    let db = TestDatabase::on_server(&primary.url()).await;
+    let (node, other) = (TestNode::start(&db).await, TestNode::start(&db).await);
+    let mut standby = primary.standby().await;
+    wait_for_standby(&node.store).await;
+    write(&node, sample::creation(ROOM)).await;
+    other.freshness.current().await.unwrap();
+
+    standby.stop_immediately();
+    let pending = node.writer.enqueue(sample::message(1, ROOM)).unwrap();
+    until(&other.store, WAITING).await;
+    assert_eq!(count(&other.store, EVENTS).await.unwrap(), 0, "nobody sees it yet");
+
+    primary.kill();
+    primary.restart().await;
+    // The primary has recovered the event, and shows it.
+    let mut answer = std::pin::pin!(pending.wait());
+    tokio::join!(
+        async {
+            let answer = tokio::time::timeout(WHILE, &mut answer).await;
+            assert!(answer.is_err(), "the append was answered: {answer:?}");
+        },
+        unanswered("a reader", count(&other.store, EVENTS)),
+        unanswered("a snapshot", async {
+            other.store.snapshot().await?.one::<(i64,)>(EVENTS, &[]).await
+        }),
+        unanswered("the log's reader", other.freshness.current()),
+    );
+
+    standby.restart().await;
+    let appended = answer.await.unwrap();
+    let current = async {
+        loop {
+            // What hung meanwhile may fail once more.
+            if let Ok(current) = other.freshness.current().await {
+                break current;
+            }
+        }
+    };
+    let current = tokio::time::timeout(PATIENCE, current).await.expect("it comes");
+    assert!(current >= appended.last());
+
+    // Whatever was answered is there when the primary is lost now.
+    standby.take_over(primary).await;
+    let store = db.open().await;
+    assert_eq!(count(&store, EVENTS).await.unwrap(), 1);
+}
+
+/// While the standby is missing, each try to connect would leave a session behind that nothing ends.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_missing_standby_does_not_use_up_the_sessions_of_the_server() {
+    let Some(mut primary) = TestPostgres::start().await else { return };
+    let db = TestDatabase::on_server(&primary.url()).await;
+    let node = TestNode::start(&db).await;
+    write(&node, sample::creation(ROOM)).await;
+    let mut standby = primary.standby().await;
+    wait_for_standby(&node.store).await;
+    let watcher = db.open().await;
+    let mut watching = watcher.read().await.unwrap();
+    standby.stop_immediately();
+    for _ in 0..20 {
+        let store = db.open().await;
+        let _ = tokio::time::timeout(Duration::from_millis(100), store.read()).await;
+    }
+    let (waiting,): (i64,) = watching.one(WAITING, &[]).await.unwrap();
+    assert_eq!(waiting, 1, "one session hangs, and the others wait for it and give up");
+    let gone = async {
+        let sql = "SELECT COUNT(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+        while watching.one::<(i64,)>(sql, &[]).await.unwrap().0 > 0 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, gone).await.expect("they give up");
+    primary.stop_immediately();
+}

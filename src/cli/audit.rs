@@ -1,0 +1,55 @@
+use std::io::Write;
+
+use stoa::{
+    app,
+    audit::{self, Report},
+    control::{self, Command, Reply},
+};
+use stoa_config::Config;
+
+use super::{CliError, ConfigArgs, block_on};
+
+/// What to do with the audit log.
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Task {
+    /// Check that no entry was changed, added or removed
+    Verify {
+        /// Check also that the chain contains this head, which the server wrote to its log: the
+        /// whole line
+        #[arg(long, value_name = "LINE")]
+        head: Option<String>,
+    },
+}
+
+/// Does it, through the server where one runs.
+pub(super) fn run(
+    config_args: &ConfigArgs,
+    task: Task,
+    out: &mut impl Write,
+) -> Result<(), CliError> {
+    let config = config_args.load()?;
+    let Task::Verify { head } = task;
+    let report = block_on(verify(config, head))?;
+    writeln!(out, "Entries checked: {}\nLinks checked: {}", report.entries, report.links)?;
+    if let Some((pos, link)) = &report.head {
+        writeln!(out, "Head: {link} at position {pos}")?;
+    }
+    match report.fault {
+        None => Ok(()),
+        Some(fault) => Err(CliError::Refused(format!("the audit log is not intact: {fault}"))),
+    }
+}
+
+async fn verify(config: Config, head: Option<String>) -> Result<Report, CliError> {
+    let command = Command::VerifyAudit { head: head.clone() };
+    match control::ask(&config.data_dir, &command).await? {
+        Some(Reply::Audit(report)) => return Ok(report),
+        Some(Reply::Failed(reason)) => return Err(CliError::Refused(reason)),
+        Some(_) => return Err(CliError::Refused("the running server did not answer".to_owned())),
+        None => {}
+    }
+    let (_folder, store) = app::open_database(&config).await?;
+    let report = audit::verify(&store, &config.server_name, head.as_deref()).await;
+    store.close().await;
+    Ok(report.map_err(app::StartError::from)?)
+}

@@ -8,7 +8,7 @@ use super::{BatchKey, Touched, jump::NO_RUN, touched};
 use crate::{Conn, Error, Result, Store};
 
 /// How long one look at the log may take.
-const READ_LIMIT: Duration = Duration::from_secs(5);
+pub(super) const READ_LIMIT: Duration = Duration::from_secs(5);
 
 /// A place in the log: a position, and the batch that ends there. Where the log has another batch
 /// there, or none, it was restored to an earlier moment or failed over with loss, and perhaps has
@@ -118,8 +118,8 @@ fn read_batch((prev, last, incarnation, seq, touched): BatchRow) -> LoggedBatch 
 /// requests, which may be waiting for it.
 #[derive(Debug)]
 pub struct LogReader {
-    store: Store,
-    conn: Option<Conn>,
+    pub(super) store: Store,
+    pub(super) conn: Option<Conn>,
 }
 
 impl LogReader {

@@ -48,6 +48,23 @@ pub async fn of_user(conn: &mut Conn, user_id: &str) -> Result<Vec<MembershipRow
     .await
 }
 
+/// The memberships of these users that became current after `after`, and those of rooms that they
+/// have forgotten, in no order, at most `limit`.
+pub async fn newer_or_forgotten(
+    conn: &mut Conn,
+    users: impl IntoIterator<Item = String>,
+    after: Pos,
+    limit: i64,
+) -> Result<Vec<MembershipRow>> {
+    conn.all(
+        "SELECT user_id, room_nid, membership, event_nid, sender, pos, forgotten
+         FROM memberships WHERE user_id IN (SELECT value FROM json_each($1))
+           AND (pos > $2 OR forgotten <> 0) LIMIT $3",
+        &[Bind::list(users), after.0.into(), limit.into()],
+    )
+    .await
+}
+
 /// The membership of a user in one room.
 pub async fn of_user_in_room(
     conn: &mut Conn,

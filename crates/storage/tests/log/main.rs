@@ -13,6 +13,7 @@ mod frozen;
 mod jumps;
 mod kills;
 mod limits;
+mod logged_rows;
 mod node_process;
 mod order;
 mod outages;

@@ -5,7 +5,7 @@ use stoa_storage::{
     Store,
     log::{
         self, Append, AuditAction, AuditLink, AuditRow, BatchKey, Listener, LogReader, LoggedBatch,
-        News, Stream,
+        Mark, News, Stream,
     },
     repo::leases::{self, Fence},
 };
@@ -27,6 +27,11 @@ async fn ends_after(store: &Store, pos: i64, limit: i64) -> Vec<i64> {
     let mut conn = store.read().await.unwrap();
     let found = log::batches_after(&mut conn, Pos(pos), limit).await.unwrap();
     found.iter().map(|batch| batch.last.0).collect()
+}
+
+/// A position, whatever batch ends there.
+fn unnamed(pos: i64) -> Mark {
+    Mark { pos: Pos(pos), key: None }
 }
 
 fn ends(news: &News) -> Option<Vec<i64>> {
@@ -56,13 +61,14 @@ both_databases! {
         assert!(ends_after(&store, i64::MIN, i64::MAX).await.is_empty());
         let mut conn = store.read().await.unwrap();
         assert_eq!(log::head(&mut conn).await.unwrap(), Pos(0));
+        assert_eq!(log::head_mark(&mut conn).await.unwrap(), Mark::START);
         for pos in [i64::MIN, 0, 1, i64::MAX] {
             assert!(!log::was_lost(&mut conn, Pos(pos)).await.unwrap());
         }
         drop(conn);
         let lease = take_lease(&store).await;
         assert_eq!(log::prune(&store, &lease, i64::MAX).await.unwrap(), 0);
-        let news = LogReader::new(store).after(Pos::START, 10).await.unwrap();
+        let news = LogReader::new(store).after(Mark::START, 10).await.unwrap();
         assert_eq!(ends(&news), Some(vec![]));
     }
 
@@ -76,11 +82,14 @@ both_databases! {
         }
         let mut conn = node.store.read().await.unwrap();
         assert_eq!(log::head(&mut conn).await.unwrap(), Pos(4));
+        let end = BatchKey { incarnation: node.incarnation, seq: 3 };
+        let expected = Mark { pos: Pos(4), key: Some(end) };
+        assert_eq!(log::head_mark(&mut conn).await.unwrap(), expected);
         let found = log::batches_after(&mut conn, Pos(1), 1).await.unwrap();
         let LoggedBatch { prev, last, key, touched } = &found[0];
         assert_eq!((*prev, *last), (Pos(1), Pos(3)));
         assert_eq!(*key, BatchKey { incarnation: node.incarnation, seq: 2 });
-        let touched: Vec<_> = touched.iter().collect();
+        let touched: Vec<_> = touched.as_ref().unwrap().iter().collect();
         assert_eq!(touched, [(Stream::AccountData, &alice().into())]);
     }
 
@@ -90,13 +99,19 @@ both_databases! {
         for (pos, limit, expected) in
             [(0, 9, vec![1, 3, 4]), (3, 9, vec![4]), (4, 9, vec![]), (0, 2, vec![1, 3])]
         {
-            let news = reader.after(Pos(pos), limit).await.unwrap();
+            let news = reader.after(unnamed(pos), limit).await.unwrap();
             assert_eq!(ends(&news), Some(expected), "after {pos}, {limit}");
         }
         // No batch ends there.
-        let news = reader.after(Pos(2), 9).await.unwrap();
-        assert!(matches!(news, News::Gap { head: Pos(4) }), "{news:?}");
-        let news = reader.after(Pos(5), 9).await.unwrap();
+        let news = reader.after(unnamed(2), 9).await.unwrap();
+        assert!(matches!(news, News::Gap { head } if head.pos == Pos(4)), "{news:?}");
+        let news = reader.after(unnamed(5), 9).await.unwrap();
+        assert!(matches!(news, News::Lost { head: Pos(4) }), "{news:?}");
+        // The batch there is told from another one at the same position.
+        let key = |seq| Some(BatchKey { incarnation: node.incarnation, seq });
+        let news = reader.after(Mark { pos: Pos(3), key: key(2) }, 9).await.unwrap();
+        assert_eq!(ends(&news), Some(vec![4]));
+        let news = reader.after(Mark { pos: Pos(3), key: key(9) }, 9).await.unwrap();
         assert!(matches!(news, News::Lost { head: Pos(4) }), "{news:?}");
     }
 
@@ -111,9 +126,12 @@ both_databases! {
 
     async fn the_log_jumps_and_what_lies_inside_was_lost(db: TestDatabase) {
         let node = fill(db).await;
-        let raised = log::raise(&node.store, Pos(10)).await.unwrap();
-        assert!(raised > Pos(10));
-        assert_eq!(log::raise(&node.store, Pos(10)).await.unwrap(), raised, "once is enough");
+        let end = log::head_mark(&mut node.store.read().await.unwrap()).await.unwrap();
+        let raised = log::raise(&node.store, Pos(10), &[end]).await.unwrap();
+        assert!(raised.pos > Pos(10));
+        let again = log::raise(&node.store, Pos(10), &[end]).await.unwrap();
+        assert_eq!(again, raised, "once is enough");
+        let raised = raised.pos;
         let mut conn = node.store.write().await.unwrap();
         assert_eq!(log::head(&mut conn).await.unwrap(), raised);
         for (pos, lost) in [

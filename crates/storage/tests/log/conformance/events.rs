@@ -65,7 +65,7 @@ both_databases! {
         assert!(events::forward(&mut conn, ROOM, start, end, 9).await.unwrap().is_empty());
         assert!(events::backward(&mut conn, ROOM, end, start, 9).await.unwrap().is_empty());
         for rooms in [vec![], vec![ROOM]] {
-            let found = events::newest_nids(&mut conn, rooms, Pos(i64::MAX), 9).await.unwrap();
+            let found = events::newest_nids(&mut conn, rooms, start, Pos(i64::MAX), 9).await.unwrap();
             assert!(found.is_empty());
         }
         assert!(events::waiting_for(&mut conn, "$a").await.unwrap().is_empty());
@@ -191,7 +191,9 @@ both_databases! {
             (i64::MAX, 0, vec![]),
         ] {
             let rooms = [OTHER, RoomNid(9), ROOM];
-            let mut found = events::newest_nids(&mut conn, rooms, Pos(up_to), limit).await.unwrap();
+            let start = Order::START;
+            let mut found =
+                events::newest_nids(&mut conn, rooms, start, Pos(up_to), limit).await.unwrap();
             found.sort();
             // The numbers of one room come in no order.
             let found: Vec<_> = found

@@ -16,6 +16,7 @@ const LOST: i64 = -1;
 pub struct Chain {
     room: RoomNid,
     broken: AtomicBool,
+    lost: AtomicBool,
     state_pos: AtomicI64,
     head_pos: AtomicI64,
 }
@@ -26,6 +27,7 @@ impl Chain {
         Self {
             room,
             broken: AtomicBool::new(false),
+            lost: AtomicBool::new(false),
             state_pos: AtomicI64::new(state_pos.0),
             head_pos: AtomicI64::new(head_pos.0),
         }
@@ -54,6 +56,18 @@ impl Chain {
     /// Makes every append of the chain that is still queued fail.
     pub fn break_off(&self) {
         self.broken.store(true, Ordering::Release);
+    }
+
+    /// Notes that the log has lost what the chain starts from, or what was committed of it: nothing
+    /// of it may be written any more, not even what came before an append that has failed.
+    pub fn note_loss(&self) {
+        self.lost.store(true, Ordering::Release);
+        self.break_off();
+    }
+
+    /// Whether the log has lost what the chain rests on.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Acquire)
     }
 
     /// Notes that the room has extremities that the chain does not know of, such as those of an event

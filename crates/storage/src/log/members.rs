@@ -106,10 +106,21 @@ impl Group {
     }
 
     /// Refuses the members that were built on something that has failed meanwhile.
-    pub(super) fn refuse_broken(&mut self) {
-        let is_broken = |member: &Member| member.append.chains().any(|chain| chain.is_broken());
-        let verdicts = self.members.iter().map(is_broken);
-        let verdicts = verdicts.map(|broken| broken.then_some(AppendError::Conflict)).collect();
+    fn refuse_broken(&mut self) {
+        self.refuse_where(Chain::is_broken);
+    }
+
+    /// Refuses the members that rest on what the log has lost.
+    pub(super) fn refuse_lost(&mut self) {
+        self.refuse_where(Chain::is_lost);
+    }
+
+    /// Refuses the members that are part of such a chain.
+    fn refuse_where(&mut self, is_so: fn(&Chain) -> bool) {
+        let verdict = |member: &Member| {
+            member.append.chains().any(|chain| is_so(chain)).then_some(AppendError::Conflict)
+        };
+        let verdicts = self.members.iter().map(verdict).collect();
         self.refuse_by(verdicts);
     }
 

@@ -2,7 +2,8 @@
 //!
 //! A node may read what a newer version has written. A stream that it does not know is read as all
 //! those that it knows: whatever it has of that room or user may have changed. So a stream that is
-//! named says that something may have changed there, and never what. Where a node does not understand whom a change concerns, or what is written there at all, anything may have changed.
+//! named says that something may have changed there, and never what. Where a node does not
+//! understand whom a change concerns, or what is written there at all, anything may have changed.
 
 use std::collections::BTreeSet;
 

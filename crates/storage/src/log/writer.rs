@@ -356,10 +356,10 @@ impl Task {
         let mut group = Group::new(members);
         let mut losses = 0;
         loop {
-            // Looked at first: where the log was lost, chains are broken before the place moves, so
-            // that nothing built on what was lost is written on top of the new place.
+            // Looked at first: where the log has lost something, chains hear of it before the place
+            // moves, so that nothing that rests on it is written on top of the new place.
             let seen = self.on_commit.applied();
-            group.refuse_broken();
+            group.refuse_lost();
             if group.is_empty() {
                 break;
             }

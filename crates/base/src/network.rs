@@ -41,7 +41,7 @@ mod tests {
         assert_eq!(network("2001:db8::1"), network("2001:db8::ffff:2"));
         assert_ne!(network("2001:db8::1"), network("2001:db8:0:1::1"));
         assert_eq!(network("::ffff:192.0.2.1"), network("192.0.2.1"));
-        assert_eq!(network("2001:db8::1").to_string(), "2001:db8:0:0::/64");
+        assert_eq!(network("2001:db8::1").to_string(), "2001:db8::/64");
         assert_eq!(network("192.0.2.1").to_string(), "192.0.2.1");
     }
 }

@@ -60,23 +60,23 @@ both_databases! {
         let alice = server.register("alice").await;
         let room = alice.create_room(json!({})).await;
         let event = alice.send(&room, "hello").await;
-        let null = "a\0b";
+        let nul = "a\0b";
         let receipt = format!("/_matrix/client/v3/rooms/{room}/receipt/m.read/{event}");
         for (path, body) in [
-            ("/_matrix/client/v3/login", json!({ "type": "m.login.password", "password": null,
-                "identifier": { "type": "m.id.user", "user": null } })),
-            ("/_matrix/client/v3/login", json!({ "type": "m.login.token", "token": null })),
-            ("/_matrix/client/v3/refresh", json!({ "refresh_token": null })),
-            ("/_matrix/client/v3/register", json!({ "username": null, "password": null })),
+            ("/_matrix/client/v3/login", json!({ "type": "m.login.password", "password": nul,
+                "identifier": { "type": "m.id.user", "user": nul } })),
+            ("/_matrix/client/v3/login", json!({ "type": "m.login.token", "token": nul })),
+            ("/_matrix/client/v3/refresh", json!({ "refresh_token": nul })),
+            ("/_matrix/client/v3/register", json!({ "username": nul, "password": nul })),
             ("/_matrix/client/v3/register",
-                json!({ "auth": { "type": "m.login.dummy", "session": null } })),
-            ("/_matrix/client/v3/createRoom", json!({ "room_alias_name": null })),
-            ("/_matrix/client/v3/createRoom", json!({ "name": null, "topic": null })),
-            (&receipt, json!({ "thread_id": null })),
-            ("/_matrix/client/v3/delete_devices", json!({ "devices": [null] })),
-            ("/_matrix/client/v3/user_directory/search", json!({ "search_term": null })),
-            ("/_matrix/client/v3/publicRooms", json!({ "since": null,
-                "filter": { "generic_search_term": null } })),
+                json!({ "auth": { "type": "m.login.dummy", "session": nul } })),
+            ("/_matrix/client/v3/createRoom", json!({ "room_alias_name": nul })),
+            ("/_matrix/client/v3/createRoom", json!({ "name": nul, "topic": nul })),
+            (&receipt, json!({ "thread_id": nul })),
+            ("/_matrix/client/v3/delete_devices", json!({ "devices": [nul] })),
+            ("/_matrix/client/v3/user_directory/search", json!({ "search_term": nul })),
+            ("/_matrix/client/v3/publicRooms", json!({ "since": nul,
+                "filter": { "generic_search_term": nul } })),
         ] {
             let answer = alice.post(path, body.clone()).await;
             assert!(!answer.status.is_server_error(), "{path} {body}: {}", answer.status);

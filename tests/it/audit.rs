@@ -178,8 +178,8 @@ both_databases! {
             })
             .collect();
         assert_eq!(told, [
-            ("@alice:test", "192.0.2.1", 5), ("@alice:test", "2001:db8:0:0::/64", 5),
-            ("@nobody:test", "2001:db8:0:0::/64", 1),
+            ("@alice:test", "192.0.2.1", 5), ("@alice:test", "2001:db8::/64", 5),
+            ("@nobody:test", "2001:db8::/64", 1),
         ]);
         site.server.state().housekeep().await;
         assert_eq!(site.actions().await, [""; 0]);

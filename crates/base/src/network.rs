@@ -26,10 +26,7 @@ impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             IpAddr::V4(address) => address.fmt(f),
-            IpAddr::V6(address) => {
-                let [a, b, c, d, ..] = address.segments();
-                write!(f, "{a:x}:{b:x}:{c:x}:{d:x}::/64")
-            }
+            IpAddr::V6(address) => write!(f, "{address}/64"),
         }
     }
 }
@@ -44,7 +41,7 @@ mod tests {
         assert_eq!(network("2001:db8::1"), network("2001:db8::ffff:2"));
         assert_ne!(network("2001:db8::1"), network("2001:db8:0:1::1"));
         assert_eq!(network("::ffff:192.0.2.1"), network("192.0.2.1"));
-        assert_eq!(network("2001:db8::1").to_string(), "2001:db8:0:0::/64");
+        assert_eq!(network("2001:db8::1").to_string(), "2001:db8::/64");
         assert_eq!(network("192.0.2.1").to_string(), "192.0.2.1");
     }
 }

@@ -72,7 +72,7 @@ impl Pool {
     pub(crate) async fn acquire(&self) -> Result<(PoolConnection<Postgres>, Lease)> {
         loop {
             let lease = self.lease();
-            match lease.current.pool.acquire().await {
+            match Box::pin(lease.current.pool.acquire()).await {
                 Err(sqlx::Error::PoolClosed) if lease.is_old() => {}
                 acquired => return Ok((acquired?, lease)),
             }
@@ -86,7 +86,7 @@ impl Pool {
     ) -> Result<(Transaction<'static, Postgres>, Lease)> {
         loop {
             let lease = self.lease();
-            match lease.wait_for(lease.current.pool.begin_with(begin)).await {
+            match lease.wait_for(Box::pin(lease.current.pool.begin_with(begin))).await {
                 Err(Error::Database(sqlx::Error::PoolClosed)) if lease.is_old() => {}
                 begun => return Ok((begun?, lease)),
             }

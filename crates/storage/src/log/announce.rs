@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use sqlx::{Executor as _, postgres::PgListener};
 use stoa_base::Pos;
+use tokio::time::timeout;
 
 use crate::{Backend, Conn, Error, Result, Store, postgres_host::Lease};
 
@@ -48,7 +49,7 @@ impl Listener {
             listener.listen(CHANNEL).await?;
             Ok::<_, sqlx::Error>(listener)
         };
-        let listening = tokio::time::timeout(LISTEN_LIMIT, listen).await;
+        let listening = timeout(LISTEN_LIMIT, listen).await;
         let listener = listening.map_err(|_| Error::Timeout("listening"))??;
         Ok(Some(Self { listener, lease }))
     }
@@ -58,19 +59,15 @@ impl Listener {
     pub async fn next(&mut self) -> Result<Option<Pos>> {
         let Self { listener, lease } = self;
         loop {
-            let announced = tokio::time::timeout(SILENCE, listener.try_recv());
-            match lease.wait_for(async { Ok::<_, Error>(announced.await) }).await? {
-                Ok(announced) => {
-                    let Some(announced) = announced? else { return Ok(None) };
-                    let head = announced.payload().parse().map_err(Error::corrupt)?;
-                    return Ok(Some(Pos(head)));
-                }
-                // Nobody has anything to say, or the connection is lost and nobody notices.
-                Err(_) => {
-                    let question = tokio::time::timeout(LISTEN_LIMIT, listener.execute("SELECT 1"));
-                    question.await.map_err(|_| Error::Timeout("listening"))??;
-                }
+            let heard = async { Ok::<_, Error>(timeout(SILENCE, listener.try_recv()).await) };
+            if let Ok(announced) = Box::pin(lease.wait_for(heard)).await? {
+                let Some(announced) = announced? else { return Ok(None) };
+                let head = announced.payload().parse().map_err(Error::corrupt)?;
+                return Ok(Some(Pos(head)));
             }
+            // Nobody has anything to say, or the connection is lost and nobody notices.
+            let question = timeout(LISTEN_LIMIT, listener.execute("SELECT 1"));
+            question.await.map_err(|_| Error::Timeout("listening"))??;
         }
     }
 }

@@ -68,7 +68,7 @@ impl Jobs {
                 && let Some(kind) = kinds.iter().find(|kind| kind.kind() == row.kind)
             {
                 let run = Run { jobs: self.clone(), kind: Arc::clone(kind), lease };
-                running.spawn(run.to_the_end(row));
+                running.spawn(run.complete(row));
             }
         }
         Ok(self.interval())
@@ -110,7 +110,7 @@ enum Outcome {
 }
 
 impl Run {
-    async fn to_the_end(self, mut row: JobRow) {
+    async fn complete(self, mut row: JobRow) {
         let (id, kind) = (row.id, self.kind.kind());
         tracing::info!(job = id, kind, attempt = row.attempts, "a job begins");
         let ended = loop {

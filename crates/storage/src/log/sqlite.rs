@@ -5,7 +5,9 @@
 //! the first statement that fails, and what stood in the way is found out afterwards.
 
 use futures_util::TryStreamExt as _;
-use sqlx::{AssertSqlSafe, Either, Executor as _, Row as _, Sqlite, pool::PoolConnection};
+use sqlx::{
+    AssertSqlSafe, Either, Executor as _, Row as _, Sqlite, pool::PoolConnection, query::Query,
+};
 use stoa_base::{Clock, Pos};
 
 use super::{
@@ -138,8 +140,8 @@ impl Transaction {
 
     async fn fetch(&mut self, text: Text) -> Result<Written> {
         let query = sqlx::query(AssertSqlSafe(text.sql));
-        let query = text.numbers.into_iter().fold(query, |query, number| query.bind(number));
-        let query = text.texts.into_iter().fold(query, |query, text| query.bind(text));
+        let query = text.numbers.into_iter().fold(query, Query::bind);
+        let query = text.texts.into_iter().fold(query, Query::bind);
         let mut results = self.conn.fetch_many(query);
         let (mut moved, mut written) = (Vec::new(), None);
         while let Some(result) = results.try_next().await? {

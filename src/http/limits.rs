@@ -108,7 +108,6 @@ impl Limits {
         let Some(limiters) = &self.0 else { return Ok(()) };
         let cost = limiters.cost(operation.cost);
         let (class, taken) = match (limiters.of(operation.class), caller) {
-            (Of::Nobody, _) => return Ok(()),
             (Of::Users(buckets), Caller { user: Some(user), .. }) => {
                 (operation.class, buckets.admit(user, cost))
             }
@@ -118,7 +117,7 @@ impl Limits {
             (Of::Users(_), Caller { user: None, address: Some(address) }) => {
                 (Class::Anonymous, limiters.anonymous.admit(&Network::of(address), cost))
             }
-            (_, Caller { address: None, .. }) => return Ok(()),
+            (Of::Nobody, _) | (_, Caller { address: None, .. }) => return Ok(()),
         };
         taken.map_err(|wait| refused(class, wait))
     }

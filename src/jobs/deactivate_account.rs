@@ -171,7 +171,6 @@ fn more(progress: JobProgress, place: Place) -> Result<Step, JobError> {
     Ok(Step::More { progress, cursor: Some(cursor) })
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
 fn failure(error: Failure) -> JobError {
     JobError::later(error)
 }

@@ -240,7 +240,7 @@ async fn renew(held: Arc<Held>, acquired: Instant) {
 /// For how much of its time a lease is used. The rest is for clocks that do not run equally fast, and
 /// for what the holder has sent already.
 fn usable(ttl: Duration) -> Duration {
-    ttl - ttl / 4
+    ttl / 4 * 3
 }
 
 fn to_ms(duration: Duration) -> i64 {

@@ -245,13 +245,12 @@ impl Events {
             return Ok(rules);
         }
         let mut shared = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
-        let rules = match shared.get(version) {
-            Some(rules) => Arc::clone(rules),
-            None => {
-                let rules = rules_of(version)?;
-                shared.insert(version.to_owned(), Arc::clone(&rules));
-                rules
-            }
+        let rules = if let Some(rules) = shared.get(version) {
+            Arc::clone(rules)
+        } else {
+            let rules = rules_of(version)?;
+            shared.insert(version.to_owned(), Arc::clone(&rules));
+            rules
         };
         drop(shared);
         self.versions.insert(room, Arc::clone(&rules));
@@ -292,44 +291,42 @@ impl Events {
     }
 }
 
+impl Events {
+    /// Applies an append of this node, whose positions follow `base`.
+    fn apply_own(&self, base: Pos, append: &Append) {
+        let redacted = append.redactions.iter().map(|row| row.nid);
+        let updated = append.event_updates.iter().map(|row| row.nid);
+        for nid in redacted.chain(updated) {
+            self.by_nid.remove(&nid);
+        }
+        for row in &append.events {
+            // From now on the event has its place.
+            let pos = row.pos.map(|pos| Pos(base.0 + pos.0));
+            if let (Some(event), Some(pos)) = (self.by_nid.get(&row.nid), pos) {
+                let order = Order { pos: pos.0, depth: row.ord_depth, seq: row.ord_seq };
+                let placed = Event { pos: Some(pos), order: Some(order), ..Event::clone(&event) };
+                self.by_nid.insert_new(row.nid, Arc::new(placed));
+            }
+        }
+    }
+}
+
 impl CacheKeeper for Events {
     fn apply(&self, batch: Batch<'_>) {
-        match batch.appends {
-            Some(appends) => {
-                for (base, append) in appends {
-                    for row in &append.redactions {
-                        self.by_nid.remove(&row.nid);
-                    }
-                    for row in &append.event_updates {
-                        self.by_nid.remove(&row.nid);
-                    }
-                    for row in &append.events {
-                        // From now on the event has its place.
-                        let pos = row.pos.map(|pos| Pos(base.0 + pos.0));
-                        if let (Some(event), Some(pos)) = (self.by_nid.get(&row.nid), pos) {
-                            let order =
-                                Order { pos: pos.0, depth: row.ord_depth, seq: row.ord_seq };
-                            let placed = Event {
-                                pos: Some(pos),
-                                order: Some(order),
-                                ..Event::clone(&event)
-                            };
-                            self.by_nid.insert_new(row.nid, Arc::new(placed));
-                        }
-                    }
-                }
+        if let Some(appends) = batch.appends {
+            for (base, append) in appends {
+                self.apply_own(*base, append);
             }
-            None => {
-                for (stream, topic) in batch.touched.iter() {
-                    if let (Stream::Redaction, Topic::Room(room)) = (stream, topic) {
-                        let room = RoomNid(*room);
-                        self.by_nid.remove_if(move |_, event| event.room == room);
-                    }
-                }
-                if let Some(rows) = batch.rows {
-                    self.apply_rows(rows);
-                }
+            return;
+        }
+        for (stream, topic) in batch.touched.iter() {
+            if let (Stream::Redaction, Topic::Room(room)) = (stream, topic) {
+                let room = RoomNid(*room);
+                self.by_nid.remove_if(move |_, event| event.room == room);
             }
+        }
+        if let Some(rows) = batch.rows {
+            self.apply_rows(rows);
         }
     }
 

@@ -201,7 +201,9 @@ impl CacheKeeper for MembershipCache {
             } else if let Some(rows) = batch.rows.and_then(|rows| rows.memberships.get(user_id)) {
                 self.by_user.update(user_id, |mut memberships| {
                     let changed = Arc::make_mut(&mut memberships);
-                    rows.iter().for_each(|row| changed.set(Membership::from_row(row)));
+                    for row in rows {
+                        changed.set(Membership::from_row(row));
+                    }
                     memberships
                 });
             } else {

@@ -76,13 +76,10 @@ impl CacheKeeper for ChangeIndex {
     fn apply(&self, batch: Batch<'_>) {
         let mut index = self.0.write().unwrap_or_else(PoisonError::into_inner);
         for (stream, topic) in batch.touched.iter() {
-            let last = match index.young.last.get_mut(topic) {
-                Some(last) => last,
-                None => {
-                    index.young.bytes += weight(topic);
-                    index.young.last.entry(topic.clone()).or_default()
-                }
-            };
+            if !index.young.last.contains_key(topic) {
+                index.young.bytes += weight(topic);
+            }
+            let last = index.young.last.entry(topic.clone()).or_default();
             match last.iter_mut().find(|(noted, _)| *noted == stream) {
                 Some((_, pos)) => *pos = batch.last,
                 None => last.push((stream, batch.last)),

@@ -85,12 +85,11 @@ impl<K: Hash + Eq> Buckets<K> {
             return Err(Duration::from_nanos(full_at - allowed));
         }
         let full_at = full_at.saturating_add(cost.saturating_mul(self.period));
-        match shard.get_mut(key) {
-            Some(known) => *known = full_at,
-            None => {
-                make_room(&mut shard, now);
-                shard.insert(key.to_owned(), full_at);
-            }
+        if let Some(known) = shard.get_mut(key) {
+            *known = full_at;
+        } else {
+            make_room(&mut shard, now);
+            shard.insert(key.to_owned(), full_at);
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use ruma::{CanonicalJsonObject, UserId, canonical_json::to_canonical_value};
 use serde_json::json;
 use stoa_base::Actor;
 use stoa_rooms::RoomsOptions;
-use stoa_testing::{Backend, TestRooms, public_room, run_on};
+use stoa_testing::{Backend, TestRooms, public_room, run_on, surgery};
 
 const MIB: u64 = 1 << 20;
 const USERS: usize = 150;
@@ -38,18 +38,8 @@ fn full_caches_take_what_they_may() {
         let site = TestRooms::start_with(db, options).await;
 
         // Users who are in very many rooms.
-        let mut conn = site.node.store.write().await.unwrap();
-        let users = i64::try_from(USERS).unwrap();
-        let rooms = i64::try_from(ROOMS).unwrap();
-        conn.execute(
-            "INSERT INTO memberships (user_id, room_nid, membership, event_nid, sender, pos)
-             WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < $1 * $2 - 1)
-             SELECT '@u' || (i / $2) || ':test', 1000000 + i % $2, 'join', i, '@u:test', 1 FROM n",
-            &[users.into(), rooms.into()],
-        )
-        .await
-        .unwrap();
-        conn.commit().await.unwrap();
+        let (users, rooms) = (i64::try_from(USERS).unwrap(), i64::try_from(ROOMS).unwrap());
+        surgery::fill_memberships(&site.node.store, users, rooms).await;
         let before = resident();
         for user in 0..USERS {
             let user_id = UserId::parse(format!("@u{user}:test")).unwrap();

@@ -182,6 +182,17 @@ pub async fn has_standby_caught_up(conn: &mut Conn) -> bool {
     conn.one::<(i64,)>(sql, &[]).await.expect("a number").0 > 0
 }
 
+/// Has so many users, `@u0:test` and so on, be joined to as many rooms each, which there are not.
+pub async fn fill_memberships(store: &Store, users: i64, rooms: i64) {
+    let sql = "
+        INSERT INTO memberships (user_id, room_nid, membership, event_nid, sender, pos)
+        WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < $1 * $2 - 1)
+        SELECT '@u' || (i / $2) || ':test', 1000000 + i % $2, 'join', i, '@u:test', 1 FROM n";
+    let mut conn = store.write().await.expect("the database answers");
+    conn.execute(sql, &[users.into(), rooms.into()]).await.expect("memberships");
+    conn.commit().await.expect("memberships");
+}
+
 /// Has every session end at this time.
 pub async fn end_sessions_at(store: &Store, ends_ms: i64) {
     let mut conn = store.write().await.expect("the database answers");

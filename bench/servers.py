@@ -99,41 +99,90 @@ def postgres(folder, bin_dir):
         yield process.pid, port
 
 
-@contextmanager
-def stoa(folder, program, database_port):
-    """A new Stoa on SQLite, or on the PostgreSQL at the port. Yields its process id and port."""
-    port, log = free_port(), folder / "stoa.log"
-    settings = {
-        "SERVER_NAME": "bench.local",
-        "DATA_DIR": folder / "data",
-        "LISTEN__CLIENT": f"127.0.0.1:{port}",
-        "LISTEN__METRICS": f"127.0.0.1:{free_port()}",
-        "REGISTRATION__SHARED_SECRET": SECRET,
-        "LIMITS__ENABLED": "false",
-        "LOG__FILTER": "warn",
-    }
-    if database_port:
-        settings["DATABASE__URL"] = f"postgres://postgres@127.0.0.1:{database_port}/bench"
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("STOA_")}
-    environment |= {f"STOA_{name}": str(value) for name, value in settings.items()}
-    with running([program, "serve"], log, cwd=folder, env=environment) as process:
-        until_ready(process, log, 30, lambda: answers(port))
-        yield process.pid, port
+class Server:
+    """A server that listens on a port of its own, from when the block is entered until it is left."""
+
+    start_within = 30
+
+    def __init__(self, folder, cluster):
+        self.folder, self.port, self.running = folder, free_port(), None
+        self.database_pid, self.database_port = cluster or (None, None)
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def __enter__(self):
+        self.running = running(self.command(), self.log(), cwd=self.folder, **self.options())
+        self.process = self.running.__enter__()
+        until_ready(self.process, self.log(), self.start_within, lambda: answers(self.port))
+        return self
+
+    def __exit__(self, *error):
+        self.running.__exit__(*error)
+
+    def restart(self):
+        """Ends the process, and starts another where it was."""
+        self.__exit__(None, None, None)
+        self.__enter__()
+
+    def options(self):
+        return {}
 
 
-@contextmanager
-def synapse(folder, venv, database_port):
-    """A new Synapse, as one process. Yields its process id and port."""
-    port, log = free_port(), folder / "synapse.log"
-    (folder / "homeserver.yaml").write_text(synapse_config(folder, port, database_port))
-    (folder / "log.yaml").write_text(SYNAPSE_LOG)
-    command = [venv / "bin" / "python", "-m", "synapse.app.homeserver", "-c", "homeserver.yaml"]
-    keys = subprocess.run([*command, "--generate-keys"], cwd=folder, capture_output=True)
-    if keys.returncode != 0:
-        raise NotToBeHad(keys.stderr.decode())
-    with running(command, log, cwd=folder) as process:
-        until_ready(process, log, 120, lambda: answers(port))
-        yield process.pid, port
+class Stoa(Server):
+    """A new Stoa on SQLite, or on a PostgreSQL cluster."""
+
+    def __init__(self, program, folder, cluster):
+        super().__init__(folder, cluster)
+        self.program = program
+
+    def log(self):
+        return self.folder / "stoa.log"
+
+    def command(self):
+        return [self.program, "serve"]
+
+    def options(self):
+        settings = {
+            "SERVER_NAME": "bench.local",
+            "DATA_DIR": self.folder / "data",
+            "LISTEN__CLIENT": f"127.0.0.1:{self.port}",
+            "LISTEN__METRICS": f"127.0.0.1:{free_port()}",
+            "REGISTRATION__SHARED_SECRET": SECRET,
+            "LIMITS__ENABLED": "false",
+            "LOG__FILTER": "warn",
+        }
+        if self.database_port:
+            url = f"postgres://postgres@127.0.0.1:{self.database_port}/bench"
+            settings["DATABASE__URL"] = url
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("STOA_")}
+        return {"env": environment | {f"STOA_{k}": str(v) for k, v in settings.items()}}
+
+
+class Synapse(Server):
+    """A new Synapse, as one process."""
+
+    start_within = 120
+
+    def __init__(self, venv, folder, cluster):
+        super().__init__(folder, cluster)
+        self.venv = venv
+
+    def log(self):
+        return self.folder / "synapse.log"
+
+    def command(self):
+        config = synapse_config(self.folder, self.port, self.database_port)
+        (self.folder / "homeserver.yaml").write_text(config)
+        (self.folder / "log.yaml").write_text(SYNAPSE_LOG)
+        python = self.venv / "bin" / "python"
+        command = [python, "-m", "synapse.app.homeserver", "-c", "homeserver.yaml"]
+        keys = [*command, "--generate-keys"]
+        made = subprocess.run(keys, cwd=self.folder, capture_output=True)
+        if made.returncode != 0:
+            raise NotToBeHad(made.stderr.decode())
+        return command
 
 
 SYNAPSE_LOG = """\

@@ -88,17 +88,22 @@ impl Report {
         }
     }
 
+    /// How many operations there were in this time.
+    pub(crate) fn put_rate(&mut self, operations: usize, time: Duration) {
+        #[expect(clippy::cast_precision_loss, reason = "far fewer than 2^53 operations")]
+        let count = operations as f64;
+        self.put("operations", count);
+        if !time.is_zero() {
+            self.put("per_s", count / time.as_secs_f64());
+        }
+    }
+
     /// The rate and latencies of what was recorded in this time. Failures are a problem.
     pub(crate) fn put_recorder(&mut self, recorder: Recorder, time: Duration) {
         if !recorder.failures.is_empty() {
             self.problems.push(recorder.failures());
         }
-        #[expect(clippy::cast_precision_loss, reason = "far fewer than 2^53 operations")]
-        let count = recorder.successes() as f64;
-        self.put("operations", count);
-        if !time.is_zero() {
-            self.put("per_s", count / time.as_secs_f64());
-        }
+        self.put_rate(recorder.successes(), time);
         self.put_latencies(recorder.latencies);
     }
 

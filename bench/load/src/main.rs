@@ -1,8 +1,13 @@
 //! Puts load on a Matrix homeserver and measures it.
 //!
 //! It speaks only the public client-server API over plain HTTP, so that it measures any homeserver
-//! alike. One JSON object per scenario goes to standard output, and what is going on to standard
-//! error. `bench/run` starts the servers, runs this program and makes a table of what it says.
+//! alike. It takes the names of scenarios from standard input, one a line, and runs each when it is
+//! named, so that several servers can be measured in turn. One JSON object a scenario goes to
+//! standard output, and what is going on to standard error. `bench/run` starts the servers, runs
+//! this program for each and makes a table of what they say.
+//!
+//! A scenario that needs the server to be started anew says so: `{"restart":true}`. The next line of
+//! the input is then the number of the new process, which listens where the old one did.
 
 mod api;
 mod connection;
@@ -14,7 +19,7 @@ mod setup;
 
 use std::{process::ExitCode, time::Duration};
 
-use clap::Parser;
+use clap::{Parser, ValueEnum as _};
 
 use crate::{
     connection::{Failure, Server},
@@ -38,16 +43,12 @@ struct Arguments {
     /// The same for the database's, which are told apart.
     #[arg(long)]
     database_pid: Option<u32>,
-    /// How often each scenario is measured. All are run once, then all again, so that a noisy
-    /// spell does not hit one of them alone.
-    #[arg(long, default_value_t = 1)]
-    runs: usize,
+    /// Another node of the same deployment, for scenarios with two.
+    #[arg(long)]
+    other_node: Option<String>,
     /// Everything small and short: shows that it works, and measures nothing.
     #[arg(long)]
     quick: bool,
-    /// The scenarios to run.
-    #[arg(required = true)]
-    scenarios: Vec<Scenario>,
 }
 
 fn main() -> ExitCode {
@@ -68,23 +69,27 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs the scenarios and prints what they find. False where a figure is not to be trusted.
+/// Runs each scenario that is named and prints what it finds. False where a figure is not to be
+/// trusted.
 async fn run(arguments: &Arguments) -> Result<bool, Failure> {
-    let server = Server::new(&arguments.server, Duration::from_mins(1));
+    let limit = Duration::from_mins(2);
+    let server = Server::new(&arguments.server, limit);
+    let other_node = arguments.other_node.as_deref().map(|address| Server::new(address, limit));
     let processes = Processes { server: arguments.server_pid, database: arguments.database_pid };
     let scale = if arguments.quick { Scale::QUICK } else { Scale::FULL };
-    let bench = Bench::new(server, &arguments.secret, processes, scale);
+    let bench = Bench::new(server, other_node, &arguments.secret, processes, scale);
     let mut sound = true;
-    for run in 1..=arguments.runs {
-        for scenario in &arguments.scenarios {
-            if !scenario.is_in_run(run, arguments.runs) {
-                continue;
-            }
-            eprintln!("{scenario} (run {run} of {})", arguments.runs);
-            let report = scenario.run(&bench).await?;
-            sound &= report.problems.is_empty();
-            println!("{}", report.to_json(&scenario.to_string()));
-        }
+    while let Some(name) = next_line()? {
+        let scenario = Scenario::from_str(&name, false).map_err(Failure::Unexpected)?;
+        let report = scenario.run(&bench).await?;
+        sound &= report.problems.is_empty();
+        println!("{}", report.to_json(&name));
     }
     Ok(sound)
+}
+
+/// The next line of the input. There is nothing else to be done meanwhile.
+pub(crate) fn next_line() -> Result<Option<String>, Failure> {
+    let line = std::io::stdin().lines().next().transpose()?;
+    Ok(line.map(|line| line.trim().to_owned()))
 }

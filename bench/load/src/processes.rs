@@ -28,6 +28,22 @@ pub(crate) struct Phase {
 }
 
 impl Processes {
+    /// Has the kernel forget how much memory the server has used at most.
+    pub(crate) fn forget_peak(self) {
+        if let Some(pid) = self.server {
+            // Not ours to do for every server; the peak is then that of its whole life.
+            let _ = fs::write(format!("/proc/{pid}/clear_refs"), "5");
+        }
+    }
+
+    /// The most memory that the server's first process has used since, in MiB.
+    pub(crate) fn peak_mib(self) -> Option<f64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.server?)).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        let kib: f64 = line.trim().trim_end_matches("kB").trim_end().parse().ok()?;
+        Some(kib / 1024.0)
+    }
+
     pub(crate) fn start_phase(self) -> Phase {
         Phase { processes: self, before: self.cpu_time() }
     }

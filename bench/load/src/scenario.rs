@@ -3,13 +3,18 @@
 mod fan_out;
 mod idle;
 mod join;
+mod large_room;
+mod messages;
 mod send;
 pub(crate) mod sync;
+mod sync_large;
+mod sync_restart;
 
 use std::{fmt, time::Duration};
 
 use clap::ValueEnum;
 
+use self::fan_out::{FanOut, Pace};
 use crate::{connection::Failure, figures::Report, setup::Bench};
 
 /// What can be measured.
@@ -38,6 +43,27 @@ pub(crate) enum Scenario {
     /// 5 messages a second to 1,000 members who wait in `/sync`.
     #[value(name = "fan-out-1000")]
     FanOut1000,
+    /// The same, where all of them wait on another node than the sender's.
+    #[value(name = "fan-out-1000-other-node")]
+    FanOut1000OtherNode,
+    /// Messages as fast as one sender can to 100 members who wait in `/sync`.
+    #[value(name = "fan-out-100-flat-out")]
+    FanOut100FlatOut,
+    /// One reader pages back through a room, 50 events a page.
+    Messages,
+    /// The first sync after a restart of a user in 3,000 rooms.
+    SyncRestart,
+    /// The first sync of a new device in 300 rooms of 300 members.
+    SyncLarge,
+    /// The same, with members loaded lazily.
+    SyncLargeLazy,
+    /// Twenty of the former at once.
+    #[value(name = "sync-large-20")]
+    SyncLarge20,
+    /// The members of a room with 20,000 of them.
+    Members,
+    /// The state of that room.
+    State,
     /// The server's memory after all other scenarios.
     IdleEnd,
 }
@@ -49,15 +75,6 @@ impl fmt::Display for Scenario {
 }
 
 impl Scenario {
-    /// Whether it is measured in this run of so many: memory at rest only before and after all.
-    pub(crate) fn is_in_run(self, run: usize, runs: usize) -> bool {
-        match self {
-            Self::IdleStart => run == 1,
-            Self::IdleEnd => run == runs,
-            _ => true,
-        }
-    }
-
     pub(crate) async fn run(self, bench: &Bench) -> Result<Report, Failure> {
         let scale = &bench.scale;
         match self {
@@ -69,9 +86,27 @@ impl Scenario {
             Self::SyncInitial => sync::run_initial(bench).await,
             Self::Join => join::run(bench).await,
             Self::FanOut100 => {
-                fan_out::run(bench, scale.members / 10, 1, scale.messages_to_100).await
+                let (members, messages) = (scale.members / 10, scale.messages_to_100);
+                let pace = Pace::PerSecond(1);
+                fan_out::run(bench, FanOut { members, pace, messages, on_other_node: false }).await
             }
-            Self::FanOut1000 => fan_out::run(bench, scale.members, 5, scale.messages_to_1000).await,
+            Self::FanOut100FlatOut => {
+                let (members, messages) = (scale.members / 10, scale.messages_flat_out);
+                let pace = Pace::FlatOut;
+                fan_out::run(bench, FanOut { members, pace, messages, on_other_node: false }).await
+            }
+            Self::FanOut1000 | Self::FanOut1000OtherNode => {
+                let (members, messages) = (scale.members, scale.messages_to_1000);
+                let (pace, on_other_node) = (Pace::PerSecond(5), self == Self::FanOut1000OtherNode);
+                fan_out::run(bench, FanOut { members, pace, messages, on_other_node }).await
+            }
+            Self::Messages => messages::run(bench).await,
+            Self::SyncRestart => sync_restart::run(bench).await,
+            Self::SyncLarge => sync_large::run(bench, 1, "").await,
+            Self::SyncLargeLazy => sync_large::run(bench, 1, sync_large::LAZY).await,
+            Self::SyncLarge20 => sync_large::run(bench, 20, "").await,
+            Self::Members => large_room::run(bench, "members").await,
+            Self::State => large_room::run(bench, "state").await,
         }
     }
 }
@@ -94,6 +129,16 @@ pub(crate) struct Scale {
     pub(crate) messages_to_100: usize,
     /// Messages in the larger one.
     pub(crate) messages_to_1000: usize,
+    /// Messages in the one that is flat out.
+    pub(crate) messages_flat_out: usize,
+    /// Messages of the room that is paged through.
+    pub(crate) history: usize,
+    /// Rooms of the user who syncs after a restart.
+    pub(crate) quiet_rooms: usize,
+    /// Rooms of the user with large ones, and members of each.
+    pub(crate) large_rooms: usize,
+    /// Users who are in the state of the largest room.
+    pub(crate) large_room: usize,
 }
 
 impl Scale {
@@ -107,6 +152,11 @@ impl Scale {
         members: 1_000,
         messages_to_100: 30,
         messages_to_1000: 100,
+        messages_flat_out: 1_000,
+        history: 1_000,
+        quiet_rooms: 3_000,
+        large_rooms: 300,
+        large_room: 20_000,
     };
 
     /// A minute or so in all, even on a slow server.
@@ -119,6 +169,11 @@ impl Scale {
         members: 50,
         messages_to_100: 5,
         messages_to_1000: 10,
+        messages_flat_out: 50,
+        history: 200,
+        quiet_rooms: 30,
+        large_rooms: 10,
+        large_room: 200,
     };
 }
 
@@ -130,19 +185,6 @@ mod tests {
     fn names_are_those_of_the_command_line() {
         for scenario in Scenario::value_variants() {
             assert_eq!(Scenario::from_str(&scenario.to_string(), false), Ok(*scenario));
-        }
-    }
-
-    #[test]
-    fn memory_at_rest_is_measured_before_and_after_all() {
-        let runs = |scenario: Scenario| (1..=3).filter(|run| scenario.is_in_run(*run, 3)).collect();
-        let expected: [(Scenario, Vec<usize>); 3] = [
-            (Scenario::IdleStart, vec![1]),
-            (Scenario::IdleEnd, vec![3]),
-            (Scenario::Join, vec![1, 2, 3]),
-        ];
-        for (scenario, expected) in expected {
-            assert_eq!(Vec::<usize>::from_iter::<Vec<usize>>(runs(scenario)), expected);
         }
     }
 }

@@ -20,16 +20,41 @@ use crate::{
     scenario::{Scale, sync::ManyRooms},
 };
 
+/// A room with very many users in its state.
+#[derive(Clone)]
+pub(crate) struct LargeRoom {
+    pub(crate) owner: Account,
+    pub(crate) room: String,
+}
+
+/// A user in many rooms of many members.
+#[derive(Clone)]
+pub(crate) struct LargeRooms {
+    pub(crate) user: Account,
+    pub(crate) rooms: usize,
+}
+
+/// A user in very many rooms where nothing happens.
+#[derive(Clone)]
+pub(crate) struct QuietRooms {
+    pub(crate) user: Account,
+    pub(crate) rooms: Vec<String>,
+}
+
 /// Requests in flight while accounts and rooms are made.
 const SETUP_WORKERS: usize = 8;
 
 /// A server under test.
 pub(crate) struct Bench {
     pub(crate) server: Server,
-    pub(crate) processes: Processes,
+    other_node: Option<Server>,
+    processes: Cell<Processes>,
     pub(crate) scale: Scale,
     /// Made by the first of the scenarios that need it.
     pub(crate) many_rooms: RefCell<Option<ManyRooms>>,
+    pub(crate) large_room: RefCell<Option<LargeRoom>>,
+    pub(crate) large_rooms: RefCell<Option<LargeRooms>>,
+    pub(crate) quiet_rooms: RefCell<Option<QuietRooms>>,
     secret: String,
     /// Apart from other runs of this program against the same server.
     id: u32,
@@ -38,17 +63,46 @@ pub(crate) struct Bench {
 }
 
 impl Bench {
-    pub(crate) fn new(server: Server, secret: &str, processes: Processes, scale: Scale) -> Self {
+    pub(crate) fn new(
+        server: Server,
+        other_node: Option<Server>,
+        secret: &str,
+        processes: Processes,
+        scale: Scale,
+    ) -> Self {
         Self {
             server,
-            processes,
+            other_node,
+            processes: Cell::new(processes),
             scale,
             many_rooms: RefCell::default(),
+            large_room: RefCell::default(),
+            large_rooms: RefCell::default(),
+            quiet_rooms: RefCell::default(),
             secret: secret.to_owned(),
             id: rand::random(),
             accounts: RefCell::default(),
             names: Cell::default(),
         }
+    }
+
+    /// The processes that are measured.
+    pub(crate) fn processes(&self) -> Processes {
+        self.processes.get()
+    }
+
+    /// Another node of the same deployment.
+    pub(crate) fn other_node(&self) -> Result<&Server, Failure> {
+        self.other_node.as_ref().ok_or_else(|| Failure::Unexpected("there is no other node".into()))
+    }
+
+    /// Has the server end, and start again where it was.
+    pub(crate) fn restart_server(&self) -> Result<(), Failure> {
+        println!("{}", json!({ "restart": true }));
+        let line = crate::next_line()?.unwrap_or_default();
+        let pid = line.parse().map_err(|_| Failure::Unexpected(format!("no process: {line}")))?;
+        self.processes.set(Processes { server: Some(pid), ..self.processes() });
+        Ok(())
     }
 
     /// A name that nothing else on the server has.

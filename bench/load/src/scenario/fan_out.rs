@@ -1,8 +1,9 @@
 //! How soon a message reaches members who wait for it in `/sync`.
 //!
-//! Messages are sent at a fixed rate, however long the server takes for each. The time of a
-//! delivery is counted from the moment at which its message was due, so that a server that falls
-//! behind cannot hide it, until the last byte of the member's answer.
+//! At a fixed rate, messages are sent however long the server takes for each. The time of a delivery
+//! is counted from the moment at which its message was due, so that a server that falls behind
+//! cannot hide it, until the last byte of the member's answer. Flat out, each message is sent when
+//! the last one is acknowledged, and the deliveries a second are counted.
 
 use std::{
     cell::{Cell, RefCell},
@@ -15,7 +16,7 @@ use tokio::{sync::watch, time::Instant};
 
 use crate::{
     api::{Account, Timeline},
-    connection::{Connection, Failure},
+    connection::{Connection, Failure, Server},
     figures::{Latencies, Recorder, Report},
     setup::Bench,
 };
@@ -29,9 +30,30 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Connections of the sender, so that a slow answer does not hold up the next message.
 const SENDER_CONNECTIONS: usize = 16;
 
+/// How fast messages are sent.
+#[derive(Clone, Copy)]
+pub(crate) enum Pace {
+    /// So many a second, come what may.
+    PerSecond(u32),
+    /// Each when the last one is acknowledged.
+    FlatOut,
+}
+
+/// One room, and what happens in it.
+pub(crate) struct FanOut {
+    /// How many wait, beside the sender.
+    pub(crate) members: usize,
+    pub(crate) pace: Pace,
+    /// How many messages are sent.
+    pub(crate) messages: usize,
+    /// Whether members wait on another node than the sender's.
+    pub(crate) on_other_node: bool,
+}
+
 /// The messages of one fan-out, and what became of them.
 struct Messages {
     first: Instant,
+    /// Zero where they are sent flat out.
     interval: Duration,
     count: usize,
     deliveries: Cell<usize>,
@@ -70,12 +92,9 @@ impl Member {
     }
 }
 
-pub(crate) async fn run(
-    bench: &Bench,
-    members: usize,
-    per_second: u32,
-    count: usize,
-) -> Result<Report, Failure> {
+pub(crate) async fn run(bench: &Bench, fan_out: FanOut) -> Result<Report, Failure> {
+    let FanOut { members, pace, messages: count, on_other_node } = fan_out;
+    let waiting_on = if on_other_node { bench.other_node()? } else { &bench.server };
     let accounts = bench.accounts(members + 1).await?;
     let Some((sender, members)) = accounts.split_first() else { return Ok(Report::default()) };
     let room = &bench.server.connection().create_room(sender).await?;
@@ -88,6 +107,7 @@ pub(crate) async fn run(
         "room": {
             "rooms": [room],
             "state": { "lazy_load_members": true },
+            "timeline": { "limit": 100 },
             "ephemeral": { "not_types": ["*"] },
         },
         "presence": { "not_types": ["*"] },
@@ -103,18 +123,21 @@ pub(crate) async fn run(
     let first = Instant::now() + Duration::from_secs(2);
     let messages = Messages {
         first,
-        interval: Duration::from_secs(1) / per_second,
+        interval: match pace {
+            Pace::PerSecond(rate) => Duration::from_secs(1) / rate,
+            Pace::FlatOut => Duration::ZERO,
+        },
         count,
         deliveries: Cell::new(0),
         latencies: RefCell::default(),
     };
     let (stop, stopped) = watch::channel(false);
     let waiting = join_all(members.iter().zip(since).map(|(account, since)| {
-        follow(bench, account, since, room, filter, &messages, stopped.clone())
+        follow(waiting_on, account, since, room, filter, &messages, stopped.clone())
     }));
     let sending = async {
         tokio::time::sleep_until(first).await;
-        let phase = bench.processes.start_phase();
+        let phase = bench.processes().start_phase();
         let sent = send_all(bench, sender, room, &messages).await;
         let patience = Instant::now() + PATIENCE;
         let expected = sent.successes() * members.len();
@@ -122,6 +145,9 @@ pub(crate) async fn run(
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         let mut report = Report::default();
+        if matches!(pace, Pace::FlatOut) {
+            report.put_rate(messages.deliveries.get(), first.elapsed());
+        }
         phase.end(&mut report);
         // Members that follow on see it after the answer that they wait for, at the latest.
         let _ = stop.send(true);
@@ -145,16 +171,19 @@ pub(crate) async fn run(
     }
     #[expect(clippy::cast_precision_loss, reason = "far fewer than 2^53 deliveries")]
     report.put("operations", messages.deliveries.get() as f64);
-    report.put_latencies(messages.latencies.take());
+    if matches!(pace, Pace::PerSecond(_)) {
+        report.put_latencies(messages.latencies.take());
+    }
     Ok(report)
 }
 
-/// Sends each message when it is due.
+/// Sends each message when it is due, or as soon as the last one is acknowledged.
 async fn send_all(bench: &Bench, sender: &Account, room: &str, messages: &Messages) -> Recorder {
+    let lanes = if messages.interval.is_zero() { 1 } else { SENDER_CONNECTIONS };
     let lane = |lane: usize| async move {
         let mut connection = bench.server.connection();
         let mut recorder = Recorder::default();
-        for number in (lane..messages.count).step_by(SENDER_CONNECTIONS) {
+        for number in (lane..messages.count).step_by(lanes) {
             tokio::time::sleep_until(messages.due(number)).await;
             let transaction = bench.unique_name("message");
             match connection.send(sender, room, &transaction, Some(number)).await {
@@ -165,7 +194,7 @@ async fn send_all(bench: &Bench, sender: &Account, room: &str, messages: &Messag
         recorder
     };
     let mut all = Recorder::default();
-    for recorder in join_all((0..SENDER_CONNECTIONS).map(lane)).await {
+    for recorder in join_all((0..lanes).map(lane)).await {
         all.merge(recorder);
     }
     all
@@ -173,7 +202,7 @@ async fn send_all(bench: &Bench, sender: &Account, room: &str, messages: &Messag
 
 /// Syncs as one member until it is told to stop.
 async fn follow(
-    bench: &Bench,
+    server: &Server,
     account: &Account,
     mut since: String,
     room: &str,
@@ -183,7 +212,7 @@ async fn follow(
 ) -> (Member, Recorder) {
     let mut member = Member { received: vec![false; messages.count], repeated: 0, limited: 0 };
     let mut failures = Recorder::default();
-    let mut connection = bench.server.connection();
+    let mut connection = server.connection();
     loop {
         let sync = connection.sync(account, Some(&since), POLL, filter);
         let outcome = tokio::select! {

@@ -20,7 +20,7 @@ pub(crate) async fn run(bench: &Bench) -> Result<Report, Failure> {
 
     let mut report = Report::default();
     let (mut all, mut time) = (Recorder::default(), Duration::ZERO);
-    let phase = bench.processes.start_phase();
+    let phase = bench.processes().start_phase();
     while time < bench.scale.time {
         let room = connection.create_room(creator).await?;
         let join = async |connection: &mut Connection, _, number: usize| {

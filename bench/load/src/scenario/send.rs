@@ -29,7 +29,7 @@ pub(crate) async fn run(bench: &Bench, senders: usize) -> Result<Report, Failure
     drive(&bench.server, senders, limit(bench.scale.warm_up), send).await;
 
     let mut report = Report::default();
-    let phase = bench.processes.start_phase();
+    let phase = bench.processes().start_phase();
     let Driven { recorder, time, results } =
         drive(&bench.server, senders, limit(bench.scale.time), send).await;
     phase.end(&mut report);

@@ -48,7 +48,11 @@ async fn many_rooms(bench: &Bench) -> Result<ManyRooms, Failure> {
 }
 
 /// New devices of the user. A password is the name of its account.
-async fn devices(bench: &Bench, user: &Account, count: usize) -> Result<Vec<Account>, Failure> {
+pub(crate) async fn devices(
+    bench: &Bench,
+    user: &Account,
+    count: usize,
+) -> Result<Vec<Account>, Failure> {
     let localpart = user.user_id.trim_start_matches('@').split(':').next().unwrap_or_default();
     let log_in =
         async |connection: &mut Connection, _| connection.login(&user.user_id, localpart).await;
@@ -61,7 +65,7 @@ pub(crate) async fn run_initial(bench: &Bench) -> Result<Report, Failure> {
     let limit = Limit { operations: devices.len(), time: Duration::MAX };
 
     let mut report = Report::default();
-    let phase = bench.processes.start_phase();
+    let phase = bench.processes().start_phase();
     let driven = drive(&bench.server, 1, limit, async |connection, _, number| {
         let (sync, reply) = connection.sync(&devices[number], None, Duration::ZERO, "").await?;
         check_initial(&sync, &rooms)?;
@@ -110,7 +114,7 @@ pub(crate) async fn run_empty(bench: &Bench) -> Result<Report, Failure> {
     drive(&bench.server, DEVICES, limit(bench.scale.warm_up), next).await;
 
     let mut report = Report::default();
-    let phase = bench.processes.start_phase();
+    let phase = bench.processes().start_phase();
     let driven = drive(&bench.server, DEVICES, limit(bench.scale.time), next).await;
     phase.end(&mut report);
     report.put_recorder(driven.recorder, driven.time);

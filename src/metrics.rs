@@ -142,7 +142,7 @@ const METRICS: [(Kind, &str, &str); 37] = [
     (
         Kind::Counter,
         "stoa_log_lost_total",
-        "Times that the log was found shorter than it had been: a restore, or a fail-over with loss",
+        "Times that the log was found to have lost what this node had seen of it: a restore, or a fail-over with loss",
     ),
     (
         Kind::Counter,

@@ -255,7 +255,7 @@ mod tests {
             assert_eq!(server.client().get("/health").await.status, 200);
             assert_eq!(server.client().get("/ready").await.status, 503);
             let answer = alice.get("/_matrix/client/v3/devices").await;
-            answer.refused(500, "M_UNKNOWN");
+            answer.refused(503, "M_UNKNOWN");
         }
     }
 }

@@ -5,7 +5,10 @@ use http::{Request, request::Parts};
 use ruma::api::auth_scheme::AccessToken;
 use stoa_config::Anonymous;
 
-use super::{ClientAddress, Error, Result, extract::Authenticate as _};
+use super::{
+    ClientAddress, Error, Result,
+    extract::{Authenticate as _, admit, known_session, operation_of},
+};
 use crate::app::AppState;
 
 /// Whoever asks for the room list may read it.
@@ -39,8 +42,13 @@ async fn check(is_open: bool, parts: &Parts, state: &AppState) -> Result<()> {
     if is_open {
         return Ok(());
     }
-    state.freshness.current().await?;
     let ClientAddress(address) = ClientAddress::of(parts, &state.trusted_proxies);
     let head = Request::from_parts(parts.clone(), ());
+    // Whoever is known pays when the request itself is read. Looking for the session of a made-up
+    // token is not free either.
+    if known_session(&head, state).is_none() {
+        admit(operation_of(parts), &head, address, state)?;
+    }
+    state.freshness.current().await?;
     AccessToken::authenticate(&head, address, state).await.map(drop)
 }

@@ -191,7 +191,7 @@ where
     async fn from_request(request: Request, state: &AppState) -> Result<Self> {
         let (parts, payload) = request.into_parts();
         let ClientAddress(address) = ClientAddress::of(&parts, &state.trusted_proxies);
-        let operation = parts.extensions.get::<&'static Operation>().copied().unwrap_or(&UNLISTED);
+        let operation = operation_of(&parts);
         let head = http::Request::from_parts(parts, ());
         // Before anything is read for the request: whoever asks too often is refused for free.
         admit(operation, &head, address, state)?;
@@ -220,19 +220,29 @@ where
     }
 }
 
+/// The operation that the router has found.
+pub(super) fn operation_of(parts: &http::request::Parts) -> &'static Operation {
+    parts.extensions.get::<&'static Operation>().copied().unwrap_or(&UNLISTED)
+}
+
 /// Takes what the operation costs from the budget of whoever asks: of the user whose token this
 /// node knows, though it may have ended a moment ago, and of the address otherwise. So reading
 /// sessions of tokens that nobody was given is limited, too.
-fn admit(
+pub(super) fn admit(
     operation: &Operation,
     head: &http::Request<()>,
     address: Option<IpAddr>,
     state: &AppState,
 ) -> Result<()> {
-    let token = AccessTokenOptional::extract_authentication(head).ok().flatten();
-    let session = token.and_then(|token| state.accounts.session_cached(&token));
+    let session = known_session(head, state);
     let user = session.as_ref().map(|session| &*session.user_id);
     state.limits.admit(operation, Caller { user, address })
+}
+
+/// The session of the request's token, where this node knows it; it may have ended a moment ago.
+pub(super) fn known_session(head: &http::Request<()>, state: &AppState) -> Option<Arc<Session>> {
+    let token = AccessTokenOptional::extract_authentication(head).ok().flatten()?;
+    state.accounts.session_cached(&token)
 }
 
 /// The variables of the path, decoded one by one: a `%2F` in a segment does not end it.

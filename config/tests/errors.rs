@@ -107,9 +107,11 @@ fn an_unknown_key_near_none() {
     );
     assert_eq!(
         said_of("[a.b]\nc = 1\n"),
-        ["stoa.toml:1: `a`: there is no such setting; possible here: `anonymous`, `audit`, `data_dir`, \
+        [
+            "stoa.toml:1: `a`: there is no such setting; possible here: `anonymous`, `audit`, `data_dir`, \
           `database`, `limits`, `listen`, `log`, `public_base_url`, `registration`, `rooms`, \
-          `server_name`"]
+          `server_name`"
+        ]
     );
 }
 

@@ -41,8 +41,8 @@ use crate::{
     router,
 };
 
-/// How many sessions a node remembers.
-const SESSION_CACHE: u64 = 100_000;
+/// How many bytes of sessions a node remembers, roughly.
+const SESSION_CACHE: u64 = 32 << 20;
 
 /// How many users may share one address, as those of one site do: log-ins that fail are counted by
 /// address that much more leniently than by user.

@@ -76,6 +76,9 @@ async fn render(State((metrics, state)): State<(Metrics, AppState)>) -> impl Int
     for (cache, entries) in state.rooms.cached() {
         metrics::gauge!("stoa_cache_entries", "cache" => cache).set(entries as f64);
     }
+    for (cache, bytes) in state.rooms.cached_bytes() {
+        metrics::gauge!("stoa_cache_bytes", "cache" => cache).set(bytes as f64);
+    }
     metrics::gauge!("stoa_log_applied").set(state.tailer.applied().0 as f64);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], metrics.0.render())
 }
@@ -89,7 +92,7 @@ enum Kind {
 }
 
 /// Everything that is measured, and what it means: `docs/metrics.md` says the same.
-const METRICS: [(Kind, &str, &str); 37] = [
+const METRICS: [(Kind, &str, &str); 38] = [
     (
         Kind::Histogram,
         "stoa_http_request_duration_seconds",
@@ -153,6 +156,7 @@ const METRICS: [(Kind, &str, &str); 37] = [
     (Kind::Counter, "stoa_jobs_ended_total", "Jobs that ended on this node, by kind and state"),
     (Kind::Histogram, "stoa_job_step_seconds", "Time of a step of a job, by kind"),
     (Kind::Gauge, "stoa_cache_entries", "What is kept in memory, by cache"),
+    (Kind::Gauge, "stoa_cache_bytes", "How many bytes that takes, roughly, by cache"),
     (Kind::Gauge, "stoa_waiting_syncs", "Syncs that wait for news"),
     (Kind::Gauge, "stoa_waiting_readers", "All that waits for news: syncs and others"),
     (

@@ -200,7 +200,14 @@ impl From<DeserializationError> for Error {
 
 impl From<stoa_storage::Error> for Error {
     fn from(error: stoa_storage::Error) -> Self {
-        if error.is_outage() { Self::unavailable(error) } else { Self::internal(error) }
+        match error {
+            // Only a request can bring one.
+            stoa_storage::Error::Null => {
+                Self::invalid_param("A text in the request holds a null character.")
+            }
+            error if error.is_outage() => Self::unavailable(error),
+            error => Self::internal(error),
+        }
     }
 }
 

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use ruma::{OwnedUserId, UserId};
+use ruma::{OwnedUserId, UserId, events::room::member::MembershipState};
 use serde::{Deserialize, Serialize};
 use stoa_accounts::{Accounts, Failure};
 use stoa_base::{Actor, RoomNid};
@@ -156,8 +156,10 @@ impl DeactivateAccount {
     async fn rooms_of(&self, user_id: &UserId) -> Result<Vec<RoomNid>, JobError> {
         self.freshness.current().await?;
         let memberships = self.rooms.memberships(user_id).await.map_err(JobError::later)?;
-        let is_there = |membership: &str| matches!(membership, "join" | "invite" | "knock");
-        let there = memberships.values().filter(|row| is_there(&row.membership));
+        let there = memberships.values().filter(|row| {
+            use MembershipState::{Invite, Join, Knock};
+            matches!(row.membership, Join | Invite | Knock)
+        });
         let mut rooms: Vec<RoomNid> = there.map(|row| row.room).collect();
         rooms.sort_unstable();
         Ok(rooms)

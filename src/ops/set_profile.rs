@@ -31,7 +31,7 @@ pub(crate) async fn set_profile_field(
     let is_in_rooms = matches!(field, "displayname" | "avatar_url");
     if is_in_rooms {
         let memberships = state.rooms.memberships(&actor.user_id).await?;
-        let joined = memberships.values().filter(|row| row.membership == "join").count();
+        let joined = memberships.values().filter(|row| row.is_joined()).count();
         state.limits.charge(Class::Profiles, &actor.user_id, joined)?;
     }
     state.accounts.set_profile_field(actor, field, value).await?;
@@ -51,7 +51,7 @@ async fn update_profile_in_rooms(state: AppState, actor: Actor) -> Result<()> {
     loop {
         let profile = profile_of(&state, &actor).await?;
         let memberships = state.rooms.memberships(&actor.user_id).await?;
-        let joined = memberships.values().filter(|row| row.membership == "join");
+        let joined = memberships.values().filter(|row| row.is_joined());
         let rooms = state.rooms.rooms_by_nid(joined.map(|row| row.room)).await?;
         let mut rooms: Vec<Arc<Room>> = rooms.into_values().collect();
         let give_up = Instant::now() + PATIENCE;

@@ -3,11 +3,19 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use futures_util::future::join_all;
+use ruma::{OwnedUserId, api::client::filter::FilterDefinition};
 use serde_json::json;
 use stoa_base::Actor;
-use stoa_rooms::MembershipChange;
+use stoa_rooms::{
+    MembershipChange,
+    tokens::{EphemeralPosition, SyncToken},
+};
 use stoa_storage::{Backend, StatementKind, Store};
-use stoa_testing::{TestClient, TestDatabase, TestServer, WrittenRows, both_databases};
+use stoa_sync::{Reader, v3};
+use stoa_testing::{
+    TestClient, TestDatabase, TestServer, WrittenRows, both_databases, public_room, run_on,
+};
+use tokio::task::JoinHandle;
 
 /// How often a cost is taken. The least counts: now and then a block of internal numbers is drawn.
 const TRIES: usize = 3;
@@ -86,6 +94,191 @@ async fn costs(db: &TestDatabase, members: usize) -> (Cost, Cost) {
     let since = sync(&alice, None).await;
     let empty = least_cost(&store, async || drop(sync(&alice, Some(&since)).await)).await;
     (message, empty)
+}
+
+/// Syncs of members of a room that wait on a node for what is written on another.
+struct Elsewhere {
+    node: TestServer,
+    waiting: Vec<JoinHandle<v3::Response>>,
+    token: SyncToken,
+}
+
+impl Elsewhere {
+    /// A node on which nobody waits yet.
+    async fn start(db: &TestDatabase) -> Self {
+        Self::on(quiet_server(db).await)
+    }
+
+    fn on(node: TestServer) -> Self {
+        let token = SyncToken {
+            log: node.state().tailer.applied(),
+            ephemeral: EphemeralPosition { is_quiet: true, ..Default::default() },
+            ..Default::default()
+        };
+        Self { node, waiting: Vec::new(), token }
+    }
+
+    /// Has these users wait for what is new since the last time.
+    async fn wait(&mut self, users: &[OwnedUserId]) {
+        for user_id in users {
+            let (streams, user_id) = (self.node.state().streams.clone(), user_id.clone());
+            let token = self.token;
+            self.waiting.push(tokio::spawn(async move {
+                let request = v3::Request {
+                    since: Some(token),
+                    filter: &FilterDefinition::default(),
+                    full_state: false,
+                    use_state_after: false,
+                    timeout: Duration::from_secs(120),
+                };
+                let reader = Reader::new(&user_id, "DEVICE".into());
+                v3::sync(&streams, &reader, request).await.unwrap()
+            }));
+        }
+        let begin = std::time::Instant::now();
+        while self.node.state().waiters.len() < users.len() {
+            assert!(begin.elapsed() < Duration::from_secs(60), "they wait");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    /// Tells the node that there is news, and counts the statements that it takes until everybody
+    /// has been told of it.
+    async fn tell(&mut self) -> u64 {
+        let state = self.node.state();
+        let count = || state.store.statements().iter().map(|(_, count)| count).sum::<u64>();
+        let before = count();
+        state.tailer.catch_up().await.unwrap();
+        for answer in join_all(self.waiting.drain(..)).await {
+            let rooms = answer.unwrap().rooms;
+            assert!(!rooms.join.is_empty() || !rooms.invite.is_empty());
+        }
+        let statements = count() - before;
+        self.token.log = state.tailer.applied();
+        statements
+    }
+}
+
+/// What it costs a node on which members of a room wait that a message, a change of state and a
+/// join come from another node.
+async fn costs_elsewhere(db: &TestDatabase, members: usize) -> [u64; 3] {
+    let server = quiet_server(db).await;
+    let alice = server.register("alice").await;
+    let room = alice.create_public_room().await;
+    fill(&server, &room, members).await;
+    let user = |index: usize| format!("@member{index}:test").try_into().unwrap();
+    let users: Vec<OwnedUserId> = (1..members).map(user).collect();
+    let mut elsewhere = Elsewhere::start(db).await;
+    // Everybody has had an answer before.
+    elsewhere.wait(&users).await;
+    alice.send(&room, "hello").await;
+    elsewhere.tell().await;
+
+    let mut least = [u64::MAX; 3];
+    // Now and then something else asks the database at the same time.
+    for attempt in 0..TRIES {
+        let newcomer = server.register(&format!("newcomer{attempt}")).await;
+        elsewhere.wait(&users).await;
+        alice.send(&room, "hello").await;
+        let message = elsewhere.tell().await;
+        elsewhere.wait(&users).await;
+        let topic = json!({ "topic": format!("news {attempt}") });
+        alice.set_state(&room, "m.room.topic", "", topic).await;
+        let topic = elsewhere.tell().await;
+        elsewhere.wait(&users).await;
+        newcomer.join(&room).await;
+        let join = elsewhere.tell().await;
+        for (least, count) in least.iter_mut().zip([message, topic, join]) {
+            *least = count.min(*least);
+        }
+    }
+    least
+}
+
+#[test]
+fn what_another_node_writes_is_read_once_for_all_who_wait() {
+    run_on(Backend::Postgres, async |db| {
+        let small = costs_elsewhere(db, 10).await;
+        let large = TestDatabase::create(db.backend()).await.unwrap();
+        let large = costs_elsewhere(&large, 1_000).await;
+        let [message, topic, join] = large;
+        assert!(message <= 3, "a message: {small:?} with 10, {large:?} with 1,000");
+        assert!(topic <= 8, "a change of state: {small:?} with 10, {large:?} with 1,000");
+        assert!(join <= 12, "a join: {small:?} with 10, {large:?} with 1,000");
+    });
+}
+
+/// What the first sync after a restart costs a user who is in three rooms with news and in `quiet`
+/// others.
+async fn cost_after_restart(db: &TestDatabase, quiet: usize) -> u64 {
+    let server = quiet_server(db).await;
+    let alice = server.register("alice").await;
+    let actor = Actor::user(alice.user_id.as_str().try_into().unwrap());
+    let mut rooms = Vec::new();
+    for _ in 0..quiet + 3 {
+        let room = server.state().rooms.create(&actor, None, public_room()).await.unwrap();
+        rooms.push(room.to_string());
+    }
+    let since = sync(&alice, None).await;
+    for room in &rooms[..3] {
+        alice.send(room, "hello").await;
+    }
+    alice.set_state(&rooms[0], "m.room.topic", "", json!({ "topic": "news" })).await;
+    let session = json!({
+        "access_token": alice.token(), "user_id": alice.user_id, "device_id": alice.device_id,
+    });
+    drop(alice);
+    server.stop().await;
+
+    let server = quiet_server(db).await;
+    let alice = server.client().with_session(&session);
+    alice.get("/_matrix/client/v3/account/whoami").await.ok();
+    let count = || {
+        let statements = server.state().store.statements();
+        statements.iter().map(|(_, count)| count).sum::<u64>()
+    };
+    let before = count();
+    let answer = alice.get(&format!("/_matrix/client/v3/sync?since={since}")).await.ok();
+    let statements = count() - before;
+    assert_eq!(answer["rooms"]["join"].as_object().unwrap().len(), 3, "{answer}");
+    statements
+}
+
+both_databases! {
+    async fn the_first_sync_after_a_restart_does_not_pay_for_quiet_rooms(db: TestDatabase) {
+        let few = cost_after_restart(db, 10).await;
+        let other = TestDatabase::create(db.backend()).await.unwrap();
+        let many = cost_after_restart(&other, 300).await;
+        assert!(many <= few && many <= 30, "{few} with 10 quiet rooms, {many} with 300");
+    }
+
+    async fn a_change_of_membership_does_not_cost_the_rooms_of_a_user(db: TestDatabase) {
+        let server = quiet_server(db).await;
+        let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+        let actor = Actor::user(bob.user_id.as_str().try_into().unwrap());
+        for _ in 0..50 {
+            server.state().rooms.create(&actor, None, public_room()).await.unwrap();
+        }
+        let (invited, joined) = (alice.create_room(json!({})).await, alice.create_public_room().await);
+        let mut devices = Elsewhere::on(server);
+        let bobs = vec![actor.user_id.clone(); 20];
+        devices.wait(&bobs).await;
+        let reads = |devices: &Elsewhere| devices.node.state().store.statements()[0];
+        assert_eq!(reads(&devices).0, StatementKind::Read);
+        let before = reads(&devices).1;
+        alice.invite(&invited, &bob.user_id).await;
+        devices.tell().await;
+        let reads = reads(&devices).1 - before;
+        assert!(reads <= 10, "{reads} reads for an invite to 20 devices");
+
+        devices.wait(&bobs).await;
+        let before = devices.node.state().waiters.notes();
+        bob.join(&joined).await;
+        devices.tell().await;
+        devices.wait(&bobs).await;
+        let notes = devices.node.state().waiters.notes() - before;
+        assert_eq!(notes, 1, "one topic for one room that was entered");
+    }
 }
 
 /// Syncs and gives the token. With one there must be nothing new.

@@ -9,6 +9,7 @@ mod dice;
 mod large_answers;
 mod limits;
 mod model;
+mod nulls;
 mod silent_database;
 mod totals;
 mod two_nodes;

@@ -18,8 +18,8 @@ use crate::{Accounts, Failure, failure::fails_with_failure};
 
 /// The largest filter, in bytes of JSON.
 const MAX_FILTER: usize = 64 * 1_024;
-/// How many filters this node keeps in memory.
-const CACHED: u64 = 10_000;
+/// How many bytes of filters stay in memory, roughly.
+const CACHED_BYTES: u64 = 8 << 20;
 
 /// A filter.
 #[derive(Clone, Debug)]
@@ -83,7 +83,13 @@ pub(crate) struct FilterCache(moka::sync::Cache<(OwnedUserId, String), (u64, Arc
 
 impl Default for FilterCache {
     fn default() -> Self {
-        Self(moka::sync::Cache::new(CACHED))
+        let weigh = |(user_id, filter_id): &(OwnedUserId, String),
+                     (_, filter): &(u64, Arc<Filter>)| {
+            // The text, and about three times as much for what was read from it.
+            let weight = 1_024 + 4 * filter.source.get().len();
+            u32::try_from(weight + user_id.as_str().len() + filter_id.len()).unwrap_or(u32::MAX)
+        };
+        Self(moka::sync::Cache::builder().max_capacity(CACHED_BYTES).weigher(weigh).build())
     }
 }
 
@@ -185,6 +191,20 @@ mod tests {
         assert_eq!(id(r#"{"a":1,"room":{}}"#), id(r#" { "room" : {}, "a" : 1 }"#));
         assert_ne!(id("{}"), id(r#"{"room":{}}"#));
         assert!(!id("{}").starts_with('{'));
+    }
+
+    #[test]
+    fn the_largest_filters_do_not_fill_the_memory() {
+        let cache = FilterCache::default();
+        let long = json!({"event_fields": ["x".repeat(MAX_FILTER - 100)]});
+        let filter = Arc::new(parse(&long).unwrap());
+        for n in 0..1_000 {
+            let key = (ruma::owned_user_id!("@a:x"), n.to_string());
+            cache.0.insert(key, (0, Arc::clone(&filter)));
+        }
+        cache.0.run_pending_tasks();
+        assert!(cache.0.weighted_size() <= CACHED_BYTES);
+        assert!(cache.0.entry_count() > 10);
     }
 
     #[test]

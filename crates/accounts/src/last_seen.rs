@@ -14,14 +14,21 @@ use crate::{Accounts, Session, accounts::before};
 
 /// How exact the time is.
 const INTERVAL: Duration = Duration::from_mins(3);
-/// How many devices may wait to be written. What is over it is noted at the device's next request.
-const LIMIT: usize = 100_000;
+/// How many bytes of devices may wait to be written, roughly. What is over it is noted at the
+/// device's next request.
+const LIMIT: usize = 16 << 20;
 /// How many devices are written at once.
 const PAGE: usize = 500;
 
 /// The devices whose last-seen time is not written yet.
 #[derive(Debug, Default)]
-pub(crate) struct LastSeen(Mutex<HashMap<(OwnedUserId, OwnedDeviceId), Seen>>);
+pub(crate) struct LastSeen(Mutex<Waiting>);
+
+#[derive(Debug, Default)]
+struct Waiting {
+    devices: HashMap<(OwnedUserId, OwnedDeviceId), Seen>,
+    bytes: usize,
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Seen {
@@ -39,10 +46,13 @@ impl Accounts {
             return;
         }
         let mut waiting = self.last_seen.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if waiting.len() < LIMIT {
+        if waiting.bytes < LIMIT {
             session.seen_ms.store(now_ms, Ordering::Relaxed);
             let device = (session.user_id.clone(), session.device_id.clone());
-            waiting.insert(device, Seen { ms: now_ms, address });
+            let bytes = 256 + device.0.as_str().len() + device.1.as_str().len();
+            if waiting.devices.insert(device, Seen { ms: now_ms, address }).is_none() {
+                waiting.bytes += bytes;
+            }
         }
     }
 
@@ -53,6 +63,7 @@ impl Accounts {
             std::mem::take(&mut *waiting)
         };
         let rows: Vec<LastSeenRow> = waiting
+            .devices
             .into_iter()
             .map(|((user_id, device_id), seen)| LastSeenRow {
                 user_id,

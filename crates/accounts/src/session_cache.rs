@@ -1,12 +1,9 @@
 //! The sessions that this node has in memory.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use stoa_base::Pos;
-use stoa_cluster::{Batch, CacheKeeper};
+use stoa_cluster::{Batch, CacheKeeper, LogCache, Ticket};
 use stoa_storage::log::{Stream, Topic};
 
 use crate::Session;
@@ -18,59 +15,36 @@ const LIFETIME: Duration = Duration::from_mins(10);
 /// Sessions by the hash of their access token. Follows the log: when sessions of a user end, all of
 /// that user's are dropped.
 #[derive(Debug)]
-pub struct SessionCache {
-    sessions: moka::sync::Cache<String, Arc<Session>>,
-    /// How often something was dropped. Held while entries come and go, so that what was read
-    /// before a drop is not put in after it.
-    generation: Mutex<u64>,
-}
-
-/// Says when the reading of a session began.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Ticket(u64);
+pub struct SessionCache(LogCache<String, Arc<Session>>);
 
 impl SessionCache {
-    /// A cache of at most `capacity` sessions.
-    pub fn new(capacity: u64) -> Arc<Self> {
-        Arc::new(Self {
-            sessions: moka::sync::Cache::builder()
-                .max_capacity(capacity)
-                .time_to_live(LIFETIME)
-                .support_invalidation_closures()
-                .build(),
-            generation: Mutex::new(0),
-        })
+    /// A cache of sessions that takes at most `max_bytes`.
+    pub fn new(max_bytes: u64) -> Arc<Self> {
+        let weigh = |token_hash: &String, session: &Arc<Session>| {
+            let ids = session.user_id.as_str().len() + session.device_id.as_str().len();
+            size_of::<Session>() + 2 * token_hash.len() + ids
+        };
+        Arc::new(Self(LogCache::with_lifetime(max_bytes, LIFETIME, weigh)))
     }
 
     pub(crate) fn get(&self, token_hash: &str) -> Option<Arc<Session>> {
-        self.sessions.get(token_hash)
+        self.0.get(token_hash)
     }
 
     /// To be called before a session is read from the database.
     pub(crate) fn ticket(&self) -> Ticket {
-        Ticket(*self.generation.lock().unwrap_or_else(PoisonError::into_inner))
+        self.0.ticket()
     }
 
     /// Keeps a session that was read after `ticket` was given, unless something was dropped since:
     /// it may have been this one.
-    pub(crate) fn insert(&self, ticket: Ticket, session: &Arc<Session>) {
-        let generation = self.generation.lock().unwrap_or_else(PoisonError::into_inner);
-        if *generation == ticket.0 {
-            self.sessions.insert(session.token_hash.clone(), Arc::clone(session));
-        }
+    pub(crate) fn insert(&self, ticket: &Ticket, session: &Arc<Session>) {
+        self.0.keep(ticket, session.token_hash.clone(), Arc::clone(session));
     }
 
     fn drop_user(&self, user: &str) {
-        let mut generation = self.generation.lock().unwrap_or_else(PoisonError::into_inner);
-        *generation += 1;
         let user = user.to_owned();
-        let dropped =
-            self.sessions.invalidate_entries_if(move |_, session| session.user_id == user);
-        if let Err(error) = dropped {
-            // The cache was built to support this; should it refuse, dropping all is as right.
-            tracing::error!(%error, "sessions of one user could not be dropped");
-            self.sessions.invalidate_all();
-        }
+        self.0.remove_if(move |_, session| session.user_id == user);
     }
 }
 
@@ -84,9 +58,7 @@ impl CacheKeeper for SessionCache {
     }
 
     fn clear(&self, _head: Pos) {
-        let mut generation = self.generation.lock().unwrap_or_else(PoisonError::into_inner);
-        *generation += 1;
-        self.sessions.invalidate_all();
+        self.0.clear();
     }
 }
 
@@ -115,14 +87,20 @@ mod tests {
     fn end_sessions(cache: &SessionCache, user: &ruma::UserId) {
         let mut touched = Touched::default();
         touched.add(Stream::Sessions, user);
-        cache.apply(Batch { prev: Pos(0), last: Pos(1), touched: &touched, appends: None });
+        cache.apply(Batch {
+            prev: Pos(0),
+            last: Pos(1),
+            touched: &touched,
+            appends: None,
+            rows: None,
+        });
     }
 
     #[test]
     fn only_the_user_whose_sessions_ended_is_dropped() {
-        let cache = SessionCache::new(10);
-        cache.insert(cache.ticket(), &session(user_id!("@a:x"), "a"));
-        cache.insert(cache.ticket(), &session(user_id!("@b:x"), "b"));
+        let cache = SessionCache::new(10_000);
+        cache.insert(&cache.ticket(), &session(user_id!("@a:x"), "a"));
+        cache.insert(&cache.ticket(), &session(user_id!("@b:x"), "b"));
         end_sessions(&cache, user_id!("@a:x"));
         assert!(cache.get("a").is_none());
         assert!(cache.get("b").is_some());
@@ -132,28 +110,38 @@ mod tests {
 
     #[test]
     fn what_was_read_before_a_drop_is_not_kept_after_it() {
-        let cache = SessionCache::new(10);
+        let cache = SessionCache::new(10_000);
         let a = session(user_id!("@a:x"), "a");
         let ticket = cache.ticket();
         end_sessions(&cache, user_id!("@a:x"));
-        cache.insert(ticket, &a);
+        cache.insert(&ticket, &a);
         assert!(cache.get("a").is_none());
 
         let ticket = cache.ticket();
         cache.clear(Pos(2));
-        cache.insert(ticket, &a);
+        cache.insert(&ticket, &a);
         assert!(cache.get("a").is_none());
 
-        cache.insert(cache.ticket(), &a);
+        cache.insert(&cache.ticket(), &a);
         assert!(cache.get("a").is_some());
     }
 
     #[test]
+    fn it_holds_so_many_bytes_of_sessions() {
+        let cache = SessionCache::new(100_000);
+        for n in 0..10_000 {
+            cache.insert(&cache.ticket(), &session(user_id!("@a:x"), &format!("{n:060}")));
+        }
+        assert!(cache.0.bytes() <= 100_000);
+        assert!(cache.0.len() > 10);
+    }
+
+    #[test]
     fn a_session_that_came_after_a_drop_stays() {
-        let cache = SessionCache::new(10);
+        let cache = SessionCache::new(10_000);
         for round in 0..100 {
             end_sessions(&cache, user_id!("@a:x"));
-            cache.insert(cache.ticket(), &session(user_id!("@a:x"), "a"));
+            cache.insert(&cache.ticket(), &session(user_id!("@a:x"), "a"));
             assert!(cache.get("a").is_some(), "round {round}");
         }
     }

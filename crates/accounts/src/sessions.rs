@@ -160,7 +160,7 @@ impl Accounts {
             return Ok(Some(session));
         }
         let Some(parent_hash) = parent_hash else {
-            self.sessions.insert(ticket, &session);
+            self.sessions.insert(&ticket, &session);
             return Ok(Some(session));
         };
         let mut append = Append::new();

@@ -26,10 +26,7 @@ impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             IpAddr::V4(address) => address.fmt(f),
-            IpAddr::V6(address) => {
-                let [a, b, c, d, ..] = address.segments();
-                write!(f, "{a:x}:{b:x}:{c:x}:{d:x}::/64")
-            }
+            IpAddr::V6(address) => write!(f, "{address}/64"),
         }
     }
 }

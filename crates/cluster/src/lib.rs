@@ -7,7 +7,9 @@ mod announcements;
 mod freshness;
 mod jobs;
 mod leases;
+mod log_cache;
 mod nodes;
+mod single_flight;
 mod tailer;
 mod waiters;
 
@@ -15,7 +17,9 @@ pub use self::{
     freshness::Freshness,
     jobs::{EnqueueError, Job, JobError, Jobs, JobsOptions, RunningJob, Step, StepFuture},
     leases::{Lease, Leases},
+    log_cache::{LogCache, Ticket},
     nodes::Nodes,
+    single_flight::{Claim, Flight, SingleFlight},
     tailer::{Batch, CacheKeeper, Tailer, TailerOptions},
     waiters::{Wait, Waiters},
 };

@@ -19,8 +19,8 @@ use stoa_base::Pos;
 use stoa_storage::{
     Backend, NidAllocator, Result, Store,
     log::{
-        self, Append, BatchKey, CommittedBatch, LogReader, LoggedBatch, Mark, News, OnCommit,
-        Touched,
+        self, Append, BatchKey, BatchRows, CommittedBatch, LogReader, LoggedBatch, LoggedRows,
+        Mark, News, OnCommit, Touched,
     },
 };
 use tokio::{
@@ -46,8 +46,11 @@ pub struct Batch<'a> {
     /// What it changed.
     pub touched: &'a Touched,
     /// The appends themselves, each with the position before its first, where this node wrote
-    /// them. For another node's batch only `touched` is known.
+    /// them.
     pub appends: Option<&'a [(Pos, Append)]>,
+    /// The rows that the batch wrote, where another node wrote it and they were not too many to be
+    /// read. Without them only `touched` is known.
+    pub rows: Option<BatchRows<'a>>,
 }
 
 /// A cache that follows the log.
@@ -281,14 +284,23 @@ impl Tailer {
             };
             let Some(newest) = batches.last() else { return Ok(applied.pos) };
             let (newest, is_last_page) = (newest.last, is_last_page(&batches));
-            for batch in batches {
+            // A node that is far behind drops what is stale: it would read much for nobody.
+            let mut may_read = is_last_page;
+            let mut rows: Option<LoggedRows> = None;
+            let mut rest = batches.as_slice();
+            while let Some((batch, later)) = rest.split_first() {
                 if until.is_some_and(|until| batch.last > until) {
                     return Ok(newest);
                 }
                 if self.is_in_flight(batch.key) {
                     return Ok(newest);
                 }
-                self.apply_logged(follower, &batch);
+                if may_read && rows.as_ref().is_none_or(|rows| rows.of(batch).is_none()) {
+                    rows = read_rows(&mut follower.reader, rest).await;
+                    may_read = rows.is_some();
+                }
+                self.apply_logged(follower, batch, rows.as_ref().and_then(|rows| rows.of(batch)));
+                rest = later;
             }
             if is_last_page {
                 return Ok(newest);
@@ -296,8 +308,13 @@ impl Tailer {
         }
     }
 
-    /// Applies a batch that was read.
-    fn apply_logged(&self, follower: &mut Follower, batch: &LoggedBatch) {
+    /// Applies a batch that was read, perhaps with what it wrote.
+    fn apply_logged(
+        &self,
+        follower: &mut Follower,
+        batch: &LoggedBatch,
+        rows: Option<BatchRows<'_>>,
+    ) {
         if batch.is_jump() {
             self.jumped.send_replace(batch.last);
         }
@@ -308,7 +325,7 @@ impl Tailer {
             );
             return self.clear(follower, batch.mark());
         };
-        let applied = Batch { prev: batch.prev, last: batch.last, touched, appends: None };
+        let applied = Batch { prev: batch.prev, last: batch.last, touched, appends: None, rows };
         self.apply(follower, applied, batch.key);
     }
 
@@ -391,11 +408,28 @@ impl Tailer {
         }
         if self.applied() == batch.prev {
             let CommittedBatch { prev, last, key, touched, appends } = batch;
-            let applied =
-                Batch { prev: *prev, last: *last, touched, appends: Some(appends.as_slice()) };
+            let applied = Batch {
+                prev: *prev,
+                last: *last,
+                touched,
+                appends: Some(appends.as_slice()),
+                rows: None,
+            };
             self.apply(&mut follower, applied, *key);
         }
         self.committed.notify_one();
+    }
+}
+
+/// What these batches wrote, as many of them as are read at once. Without it, caches drop what is
+/// stale.
+async fn read_rows(reader: &mut LogReader, batches: &[LoggedBatch]) -> Option<LoggedRows> {
+    match reader.rows(batches).await {
+        Ok(rows) => Some(rows),
+        Err(error) => {
+            tracing::warn!(%error, "what other nodes wrote cannot be read");
+            None
+        }
     }
 }
 

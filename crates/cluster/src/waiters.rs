@@ -1,12 +1,22 @@
 //! Who waits for news about what.
+//!
+//! A user's devices share one subscription to the rooms that the user is in. It outlives their
+//! waits, so that a device that waits again and again costs the same in however many rooms its user
+//! is: only rooms that the user has entered or left since are noted.
 
 use std::{
-    collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, PoisonError},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use ruma::UserId;
+use stoa_base::RoomNid;
 use stoa_storage::log::{Topic, Touched};
 use tokio::sync::Notify;
+
+/// How many topics stay noted for subscriptions under which nobody waits. Each takes 150 bytes at
+/// most, but for the ID of a user.
+const IDLE_TOPICS: usize = 100_000;
 
 /// The readers that wait, by what they wait for. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -15,8 +25,60 @@ pub struct Waiters(Arc<Mutex<Registry>>);
 #[derive(Debug, Default)]
 struct Registry {
     next: u64,
+    /// The subscriptions to each topic.
     by_topic: HashMap<Topic, HashSet<u64>>,
-    by_id: HashMap<u64, Arc<Notify>>,
+    subscriptions: HashMap<u64, Subscription>,
+    by_user: HashMap<String, u64>,
+    /// The subscriptions of users under which nobody waits, in the order in which that began.
+    idle: BTreeMap<u64, u64>,
+    idle_topics: usize,
+    waiting: usize,
+    /// How often a topic was noted or a note of one removed.
+    notes: u64,
+}
+
+/// What some readers wait for.
+#[derive(Debug)]
+struct Subscription {
+    about: About,
+    waiting: HashMap<u64, Arc<Notify>>,
+    /// Where nobody waits under it: since when, as a key of [`Registry::idle`], and how many topics
+    /// it had then.
+    idle: Option<(u64, usize)>,
+}
+
+#[derive(Debug)]
+enum About {
+    /// Topics, for one reader and one wait.
+    Topics(Vec<Topic>),
+    /// A user, and the rooms that they are in.
+    User { user_id: String, rooms: Arc<BTreeSet<RoomNid>> },
+}
+
+impl About {
+    fn topics(&self) -> Vec<Topic> {
+        match self {
+            Self::Topics(topics) => topics.clone(),
+            Self::User { user_id, rooms } => {
+                let rooms = rooms.iter().map(|room| Topic::from(*room));
+                rooms.chain([Topic::User(user_id.clone())]).collect()
+            }
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Topics(topics) => topics.len(),
+            Self::User { rooms, .. } => rooms.len() + 1,
+        }
+    }
+}
+
+/// In what a set of rooms differs from the one that is noted.
+struct Difference {
+    noted: Arc<BTreeSet<RoomNid>>,
+    added: Vec<RoomNid>,
+    removed: Vec<RoomNid>,
 }
 
 impl Waiters {
@@ -25,59 +87,216 @@ impl Waiters {
     /// What is announced from now on is not missed: the reader registers, looks, and only then
     /// waits.
     pub fn register(&self, topics: Vec<Topic>) -> Wait {
-        let notify = Arc::new(Notify::new());
-        let mut registry = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let id = registry.next;
-        registry.next += 1;
-        for topic in &topics {
-            registry.by_topic.entry(topic.clone()).or_default().insert(id);
-        }
-        registry.by_id.insert(id, Arc::clone(&notify));
+        let mut registry = self.lock();
+        let id = registry.subscribe(About::Topics(topics));
+        let (wait, notify) = registry.wait(id);
         drop(registry);
-        metrics::gauge!("stoa_waiting_readers").increment(1.0);
-        Wait { waiters: self.clone(), id, topics, notify }
+        Wait::new(self.clone(), id, wait, notify)
+    }
+
+    /// As [`Waiters::register`], for a device of a user who is in `rooms`. Sets that are the same
+    /// allocation are the same set.
+    pub fn register_user(&self, user_id: &UserId, rooms: &Arc<BTreeSet<RoomNid>>) -> Wait {
+        loop {
+            // Sets are compared without the lock, which whoever appends waits for.
+            let difference = self.noted(user_id).map(|noted| Difference::new(noted, rooms));
+            let mut registry = self.lock();
+            let Some(id) = registry.subscription_of(user_id, rooms, difference) else { continue };
+            let (wait, notify) = registry.wait(id);
+            drop(registry);
+            return Wait::new(self.clone(), id, wait, notify);
+        }
+    }
+
+    /// The rooms that are noted for a user.
+    fn noted(&self, user_id: &UserId) -> Option<Arc<BTreeSet<RoomNid>>> {
+        let registry = self.lock();
+        let id = registry.by_user.get(user_id.as_str())?;
+        match &registry.subscriptions.get(id)?.about {
+            About::User { rooms, .. } => Some(Arc::clone(rooms)),
+            About::Topics(_) => None,
+        }
     }
 
     /// Wakes everyone who waits for something in `touched`.
     pub fn wake(&self, touched: &Touched) {
-        let registry = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut woken = HashSet::new();
-        for (_, topic) in touched.iter() {
-            woken.extend(registry.by_topic.get(topic).into_iter().flatten());
-        }
-        for id in woken {
-            if let Some(notify) = registry.by_id.get(id) {
-                notify.notify_one();
-            }
-        }
+        self.lock().wake(touched.iter().map(|(_, topic)| topic));
     }
 
     /// Wakes everyone who waits for something about `topic`.
     pub fn wake_topic(&self, topic: &Topic) {
-        let registry = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for id in registry.by_topic.get(topic).into_iter().flatten() {
-            if let Some(notify) = registry.by_id.get(id) {
-                notify.notify_one();
-            }
-        }
+        self.lock().wake([topic]);
     }
 
     /// Wakes everyone: it is not known what changed, or the server stops.
     pub fn wake_all(&self) {
-        let registry = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for notify in registry.by_id.values() {
-            notify.notify_one();
-        }
+        self.lock().subscriptions.values().for_each(Subscription::wake);
     }
 
     /// How many readers wait.
     pub fn len(&self) -> usize {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).by_id.len()
+        self.lock().waiting
     }
 
     /// Whether nobody waits.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// How often a topic was noted, or a note of one removed: what registering has cost so far.
+    pub fn notes(&self) -> u64 {
+        self.lock().notes
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Registry> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Difference {
+    fn new(noted: Arc<BTreeSet<RoomNid>>, rooms: &Arc<BTreeSet<RoomNid>>) -> Self {
+        let (added, removed) = if Arc::ptr_eq(&noted, rooms) {
+            (Vec::new(), Vec::new())
+        } else {
+            (
+                rooms.difference(&noted).copied().collect(),
+                noted.difference(rooms).copied().collect(),
+            )
+        };
+        Self { noted, added, removed }
+    }
+}
+
+impl Subscription {
+    fn wake(&self) {
+        self.waiting.values().for_each(|notify| notify.notify_one());
+    }
+}
+
+impl Registry {
+    fn new_id(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    fn subscribe(&mut self, about: About) -> u64 {
+        let id = self.new_id();
+        self.note(id, about.topics());
+        let subscription = Subscription { about, waiting: HashMap::new(), idle: None };
+        self.subscriptions.insert(id, subscription);
+        id
+    }
+
+    fn unsubscribe(&mut self, id: u64) {
+        let Some(subscription) = self.subscriptions.remove(&id) else { return };
+        self.remove_notes(id, subscription.about.topics());
+        if let About::User { user_id, .. } = &subscription.about {
+            self.by_user.remove(user_id);
+        }
+    }
+
+    fn note(&mut self, id: u64, topics: impl IntoIterator<Item = Topic>) {
+        for topic in topics {
+            self.notes += 1;
+            self.by_topic.entry(topic).or_default().insert(id);
+        }
+    }
+
+    fn remove_notes(&mut self, id: u64, topics: impl IntoIterator<Item = Topic>) {
+        for topic in topics {
+            self.notes += 1;
+            if let Some(ids) = self.by_topic.get_mut(&topic) {
+                ids.remove(&id);
+                if ids.is_empty() {
+                    self.by_topic.remove(&topic);
+                }
+            }
+        }
+    }
+
+    /// The subscription of a user to `rooms` at least; none where it is not any longer the one
+    /// that `difference` was taken from.
+    fn subscription_of(
+        &mut self,
+        user_id: &UserId,
+        rooms: &Arc<BTreeSet<RoomNid>>,
+        difference: Option<Difference>,
+    ) -> Option<u64> {
+        let known = self.by_user.get(user_id.as_str()).copied();
+        let (id, Difference { noted, added, removed }) = match (known, difference) {
+            (None, None) => {
+                let about = About::User { user_id: user_id.to_string(), rooms: Arc::clone(rooms) };
+                let id = self.subscribe(about);
+                self.by_user.insert(user_id.to_string(), id);
+                return Some(id);
+            }
+            (Some(id), Some(difference)) => (id, difference),
+            _ => return None,
+        };
+        let subscription = self.subscriptions.get_mut(&id)?;
+        let is_alone = subscription.waiting.is_empty();
+        let About::User { rooms: known, .. } = &mut subscription.about else { return None };
+        if !Arc::ptr_eq(known, &noted) {
+            return None;
+        }
+        if removed.is_empty() || is_alone {
+            *known = Arc::clone(rooms);
+        } else {
+            // Another device may know better which rooms its user is in.
+            Arc::make_mut(known).extend(&added);
+        }
+        self.note(id, added.into_iter().map(Topic::from));
+        if is_alone {
+            self.remove_notes(id, removed.into_iter().map(Topic::from));
+        }
+        Some(id)
+    }
+
+    /// Begins a wait under a subscription.
+    fn wait(&mut self, id: u64) -> (u64, Arc<Notify>) {
+        let (wait, notify) = (self.new_id(), Arc::new(Notify::new()));
+        if let Some(subscription) = self.subscriptions.get_mut(&id) {
+            subscription.waiting.insert(wait, Arc::clone(&notify));
+            self.waiting += 1;
+            if let Some((since, topics)) = subscription.idle.take() {
+                self.idle.remove(&since);
+                self.idle_topics -= topics;
+            }
+        }
+        (wait, notify)
+    }
+
+    /// Ends a wait. A user's subscription stays, as long as there is room.
+    fn end(&mut self, id: u64, wait: u64) {
+        let since = self.new_id();
+        let Some(subscription) = self.subscriptions.get_mut(&id) else { return };
+        self.waiting -= usize::from(subscription.waiting.remove(&wait).is_some());
+        if !subscription.waiting.is_empty() {
+            return;
+        }
+        if matches!(subscription.about, About::Topics(_)) {
+            self.unsubscribe(id);
+            return;
+        }
+        let topics = subscription.about.len();
+        subscription.idle = Some((since, topics));
+        self.idle_topics += topics;
+        self.idle.insert(since, id);
+        while self.idle_topics > IDLE_TOPICS
+            && let Some((_, oldest)) = self.idle.pop_first()
+        {
+            let idle = self.subscriptions.get(&oldest).and_then(|oldest| oldest.idle);
+            self.idle_topics -= idle.map_or(0, |(_, topics)| topics);
+            self.unsubscribe(oldest);
+        }
+    }
+
+    fn wake<'a>(&self, topics: impl IntoIterator<Item = &'a Topic>) {
+        let mut woken = HashSet::new();
+        for topic in topics {
+            woken.extend(self.by_topic.get(topic).into_iter().flatten());
+        }
+        woken.iter().filter_map(|id| self.subscriptions.get(id)).for_each(Subscription::wake);
     }
 }
 
@@ -85,12 +304,17 @@ impl Waiters {
 #[derive(Debug)]
 pub struct Wait {
     waiters: Waiters,
+    subscription: u64,
     id: u64,
-    topics: Vec<Topic>,
     notify: Arc<Notify>,
 }
 
 impl Wait {
+    fn new(waiters: Waiters, subscription: u64, id: u64, notify: Arc<Notify>) -> Self {
+        metrics::gauge!("stoa_waiting_readers").increment(1.0);
+        Self { waiters, subscription, id, notify }
+    }
+
     /// Waits for the next change since the registration or the last return.
     pub async fn changed(&self) {
         self.notify.notified().await;
@@ -99,16 +323,7 @@ impl Wait {
 
 impl Drop for Wait {
     fn drop(&mut self) {
-        let mut registry = self.waiters.0.lock().unwrap_or_else(PoisonError::into_inner);
-        registry.by_id.remove(&self.id);
-        for topic in &self.topics {
-            if let Some(ids) = registry.by_topic.get_mut(topic) {
-                ids.remove(&self.id);
-                if ids.is_empty() {
-                    registry.by_topic.remove(topic);
-                }
-            }
-        }
+        self.waiters.lock().end(self.subscription, self.id);
         metrics::gauge!("stoa_waiting_readers").decrement(1.0);
     }
 }
@@ -117,6 +332,7 @@ impl Drop for Wait {
 mod tests {
     use std::time::Duration;
 
+    use ruma::user_id;
     use stoa_storage::log::Stream;
     use tokio::time::timeout;
 
@@ -124,8 +340,16 @@ mod tests {
 
     fn touched(room: i64) -> Touched {
         let mut touched = Touched::default();
-        touched.add(Stream::Timeline, stoa_base::RoomNid(room));
+        touched.add(Stream::Timeline, RoomNid(room));
         touched
+    }
+
+    fn rooms(rooms: impl IntoIterator<Item = i64>) -> Arc<BTreeSet<RoomNid>> {
+        Arc::new(rooms.into_iter().map(RoomNid).collect())
+    }
+
+    async fn is_woken(wait: &Wait) -> bool {
+        timeout(Duration::from_millis(20), wait.changed()).await.is_ok()
     }
 
     #[tokio::test]
@@ -134,8 +358,8 @@ mod tests {
         let one = waiters.register(vec![Topic::Room(1), Topic::Room(2)]);
         let other = waiters.register(vec![Topic::Room(3)]);
         waiters.wake(&touched(2));
-        timeout(Duration::from_secs(1), one.changed()).await.expect("woken");
-        timeout(Duration::from_millis(20), other.changed()).await.expect_err("not woken");
+        assert!(is_woken(&one).await);
+        assert!(!is_woken(&other).await);
     }
 
     #[tokio::test]
@@ -143,7 +367,7 @@ mod tests {
         let waiters = Waiters::default();
         let wait = waiters.register(vec![Topic::Room(1)]);
         waiters.wake(&touched(1));
-        timeout(Duration::from_secs(1), wait.changed()).await.expect("woken");
+        assert!(is_woken(&wait).await);
     }
 
     #[tokio::test]
@@ -151,6 +375,60 @@ mod tests {
         let waiters = Waiters::default();
         drop(waiters.register(vec![Topic::Room(1)]));
         assert!(waiters.is_empty());
-        assert!(waiters.0.lock().unwrap().by_topic.is_empty());
+        assert!(waiters.lock().by_topic.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_device_that_waits_again_costs_the_same_in_however_many_rooms() {
+        let waiters = Waiters::default();
+        let (alice, many) = (user_id!("@alice:x"), rooms(1..=3_000));
+        drop(waiters.register_user(alice, &many));
+        let before = waiters.notes();
+        assert_eq!(before, 3_001);
+        for _ in 0..100 {
+            let (phone, laptop) =
+                (waiters.register_user(alice, &many), waiters.register_user(alice, &many));
+            waiters.wake(&touched(7));
+            assert!(is_woken(&phone).await && is_woken(&laptop).await);
+        }
+        assert_eq!(waiters.notes(), before);
+        // One room more and one less.
+        let _wait = waiters.register_user(alice, &rooms(2..=3_001));
+        assert_eq!(waiters.notes(), before + 2);
+    }
+
+    #[tokio::test]
+    async fn a_device_that_is_behind_takes_no_room_from_another() {
+        let waiters = Waiters::default();
+        let alice = user_id!("@alice:x");
+        let phone = waiters.register_user(alice, &rooms([1, 2]));
+        let laptop = waiters.register_user(alice, &rooms([1, 3]));
+        for (room, is_waited_for) in [(1, true), (2, true), (3, true), (4, false)] {
+            waiters.wake(&touched(room));
+            assert_eq!(is_woken(&phone).await, is_waited_for, "{room}");
+            assert_eq!(is_woken(&laptop).await, is_waited_for, "{room}");
+        }
+        drop((phone, laptop));
+        let phone = waiters.register_user(alice, &rooms([1]));
+        waiters.wake(&touched(2));
+        assert!(!is_woken(&phone).await);
+        waiters.wake_topic(&Topic::from(alice));
+        assert!(is_woken(&phone).await);
+    }
+
+    #[tokio::test]
+    async fn what_nobody_waits_for_any_longer_does_not_add_up() {
+        let waiters = Waiters::default();
+        let many = rooms(1..=1_000);
+        for user in 0..300 {
+            let user_id = UserId::parse(format!("@u{user}:x")).unwrap();
+            drop(waiters.register_user(&user_id, &many));
+        }
+        let registry = waiters.lock();
+        assert!(registry.idle_topics <= IDLE_TOPICS);
+        assert_eq!(registry.subscriptions.len(), IDLE_TOPICS / 1_001);
+        assert_eq!(registry.by_user.len(), registry.subscriptions.len());
+        let noted: usize = registry.by_topic.values().map(HashSet::len).sum();
+        assert_eq!(noted, registry.idle_topics);
     }
 }

@@ -35,7 +35,7 @@ impl Directory {
 
     async fn is_joined(&self, user_id: &UserId, room: &Room) -> Result<bool> {
         let membership = self.rooms.membership(user_id, room).await?;
-        Ok(membership.is_some_and(|membership| membership.membership == "join"))
+        Ok(membership.is_some_and(|membership| membership.is_joined()))
     }
 
     /// Whether a user is in the room and may say what its main alias is. Who may do that may also

@@ -128,7 +128,7 @@ impl ReadState {
     /// flushed.
     pub async fn mark(&self, actor: &Actor, room: &Room, marks: &[Mark<'_>]) -> Result<()> {
         let membership = self.rooms.membership(&actor.user_id, room).await?;
-        if membership.is_none_or(|membership| membership.membership != "join") {
+        if !membership.is_some_and(|membership| membership.is_joined()) {
             return Err(ReadStateError::NotInRoom);
         }
         let mut wanted = Vec::with_capacity(marks.len());

@@ -28,8 +28,9 @@ use crate::{
 /// How often an event is built anew before the log is locked for it.
 const ATTEMPTS: usize = 3;
 
-/// How many transactions this node remembers. An older one is found in the database.
-const TRANSACTIONS: u64 = 20_000;
+/// How many bytes of transactions this node remembers, roughly. An older one is found in the
+/// database.
+const TRANSACTIONS: u64 = 8 << 20;
 
 /// A request that its device may repeat.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -78,6 +79,8 @@ impl Rooms {
                 let mut slot = room.head.lock().await;
                 let is_current = slot.as_ref().is_some_and(|head| !head.chain.is_broken());
                 if room.take_stale() || !is_current {
+                    // Whoever gives up now leaves nothing stale behind.
+                    *slot = None;
                     room.settled().await;
                     *slot = Some(self.load_head(room).await?);
                 }
@@ -287,11 +290,22 @@ pub(crate) struct Transactions {
 
 impl Default for Transactions {
     fn default() -> Self {
-        Self { sent: moka::sync::Cache::new(TRANSACTIONS), under_way: Mutex::default() }
+        let weigh = |transaction: &Transaction, event_id: &OwnedEventId| {
+            let Transaction { device, key } = transaction;
+            let weight = 256 + device.len() + key.len() + event_id.as_str().len();
+            u32::try_from(weight).unwrap_or(u32::MAX)
+        };
+        let sent = moka::sync::Cache::builder().max_capacity(TRANSACTIONS).weigher(weigh).build();
+        Self { sent, under_way: Mutex::default() }
     }
 }
 
 impl Transactions {
+    pub(crate) fn bytes(&self) -> u64 {
+        self.sent.run_pending_tasks();
+        self.sent.weighted_size()
+    }
+
     fn get(&self, transaction: &Transaction) -> Option<OwnedEventId> {
         self.sent.get(transaction)
     }
@@ -331,5 +345,21 @@ impl CacheKeeper for Transactions {
 
     fn forget(&self, _: Pos) {
         self.sent.invalidate_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_transactions_do_not_fill_the_memory() {
+        let transactions = Transactions::default();
+        for n in 0..50_000 {
+            let transaction = Transaction { device: "@a:x D".to_owned(), key: format!("{n:0500}") };
+            transactions.sent.insert(transaction, ruma::owned_event_id!("$e"));
+        }
+        assert!(transactions.bytes() <= TRANSACTIONS);
+        assert!(transactions.sent.entry_count() > 1_000);
     }
 }

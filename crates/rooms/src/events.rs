@@ -1,21 +1,18 @@
 //! Events in memory.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
 };
 
-use moka::{policy::EvictionPolicy, sync::Cache};
+use moka::sync::Cache;
 use ruma::{EventId, OwnedEventId, RoomVersionId, room_version_rules::RoomVersionRules};
 use stoa_base::{EventNid, Pos, RoomNid, StateNid};
-use stoa_cluster::{Batch, CacheKeeper};
+use stoa_cluster::{Batch, CacheKeeper, LogCache};
 use stoa_storage::{
     Conn, Error, Result, Store,
-    log::{Append, EventStatus, Stream, Topic},
+    log::{Append, BatchRows, EventStatus, Stream, Topic},
     repo::{
         self,
         events::{Order, StoredEventRow},
@@ -24,6 +21,8 @@ use stoa_storage::{
 
 use crate::pdu::Pdu;
 
+/// Of how many rooms the version stays in memory.
+const VERSIONS: u64 = 20_000;
 /// How many events are read at once at most, of as many as a room may have members.
 pub(crate) const PAGE: usize = 500;
 
@@ -77,6 +76,11 @@ impl Event {
         })
     }
 
+    /// How many bytes it takes, roughly.
+    pub(crate) fn weight(&self) -> usize {
+        1_024 + 2 * self.pdu.json().len()
+    }
+
     /// The membership that this event sets, where it is a member event.
     pub fn membership(&self) -> Option<String> {
         #[derive(serde::Deserialize)]
@@ -97,34 +101,37 @@ impl Event {
 #[derive(Clone, Debug)]
 pub struct Events {
     store: Store,
-    by_nid: Cache<EventNid, Arc<Event>>,
-    /// Counts what made events in memory stale, so that a read that began before is not kept.
-    generation: Arc<AtomicU64>,
+    by_nid: Arc<LogCache<EventNid, Arc<Event>>>,
     versions: Cache<RoomNid, Arc<RoomVersionRules>>,
+    /// The rules of each version, which all rooms of it share.
+    rules: Arc<Mutex<HashMap<String, Arc<RoomVersionRules>>>>,
 }
 
 impl Events {
     /// Events that are stored in `store`, with up to `cache_bytes` of them in memory.
     pub fn new(store: Store, cache_bytes: u64) -> Self {
-        let by_nid = Cache::builder()
-            .max_capacity(cache_bytes)
-            .weigher(|_, event: &Arc<Event>| {
-                u32::try_from(1_024 + 2 * event.pdu.json().len()).unwrap_or(u32::MAX)
-            })
-            .eviction_policy(EvictionPolicy::lru())
-            .support_invalidation_closures()
-            .build();
-        Self { store, by_nid, generation: Arc::default(), versions: Cache::new(100_000) }
+        let by_nid = LogCache::new(cache_bytes, |_, event: &Arc<Event>| event.weight());
+        Self {
+            store,
+            by_nid: Arc::new(by_nid),
+            versions: Cache::new(VERSIONS),
+            rules: Arc::default(),
+        }
     }
 
     /// How many events are in memory, for metrics.
     pub fn cached(&self) -> u64 {
-        self.by_nid.entry_count()
+        self.by_nid.len()
+    }
+
+    /// How many bytes of events are in memory, roughly.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.by_nid.bytes()
     }
 
     /// Puts an event into memory that this node has just built or stored.
     pub(crate) fn insert(&self, event: Arc<Event>) {
-        self.by_nid.insert(event.nid, event);
+        self.by_nid.insert_new(event.nid, event);
     }
 
     /// The event with this number, if it is in memory.
@@ -151,32 +158,15 @@ impl Events {
         &self,
         nids: impl IntoIterator<Item = EventNid>,
     ) -> BoxFuture<'_, Result<HashMap<EventNid, Arc<Event>>>> {
-        let mut found = HashMap::new();
-        let mut missing = HashSet::new();
-        for nid in nids {
-            match self.by_nid.get(&nid) {
-                Some(event) => {
-                    found.insert(nid, event);
-                }
-                None => {
-                    missing.insert(nid);
-                }
-            }
-        }
+        let nids: Vec<EventNid> = nids.into_iter().collect();
         Box::pin(async move {
-            if !missing.is_empty() {
-                let generation = self.generation.load(Ordering::SeqCst);
+            let read = async |missing: Vec<EventNid>| {
                 let mut conn = self.store.read().await?;
                 let rows = repo::events::by_nids(&mut conn, missing).await?;
-                for event in self.from_rows(&mut conn, rows).await? {
-                    self.by_nid.insert(event.nid, Arc::clone(&event));
-                    if self.generation.load(Ordering::SeqCst) != generation {
-                        self.by_nid.invalidate(&event.nid);
-                    }
-                    found.insert(event.nid, event);
-                }
-            }
-            Ok(found)
+                let events = self.from_rows(&mut conn, rows).await?;
+                Ok(events.into_iter().map(|event| (event.nid, event)).collect())
+            };
+            self.by_nid.get_or_read(nids, read).await
         })
     }
 
@@ -246,7 +236,24 @@ impl Events {
         let heads = repo::rooms::heads(conn, &[room]).await?;
         let head =
             heads.first().ok_or_else(|| Error::corrupt(format_args!("no room {}", room.0)))?;
-        let rules = rules_of(&head.version)?;
+        self.rules_of(room, &head.version)
+    }
+
+    /// The rules of a room of this version.
+    fn rules_of(&self, room: RoomNid, version: &str) -> Result<Arc<RoomVersionRules>> {
+        if let Some(rules) = self.versions.get(&room) {
+            return Ok(rules);
+        }
+        let mut shared = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
+        let rules = match shared.get(version) {
+            Some(rules) => Arc::clone(rules),
+            None => {
+                let rules = rules_of(version)?;
+                shared.insert(version.to_owned(), Arc::clone(&rules));
+                rules
+            }
+        };
+        drop(shared);
         self.versions.insert(room, Arc::clone(&rules));
         Ok(rules)
     }
@@ -265,19 +272,36 @@ fn rules_of(version: &str) -> Result<Arc<RoomVersionRules>> {
         .ok_or_else(|| Error::corrupt(format_args!("room version {version}")))
 }
 
+impl Events {
+    /// Keeps the events that another node wrote.
+    fn apply_rows(&self, rows: BatchRows<'_>) {
+        for row in rows.events {
+            let version = rows.rooms.get(&row.room).map(|room| room.version.as_str());
+            let event = version
+                .ok_or_else(|| Error::corrupt(format_args!("no room {}", row.room.0)))
+                .and_then(|version| self.rules_of(row.room, version))
+                .and_then(|rules| Event::from_row(row.clone(), &rules));
+            match event {
+                Ok(event) => self.by_nid.put(row.nid, Arc::new(event)),
+                Err(error) => {
+                    tracing::error!(%error, event_id = row.event_id, "an event cannot be read");
+                    self.by_nid.remove(&row.nid);
+                }
+            }
+        }
+    }
+}
+
 impl CacheKeeper for Events {
     fn apply(&self, batch: Batch<'_>) {
         match batch.appends {
             Some(appends) => {
                 for (base, append) in appends {
-                    if !append.redactions.is_empty() || !append.event_updates.is_empty() {
-                        self.generation.fetch_add(1, Ordering::SeqCst);
-                    }
                     for row in &append.redactions {
-                        self.by_nid.invalidate(&row.nid);
+                        self.by_nid.remove(&row.nid);
                     }
                     for row in &append.event_updates {
-                        self.by_nid.invalidate(&row.nid);
+                        self.by_nid.remove(&row.nid);
                     }
                     for row in &append.events {
                         // From now on the event has its place.
@@ -290,7 +314,7 @@ impl CacheKeeper for Events {
                                 order: Some(order),
                                 ..Event::clone(&event)
                             };
-                            self.by_nid.insert(row.nid, Arc::new(placed));
+                            self.by_nid.insert_new(row.nid, Arc::new(placed));
                         }
                     }
                 }
@@ -298,20 +322,19 @@ impl CacheKeeper for Events {
             None => {
                 for (stream, topic) in batch.touched.iter() {
                     if let (Stream::Redaction, Topic::Room(room)) = (stream, topic) {
-                        self.generation.fetch_add(1, Ordering::SeqCst);
                         let room = RoomNid(*room);
-                        // Closures are supported by construction.
-                        let _ =
-                            self.by_nid.invalidate_entries_if(move |_, event| event.room == room);
+                        self.by_nid.remove_if(move |_, event| event.room == room);
                     }
+                }
+                if let Some(rows) = batch.rows {
+                    self.apply_rows(rows);
                 }
             }
         }
     }
 
     fn clear(&self, _: Pos) {
-        self.generation.fetch_add(1, Ordering::SeqCst);
-        self.by_nid.invalidate_all();
+        self.by_nid.clear();
     }
 
     fn forget(&self, head: Pos) {
@@ -322,7 +345,7 @@ impl CacheKeeper for Events {
     /// Without their positions they would be taken for events that have none.
     fn given_up(&self, appends: &[&Append]) {
         for row in appends.iter().flat_map(|append| &append.events) {
-            self.by_nid.invalidate(&row.nid);
+            self.by_nid.remove(&row.nid);
         }
     }
 }

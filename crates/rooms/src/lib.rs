@@ -20,6 +20,7 @@ pub mod pdu;
 mod power;
 mod read;
 mod receive;
+mod recent;
 mod redact;
 pub mod resolution;
 mod resolution_of_room;
@@ -51,7 +52,7 @@ pub use self::{
     events::{Event, Events},
     key::load_or_create as load_or_create_key,
     membership::{MemberProfile, MembershipChange},
-    memberships::{Membership, Memberships},
+    memberships::{Membership, Memberships, MembershipsOfUser},
     power::Power,
     receive::Received,
     room::{Committed, Room},
@@ -71,14 +72,14 @@ use self::{
 pub struct RoomsOptions {
     /// The version of rooms whose creator names none.
     pub default_version: RoomVersionId,
-    /// How many rooms stay in memory.
-    pub rooms: u64,
+    /// How many bytes of rooms stay in memory, roughly.
+    pub room_bytes: u64,
     /// How many bytes of events stay in memory, roughly.
     pub event_bytes: u64,
     /// How many bytes of state trees stay in memory, roughly.
     pub state_bytes: u64,
-    /// How many users' memberships stay in memory.
-    pub users: u64,
+    /// How many bytes of users' memberships stay in memory, roughly.
+    pub membership_bytes: u64,
     /// How many state resolutions run at once.
     pub resolutions: usize,
     /// How many rooms one user may be in.
@@ -89,10 +90,10 @@ impl Default for RoomsOptions {
     fn default() -> Self {
         Self {
             default_version: RoomVersionId::V12,
-            rooms: 20_000,
+            room_bytes: 40 << 20,
             event_bytes: 32 << 20,
             state_bytes: 24 << 20,
-            users: 20_000,
+            membership_bytes: 24 << 20,
             resolutions: 2,
             joined_rooms: 10_000,
         }
@@ -144,10 +145,13 @@ impl RoomCaches {
     pub fn new(store: &Store, nids: &Arc<NidAllocator>, options: &RoomsOptions) -> Self {
         let events = Events::new(store.clone(), options.event_bytes);
         Self {
-            rooms: Arc::new(RoomCache::new(store.clone(), events.clone(), options.rooms)),
+            rooms: Arc::new(RoomCache::new(store.clone(), events.clone(), options.room_bytes)),
             states: States::new(store.clone(), Arc::clone(nids), options.state_bytes),
-            memberships: Arc::new(MembershipCache::new(store.clone(), options.users)),
-            recent: Arc::new(RecentEvents::new(events.clone())),
+            memberships: Arc::new(MembershipCache::new(store.clone(), options.membership_bytes)),
+            recent: Arc::new(RecentEvents::new(
+                events.clone(),
+                usize::try_from(options.event_bytes / 2).unwrap_or(usize::MAX),
+            )),
             recent_changes: Arc::default(),
             transactions: Arc::default(),
             erased: Arc::new(ErasedUsers::new(store.clone())),
@@ -260,6 +264,19 @@ impl Rooms {
     /// A room as it is after everything that is committed and applied on this node.
     pub async fn committed(&self, room: &Room) -> Result<Committed> {
         self.rooms.committed(room).await
+    }
+
+    /// How many bytes each of the caches takes, roughly, for metrics.
+    pub fn cached_bytes(&self) -> [(&'static str, u64); 7] {
+        [
+            ("rooms", self.rooms.bytes()),
+            ("events", self.events.bytes()),
+            ("recent_events", self.recent.bytes()),
+            ("recent_state_changes", self.recent_changes.bytes()),
+            ("state_nodes", self.states.bytes()),
+            ("memberships", self.memberships.bytes()),
+            ("transactions", self.transactions.bytes()),
+        ]
     }
 
     /// How many rooms, events and state nodes are in memory, for metrics.

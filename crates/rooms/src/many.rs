@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use ruma::UserId;
 use stoa_base::{Pos, RoomNid};
-use stoa_storage::repo::{self, state::StateChange};
+use stoa_storage::repo::{self, events::Order, state::StateChange};
 
 use crate::{Page, Result, Room, Rooms, Seen, events::Event};
 
@@ -18,30 +18,80 @@ impl Rooms {
         self.rooms.get_many(nids).await
     }
 
-    /// The newest events of each of these rooms up to `up_to`, at most `limit` a room, oldest first.
-    /// `more` says that there are older ones.
+    /// As [`Rooms::newest`], of each of these rooms. A room without any may be absent.
     pub async fn newest_of_rooms(
         &self,
-        rooms: impl IntoIterator<Item = RoomNid>,
+        rooms: &[&Room],
+        since: Pos,
         up_to: Pos,
         limit: usize,
     ) -> Result<HashMap<RoomNid, Page>> {
+        let mut pages = HashMap::new();
+        let mut missing = Vec::new();
+        for room in rooms {
+            match self.recent.newest(room.nid, since, up_to, limit) {
+                Some(page) => {
+                    pages.insert(room.nid, page);
+                }
+                None => missing.push(*room),
+            }
+        }
+        if let [room] = missing[..] {
+            pages.insert(room.nid, self.newest(room, since, up_to, limit).await?);
+            return Ok(pages);
+        }
+        if missing.is_empty() {
+            return Ok(pages);
+        }
         let found = {
             let mut conn = self.store.read().await?;
             let limit = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
-            repo::events::newest_nids(&mut conn, rooms, up_to, limit).await?
+            let missing = missing.iter().map(|room| room.nid);
+            let after = if since == Pos::START { Order::START } else { Order::after(since) };
+            repo::events::newest_nids(&mut conn, missing, after, up_to, limit).await?
         };
         let nids = found.iter().flat_map(|(_, nids)| nids.iter().copied());
         let events = self.events.get_many(nids).await?;
-        let pages = found.into_iter().map(|(room, nids)| {
+        pages.extend(found.into_iter().map(|(room, nids)| {
             let mut page: Vec<Arc<Event>> =
                 nids.iter().filter_map(|nid| events.get(nid)).cloned().collect();
             page.sort_unstable_by_key(|event| event.order);
             let surplus = page.len().saturating_sub(limit);
             page.drain(..surplus);
             (room, Page { events: page, more: surplus > 0 })
-        });
-        Ok(pages.collect())
+        }));
+        Ok(pages)
+    }
+
+    /// As [`Rooms::state_changes`], of each of these rooms. A room without any may be absent.
+    pub async fn state_changes_of_rooms(
+        &self,
+        rooms: &[&Room],
+        since: Pos,
+        up_to: Pos,
+    ) -> Result<HashMap<RoomNid, Vec<StateChange>>> {
+        let mut changes: HashMap<RoomNid, Vec<StateChange>> = HashMap::new();
+        let mut missing = Vec::new();
+        for room in rooms {
+            match self.recent_changes.between(room.nid, since, up_to) {
+                Some(found) => {
+                    changes.insert(room.nid, found);
+                }
+                None => missing.push(*room),
+            }
+        }
+        if let [room] = missing[..] {
+            changes.insert(room.nid, self.state_changes(room, since, up_to).await?);
+        } else if !missing.is_empty() {
+            let mut conn = self.store.read().await?;
+            let missing = missing.iter().map(|room| room.nid);
+            let found =
+                repo::state::changes_in_rooms(&mut conn, missing, since, up_to, i64::MAX).await?;
+            for (room, change) in found {
+                changes.entry(room).or_default().push(change);
+            }
+        }
+        Ok(changes)
     }
 
     /// What `reader` may see of these events of any of `rooms`, in their order.
@@ -58,25 +108,41 @@ impl Rooms {
         self.see_in_rooms(reader, &last_joined, events).await
     }
 
-    /// How a user's membership of each of these rooms changed after `after`, in order.
+    /// How a user's membership of each of these rooms changed after `after`, in order. What came
+    /// after `up_to` may be left out.
     pub async fn membership_changes(
         &self,
         user_id: &UserId,
         rooms: impl IntoIterator<Item = RoomNid>,
         after: Pos,
+        up_to: Pos,
     ) -> Result<HashMap<RoomNid, Vec<StateChange>>> {
-        let rows = {
-            let mut conn = self.store.read().await?;
-            repo::state::changes_of_entry_in_rooms(
-                &mut conn,
-                rooms,
-                "m.room.member",
-                user_id.as_str(),
-                after,
-            )
-            .await?
-        };
+        const MEMBER: &str = "m.room.member";
         let mut changes: HashMap<RoomNid, Vec<StateChange>> = HashMap::new();
+        let mut missing = Vec::new();
+        for room in rooms {
+            let Some(recent) = self.recent_changes.between(room, after, up_to) else {
+                missing.push(room);
+                continue;
+            };
+            let of_user = recent
+                .into_iter()
+                .filter(|change| change.kind == MEMBER && change.state_key == user_id.as_str());
+            changes.insert(room, of_user.collect());
+        }
+        changes.retain(|_, changes| !changes.is_empty());
+        if missing.is_empty() {
+            return Ok(changes);
+        }
+        let mut conn = self.store.read().await?;
+        let rows = repo::state::changes_of_entry_in_rooms(
+            &mut conn,
+            missing,
+            MEMBER,
+            user_id.as_str(),
+            after,
+        )
+        .await?;
         for (room, change) in rows {
             changes.entry(room).or_default().push(change);
         }

@@ -156,7 +156,7 @@ impl Rooms {
     pub(crate) async fn check_joined(&self, user_id: &UserId, room: Option<&Room>) -> Result<()> {
         let limit = self.options.joined_rooms;
         let memberships = self.memberships(user_id).await?;
-        let is_joined = |membership: &Membership| membership.membership == "join";
+        let is_joined = |membership: &Membership| membership.is_joined();
         if room.and_then(|room| memberships.get(&room.nid)).is_some_and(is_joined) {
             return Ok(());
         }

@@ -1,26 +1,26 @@
 //! Which rooms a user is in, for readers that ask often.
 
 use std::{
-    collections::{BTreeMap, HashMap},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    collections::{BTreeMap, BTreeSet, HashMap},
+    ops::Deref,
+    sync::{Arc, OnceLock},
 };
 
-use moka::sync::Cache;
-use ruma::UserId;
+use ruma::{UserId, events::room::member::MembershipState};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use stoa_base::{EventNid, Pos, RoomNid};
-use stoa_cluster::{Batch, CacheKeeper};
+use stoa_cluster::{Batch, CacheKeeper, LogCache};
 use stoa_storage::{
     Store,
-    log::{Stream, Topic},
+    log::{self, Stream, Topic},
     repo::{self, memberships::MembershipRow},
 };
 
 use crate::{MemberProfile, Result, Room, RoomError, Rooms};
+
+/// What a membership takes in memory, in bytes, roughly.
+const MEMBERSHIP: usize = 96;
 
 /// How many members are read at once.
 const PAGE: i64 = 1_000;
@@ -30,8 +30,8 @@ const PAGE: i64 = 1_000;
 pub struct Membership {
     /// The room.
     pub room: RoomNid,
-    /// `join`, `invite`, `leave`, `ban` or `knock`.
-    pub membership: String,
+    /// The membership.
+    pub membership: MembershipState,
     /// The member event.
     pub event: EventNid,
     /// Whether somebody else sent it.
@@ -42,71 +42,176 @@ pub struct Membership {
     pub forgotten: bool,
 }
 
-impl From<MembershipRow> for Membership {
-    fn from(row: MembershipRow) -> Self {
+impl Membership {
+    fn from_row(row: &MembershipRow) -> Self {
         Self {
             room: row.room,
             by_other: row.sender != row.user_id,
-            membership: row.membership,
+            membership: row.membership.as_str().into(),
             event: row.event,
             pos: row.pos,
             forgotten: row.forgotten,
         }
     }
+
+    /// The membership that an append writes which begins after `base`.
+    fn from_append(row: &log::MembershipRow, base: Pos) -> Self {
+        Self {
+            room: row.room_nid,
+            by_other: row.sender != row.user_id,
+            membership: row.membership.as_str().into(),
+            event: row.event_nid,
+            pos: Pos(base.0 + row.pos.0),
+            forgotten: false,
+        }
+    }
+
+    /// Whether the user is in the room.
+    pub fn is_joined(&self) -> bool {
+        self.membership == MembershipState::Join
+    }
 }
 
 /// All memberships of a user, past ones too, by room.
-pub type Memberships = Arc<HashMap<RoomNid, Membership>>;
+#[derive(Clone, Debug, Default)]
+pub struct MembershipsOfUser {
+    by_room: HashMap<RoomNid, Membership>,
+    joined: OnceLock<Arc<BTreeSet<RoomNid>>>,
+}
+
+/// All memberships of a user, as they were at some moment.
+pub type Memberships = Arc<MembershipsOfUser>;
+
+impl Deref for MembershipsOfUser {
+    type Target = HashMap<RoomNid, Membership>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.by_room
+    }
+}
+
+impl FromIterator<Membership> for MembershipsOfUser {
+    fn from_iter<I: IntoIterator<Item = Membership>>(memberships: I) -> Self {
+        let by_room = memberships.into_iter().map(|membership| (membership.room, membership));
+        Self { by_room: by_room.collect(), joined: OnceLock::new() }
+    }
+}
+
+impl MembershipsOfUser {
+    /// The rooms that the user is in. As long as these are the same, so is the set.
+    pub fn joined(&self) -> &Arc<BTreeSet<RoomNid>> {
+        self.joined.get_or_init(|| {
+            let joined = self.by_room.values().filter(|membership| membership.is_joined());
+            Arc::new(joined.map(|membership| membership.room).collect())
+        })
+    }
+
+    /// Sets a membership, unless a newer one was read already.
+    fn set(&mut self, membership: Membership) {
+        let (room, is_joined) = (membership.room, membership.is_joined());
+        if self.by_room.get(&room).is_some_and(|known| known.pos > membership.pos) {
+            return;
+        }
+        self.by_room.insert(room, membership);
+        if let Some(joined) = self.joined.get_mut()
+            && joined.contains(&room) != is_joined
+        {
+            let joined = Arc::make_mut(joined);
+            if is_joined {
+                joined.insert(room)
+            } else {
+                joined.remove(&room)
+            };
+        }
+    }
+
+    /// Notes that a room was forgotten, unless the user has entered it again after `last`.
+    fn forget(&mut self, room: RoomNid, last: Pos) {
+        if let Some(membership) = self.by_room.get_mut(&room) {
+            membership.forgotten |= membership.pos <= last;
+        }
+    }
+
+    fn weight(&self) -> usize {
+        256 + self.by_room.len() * MEMBERSHIP
+    }
+}
 
 /// The memberships of users who asked lately.
 #[derive(Debug)]
 pub(crate) struct MembershipCache {
     store: Store,
-    by_user: Cache<String, Memberships>,
-    /// Counts what made entries stale, so that a read that began before is not kept.
-    generation: AtomicU64,
+    by_user: LogCache<String, Memberships>,
 }
 
 impl MembershipCache {
-    pub(crate) fn new(store: Store, users: u64) -> Self {
-        Self { store, by_user: Cache::new(users), generation: AtomicU64::new(0) }
+    pub(crate) fn new(store: Store, max_bytes: u64) -> Self {
+        let weigh =
+            |user_id: &String, memberships: &Memberships| user_id.len() + memberships.weight();
+        Self { store, by_user: LogCache::new(max_bytes, weigh) }
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.by_user.bytes()
     }
 
     async fn of(&self, user_id: &UserId) -> Result<Memberships> {
         if let Some(memberships) = self.by_user.get(user_id.as_str()) {
             return Ok(memberships);
         }
-        let generation = self.generation.load(Ordering::SeqCst);
-        let mut conn = self.store.read().await?;
-        let rows = repo::memberships::of_user(&mut conn, user_id.as_str()).await?;
-        let memberships: Memberships =
-            Arc::new(rows.into_iter().map(|row| (row.room, row.into())).collect());
-        self.by_user.insert(user_id.to_string(), Arc::clone(&memberships));
-        if self.generation.load(Ordering::SeqCst) != generation {
-            self.by_user.invalidate(user_id.as_str());
-        }
-        Ok(memberships)
+        let read = async |users: Vec<String>| {
+            let mut found = Vec::new();
+            for user_id in users {
+                let mut conn = self.store.read().await?;
+                let rows = repo::memberships::of_user(&mut conn, &user_id).await?;
+                found.push((user_id, Arc::new(rows.iter().map(Membership::from_row).collect())));
+            }
+            Ok::<_, RoomError>(found)
+        };
+        let mut found = self.by_user.get_or_read([user_id.to_string()], read).await?;
+        Ok(found.remove(user_id.as_str()).unwrap_or_default())
     }
 }
 
 impl CacheKeeper for MembershipCache {
     fn apply(&self, batch: Batch<'_>) {
         for (stream, topic) in batch.touched.iter() {
-            match (stream, topic) {
-                (Stream::Membership, Topic::User(user_id)) => {
-                    self.generation.fetch_add(1, Ordering::SeqCst);
-                    self.by_user.invalidate(user_id);
-                }
+            let user_id = match (stream, topic) {
+                (Stream::Membership, Topic::User(user_id)) => user_id,
                 // What a newer version has changed of the room may be anybody's membership.
-                (Stream::Membership, Topic::Room(_)) => self.clear(batch.last),
-                _ => {}
+                (Stream::Membership, Topic::Room(_)) => {
+                    self.clear(batch.last);
+                    continue;
+                }
+                _ => continue,
+            };
+            if let Some(appends) = batch.appends {
+                self.by_user.update(user_id, |mut memberships| {
+                    let changed = Arc::make_mut(&mut memberships);
+                    for (base, append) in appends {
+                        let entered =
+                            append.memberships.iter().filter(|row| row.user_id == *user_id);
+                        entered.for_each(|row| changed.set(Membership::from_append(row, *base)));
+                        let forgotten = append.forgotten_rooms.iter();
+                        let forgotten = forgotten.filter(|row| row.user_id == *user_id);
+                        forgotten.for_each(|row| changed.forget(row.room_nid, batch.last));
+                    }
+                    memberships
+                });
+            } else if let Some(rows) = batch.rows.and_then(|rows| rows.memberships.get(user_id)) {
+                self.by_user.update(user_id, |mut memberships| {
+                    let changed = Arc::make_mut(&mut memberships);
+                    rows.iter().for_each(|row| changed.set(Membership::from_row(row)));
+                    memberships
+                });
+            } else {
+                self.by_user.remove(user_id);
             }
         }
     }
 
     fn clear(&self, _: Pos) {
-        self.generation.fetch_add(1, Ordering::SeqCst);
-        self.by_user.invalidate_all();
+        self.by_user.clear();
     }
 }
 
@@ -147,7 +252,7 @@ impl Rooms {
         room: &Room,
     ) -> Result<BTreeMap<String, MemberProfile>> {
         let membership = self.membership(reader, room).await?;
-        if membership.is_none_or(|row| row.membership != "join") {
+        if !membership.is_some_and(|row| row.is_joined()) {
             return Err(RoomError::forbidden("You are not in this room"));
         }
         let mut members = BTreeMap::new();

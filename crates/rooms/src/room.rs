@@ -13,15 +13,18 @@ use ruma::{
     OwnedEventId, OwnedRoomId, RoomId, RoomVersionId, room_version_rules::RoomVersionRules,
 };
 use stoa_base::{EventNid, Pos, RoomNid, StateNid};
-use stoa_cluster::{Batch, CacheKeeper};
+use stoa_cluster::{Batch, CacheKeeper, SingleFlight};
 use stoa_storage::{
     Error, Store,
-    log::{self, Chain, Stream, Topic},
+    log::{Chain, Stream, Topic},
     repo::{self, rooms::RoomHeadRow},
 };
 use tokio::sync::{Mutex as AsyncMutex, watch};
 
 use crate::{Result, RoomError, events::Events};
+
+/// What a room takes in memory, in bytes, roughly, with its place in the cache and its head.
+const ROOM: usize = 2_048;
 
 /// A room that this server knows.
 #[derive(Debug)]
@@ -145,10 +148,13 @@ impl Room {
     }
 
     fn apply(&self, batch: Batch<'_>) {
-        self.generation.fetch_add(1, Ordering::AcqRel);
         let mut committed = self.committed.lock().unwrap_or_else(PoisonError::into_inner);
+        self.generation.fetch_add(1, Ordering::AcqRel);
         let Some(appends) = batch.appends else {
-            *committed = None;
+            let read = batch.rows.and_then(|rows| Some((rows.rooms.get(&self.nid)?, rows.as_of)));
+            let read = read.map(|(row, as_of)| Committed::new(row, as_of));
+            let known = committed.take().filter(|known| known.as_of >= batch.last);
+            *committed = known.into_iter().chain(read).max_by_key(|known| known.as_of);
             self.stale.store(true, Ordering::Release);
             return;
         };
@@ -194,9 +200,10 @@ impl Room {
     }
 
     fn clear(&self) {
+        let mut committed = self.committed.lock().unwrap_or_else(PoisonError::into_inner);
         self.generation.fetch_add(1, Ordering::AcqRel);
         self.stale.store(true, Ordering::Release);
-        *self.committed.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *committed = None;
     }
 }
 
@@ -210,16 +217,29 @@ pub(crate) struct RoomCache {
     /// Every room that somebody holds, also one that the cache has dropped: there must never be two
     /// of the same room, each with a head of its own.
     alive: Mutex<HashMap<RoomNid, Weak<Room>>>,
+    /// What is committed of which rooms is being read.
+    reading: SingleFlight<RoomNid>,
 }
 
 impl RoomCache {
-    pub(crate) fn new(store: Store, events: Events, capacity: u64) -> Self {
+    pub(crate) fn new(store: Store, events: Events, max_bytes: u64) -> Self {
         Self {
             store,
             events,
-            by_nid: Cache::new(capacity),
-            by_id: Cache::new(4 * capacity),
+            by_nid: Cache::builder()
+                .max_capacity(max_bytes)
+                .weigher(|_, room: &Arc<Room>| {
+                    u32::try_from(ROOM + room.id.as_str().len()).unwrap_or(u32::MAX)
+                })
+                .build(),
+            by_id: Cache::builder()
+                .max_capacity(max_bytes / 4)
+                .weigher(|id: &OwnedRoomId, _| {
+                    u32::try_from(256 + id.as_str().len()).unwrap_or(u32::MAX)
+                })
+                .build(),
             alive: Mutex::default(),
+            reading: SingleFlight::default(),
         }
     }
 
@@ -249,6 +269,12 @@ impl RoomCache {
 
     pub(crate) fn len(&self) -> u64 {
         self.by_nid.entry_count()
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.by_nid.run_pending_tasks();
+        self.by_id.run_pending_tasks();
+        self.by_nid.weighted_size() + self.by_id.weighted_size()
     }
 
     /// The number of the room with this ID.
@@ -298,23 +324,38 @@ impl RoomCache {
             }
         }
         // Only now: a batch that comes between is noticed by a room that somebody holds.
-        let behind: HashMap<RoomNid, u64> = rooms
-            .values()
-            .filter(|room| room.cached_commit().is_none())
-            .map(|room| (room.nid, room.generation.load(Ordering::Acquire)))
-            .collect();
-        if !behind.is_empty() {
-            let mut conn = self.store.snapshot().await?;
-            let as_of = log::head(&mut conn).await?;
-            let nids: Vec<RoomNid> = behind.keys().copied().collect();
-            for row in repo::rooms::heads(&mut conn, &nids).await? {
-                if let (Some(room), Some(generation)) = (rooms.get(&row.nid), behind.get(&row.nid))
-                {
-                    room.keep_commit(Committed::new(&row, as_of), *generation);
-                }
-            }
+        let behind = rooms.values().filter(|room| room.cached_commit().is_none());
+        let (mine, others) = self.reading.claim(behind.map(|room| room.nid));
+        self.read_commits(mine.keys(), &rooms).await?;
+        drop(mine);
+        for other in others {
+            other.landed().await;
         }
         Ok(rooms)
+    }
+
+    /// Reads what is committed of these rooms.
+    async fn read_commits(
+        &self,
+        nids: &[RoomNid],
+        rooms: &HashMap<RoomNid, Arc<Room>>,
+    ) -> Result<()> {
+        if nids.is_empty() {
+            return Ok(());
+        }
+        let generations: HashMap<RoomNid, u64> = nids
+            .iter()
+            .filter_map(|nid| rooms.get(nid))
+            .map(|room| (room.nid, room.generation.load(Ordering::Acquire)))
+            .collect();
+        let mut conn = self.store.read().await?;
+        for (row, as_of) in repo::rooms::heads_as_of(&mut conn, nids).await? {
+            if let (Some(room), Some(generation)) = (rooms.get(&row.nid), generations.get(&row.nid))
+            {
+                room.keep_commit(Committed::new(&row, as_of), *generation);
+            }
+        }
+        Ok(())
     }
 
     /// Puts a room into memory that was read.
@@ -361,10 +402,22 @@ impl RoomCache {
             if let Some(committed) = room.cached_commit() {
                 return Ok(committed);
             }
+            // Whoever comes first reads for all.
+            let (mine, others) = self.reading.claim([room.nid]);
+            if mine.keys().is_empty() {
+                for other in others {
+                    other.landed().await;
+                }
+                continue;
+            }
             let generation = room.generation.load(Ordering::Acquire);
-            let mut conn = self.store.snapshot().await?;
-            let as_of = log::head(&mut conn).await?;
-            let committed = Committed::new(&self.row(&mut conn, room.nid).await?, as_of);
+            let mut conn = self.store.read().await?;
+            let (row, as_of) = repo::rooms::heads_as_of(&mut conn, &[room.nid])
+                .await?
+                .into_iter()
+                .next()
+                .ok_or_else(|| Error::corrupt(format_args!("no room {}", room.nid.0)))?;
+            let committed = Committed::new(&row, as_of);
             if room.keep_commit(committed, generation) {
                 return Ok(committed);
             }

@@ -13,12 +13,11 @@ use std::{
     sync::Arc,
 };
 
-use moka::{policy::EvictionPolicy, sync::Cache};
 use ruma::events::StateEventType;
 use sha2::{Digest, Sha256};
 use stoa_base::{EventNid, Pos, StateNid};
-use stoa_cluster::{Batch, CacheKeeper};
-use stoa_storage::{Conn, Error, NidAllocator, Result, Store, log::StateNodeRow, repo};
+use stoa_cluster::{Batch, CacheKeeper, LogCache};
+use stoa_storage::{Error, NidAllocator, Result, Store, log::StateNodeRow, repo};
 
 use self::node::{Node, Slot};
 
@@ -94,7 +93,7 @@ impl Part {
 pub struct States {
     store: Store,
     nids: Arc<NidAllocator>,
-    nodes: Cache<StateNid, Arc<Node>>,
+    nodes: Arc<LogCache<StateNid, Arc<Node>>>,
 }
 
 /// A state that was made from another, with the nodes that are not stored yet. It counts only once
@@ -112,25 +111,26 @@ impl CacheKeeper for States {
     fn clear(&self, _: Pos) {}
 
     fn forget(&self, _: Pos) {
-        self.nodes.invalidate_all();
+        self.nodes.clear();
     }
 }
 
 impl States {
     /// States that are stored in `store`, with up to `cache_bytes` of their nodes in memory.
     pub fn new(store: Store, nids: Arc<NidAllocator>, cache_bytes: u64) -> Self {
-        let nodes = Cache::builder()
-            .max_capacity(cache_bytes)
-            .weigher(|_, node: &Arc<Node>| node.weight())
-            // The newest nodes are those that are not stored yet: they must be the last to go.
-            .eviction_policy(EvictionPolicy::lru())
-            .build();
-        Self { store, nids, nodes }
+        // The newest nodes are those that are not stored yet: they are the last to go.
+        let nodes = LogCache::new(cache_bytes, |_, node: &Arc<Node>| node.weight());
+        Self { store, nids, nodes: Arc::new(nodes) }
     }
 
     /// How many nodes are in memory, for metrics.
     pub fn cached_nodes(&self) -> u64 {
-        self.nodes.entry_count()
+        self.nodes.len()
+    }
+
+    /// How many bytes of nodes are in memory, roughly.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.nodes.bytes()
     }
 
     /// The event of one entry.
@@ -388,7 +388,7 @@ impl States {
         }
         let nid = StateNid(self.nids.take(1).await?.start);
         new.rows.push(StateNodeRow { nid, node: node.encode() });
-        self.nodes.insert(nid, Arc::new(node));
+        self.nodes.insert_new(nid, Arc::new(node));
         Ok(nid)
     }
 
@@ -404,30 +404,19 @@ impl States {
         &self,
         nids: impl IntoIterator<Item = StateNid>,
     ) -> Result<HashMap<StateNid, Arc<Node>>> {
-        let mut found = HashMap::new();
-        let mut missing = HashSet::new();
-        for nid in nids {
-            match self.nodes.get(&nid) {
-                Some(node) => {
-                    found.insert(nid, node);
-                }
-                None => {
-                    missing.insert(nid);
-                }
-            }
-        }
-        if !missing.is_empty() {
-            let mut conn: Conn = self.store.read().await?;
-            let missing: Vec<StateNid> = missing.into_iter().collect();
+        let read = async |missing: Vec<StateNid>| {
+            let mut conn = self.store.read().await?;
+            let mut found = Vec::with_capacity(missing.len());
             for (nid, bytes) in repo::state::nodes(&mut conn, &missing).await? {
-                let node = Arc::new(Node::decode(bytes)?);
-                self.nodes.insert(nid, Arc::clone(&node));
-                found.insert(nid, node);
+                found.push((nid, Arc::new(Node::decode(bytes)?)));
             }
-            if let Some(nid) = missing.iter().find(|nid| !found.contains_key(nid)) {
-                return Err(Error::corrupt(format_args!("no state node {}", nid.0)));
+            if found.len() < missing.len() {
+                return Err(Error::corrupt("a state node is missing"));
             }
-        }
-        Ok(found)
+            Ok(found)
+        };
+        // A node never changes.
+        let nids: HashSet<StateNid> = nids.into_iter().collect();
+        self.nodes.get_or_read(nids, read).await
     }
 }

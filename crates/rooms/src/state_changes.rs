@@ -1,25 +1,23 @@
 //! How the current state of rooms changed, with the newest changes in memory: whoever waits for
 //! news of a room reads no table when somebody joins it.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::{Mutex, PoisonError},
-};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use stoa_base::{Pos, RoomNid};
-use stoa_cluster::{Batch, CacheKeeper};
+use stoa_cluster::{Batch, CacheKeeper, SingleFlight};
 use stoa_storage::{
     log::{Stream, Topic},
     repo::{self, state::StateChange},
 };
 
-use crate::{Result, Rooms, room::Room};
+use crate::{
+    Result, Rooms,
+    recent::{Recent, RecentRow},
+    room::Room,
+};
 
-/// How many of a room's newest changes stay in memory.
-const CHANGES_OF_ROOM: usize = 64;
-
-/// Of how many rooms changes stay in memory. Where there are more, all are dropped.
-const ROOMS: usize = 5_000;
+/// How many bytes of changes stay in memory, roughly.
+const BYTES: usize = 4 << 20;
 
 impl Rooms {
     /// The changes of a room's current state after `since` and up to `up_to`, in order.
@@ -29,73 +27,101 @@ impl Rooms {
         since: Pos,
         up_to: Pos,
     ) -> Result<Vec<StateChange>> {
-        if let Some(changes) = self.recent_changes.between(room.nid, since, up_to) {
+        let in_memory = || self.recent_changes.between(room.nid, since, up_to);
+        if let Some(changes) = in_memory() {
             return Ok(changes);
         }
+        // Whoever comes first reads for all.
+        let (_mine, others) = self.recent_changes.reading.claim([room.nid]);
+        for other in others {
+            other.landed().await;
+            if let Some(changes) = in_memory() {
+                return Ok(changes);
+            }
+        }
         let mut conn = self.store.read().await?;
-        Ok(repo::state::changes(&mut conn, room.nid, since, up_to).await?)
+        let changes = repo::state::changes(&mut conn, room.nid, since, up_to).await?;
+        self.recent_changes.lock().fill(room.nid, changes.clone(), since, up_to);
+        Ok(changes)
     }
 }
 
-/// The newest changes of the rooms that this node wrote to lately.
-#[derive(Debug, Default)]
-pub(crate) struct RecentChanges(Mutex<HashMap<RoomNid, Recent>>);
-
-/// The changes of a room after a position, without a gap.
+/// The newest changes of rooms.
 #[derive(Debug)]
-struct Recent {
-    complete_after: Pos,
-    changes: VecDeque<StateChange>,
+pub(crate) struct RecentChanges {
+    recent: Mutex<Recent<StateChange>>,
+    reading: SingleFlight<RoomNid>,
+}
+
+impl RecentRow for StateChange {
+    fn pos(&self) -> Pos {
+        self.pos
+    }
+
+    fn weight(&self) -> usize {
+        128 + self.kind.len() + self.state_key.len()
+    }
+}
+
+impl Default for RecentChanges {
+    fn default() -> Self {
+        Self { recent: Mutex::new(Recent::new(BYTES)), reading: SingleFlight::default() }
+    }
 }
 
 impl RecentChanges {
+    fn lock(&self) -> MutexGuard<'_, Recent<StateChange>> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.lock().bytes()
+    }
+
     /// All changes of a room after `since` and up to `up_to`, where they are all in memory.
-    fn between(&self, room: RoomNid, since: Pos, up_to: Pos) -> Option<Vec<StateChange>> {
-        let rooms = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let recent = rooms.get(&room).filter(|recent| recent.complete_after <= since)?;
-        let is_between = |change: &&StateChange| change.pos > since && change.pos <= up_to;
-        Some(recent.changes.iter().filter(is_between).cloned().collect())
+    pub(crate) fn between(
+        &self,
+        room: RoomNid,
+        since: Pos,
+        up_to: Pos,
+    ) -> Option<Vec<StateChange>> {
+        Some(self.lock().newest(room, since, up_to, usize::MAX)?.rows)
     }
 }
 
 impl CacheKeeper for RecentChanges {
     fn apply(&self, batch: Batch<'_>) {
-        let mut rooms = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut recent = self.lock();
+        recent.apply(batch.last);
+        if let Some(rows) = batch.rows {
+            for (room, change) in rows.state_changes {
+                recent.push(*room, change.clone());
+            }
+            return;
+        }
         let Some(appends) = batch.appends else {
             for (stream, topic) in batch.touched.iter() {
                 if let (Stream::State, Topic::Room(room)) = (stream, topic) {
-                    rooms.remove(&RoomNid(*room));
+                    recent.lose(RoomNid(*room), batch.last);
                 }
             }
             return;
         };
         for (base, append) in appends {
             for row in &append.state_changes {
-                if rooms.len() >= ROOMS && !rooms.contains_key(&row.room_nid) {
-                    rooms.clear();
-                }
-                let pos = Pos(base.0 + row.pos.0);
-                let recent = rooms.entry(row.room_nid).or_insert_with(|| Recent {
-                    complete_after: Pos(pos.0 - 1),
-                    changes: VecDeque::new(),
-                });
-                recent.changes.push_back(StateChange {
-                    pos,
+                let change = StateChange {
+                    pos: Pos(base.0 + row.pos.0),
                     kind: row.kind.clone(),
                     state_key: row.state_key.clone(),
                     old: row.old_nid,
                     new: row.new_nid,
-                });
-                if recent.changes.len() > CHANGES_OF_ROOM
-                    && let Some(oldest) = recent.changes.pop_front()
-                {
-                    recent.complete_after = oldest.pos;
-                }
+                };
+                recent.push(row.room_nid, change);
             }
         }
     }
 
-    fn clear(&self, _: Pos) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    fn clear(&self, head: Pos) {
+        self.lock().clear(head);
     }
 }

@@ -1,28 +1,20 @@
 //! A room's timeline, as sync and `/messages` page through it.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use stoa_base::{Pos, RoomNid};
-use stoa_cluster::{Batch, CacheKeeper};
+use stoa_base::{EventNid, Pos, RoomNid};
+use stoa_cluster::{Batch, CacheKeeper, SingleFlight};
 use stoa_storage::{
-    log::{Stream, Topic},
+    log::{EventStatus, Stream, Topic},
     repo::{self, events::Order},
 };
 
 use crate::{
     Result, Rooms,
     events::{Event, Events},
+    recent::{Newest, Recent, RecentRow},
     room::Room,
 };
-
-/// How many of a room's newest events stay in memory.
-const RING: usize = 64;
-
-/// How many newest events of all rooms together stay in memory.
-const RINGS: usize = 10_000;
 
 /// A stretch of a room's timeline.
 #[derive(Clone, Debug, Default)]
@@ -34,16 +26,27 @@ pub struct Page {
 }
 
 impl Rooms {
-    /// The newest events of a room after `since` and up to `up_to`, at most `limit`, oldest first.
-    /// `more` says that there are older ones after `since`.
+    /// The newest events of a room after `since` and up to `up_to`, which this node has applied, at
+    /// most `limit`, oldest first. `more` says that there are older ones after `since`.
     pub async fn newest(&self, room: &Room, since: Pos, up_to: Pos, limit: usize) -> Result<Page> {
-        if let Some(mut events) = self.recent.after(room.nid, since, up_to) {
-            let surplus = events.len().saturating_sub(limit);
-            events.drain(..surplus);
-            return Ok(Page { events, more: surplus > 0 });
+        let in_memory = || self.recent.newest(room.nid, since, up_to, limit);
+        if let Some(page) = in_memory() {
+            return Ok(page);
+        }
+        // Whoever comes first reads for all.
+        let (_mine, others) = self.recent.reading.claim([room.nid]);
+        for other in others {
+            other.landed().await;
+            if let Some(page) = in_memory() {
+                return Ok(page);
+            }
         }
         let after = if since == Pos::START { Order::START } else { Order::after(since) };
-        let mut page = self.before(room, Order::after(up_to), after, limit).await?;
+        let mut page =
+            self.before(room, Order::after(up_to), after, limit.saturating_add(1)).await?;
+        self.recent.fill(room.nid, &page, since, up_to);
+        page.more = page.events.len() > limit;
+        page.events.truncate(limit);
         page.events.reverse();
         Ok(page)
     }
@@ -88,119 +91,104 @@ fn page(mut events: Vec<Arc<Event>>, limit: usize) -> Page {
     Page { events, more }
 }
 
-/// The newest events of the rooms that this node wrote to lately, so that the readers who wait for
-/// them read no table.
+/// The newest events of rooms, so that those who wait for them read no table.
 #[derive(Debug)]
 pub(crate) struct RecentEvents {
-    rings: Mutex<Rings>,
+    recent: Mutex<Recent<Arc<Event>>>,
     events: Events,
+    reading: SingleFlight<RoomNid>,
 }
 
-#[derive(Debug, Default)]
-struct Rings {
-    by_room: HashMap<RoomNid, Ring>,
-    /// How many events all rings hold.
-    len: usize,
-}
-
-impl Rings {
-    fn remove(&mut self, room: RoomNid) {
-        if let Some(ring) = self.by_room.remove(&room) {
-            self.len -= ring.events.len();
-        }
+impl RecentRow for Arc<Event> {
+    fn pos(&self) -> Pos {
+        self.pos.unwrap_or(Pos::START)
     }
 
-    fn clear(&mut self) {
-        *self = Self::default();
+    fn weight(&self) -> usize {
+        Event::weight(self)
     }
-
-    fn push(&mut self, room: RoomNid, event: Arc<Event>, pos: Pos) {
-        let ring = self
-            .by_room
-            .entry(room)
-            .or_insert_with(|| Ring { complete_after: Pos(pos.0 - 1), events: VecDeque::new() });
-        ring.events.push_back(event);
-        self.len += 1;
-        if ring.events.len() > RING
-            && let Some(oldest) = ring.events.pop_front()
-        {
-            ring.complete_after = oldest.pos.unwrap_or(pos);
-            self.len -= 1;
-        }
-        if self.len > RINGS {
-            self.drop_quiet_rooms();
-        }
-    }
-
-    /// Drops the half of the rooms in which nothing happened for the longest time.
-    fn drop_quiet_rooms(&mut self) {
-        let mut rooms: Vec<(Option<Pos>, RoomNid)> = self
-            .by_room
-            .iter()
-            .map(|(room, ring)| (ring.events.back().and_then(|event| event.pos), *room))
-            .collect();
-        rooms.sort_unstable();
-        for (_, room) in rooms.drain(..rooms.len().div_ceil(2)) {
-            self.remove(room);
-        }
-    }
-}
-
-/// The events of a room after a position, without a gap.
-#[derive(Debug)]
-struct Ring {
-    complete_after: Pos,
-    events: VecDeque<Arc<Event>>,
 }
 
 impl RecentEvents {
-    pub(crate) fn new(events: Events) -> Self {
-        Self { rings: Mutex::default(), events }
+    pub(crate) fn new(events: Events, max_bytes: usize) -> Self {
+        Self {
+            recent: Mutex::new(Recent::new(max_bytes)),
+            events,
+            reading: SingleFlight::default(),
+        }
     }
 
-    /// All events of a room after `since` and up to `up_to`, where they are all in memory.
-    fn after(&self, room: RoomNid, since: Pos, up_to: Pos) -> Option<Vec<Arc<Event>>> {
-        let rings = self.rings.lock().unwrap_or_else(PoisonError::into_inner);
-        let ring = rings.by_room.get(&room).filter(|ring| ring.complete_after <= since)?;
-        let in_range =
-            |event: &&Arc<Event>| event.pos.is_some_and(|pos| pos > since && pos <= up_to);
-        Some(ring.events.iter().filter(in_range).cloned().collect())
+    fn lock(&self) -> MutexGuard<'_, Recent<Arc<Event>>> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.lock().bytes()
+    }
+
+    /// The newest events, where they are in memory.
+    pub(crate) fn newest(
+        &self,
+        room: RoomNid,
+        since: Pos,
+        up_to: Pos,
+        limit: usize,
+    ) -> Option<Page> {
+        let Newest { rows, more } = self.lock().newest(room, since, up_to, limit)?;
+        Some(Page { events: rows, more })
+    }
+
+    /// Keeps what was read: the newest events after `since` and up to `up_to`, newest first.
+    fn fill(&self, room: RoomNid, page: &Page, since: Pos, up_to: Pos) {
+        let rows: Vec<_> = page.events.iter().rev().cloned().collect();
+        // Where history was fetched into the stretch, its order is not that of the log.
+        if rows.iter().all(|event| event.pos.is_some()) {
+            let oldest = rows.first().filter(|_| page.more);
+            let after = oldest.map_or(since, |oldest| Pos(oldest.pos().0 - 1));
+            self.lock().fill(room, rows, after, up_to);
+        }
+    }
+
+    fn push(&self, recent: &mut Recent<Arc<Event>>, room: RoomNid, nid: EventNid, last: Pos) {
+        match self.events.in_memory(nid) {
+            Some(event) if event.status != EventStatus::Accepted => {}
+            Some(event) if event.pos.is_some() => recent.push(room, event),
+            _ => recent.lose(room, last),
+        }
     }
 }
 
 impl CacheKeeper for RecentEvents {
     fn apply(&self, batch: Batch<'_>) {
-        let mut rings = self.rings.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut recent = self.lock();
+        recent.apply(batch.last);
+        let is_known = batch.appends.is_some() || batch.rows.is_some();
         for (stream, topic) in batch.touched.iter() {
             if let Topic::Room(room) = topic
-                && (stream == Stream::Redaction
-                    || (stream == Stream::Timeline && batch.appends.is_none()))
+                && (stream == Stream::Redaction || (stream == Stream::Timeline && !is_known))
             {
-                rings.remove(RoomNid(*room));
+                recent.lose(RoomNid(*room), batch.last);
             }
         }
-        let Some(appends) = batch.appends else { return };
-        for (base, append) in appends {
+        for row in batch.rows.into_iter().flat_map(|rows| rows.events) {
+            self.push(&mut recent, row.room, row.nid, batch.last);
+        }
+        for (_, append) in batch.appends.into_iter().flatten() {
             for row in append.event_updates.iter().filter(|row| row.pos.is_some()) {
                 // An outlier that becomes live: rare, and its room is not in the row.
                 if let Some(event) = self.events.in_memory(row.nid) {
-                    rings.remove(event.room);
+                    recent.lose(event.room, batch.last);
                 } else {
-                    rings.clear();
+                    recent.clear(batch.last);
                 }
             }
-            for row in &append.events {
-                let Some(pos) = row.pos else { continue };
-                let Some(event) = self.events.in_memory(row.nid) else {
-                    rings.remove(row.room_nid);
-                    continue;
-                };
-                rings.push(row.room_nid, event, Pos(base.0 + pos.0));
+            for row in append.events.iter().filter(|row| row.pos.is_some()) {
+                self.push(&mut recent, row.room_nid, row.nid, batch.last);
             }
         }
     }
 
-    fn clear(&self, _: Pos) {
-        self.rings.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    fn clear(&self, head: Pos) {
+        self.lock().clear(head);
     }
 }

@@ -5,7 +5,10 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use ruma::{UserId, events::TimelineEventType};
+use ruma::{
+    UserId,
+    events::{TimelineEventType, room::member::MembershipState},
+};
 use stoa_base::{EventNid, Pos, RoomNid, StateNid};
 use stoa_storage::repo::{self, events::Order};
 
@@ -211,7 +214,7 @@ impl Rooms {
     /// now; none where he never was.
     pub(crate) async fn last_joined(&self, user_id: &UserId, room: &Room) -> Result<Option<Pos>> {
         let Some(current) = self.membership(user_id, room).await? else { return Ok(None) };
-        if current.membership == "join" {
+        if current.is_joined() {
             return Ok(Some(Pos(i64::MAX)));
         }
         let stays = self.stays(user_id, room).await?;
@@ -253,9 +256,9 @@ impl Rooms {
     /// unless anybody may read it.
     pub async fn reach(&self, reader: &UserId, room: &Room) -> Result<Order> {
         let membership = self.membership(reader, room).await?;
-        let is_there = membership
-            .as_ref()
-            .is_some_and(|row| matches!(row.membership.as_str(), "join" | "invite"));
+        let is_there = membership.as_ref().is_some_and(|row| {
+            matches!(row.membership, MembershipState::Join | MembershipState::Invite)
+        });
         if is_there || self.is_world_readable(self.committed(room).await?.state).await? {
             return Ok(Order::END);
         }

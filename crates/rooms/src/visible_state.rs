@@ -41,7 +41,7 @@ impl Rooms {
     pub async fn visible_state(&self, reader: &UserId, room: &Room) -> Result<VisibleState> {
         let current = self.committed(room).await?.state;
         let membership = self.membership(reader, room).await?;
-        let is_joined = membership.as_ref().is_some_and(|row| row.membership == "join");
+        let is_joined = membership.as_ref().is_some_and(crate::Membership::is_joined);
         if is_joined || self.is_world_readable(current).await? {
             return Ok(VisibleState(current));
         }

@@ -11,7 +11,9 @@ use sqlx::{
     sqlite::{SqliteArguments, SqliteRow},
 };
 
-use crate::{Backend, Result, postgres_host::Lease, statements::StatementCount, wal::Admission};
+use crate::{
+    Backend, Error, Result, postgres_host::Lease, statements::StatementCount, wal::Admission,
+};
 
 /// A connection, or a transaction that is rolled back unless it is committed.
 #[derive(Debug)]
@@ -141,6 +143,7 @@ impl Conn {
         sql: &'static str,
         binds: &[Bind<'_>],
     ) -> Result<Vec<T>> {
+        check(binds)?;
         let mut found = Vec::new();
         let (target, wait) = self.target();
         match target {
@@ -170,6 +173,7 @@ impl Conn {
         sql: &'static str,
         binds: &[Bind<'_>],
     ) -> Result<Option<T>> {
+        check(binds)?;
         let (target, wait) = self.target();
         let row = match target {
             Target::Sqlite(conn) => {
@@ -190,6 +194,7 @@ impl Conn {
 
     /// Runs a statement that gives no rows, and says how many rows it changed.
     pub async fn execute(&mut self, sql: &'static str, binds: &[Bind<'_>]) -> Result<u64> {
+        check(binds)?;
         let (target, wait) = self.target();
         Ok(match target {
             Target::Sqlite(conn) => sqlite_query(sql, binds).execute(conn).await?.rows_affected(),
@@ -220,8 +225,8 @@ pub enum Bind<'a> {
     Int(Option<i64>),
     /// Text, or JSON as text.
     Text(Option<&'a str>),
-    /// Text that was made for this statement, such as a list.
-    Owned(String),
+    /// A list, as a JSON array: see [`Bind::list`].
+    List(String),
     /// Bytes.
     Bytes(&'a [u8]),
 }
@@ -231,7 +236,7 @@ impl Bind<'_> {
     pub fn list<T: serde::Serialize>(items: impl IntoIterator<Item = T>) -> Self {
         let items: Vec<T> = items.into_iter().collect();
         // Numbers and strings always serialize.
-        Self::Owned(serde_json::to_string(&items).unwrap_or_default())
+        Self::List(serde_json::to_string(&items).unwrap_or_default())
     }
 }
 
@@ -277,6 +282,30 @@ impl<'a> From<&'a [u8]> for Bind<'a> {
     }
 }
 
+/// Refuses texts with a null, which PostgreSQL cannot hold, on both databases and before they are
+/// sent.
+fn check(binds: &[Bind<'_>]) -> Result<()> {
+    let has_null = binds.iter().any(|bind| match bind {
+        Bind::Text(text) => text.is_some_and(|text| text.contains('\0')),
+        Bind::List(json) => holds_null(json),
+        Bind::Int(_) | Bind::Bytes(_) => false,
+    });
+    if has_null {
+        return Err(Error::Null);
+    }
+    Ok(())
+}
+
+/// Whether a text in this JSON holds a null, which stands there escaped. After a backslash that is
+/// itself escaped, the same characters mean themselves.
+fn holds_null(json: &str) -> bool {
+    json.match_indices("\\u0000").any(|(at, _)| {
+        let before = json.get(..at).unwrap_or_default();
+        let backslashes = before.len() - before.trim_end_matches('\\').len();
+        backslashes % 2 == 0
+    })
+}
+
 fn sqlite_query<'q>(
     sql: &'static str,
     binds: &'q [Bind<'q>],
@@ -284,7 +313,7 @@ fn sqlite_query<'q>(
     binds.iter().fold(sqlx::query(sql), |query, bind| match bind {
         Bind::Int(value) => query.bind(*value),
         Bind::Text(value) => query.bind(*value),
-        Bind::Owned(value) => query.bind(value.as_str()),
+        Bind::List(value) => query.bind(value.as_str()),
         Bind::Bytes(value) => query.bind(*value),
     })
 }
@@ -296,7 +325,7 @@ fn postgres_query<'q>(
     binds.iter().fold(sqlx::query(sql), |query, bind| match bind {
         Bind::Int(value) => query.bind(*value),
         Bind::Text(value) => query.bind(*value),
-        Bind::Owned(value) => query.bind(value.as_str()),
+        Bind::List(value) => query.bind(value.as_str()),
         Bind::Bytes(value) => query.bind(*value),
     })
 }
@@ -369,4 +398,23 @@ from_row_for_tuples! {
     (A 0, B 1, C 2, D 3, E 4, F 5)
     (A 0, B 1, C 2, D 3, E 4, F 5, G 6)
     (A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nulls_are_found_in_lists_and_what_looks_like_them_is_not() {
+        for (text, expected) in [
+            ("a\0b", true),
+            ("\\\0", true),
+            ("\\u0000", false),
+            ("\\\\u0000", false),
+            ("u0000", false),
+        ] {
+            let Bind::List(json) = Bind::list([text]) else { panic!("a list") };
+            assert_eq!(holds_null(&json), expected, "{json}");
+        }
+    }
 }

@@ -15,6 +15,9 @@ pub enum Error {
     /// A row holds what no version of the program writes.
     #[error("the database holds a row that cannot be read: {0}")]
     Corrupt(String),
+    /// A text holds a null character, which PostgreSQL cannot store: nothing there has it.
+    #[error("a text holds a null character")]
+    Null,
     /// What was to be written under a lease was not: another node may hold it by now.
     #[error("the lease was lost")]
     LeaseLost,
@@ -36,7 +39,7 @@ impl Error {
     pub fn is_outage(&self) -> bool {
         match self {
             Self::Timeout(_) => true,
-            Self::Corrupt(_) | Self::LeaseLost => false,
+            Self::Corrupt(_) | Self::Null | Self::LeaseLost => false,
             Self::Database(error) => match error {
                 sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => true,
                 // Broken connections, a lack of resources, and a server that goes down or comes up.
@@ -57,7 +60,7 @@ impl Error {
     pub(crate) fn is_refusal(&self) -> bool {
         let error = match self {
             Self::Database(sqlx::Error::Database(error)) => error,
-            Self::Database(sqlx::Error::Encode(_)) => return true,
+            Self::Database(sqlx::Error::Encode(_)) | Self::Null => return true,
             Self::Database(_) | Self::Timeout(_) | Self::Corrupt(_) | Self::LeaseLost => {
                 return false;
             }

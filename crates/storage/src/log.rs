@@ -14,6 +14,7 @@ mod audit;
 mod batch;
 mod chain;
 mod jump;
+mod logged_rows;
 mod members;
 mod postgres;
 mod prune;
@@ -33,6 +34,7 @@ pub use self::{
     },
     chain::Chain,
     jump::{raise, rise_to_now, was_lost},
+    logged_rows::{BatchRows, LoggedRows},
     prune::prune,
     reader::{LogReader, LoggedBatch, Mark, News, batches_after, head, head_mark},
     rows::*,

@@ -10,8 +10,11 @@ use stoa_base::Pos;
 use stoa_cluster::{Batch, CacheKeeper};
 use stoa_storage::log::{Stream, Topic};
 
-/// How many rooms and users are remembered at least, and half of how many at most.
-const TOPICS: usize = 50_000;
+/// How many bytes a generation takes, roughly.
+const BYTES: usize = 12 << 20;
+
+/// What a topic takes, in bytes, roughly, but for the ID of a user.
+const TOPIC: usize = 224;
 
 /// The last change of each stream of each room and user that changed lately. It follows the log.
 ///
@@ -24,7 +27,7 @@ pub struct ChangeIndex(RwLock<Index>);
 struct Index {
     young: Generation,
     old: Generation,
-    /// How many topics make a generation full.
+    /// How many bytes make a generation full.
     full: usize,
 }
 
@@ -33,6 +36,8 @@ struct Generation {
     /// Every change after this is noted, up to where the next generation begins.
     after: Pos,
     last: HashMap<Topic, SmallVec<[(Stream, Pos); 4]>>,
+    /// How many bytes `last` takes, roughly.
+    bytes: usize,
 }
 
 impl Generation {
@@ -46,7 +51,7 @@ impl Generation {
 impl ChangeIndex {
     /// An index that knows nothing yet.
     pub fn new() -> Self {
-        Self::with_capacity(TOPICS)
+        Self::with_capacity(BYTES)
     }
 
     fn with_capacity(full: usize) -> Self {
@@ -73,23 +78,33 @@ impl CacheKeeper for ChangeIndex {
         for (stream, topic) in batch.touched.iter() {
             let last = match index.young.last.get_mut(topic) {
                 Some(last) => last,
-                None => index.young.last.entry(topic.clone()).or_default(),
+                None => {
+                    index.young.bytes += weight(topic);
+                    index.young.last.entry(topic.clone()).or_default()
+                }
             };
             match last.iter_mut().find(|(noted, _)| *noted == stream) {
                 Some((_, pos)) => *pos = batch.last,
                 None => last.push((stream, batch.last)),
             }
         }
-        if index.young.last.len() >= index.full {
-            let next = Generation { after: batch.last, last: HashMap::new() };
+        if index.young.bytes >= index.full {
+            let next = Generation { after: batch.last, ..Generation::default() };
             index.old = std::mem::replace(&mut index.young, next);
         }
     }
 
     fn clear(&self, head: Pos) {
         let mut index = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        index.young = Generation { after: head, last: HashMap::new() };
-        index.old = Generation { after: head, last: HashMap::new() };
+        index.young = Generation { after: head, ..Generation::default() };
+        index.old = Generation { after: head, ..Generation::default() };
+    }
+}
+
+fn weight(topic: &Topic) -> usize {
+    match topic {
+        Topic::Room(_) => TOPIC,
+        Topic::User(user_id) => TOPIC + user_id.len(),
     }
 }
 
@@ -108,6 +123,7 @@ mod tests {
             last: Pos(last),
             touched: &touched,
             appends: None,
+            rows: None,
         });
     }
 
@@ -136,8 +152,26 @@ mod tests {
     }
 
     #[test]
+    fn the_longest_names_do_not_fill_the_memory() {
+        let index = ChangeIndex::new();
+        index.clear(Pos(0));
+        for pos in 1..=100_000 {
+            let mut touched = Touched::default();
+            touched.add(Stream::Sessions, Topic::User(format!("@{pos:0250}:x")));
+            let (prev, last) = (Pos(pos - 1), Pos(pos));
+            index.apply(Batch { prev, last, touched: &touched, appends: None, rows: None });
+        }
+        let index = index.0.read().unwrap();
+        for generation in [&index.young, &index.old] {
+            let topics = generation.last.keys().map(weight).sum::<usize>();
+            assert_eq!(generation.bytes, topics);
+            assert!(topics < BYTES + 1_024);
+        }
+    }
+
+    #[test]
     fn a_full_index_forgets_the_oldest_and_says_so() {
-        let index = ChangeIndex::with_capacity(2);
+        let index = ChangeIndex::with_capacity(2 * TOPIC);
         index.clear(Pos(0));
         for pos in 1..=4 {
             apply(&index, pos, pos);

@@ -13,8 +13,10 @@ use std::{
 use moka::sync::Cache;
 use stoa_base::{EventNid, Pos, RoomNid};
 
-/// How many devices are remembered.
-const DEVICES: u64 = 5_000;
+/// How many bytes of what devices were sent are remembered, roughly.
+const BYTES: u64 = 16 << 20;
+/// What a member event takes, in bytes, roughly.
+const MEMBER: usize = 72;
 /// How many member events of a device are remembered. Where there are more, all are forgotten.
 const MEMBERS: usize = 400;
 
@@ -40,7 +42,11 @@ pub(crate) struct Sending<'a, E> {
 
 impl KnownMembers {
     pub(crate) fn new() -> Self {
-        Self(Cache::new(DEVICES))
+        let weigh = |device: &String, sent: &Arc<Mutex<Sent>>| {
+            let sent = sent.lock().unwrap_or_else(PoisonError::into_inner);
+            u32::try_from(384 + device.len() + sent.capacity() * MEMBER).unwrap_or(u32::MAX)
+        };
+        Self(Cache::builder().max_capacity(BYTES).weigher(weigh).build())
     }
 
     /// Those of `events` that a device which presents `since` does not have for sure.
@@ -72,12 +78,11 @@ impl KnownMembers {
         if events.peek().is_none() && anew.is_empty() {
             return;
         }
-        let sent = self.0.get(device).unwrap_or_else(|| {
-            let sent = Arc::default();
-            self.0.insert(device.to_owned(), Arc::clone(&sent));
-            sent
-        });
-        let mut sent = sent.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.0.get(device);
+        let is_new = known.is_none();
+        let shared = known.unwrap_or_default();
+        let mut sent = shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let capacity = sent.capacity();
         sent.retain(|_, (room, _)| !anew.contains(room));
         for (room, event) in events {
             if sent.len() >= MEMBERS {
@@ -88,6 +93,12 @@ impl KnownMembers {
             if since.is_none_or(|since| *first > since) {
                 *first = token;
             }
+        }
+        let has_grown = sent.capacity() != capacity;
+        drop(sent);
+        if is_new || has_grown {
+            // Put in again, it is weighed again.
+            self.0.insert(device.to_owned(), shared);
         }
     }
 }
@@ -113,6 +124,21 @@ mod tests {
         assert_eq!(known.unknown("d", Pos(1), [event]), [event], "the answer was lost");
         assert_eq!(known.unknown("d", Pos(5), [event]), []);
         assert_eq!(known.unknown("other", Pos(5), [event]), [event]);
+    }
+
+    #[test]
+    fn devices_with_many_members_do_not_fill_the_memory() {
+        let known = KnownMembers::new();
+        for device in 0..2_000 {
+            let events = (0..400).map(|nid| (ROOM, EventNid(nid)));
+            let sending = Sending { since: None, token: Pos(1), anew: &HashSet::new(), events };
+            known.sent(&device.to_string(), sending);
+        }
+        known.0.run_pending_tasks();
+        assert!(known.0.weighted_size() <= BYTES);
+        let bytes: usize = known.0.iter().map(|(_, sent)| sent.lock().unwrap().capacity()).sum();
+        assert!(bytes * MEMBER <= usize::try_from(BYTES).unwrap());
+        assert!(known.0.entry_count() > 100);
     }
 
     #[test]

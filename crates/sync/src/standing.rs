@@ -57,9 +57,11 @@ pub(crate) async fn standings(
     head: Pos,
 ) -> Result<Vec<Standing>> {
     let from = since.map_or(head, |since| since.min(head));
-    let moved: Vec<RoomNid> =
-        memberships.values().filter(|row| row.pos > from).map(|row| row.room).collect();
-    let history = History::read(rooms, user_id, moved, from).await?;
+    let moved = || memberships.values().filter(|row| row.pos > from);
+    let by_head = moved().filter(|row| row.pos <= head).map(|row| row.room).collect();
+    let mut history = History::read(rooms, user_id, by_head, from, head).await?;
+    let later = moved().filter(|row| row.pos > head).map(|row| row.room).collect();
+    history.extend(History::read(rooms, user_id, later, from, Pos(i64::MAX)).await?);
     Ok(memberships
         .values()
         .filter_map(|row| {
@@ -84,7 +86,7 @@ pub(crate) async fn departures(
     user_id: &UserId,
     among: Vec<RoomNid>,
 ) -> Result<HashMap<RoomNid, Departure>> {
-    let history = History::read(rooms, user_id, among, Pos::START).await?;
+    let history = History::read(rooms, user_id, among, Pos::START, Pos(i64::MAX)).await?;
     let departures = history.changes.iter();
     Ok(departures
         .filter_map(|(room, changes)| Some((*room, history.departure(changes)?)))
@@ -102,7 +104,7 @@ impl Standing {
     fn unmoved(row: &Membership) -> Self {
         Self {
             room: row.room,
-            membership: row.membership.as_str().into(),
+            membership: row.membership.clone(),
             event: row.event,
             at: row.pos,
             forgotten: row.forgotten,
@@ -124,11 +126,17 @@ struct History {
 }
 
 impl History {
-    async fn read(rooms: &Rooms, user_id: &UserId, moved: Vec<RoomNid>, from: Pos) -> Result<Self> {
+    async fn read(
+        rooms: &Rooms,
+        user_id: &UserId,
+        moved: Vec<RoomNid>,
+        from: Pos,
+        up_to: Pos,
+    ) -> Result<Self> {
         if moved.is_empty() {
             return Ok(Self { changes: HashMap::new(), memberships: HashMap::new() });
         }
-        let changes = rooms.membership_changes(user_id, moved, from).await?;
+        let changes = rooms.membership_changes(user_id, moved, from, up_to).await?;
         let nids = changes.values().flatten().flat_map(|change| [change.old, change.new]);
         let nids: Vec<EventNid> = nids.flatten().collect();
         let events = rooms.events().get_many(nids).await?;
@@ -137,6 +145,11 @@ impl History {
             .map(|(nid, event)| (nid, event.membership().as_deref().unwrap_or("leave").into()))
             .collect();
         Ok(Self { changes, memberships })
+    }
+
+    fn extend(&mut self, other: Self) {
+        self.changes.extend(other.changes);
+        self.memberships.extend(other.memberships);
     }
 
     fn membership(&self, event: Option<EventNid>) -> Option<MembershipState> {

@@ -55,7 +55,7 @@ impl TestAccounts {
         clock: ManualClock,
         mut node: TestNodeOptions,
     ) -> Self {
-        let sessions = SessionCache::new(1_000);
+        let sessions = SessionCache::new(1 << 20);
         node.caches.push(Arc::clone(&sessions) as Arc<dyn CacheKeeper>);
         node.clock = Some(Clock::from(clock.clone()));
         let node = TestNode::start_with(database, node).await;

@@ -2,7 +2,7 @@
 
 use stoa_base::{Pos, RoomNid};
 use stoa_storage::{
-    Result, Store, log,
+    Conn, Result, Store, log,
     repo::leases::{self, Fence},
 };
 
@@ -111,6 +111,75 @@ pub async fn noted_nodes(store: &Store) -> Vec<i64> {
     let mut conn = store.read().await.expect("the database answers");
     let rows: Vec<(i64,)> = conn.all(sql, &[]).await.expect("nodes");
     rows.into_iter().map(|(incarnation,)| incarnation).collect()
+}
+
+/// For [`write_elsewhere`]: nothing is changed beside the log.
+pub const NOTHING: &str = "SELECT 1";
+
+/// For [`write_elsewhere`]: Bob has left every room.
+pub const BOB_LEAVES: &str =
+    "UPDATE memberships SET membership = 'leave' WHERE user_id = '@bob:test'";
+
+/// For [`write_elsewhere`]: where an event says "before", it says "after".
+pub const REWRITE_EVENTS: &str = r#"
+    UPDATE events SET json = replace(json, '"before"', '"after"') WHERE json LIKE '%"before"%'"#;
+
+/// Writes a row by which a test tells whether a transaction was committed.
+pub async fn mark(conn: &mut Conn, name: &str) -> Result<()> {
+    let sql = "INSERT INTO deployment (name, value) VALUES ($1, '')";
+    conn.execute(sql, &[name.into()]).await.map(drop)
+}
+
+/// Whether the row of this name was written.
+pub async fn is_marked(store: &Store, name: &str) -> bool {
+    let sql = "SELECT COUNT(*) FROM deployment WHERE name = $1";
+    let mut conn = store.read().await.expect("the database answers");
+    conn.one::<(i64,)>(sql, &[name.into()]).await.expect("a number").0 == 1
+}
+
+/// Takes all leases away, as a restore does.
+pub async fn lose_leases(store: &Store) {
+    let mut conn = store.write().await.expect("the database answers");
+    conn.execute("DELETE FROM leases", &[]).await.expect("a loss");
+    conn.commit().await.expect("a loss");
+}
+
+/// The names of the leases that there are, in order.
+pub async fn leases(store: &Store) -> Vec<String> {
+    let mut conn = store.read().await.expect("the database answers");
+    let rows: Vec<(String,)> =
+        conn.all("SELECT name FROM leases ORDER BY name", &[]).await.expect("leases");
+    rows.into_iter().map(|(name,)| name).collect()
+}
+
+/// Has a job have ended at the beginning of time.
+pub async fn end_job_long_ago(store: &Store, id: i64) {
+    let mut conn = store.write().await.expect("the database answers");
+    let sql = "UPDATE jobs SET finished_ms = 1 WHERE id = $1";
+    conn.execute(sql, &[id.into()]).await.expect("a job");
+    conn.commit().await.expect("a job");
+}
+
+/// Has every job have been begun so often, by nodes that are gone.
+pub async fn begin_jobs(store: &Store, attempts: i64) {
+    let mut conn = store.write().await.expect("the database answers");
+    let sql = "UPDATE jobs SET attempts = $1, state = 'running'";
+    conn.execute(sql, &[attempts.into()]).await.expect("jobs");
+    conn.commit().await.expect("jobs");
+}
+
+/// How often the membership of a user has changed, in all rooms together.
+pub async fn membership_change_count(store: &Store, user_id: &str) -> i64 {
+    let sql = "
+        SELECT COUNT(*) FROM state_changes WHERE type = 'm.room.member' AND state_key = $1";
+    let mut conn = store.read().await.expect("the database answers");
+    conn.one::<(i64,)>(sql, &[user_id.into()]).await.expect("a number").0
+}
+
+/// Whether a standby has got all that this PostgreSQL has written.
+pub async fn has_standby_caught_up(conn: &mut Conn) -> bool {
+    let sql = "SELECT COUNT(*) FROM pg_stat_replication WHERE replay_lsn = pg_current_wal_lsn()";
+    conn.one::<(i64,)>(sql, &[]).await.expect("a number").0 > 0
 }
 
 /// Has every session end at this time.

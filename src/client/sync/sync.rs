@@ -61,7 +61,7 @@ async fn weight(
     filter: &FilterDefinition,
 ) -> Result<u64> {
     let memberships = rooms.memberships(user_id).await?;
-    let joined = memberships.values().filter(|membership| membership.membership == "join");
+    let joined = memberships.values().filter(|membership| membership.is_joined());
     let found = rooms.rooms_by_nid(joined.map(|membership| membership.room)).await?;
     let part = match filter.room.state.lazy_load_options {
         LazyLoadOptions::Disabled => Part::All,

@@ -42,7 +42,7 @@ pub(crate) async fn set_typing(
         serde_json::from_slice(&request.raw).map_err(|error| Error::bad_json(error.to_string()))?;
     let room = known_room(&rooms, room_id).await?;
     let membership = rooms.membership(user_id, &room).await?;
-    if membership.is_none_or(|membership| membership.membership != "join") {
+    if !membership.is_some_and(|membership| membership.is_joined()) {
         return Err(Error::forbidden("You are not in this room."));
     }
     let timeout = body.timeout.map_or(DEFAULT_TIMEOUT, Duration::from_millis);

@@ -10,6 +10,8 @@ const HOMES: &[&str] = &[
     "migrations/",
     // Makes and drops the databases that tests run in.
     "crates/testing/src/database.rs",
+    // Starts, breaks and promotes the PostgreSQL of a test.
+    "crates/testing/src/postgres_server.rs",
     // Counts what tests have written, and changes it behind the nodes' backs.
     "crates/testing/src/written_rows.rs",
     "crates/testing/src/surgery.rs",

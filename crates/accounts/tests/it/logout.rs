@@ -1,4 +1,6 @@
 use stoa_accounts::{NewDevice, RefreshError};
+use stoa_base::Pos;
+use stoa_storage::{log::DeviceChangeKind, repo::device_changes};
 use stoa_testing::{TestAccounts, both_databases};
 
 use crate::fixture::{Taken, actor, device, log_in, log_in_from, refreshable, taken, user};
@@ -56,5 +58,24 @@ both_databases! {
         assert_eq!(taken(&node.accounts, &bobs.tokens.access_token).await, Taken::Good);
         let again = log_in(&node.accounts, &alice).await;
         assert_eq!(taken(&node.accounts, &again.tokens.access_token).await, Taken::Good);
+    }
+
+    async fn the_devices_that_went_are_told_of(db: TestDatabase) {
+        let node = TestAccounts::start(db).await;
+        let alice = user(&node.accounts, "alice").await;
+        let first = log_in_from(&node.accounts, &alice, device("A")).await.unwrap();
+        log_in_from(&node.accounts, &alice, device("B")).await.unwrap();
+        let actor = actor(&node.accounts, &first).await;
+        node.accounts.log_out_all(&actor).await.unwrap();
+        let mut conn = node.node.store.read().await.unwrap();
+        let (first, last) = (Pos::START, Pos(i64::MAX));
+        let changes = device_changes::changed(&mut conn, [alice.as_str()], first, last, 99).await;
+        let removed: Vec<_> = changes
+            .unwrap()
+            .into_iter()
+            .filter(|change| change.kind == Some(DeviceChangeKind::Removed))
+            .map(|change| change.device_id)
+            .collect();
+        assert_eq!(removed, ["A", "B"]);
     }
 }

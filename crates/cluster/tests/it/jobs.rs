@@ -18,7 +18,7 @@ use stoa_storage::{
     repo::jobs::{JobProgress, JobRow, JobState},
 };
 use stoa_testing::{
-    Backend, SecondProcess, TestDatabase, both_databases, run_on, second_process::say,
+    Backend, SecondProcess, TestDatabase, both_databases, run_on, second_process::say, surgery,
 };
 use tokio::{sync::Semaphore, task::JoinHandle, time::sleep};
 use tokio_util::task::AbortOnDropHandle;
@@ -286,10 +286,7 @@ both_databases! {
         ended(&node, old).await;
         ended(&node, new).await;
         let store = db.store().await;
-        let mut conn = store.write().await.unwrap();
-        let sql = "UPDATE jobs SET finished_ms = 1 WHERE id = $1";
-        conn.execute(sql, &[old.into()]).await.unwrap();
-        conn.commit().await.unwrap();
+        surgery::end_job_long_ago(&store, old).await;
         node.jobs.housekeep().await.unwrap();
         assert_eq!(node.jobs.find(old).await.unwrap(), None);
         assert!(node.jobs.find(new).await.unwrap().is_some());
@@ -392,9 +389,7 @@ fn a_job_that_takes_its_node_with_it_each_time_is_given_up() {
         let store = db.store().await;
         let here = node(db, 1, &Count::that("other", 0, |_| Ok(()))).await;
         let id = enqueue(&here, KIND).await;
-        let mut conn = store.write().await.unwrap();
-        conn.execute("UPDATE jobs SET attempts = 3, state = 'running'", &[]).await.unwrap();
-        conn.commit().await.unwrap();
+        surgery::begin_jobs(&store, 3).await;
         let job = Count::new(100);
         let next = node(db, 3, &job).await;
         let row = ended(&next, id).await;

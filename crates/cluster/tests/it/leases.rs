@@ -8,7 +8,7 @@ use stoa_storage::{Error, Options, Store, repo::leases};
 use stoa_testing::{
     Backend, SecondProcess, TestDatabase, both_databases, run_on,
     second_process::{freeze_this_process, say},
-    surgery::take_lease,
+    surgery::{self, take_lease},
 };
 use tokio::time::{Instant, sleep};
 
@@ -40,15 +40,8 @@ async fn take(leases: &Leases, ttl: Duration) -> Lease {
 async fn write(store: &Store, lease: &Lease, row: &str) -> stoa_storage::Result<()> {
     let mut conn = store.write().await?;
     lease.fence().check(&mut conn).await?;
-    let sql = "INSERT INTO deployment (name, value) VALUES ($1, '')";
-    conn.execute(sql, &[row.into()]).await?;
+    surgery::mark(&mut conn, row).await?;
     conn.commit().await
-}
-
-async fn is_written(store: &Store, row: &str) -> bool {
-    let sql = "SELECT COUNT(*) FROM deployment WHERE name = $1";
-    let mut conn = store.read().await.unwrap();
-    conn.one::<(i64,)>(sql, &[row.into()]).await.unwrap().0 == 1
 }
 
 both_databases! {
@@ -66,9 +59,7 @@ both_databases! {
         let fence = second.fence().clone();
         drop(second);
         let store = db.store().await;
-        let mut conn = store.write().await.unwrap();
-        conn.execute("DELETE FROM leases", &[]).await.unwrap();
-        conn.commit().await.unwrap();
+        surgery::lose_leases(&store).await;
         assert!(one.acquire(NAME, LONG).await.unwrap().unwrap().fence().number > fence.number);
     }
 
@@ -166,9 +157,7 @@ both_databases! {
         take_lease(&store, "just now", -1).await.unwrap();
         let held = node.acquire(NAME, LONG).await.unwrap().unwrap();
         node.prune().await.unwrap();
-        let sql = "SELECT name FROM leases ORDER BY name";
-        let left: Vec<(String,)> = store.read().await.unwrap().all(sql, &[]).await.unwrap();
-        assert_eq!(left, [("just now".to_owned(),), (NAME.to_owned(),)]);
+        assert_eq!(surgery::leases(&store).await, ["just now", NAME]);
         drop(held);
     }
 }
@@ -187,7 +176,10 @@ fn a_node_that_was_frozen_writes_nothing_under_a_lease_that_another_has() {
         write(&store, &lease, "successor").await.unwrap();
         process.wake();
         assert_eq!(process.finish(), ["refused", "stopped"]);
-        assert!(is_written(&store, "before").await && !is_written(&store, "after").await);
+        assert!(
+            surgery::is_marked(&store, "before").await
+                && !surgery::is_marked(&store, "after").await
+        );
         assert!(lease.is_held());
     });
 }

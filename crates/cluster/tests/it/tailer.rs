@@ -133,7 +133,7 @@ fn a_node_whose_own_batch_is_the_oldest_drops_what_it_has_cached_and_goes_on() {
 #[test]
 fn what_a_newer_version_has_written_stops_nobody() {
     run_on(Backend::Postgres, async |db| {
-        const NOTHING: &str = "SELECT 1";
+        use surgery::NOTHING;
         let (node, recorder) = node(db, SILENT).await;
         write(&node, 1..=1).await;
         recorder.take();

@@ -94,9 +94,9 @@ impl Node {
         Self::new(before.chain(slot.map(|slot| (digit, slot))).chain(after))
     }
 
-    /// How many bytes it takes in memory, with its place in the cache.
-    pub(super) fn weight(&self) -> u32 {
-        256 + u32::try_from(self.0.len()).unwrap_or(u32::MAX / 2)
+    /// How many bytes it takes in memory, roughly.
+    pub(super) fn weight(&self) -> usize {
+        64 + self.0.len()
     }
 }
 

@@ -25,7 +25,7 @@ both_databases! {
         let committed = world.rooms.committed(&room).await.unwrap();
         assert_eq!((committed.joined, committed.invited), (2, 0));
         let memberships = world.rooms.memberships(&user(BOB)).await.unwrap();
-        assert_eq!(memberships[&room.nid].membership, "join");
+        assert_eq!(memberships[&room.nid].membership, ruma::events::room::member::MembershipState::Join);
     }
 
     async fn joining_again_changes_nothing(db: TestDatabase) {

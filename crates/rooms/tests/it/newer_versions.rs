@@ -5,10 +5,6 @@ use stoa_testing::{Backend, run_on, surgery};
 
 use crate::support::{ALICE, BOB, World, user};
 
-const LEAVES: &str = "UPDATE memberships SET membership = 'leave' WHERE user_id = '@bob:test'";
-const REDACTS: &str = r#"
-    UPDATE events SET json = replace(json, '"before"', '"after"') WHERE json LIKE '%"before"%'"#;
-
 #[test]
 fn what_concerns_a_room_or_user_is_read_anew() {
     run_on(Backend::Postgres, async |db| {
@@ -25,11 +21,12 @@ fn what_concerns_a_room_or_user_is_read_anew() {
         assert_eq!((is_in().await.as_str(), body().await.as_str()), ("join", Some("before")));
 
         let store = &world.node.store;
-        surgery::write_elsewhere(store, r#"[["passports","@bob:test"]]"#, LEAVES).await;
+        surgery::write_elsewhere(store, r#"[["passports","@bob:test"]]"#, surgery::BOB_LEAVES)
+            .await;
         world.node.freshness.current().await.unwrap();
         assert_eq!(is_in().await, "leave");
         let touched = format!(r#"[["repaints",{}]]"#, room.nid.0);
-        surgery::write_elsewhere(store, &touched, REDACTS).await;
+        surgery::write_elsewhere(store, &touched, surgery::REWRITE_EVENTS).await;
         world.node.freshness.current().await.unwrap();
         assert_eq!(body().await, "after");
         world.send(&room, ALICE, "and on").await;
@@ -45,7 +42,7 @@ fn where_nobody_knows_what_is_concerned_everything_is_read_anew() {
         let bob = user(BOB);
         assert!(world.rooms.membership(&bob, &room).await.unwrap().is_some());
         let store = &world.node.store;
-        surgery::write_elsewhere(store, r#"[["state",["a","b"]]]"#, LEAVES).await;
+        surgery::write_elsewhere(store, r#"[["state",["a","b"]]]"#, surgery::BOB_LEAVES).await;
         world.node.freshness.current().await.unwrap();
         let membership = world.rooms.membership(&bob, &room).await.unwrap().unwrap();
         assert_eq!(membership.membership, "leave");

@@ -6,7 +6,7 @@ use ruma::{DeviceId, TransactionId};
 use serde_json::json;
 use stoa_base::Pos;
 use stoa_rooms::{RoomError, Transaction};
-use stoa_testing::both_databases;
+use stoa_testing::{Backend, both_databases, run_on};
 
 use crate::support::{ALICE, BOB, VERSIONS, World, actor, assert_forbidden, content, object, user};
 
@@ -181,4 +181,38 @@ both_databases! {
         assert_eq!(content(&event), set);
         assert_eq!(node.state(&same, "x.y", "kéy 🎉").await, Some(set));
     }
+}
+
+/// Polls a future so many times, and gives up.
+async fn give_up_after<T>(polls: usize, future: impl Future<Output = T>) {
+    let mut future = std::pin::pin!(future);
+    for _ in 0..polls {
+        let once = std::future::poll_fn(|context| {
+            std::task::Poll::Ready(future.as_mut().poll(context).is_ready())
+        });
+        if once.await {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+}
+
+#[test]
+fn who_gives_up_while_a_room_is_read_again_leaves_no_old_head_behind() {
+    run_on(Backend::Postgres, async |db| {
+        let (here, there) = (World::start(db).await, World::start(db).await);
+        let room = here.create(ALICE, |_| {}).await;
+        there.node.freshness.current().await.unwrap();
+        let same_room = there.rooms.room(&room.id).await.unwrap();
+        for polls in 1..=6 {
+            let old = there.send(&same_room, ALICE, "known there").await;
+            here.node.freshness.current().await.unwrap();
+            let new = here.send(&room, ALICE, "from here").await;
+            there.node.freshness.current().await.unwrap();
+            give_up_after(polls, there.try_send(&same_room, ALICE, "given up")).await;
+            let last = there.send(&same_room, ALICE, "after that").await;
+            let last = there.rooms.events().by_id(&last).await.unwrap().unwrap();
+            assert!(!last.pdu.prev_events.contains(&old), "{polls}: it must follow {new}");
+        }
+    });
 }

@@ -8,7 +8,7 @@ use super::{BatchKey, Touched, jump::NO_RUN, touched};
 use crate::{Conn, Error, Result, Store};
 
 /// How long one look at the log may take.
-const READ_LIMIT: Duration = Duration::from_secs(5);
+pub(super) const READ_LIMIT: Duration = Duration::from_secs(5);
 
 /// A place in the log: a position, and the batch that ends there. Where the log has another batch
 /// there, or none, it was restored to an earlier moment or failed over with loss, and perhaps has
@@ -118,8 +118,8 @@ fn read_batch((prev, last, incarnation, seq, touched): BatchRow) -> LoggedBatch 
 /// requests, which may be waiting for it.
 #[derive(Debug)]
 pub struct LogReader {
-    store: Store,
-    conn: Option<Conn>,
+    pub(super) store: Store,
+    pub(super) conn: Option<Conn>,
 }
 
 impl LogReader {
@@ -177,6 +177,7 @@ async fn news(conn: &mut Conn, mark: Mark, limit: i64) -> Result<News> {
     if found.is_some() {
         rows.remove(0);
     }
+    rows.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
     // The last batches of runs that have ended stay when those around them are pruned.
     let ends = std::iter::once(pos.0).chain(rows.iter().map(|row| row.1));
     if rows.iter().zip(ends).any(|(row, end)| row.0 != end) {

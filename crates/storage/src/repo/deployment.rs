@@ -1,6 +1,6 @@
 //! The deployment's signing keys, and its other secrets.
 
-use crate::{Bind, Conn, FromRow, Result, Row};
+use crate::{Backend, Bind, Conn, FromRow, Result, Row};
 
 /// A key that this server signs with.
 #[derive(Clone)]
@@ -31,8 +31,14 @@ pub async fn secret_or_insert(conn: &mut Conn, name: &str, secret: &str) -> Resu
     Ok(value)
 }
 
-/// Stores `key` unless the deployment has one already, and gives the one that it has.
+const LOCK_POSTGRES: &str = "LOCK TABLE signing_keys IN SHARE ROW EXCLUSIVE MODE";
+
+/// Stores `key` unless the deployment has one already, and gives the one that it has. Whoever asks
+/// at the same moment waits until the transaction ends, and gets the same one.
 pub async fn signing_key_or_insert(conn: &mut Conn, key: &SigningKeyRow) -> Result<SigningKeyRow> {
+    if conn.backend() == Backend::Postgres {
+        conn.execute(LOCK_POSTGRES, &[]).await?;
+    }
     conn.execute(
         "INSERT INTO signing_keys (key_id, pkcs8, created_ms)
          SELECT $1, $2, $3 WHERE NOT EXISTS (SELECT 1 FROM signing_keys)",

@@ -2,7 +2,7 @@
 
 use stoa_base::{EventNid, Pos, RoomNid, StateNid};
 
-use crate::{Bind, Conn, Error, FromRow, Result, Row, log::EventStatus};
+use crate::{Bind, Conn, Error, FromRow, Result, Row, log::EventStatus, repo::rooms::RoomHeadRow};
 
 /// A place in a room's one order, which sync, `/messages` and `/context` share.
 ///
@@ -194,11 +194,12 @@ pub async fn backward(
     .await
 }
 
-/// The newest accepted events of each of these rooms up to `up_to`, at most `limit` a room, in no
-/// order. A room without any is absent.
+/// The newest accepted events of each of these rooms after `after` and up to `up_to`, at most
+/// `limit` a room, in no order. A room without any is absent.
 pub async fn newest_nids(
     conn: &mut Conn,
     rooms: impl IntoIterator<Item = RoomNid>,
+    after: Order,
     up_to: Pos,
     limit: i64,
 ) -> Result<Vec<(RoomNid, Vec<EventNid>)>> {
@@ -210,10 +211,18 @@ pub async fn newest_nids(
                      SELECT nid FROM events
                      WHERE room_nid = CAST(wanted.value AS BIGINT)
                        AND status = 0 AND ord_pos IS NOT NULL AND ord_pos <= $2
+                       AND ord_pos >= $4 AND (ord_pos, ord_depth, ord_seq) > ($4, $5, $6)
                      ORDER BY ord_pos DESC, ord_depth DESC, ord_seq DESC LIMIT $3
                  ) newest
              ) FROM json_each($1) wanted",
-            &[Bind::list(rooms), up_to.pos.into(), limit.into()],
+            &[
+                Bind::list(rooms),
+                up_to.pos.into(),
+                limit.into(),
+                after.pos.into(),
+                after.depth.into(),
+                after.seq.into(),
+            ],
         )
         .await?;
     rows.into_iter()
@@ -223,6 +232,63 @@ pub async fn newest_nids(
             Ok((room, nids.collect::<Result<_, _>>().map_err(Error::corrupt)?))
         })
         .collect()
+}
+
+/// An event that entered its room's timeline, with the room as it was when the event was read.
+#[derive(Clone, Debug)]
+pub struct EventInRoom {
+    /// The event. Its text is empty where it was left out.
+    pub event: StoredEventRow,
+    /// The room's row.
+    pub room: RoomHeadRow,
+    /// The head of the log at which both were read.
+    pub as_of: Pos,
+}
+
+impl FromRow for EventInRoom {
+    fn from_row(row: &Row) -> Result<Self> {
+        let event = StoredEventRow::from_row(row)?;
+        let extremities: String = row.get(17)?;
+        Ok(Self {
+            room: RoomHeadRow {
+                nid: event.room,
+                room_id: row.get(15)?,
+                version: row.get(16)?,
+                extremities: serde_json::from_str(&extremities).map_err(Error::corrupt)?,
+                state_root: StateNid(row.get(18)?),
+                state_pos: Pos(row.get(19)?),
+                head_pos: Pos(row.get(20)?),
+                joined: row.get(21)?,
+                invited: row.get(22)?,
+            },
+            as_of: Pos(row.get(23)?),
+            event,
+        })
+    }
+}
+
+/// The events that entered the timeline of any room after `after` and up to `up_to`, in order, at
+/// most `limit`. The texts of those beyond the first `bytes` bytes are left out.
+pub async fn entered(
+    conn: &mut Conn,
+    after: Pos,
+    up_to: Pos,
+    limit: i64,
+    bytes: i64,
+) -> Result<Vec<EventInRoom>> {
+    conn.all(
+        "SELECT e.nid, e.event_id, e.room_nid, e.pos, e.ord_pos, e.ord_depth, e.ord_seq, e.status,
+             e.state_before, e.state_after, e.replaces, e.txn_device, e.txn_id, e.redacted_by,
+             CASE WHEN e.bytes <= $4 THEN e.json ELSE '' END,
+             r.room_id, r.version, r.extremities, r.state_root, r.state_pos, r.head_pos,
+             r.joined, r.invited, (SELECT COALESCE(MAX(last_pos), 0) FROM log_batches)
+         FROM (
+             SELECT *, SUM(octet_length(json)) OVER (ORDER BY pos) AS bytes FROM events
+             WHERE pos > $1 AND pos <= $2 ORDER BY pos LIMIT $3
+         ) e LEFT JOIN rooms r ON r.nid = e.room_nid ORDER BY e.pos",
+        &[after.0.into(), up_to.0.into(), limit.into(), bytes.into()],
+    )
+    .await
 }
 
 /// Which events, of those that are not here, some event of the room names as previous.

@@ -3,7 +3,7 @@
 use ruma::ServerName;
 use stoa_base::{EventNid, Pos, RoomNid};
 
-use crate::{Bind, Conn, FromRow, Result, Row};
+use crate::{Bind, Conn, Error, FromRow, Result, Row};
 
 /// A user's current membership of a room.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +44,23 @@ pub async fn of_user(conn: &mut Conn, user_id: &str) -> Result<Vec<MembershipRow
         "SELECT user_id, room_nid, membership, event_nid, sender, pos, forgotten
          FROM memberships WHERE user_id = $1 ORDER BY room_nid",
         &[user_id.into()],
+    )
+    .await
+}
+
+/// The memberships of these users that became current after `after`, and those of rooms that they
+/// have forgotten, in no order, at most `limit`.
+pub async fn newer_or_forgotten(
+    conn: &mut Conn,
+    users: impl IntoIterator<Item = String>,
+    after: Pos,
+    limit: i64,
+) -> Result<Vec<MembershipRow>> {
+    conn.all(
+        "SELECT user_id, room_nid, membership, event_nid, sender, pos, forgotten
+         FROM memberships WHERE user_id IN (SELECT value FROM json_each($1))
+           AND (pos > $2 OR forgotten <> 0) LIMIT $3",
+        &[Bind::list(users), after.0.into(), limit.into()],
     )
     .await
 }
@@ -104,12 +121,12 @@ pub async fn joined_of_server(
     after: &str,
     limit: i64,
 ) -> Result<Vec<String>> {
-    // Neither of the characters that mean something in a pattern occurs in a server's name.
-    let of_server = format!("%:{server}");
+    let of_server = format!(":{server}");
     let rows: Vec<(String,)> = conn
         .all(
             "SELECT user_id FROM memberships
-             WHERE room_nid = $1 AND membership = 'join' AND user_id > $2 AND user_id LIKE $3
+             WHERE room_nid = $1 AND membership = 'join' AND user_id > $2
+                 AND substr(user_id, length(user_id) - length($3) + 1) = $3
              ORDER BY user_id LIMIT $4",
             &[room.0.into(), after.into(), of_server.as_str().into(), limit.into()],
         )
@@ -117,8 +134,44 @@ pub async fn joined_of_server(
     Ok(rows.into_iter().map(|(user_id,)| user_id).collect())
 }
 
+const FIRST_SQLITE: &str = "
+SELECT CAST(wanted.value AS BIGINT), (
+    SELECT json_group_array(first.user_id ORDER BY first.pos, first.user_id) FROM (
+        SELECT user_id, pos FROM (
+            SELECT user_id, pos FROM memberships
+            WHERE room_nid = CAST(wanted.value AS BIGINT) AND membership = $2
+            ORDER BY pos, user_id LIMIT $4
+        ) one
+        UNION
+        SELECT user_id, pos FROM (
+            SELECT user_id, pos FROM memberships
+            WHERE room_nid = CAST(wanted.value AS BIGINT) AND membership = $3
+            ORDER BY pos, user_id LIMIT $4
+        ) other
+        ORDER BY pos, user_id LIMIT $4
+    ) first
+) FROM json_each($1) wanted";
+
+const FIRST_POSTGRES: &str = "
+SELECT CAST(wanted.value AS BIGINT), (
+    SELECT coalesce(json_agg(first.user_id ORDER BY first.pos, first.user_id)::text, '[]') FROM (
+        SELECT user_id, pos FROM (
+            SELECT user_id, pos FROM memberships
+            WHERE room_nid = CAST(wanted.value AS BIGINT) AND membership = $2
+            ORDER BY pos, user_id LIMIT $4
+        ) one
+        UNION
+        SELECT user_id, pos FROM (
+            SELECT user_id, pos FROM memberships
+            WHERE room_nid = CAST(wanted.value AS BIGINT) AND membership = $3
+            ORDER BY pos, user_id LIMIT $4
+        ) other
+        ORDER BY pos, user_id LIMIT $4
+    ) first
+) FROM json_each($1) wanted";
+
 /// The members of each of these rooms whose membership is one of `memberships` and became current
-/// first, at most `limit` a room, in that order.
+/// first, at most `limit` a room, in that order. A room without any is absent.
 pub async fn first_of_rooms(
     conn: &mut Conn,
     rooms: impl IntoIterator<Item = RoomNid>,
@@ -126,28 +179,15 @@ pub async fn first_of_rooms(
     limit: i64,
 ) -> Result<Vec<(RoomNid, Vec<String>)>> {
     let [one, other] = memberships;
-    let rows: Vec<(i64, Option<String>)> = conn
-        .all(
-            // A user ID holds no space.
-            "SELECT CAST(wanted.value AS BIGINT), (
-                 SELECT string_agg(first.user_id, ' ' ORDER BY first.pos, first.user_id) FROM (
-                     SELECT user_id, pos FROM (
-                         SELECT user_id, pos FROM memberships
-                         WHERE room_nid = CAST(wanted.value AS BIGINT) AND membership = $2
-                         ORDER BY pos, user_id LIMIT $4
-                     ) one
-                     UNION ALL
-                     SELECT user_id, pos FROM (
-                         SELECT user_id, pos FROM memberships
-                         WHERE room_nid = CAST(wanted.value AS BIGINT) AND membership = $3
-                         ORDER BY pos, user_id LIMIT $4
-                     ) other
-                     ORDER BY pos, user_id LIMIT $4
-                 ) first
-             ) FROM json_each($1) wanted",
-            &[Bind::list(rooms), one.into(), other.into(), limit.into()],
-        )
-        .await?;
-    let found = rows.into_iter().filter_map(|(room, users)| Some((RoomNid(room), users?)));
-    Ok(found.map(|(room, users)| (room, users.split(' ').map(str::to_owned).collect())).collect())
+    let sql = conn.either(FIRST_SQLITE, FIRST_POSTGRES);
+    let binds = [Bind::list(rooms), one.into(), other.into(), limit.into()];
+    let rows: Vec<(i64, String)> = conn.all(sql, &binds).await?;
+    let mut found = Vec::new();
+    for (room, users) in rows {
+        let users: Vec<String> = serde_json::from_str(&users).map_err(Error::corrupt)?;
+        if !users.is_empty() {
+            found.push((RoomNid(room), users));
+        }
+    }
+    Ok(found)
 }

@@ -54,6 +54,27 @@ pub async fn heads(conn: &mut Conn, rooms: &[RoomNid]) -> Result<Vec<RoomHeadRow
     .await
 }
 
+/// As [`heads`], with the head of the log at which they were read.
+pub async fn heads_as_of(conn: &mut Conn, rooms: &[RoomNid]) -> Result<Vec<(RoomHeadRow, Pos)>> {
+    let rows: Vec<AsOf> = conn
+        .all(
+            "SELECT nid, room_id, version, extremities, state_root, state_pos, head_pos, joined,
+                 invited, (SELECT COALESCE(MAX(last_pos), 0) FROM log_batches)
+             FROM rooms WHERE nid IN (SELECT CAST(value AS BIGINT) FROM json_each($1))",
+            &[Bind::list(rooms)],
+        )
+        .await?;
+    Ok(rows.into_iter().map(|AsOf(room, as_of)| (room, as_of)).collect())
+}
+
+struct AsOf(RoomHeadRow, Pos);
+
+impl FromRow for AsOf {
+    fn from_row(row: &Row) -> Result<Self> {
+        Ok(Self(RoomHeadRow::from_row(row)?, Pos(row.get(9)?)))
+    }
+}
+
 /// The number of the room with this Matrix ID.
 pub async fn nid(conn: &mut Conn, room_id: &str) -> Result<Option<RoomNid>> {
     let row: Option<(i64,)> =

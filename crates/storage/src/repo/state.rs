@@ -58,6 +58,26 @@ pub async fn changes(
     .await
 }
 
+/// The changes of these rooms' current states after `after` and up to `up_to`, each with its room,
+/// in order, at most `limit`.
+pub async fn changes_in_rooms(
+    conn: &mut Conn,
+    rooms: impl IntoIterator<Item = RoomNid>,
+    after: Pos,
+    up_to: Pos,
+    limit: i64,
+) -> Result<Vec<(RoomNid, StateChange)>> {
+    let rows: Vec<InRoom> = conn
+        .all(
+            "SELECT pos, type, state_key, old_nid, new_nid, room_nid FROM state_changes
+             WHERE room_nid IN (SELECT CAST(value AS BIGINT) FROM json_each($1))
+               AND pos > $2 AND pos <= $3 ORDER BY pos, type, state_key LIMIT $4",
+            &[Bind::list(rooms), after.0.into(), up_to.0.into(), limit.into()],
+        )
+        .await?;
+    Ok(rows.into_iter().map(|InRoom(room, change)| (room, change)).collect())
+}
+
 /// All changes of one entry of a room's current state, in order.
 pub async fn changes_of_entry(
     conn: &mut Conn,

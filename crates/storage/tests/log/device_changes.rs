@@ -83,8 +83,7 @@ both_databases! {
         write(&node, change(user_id!("@alice:test"), "A", Created)).await;
         let mut conn = node.store.read().await.unwrap();
         let batches = stoa_storage::log::batches_after(&mut conn, Pos::START, 10).await.unwrap();
-        let touched = batches[0].touched.as_ref().expect("what is known");
-        let touched: Vec<_> = touched.iter().collect();
+        let touched: Vec<_> = batches[0].touched.as_ref().unwrap().iter().collect();
         assert_eq!(touched, [(Stream::Devices, &user_id!("@alice:test").into())]);
     }
 

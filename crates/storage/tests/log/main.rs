@@ -3,6 +3,7 @@
 mod accounts;
 mod audit;
 mod conflicts;
+mod conformance;
 mod cut_connections;
 mod defaults;
 mod device_changes;
@@ -12,6 +13,7 @@ mod frozen;
 mod jumps;
 mod kills;
 mod limits;
+mod logged_rows;
 mod node_process;
 mod order;
 mod outages;

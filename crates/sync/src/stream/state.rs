@@ -17,7 +17,7 @@ use std::{
 use ruma::{UserId, api::client::filter::RoomEventFilter, events::TimelineEventType};
 use stoa_base::{EventNid, Pos, RoomNid};
 use stoa_rooms::{
-    Rooms, VisibleState,
+    Room, Rooms, VisibleState,
     events::Event,
     state::{Part, StateKey},
 };
@@ -45,18 +45,28 @@ pub(crate) async fn deltas(
     spans: &[Span],
     timelines: &ByRoom<Timeline>,
 ) -> Result<Deltas> {
-    let mut deltas = Deltas::new();
+    // Rooms between the same positions are read together.
+    let mut together: BTreeMap<(Pos, Pos), Vec<&Room>> = BTreeMap::new();
+    let mut changed = Vec::new();
     for span in spans {
         let KnownState::At(since) = span.state else { continue };
         let topic = Topic::from(span.room.nid);
-        if changes.may_have_changed(&topic, &[Stream::State], since) {
-            let mut delta = rooms.state_changes(&span.room, since, span.state_up_to()).await?;
-            delta.extend(after_departure(reader, span, timelines.get(&span.room.nid)));
-            if !delta.is_empty() {
-                deltas.insert(span.room.nid, delta);
-            }
+        if changes.may_have_changed(&topic, &[Stream::State], since)
+            && rooms.committed(&span.room).await?.state_pos > since
+        {
+            together.entry((since, span.state_up_to())).or_default().push(&span.room);
+            changed.push(span);
         }
     }
+    let mut deltas = Deltas::new();
+    for ((since, up_to), together) in together {
+        deltas.extend(rooms.state_changes_of_rooms(&together, since, up_to).await?);
+    }
+    for span in changed {
+        let delta = deltas.entry(span.room.nid).or_default();
+        delta.extend(after_departure(reader, span, timelines.get(&span.room.nid)));
+    }
+    deltas.retain(|_, delta| !delta.is_empty());
     Ok(deltas)
 }
 

@@ -5,6 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use moka::sync::Cache;
 use serde::Deserialize;
 use stoa_base::{EventNid, Pos, RoomNid, StateNid};
+use stoa_cluster::SingleFlight;
 use stoa_rooms::{Committed, Rooms, events::Event, state::StateKey};
 use stoa_storage::log::{Stream, Topic};
 
@@ -16,8 +17,8 @@ use crate::{
 
 /// How many members a room is called by.
 const HEROES: usize = 5;
-/// Of how many rooms the members that they are called by stay in memory.
-const ROOMS: u64 = 20_000;
+/// How many bytes of the members that rooms are called by stay in memory, roughly.
+const BYTES: u64 = 8 << 20;
 
 /// A room's summary.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +33,10 @@ pub(crate) struct Summary {
 
 /// The members that rooms without names are called by.
 #[derive(Debug)]
-pub(crate) struct Heroes(Cache<RoomNid, Known>);
+pub(crate) struct Heroes {
+    known: Cache<RoomNid, Known>,
+    reading: SingleFlight<RoomNid>,
+}
 
 #[derive(Clone, Debug)]
 struct Known {
@@ -87,8 +91,11 @@ impl RoomStream for Summaries<'_> {
 
     async fn read(&self, reader: &Reader, spans: &[Span]) -> Result<ByRoom<Summary>> {
         let mut wanted: Vec<Wanted> = Vec::new();
-        for span in spans.iter().filter(|span| self.has_changed(span)) {
+        for span in spans.iter().filter(|span| span.end.is_none()) {
             let committed = self.rooms.committed(&span.room).await?;
+            if !self.has_changed(span, committed) {
+                continue;
+            }
             wanted.push(Wanted { room: span.room.nid, committed, up_to: span.up_to });
         }
         let candidates = self.heroes.of_rooms(self.rooms, self.changes, &wanted).await?;
@@ -101,25 +108,32 @@ impl RoomStream for Summaries<'_> {
 }
 
 impl Summaries<'_> {
-    fn has_changed(&self, span: &Span) -> bool {
+    fn has_changed(&self, span: &Span, committed: Committed) -> bool {
         let tells =
             |kind: &str| matches!(kind, "m.room.member" | "m.room.name" | "m.room.canonical_alias");
-        span.end.is_none()
-            && match span.state {
-                KnownState::Nothing => true,
-                KnownState::Withheld => false,
-                KnownState::At(since) => {
-                    let delta = self.deltas.get(&span.room.nid);
-                    delta.is_some_and(|delta| delta.iter().any(|change| tells(&change.kind)))
-                        || was_redacted(self.changes, span.room.nid, since)
-                }
+        match span.state {
+            KnownState::Nothing => true,
+            KnownState::Withheld => false,
+            KnownState::At(since) => {
+                let delta = self.deltas.get(&span.room.nid);
+                // What redacts is an event of the room, too.
+                delta.is_some_and(|delta| delta.iter().any(|change| tells(&change.kind)))
+                    || (committed.head_pos > since
+                        && was_redacted(self.changes, span.room.nid, since))
             }
+        }
     }
 }
 
 impl Heroes {
     pub(crate) fn new() -> Self {
-        Self(Cache::new(ROOMS))
+        let weigh = |_: &RoomNid, known: &Known| {
+            let Candidates { present, gone, .. } = &*known.candidates;
+            let users = present.iter().chain(gone).map(|user| 48 + user.len());
+            u32::try_from(384 + users.sum::<usize>()).unwrap_or(u32::MAX)
+        };
+        let known = Cache::builder().max_capacity(BYTES).weigher(weigh).build();
+        Self { known, reading: SingleFlight::default() }
     }
 
     async fn of_rooms(
@@ -128,22 +142,52 @@ impl Heroes {
         changes: &ChangeIndex,
         wanted: &[Wanted],
     ) -> Result<ByRoom<Arc<Candidates>>> {
+        let mut missing: HashMap<RoomNid, &Wanted> =
+            wanted.iter().map(|wanted| (wanted.room, wanted)).collect();
         let mut found = ByRoom::new();
-        let mut missing: Vec<&Wanted> = Vec::new();
-        for room in wanted {
-            let is_current = |known: &Known| {
-                known.state_pos == room.committed.state_pos
-                    && !was_redacted(changes, room.room, known.as_of)
-            };
-            match self.0.get(&room.room).filter(is_current) {
-                Some(known) => {
-                    found.insert(room.room, known.candidates);
-                }
-                None => missing.push(room),
-            }
-        }
+        self.take_known(changes, &mut missing, &mut found);
         if missing.is_empty() {
             return Ok(found);
+        }
+        // What many want at once is read by one of them.
+        let (mine, others) = self.reading.claim(missing.keys().copied());
+        let claimed = mine.keys().iter().filter_map(|room| missing.remove(room)).collect();
+        found.extend(self.read_and_keep(rooms, claimed).await?);
+        drop(mine);
+        for other in others {
+            other.landed().await;
+        }
+        self.take_known(changes, &mut missing, &mut found);
+        found.extend(self.read_and_keep(rooms, missing.into_values().collect()).await?);
+        Ok(found)
+    }
+
+    /// Moves the rooms whose candidates are in memory from `missing` to `found`.
+    fn take_known(
+        &self,
+        changes: &ChangeIndex,
+        missing: &mut HashMap<RoomNid, &Wanted>,
+        found: &mut ByRoom<Arc<Candidates>>,
+    ) {
+        missing.retain(|room, wanted| {
+            let is_current = |known: &Known| {
+                known.state_pos == wanted.committed.state_pos
+                    && !was_redacted(changes, *room, known.as_of)
+            };
+            let known = self.known.get(room).filter(is_current);
+            let is_missing = known.is_none();
+            found.extend(known.map(|known| (*room, known.candidates)));
+            is_missing
+        });
+    }
+
+    async fn read_and_keep(
+        &self,
+        rooms: &Rooms,
+        missing: Vec<&Wanted>,
+    ) -> Result<ByRoom<Arc<Candidates>>> {
+        if missing.is_empty() {
+            return Ok(ByRoom::new());
         }
         let states: Vec<(RoomNid, StateNid)> =
             missing.iter().map(|room| (room.room, room.committed.state)).collect();
@@ -155,11 +199,10 @@ impl Heroes {
                     as_of: room.up_to,
                     candidates: Arc::clone(candidates),
                 };
-                self.0.insert(room.room, known);
+                self.known.insert(room.room, known);
             }
         }
-        found.extend(read);
-        Ok(found)
+        Ok(read)
     }
 
     async fn read(

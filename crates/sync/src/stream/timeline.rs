@@ -1,9 +1,9 @@
 //! The events of rooms, newest last, as far as the reader may see them.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use ruma::api::client::filter::RoomEventFilter;
-use stoa_base::{Pos, RoomNid};
+use stoa_base::Pos;
 use stoa_rooms::{Page, Room, Rooms, events::Event, tokens::PaginationToken};
 use stoa_storage::{
     log::{Stream, Topic},
@@ -69,7 +69,8 @@ impl RoomStream for Timelines<'_> {
         let mut seen = if all.is_empty() {
             Vec::new()
         } else {
-            let rooms: Vec<&Arc<Room>> = spans.iter().map(|span| &span.room).collect();
+            let has_events = spans.iter().zip(&pages).filter(|(_, page)| !page.events.is_empty());
+            let rooms: Vec<&Arc<Room>> = has_events.map(|(span, _)| &span.room).collect();
             self.rooms.see_in(&reader.user_id, rooms, &all).await?
         }
         .into_iter();
@@ -106,39 +107,31 @@ impl RoomStream for Timelines<'_> {
 }
 
 impl Timelines<'_> {
-    /// The newest events of each span, before anybody looks at who may see them.
+    /// The newest events of each span, before anybody looks at who may see them: one query for all
+    /// spans between the same positions that are not in memory.
     async fn newest(&self, spans: &[Span], limit: usize) -> Result<Vec<Page>> {
-        let mut pages = Vec::with_capacity(spans.len());
-        let mut whole = self.newest_of_whole_rooms(spans, limit).await?;
+        let mut together: BTreeMap<(Pos, Pos), Vec<&Room>> = BTreeMap::new();
         for span in spans {
-            let topic = Topic::from(span.room.nid);
-            let page = if passes_none(self.filter) || !is_about(self.filter, &span.room.id) {
-                Page::default()
-            } else if let Some(page) = whole.remove(&span.room.nid) {
-                page
-            } else if span.after.is_some_and(|after| {
-                !self.changes.may_have_changed(&topic, &[Stream::Timeline], after)
-            }) {
-                Page::default()
-            } else {
-                let after = span.after.unwrap_or(Pos::START);
-                self.rooms.newest(&span.room, after, span.up_to, limit).await?
-            };
-            pages.push(page);
+            let is_asked_for = !passes_none(self.filter) && is_about(self.filter, &span.room.id);
+            if is_asked_for && self.has_moved(span).await? {
+                let since = span.after.unwrap_or(Pos::START);
+                together.entry((since, span.up_to)).or_default().push(&span.room);
+            }
         }
-        Ok(pages)
+        let mut pages = ByRoom::new();
+        for ((since, up_to), rooms) in together {
+            pages.extend(self.rooms.newest_of_rooms(&rooms, since, up_to, limit).await?);
+        }
+        let page = |span: &Span| pages.remove(&span.room.nid).unwrap_or_default();
+        Ok(spans.iter().map(page).collect())
     }
 
-    /// The newest events of all rooms that are shown from their beginning up to the same position:
-    /// one query for all of them.
-    async fn newest_of_whole_rooms(&self, spans: &[Span], limit: usize) -> Result<ByRoom<Page>> {
-        let whole = || spans.iter().filter(|span| span.after.is_none() && span.end.is_none());
-        let Some(first) = whole().next().filter(|_| !passes_none(self.filter)) else {
-            return Ok(ByRoom::new());
-        };
-        let together = whole().filter(|span| span.up_to == first.up_to);
-        let together: Vec<RoomNid> = together.map(|span| span.room.nid).collect();
-        Ok(self.rooms.newest_of_rooms(together, first.up_to, limit).await?)
+    /// Whether there may be events in a span. The room is in memory.
+    async fn has_moved(&self, span: &Span) -> Result<bool> {
+        let Some(after) = span.after else { return Ok(true) };
+        let topic = Topic::from(span.room.nid);
+        Ok(self.changes.may_have_changed(&topic, &[Stream::Timeline], after)
+            && self.rooms.committed(&span.room).await?.head_pos > after)
     }
 
     /// Puts older events before `events`, which reach back to `oldest`, until there are `limit`.

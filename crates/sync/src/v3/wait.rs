@@ -5,7 +5,6 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use stoa_base::RoomNid;
 use stoa_cluster::Wait;
 use stoa_rooms::Memberships;
-use stoa_storage::log::Topic;
 use tokio::time::Instant;
 
 use crate::{Reader, Streams};
@@ -17,16 +16,14 @@ pub const MAX_TIMEOUT: Duration = Duration::from_mins(2);
 pub(crate) struct Waiting {
     wait: Wait,
     memberships: Memberships,
-    rooms: BTreeSet<RoomNid>,
+    rooms: Arc<BTreeSet<RoomNid>>,
     _counted: Counted,
 }
 
 impl Waiting {
     pub(crate) fn register(streams: &Streams, reader: &Reader, memberships: Memberships) -> Self {
-        let rooms = joined(&memberships);
-        let topics = rooms.iter().map(|room| Topic::from(*room));
-        let topics = topics.chain([reader.topic.clone()]).collect();
-        let wait = streams.waiters.register(topics);
+        let rooms = Arc::clone(memberships.joined());
+        let wait = streams.waiters.register_user(&reader.user_id, &rooms);
         Self { wait, memberships, rooms, _counted: Counted::new() }
     }
 
@@ -36,7 +33,7 @@ impl Waiting {
             return true;
         }
         self.memberships = Arc::clone(memberships);
-        self.rooms == joined(memberships)
+        self.rooms == *memberships.joined()
     }
 
     /// Waits for something that may be news; says whether it came in time.
@@ -47,11 +44,6 @@ impl Waiting {
             () = streams.stopping.cancelled() => false,
         }
     }
-}
-
-fn joined(memberships: &Memberships) -> BTreeSet<RoomNid> {
-    let joined = memberships.values().filter(|row| row.membership == "join");
-    joined.map(|row| row.room).collect()
 }
 
 /// Counts who waits, for metrics.

@@ -1,0 +1,384 @@
+//! A cache of what the database says that follows the log.
+//!
+//! Whoever reads for it takes a [`Ticket`] first. What they read is put in only if nothing that
+//! might be the same entry was dropped or changed since, and that is decided under the lock under
+//! which entries are dropped: an entry is never visible, not for a moment, once the log has said
+//! that it is stale.
+
+use std::{
+    borrow::Borrow,
+    collections::HashMap,
+    fmt,
+    hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use moka::{policy::EvictionPolicy, sync::Cache};
+
+use crate::SingleFlight;
+
+/// Entries are dropped and put in under one lock out of these, by their key.
+const SHARDS: usize = 64;
+
+/// What the cache itself takes for an entry, in bytes, roughly.
+const ENTRY: usize = 200;
+
+/// An entry of more than this part of the whole makes room for itself at once, rather than a moment
+/// later together with others.
+const LARGE: u64 = 512;
+
+/// A cache of entries that are read from the database and are dropped or changed as the log says.
+///
+/// It holds so many bytes, by the weights of its entries; the least recently used go first.
+pub struct LogCache<K, V> {
+    entries: Cache<K, V>,
+    max_bytes: u64,
+    weigh: Weigh<K, V>,
+    /// How often an entry of the shard was dropped or changed.
+    shards: [Mutex<u64>; SHARDS],
+    reading: SingleFlight<K>,
+}
+
+type Weigh<K, V> = Arc<dyn Fn(&K, &V) -> usize + Send + Sync>;
+
+/// Says when the reading of entries began.
+#[derive(Clone, Debug)]
+pub struct Ticket([u64; SHARDS]);
+
+impl<K, V> LogCache<K, V>
+where
+    K: Clone + Eq + Hash + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    /// A cache of at most `max_bytes`. `weigh` gives the bytes of an entry on the heap, roughly.
+    pub fn new(max_bytes: u64, weigh: impl Fn(&K, &V) -> usize + Send + Sync + 'static) -> Self {
+        Self::build(max_bytes, None, weigh)
+    }
+
+    /// As [`LogCache::new`]; and no entry is kept for longer than `lifetime`.
+    pub fn with_lifetime(
+        max_bytes: u64,
+        lifetime: Duration,
+        weigh: impl Fn(&K, &V) -> usize + Send + Sync + 'static,
+    ) -> Self {
+        Self::build(max_bytes, Some(lifetime), weigh)
+    }
+
+    fn build(
+        max_bytes: u64,
+        lifetime: Option<Duration>,
+        weigh: impl Fn(&K, &V) -> usize + Send + Sync + 'static,
+    ) -> Self {
+        let weigh: Weigh<K, V> = Arc::new(move |key, value| ENTRY + weigh(key, value));
+        let weigher = Arc::clone(&weigh);
+        let builder = Cache::builder()
+            .max_capacity(max_bytes)
+            .weigher(move |key, value| u32::try_from(weigher(key, value)).unwrap_or(u32::MAX))
+            .eviction_policy(EvictionPolicy::lru())
+            .support_invalidation_closures();
+        let entries = match lifetime {
+            Some(lifetime) => builder.time_to_live(lifetime).build(),
+            None => builder.build(),
+        };
+        Self {
+            entries,
+            max_bytes,
+            weigh,
+            shards: std::array::from_fn(|_| Mutex::default()),
+            reading: SingleFlight::default(),
+        }
+    }
+
+    /// The entry, if it is in memory.
+    pub fn get<Q: ?Sized + Hash + Eq>(&self, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+    {
+        self.entries.get(key)
+    }
+
+    /// The entries with these keys, by key; those that are not in memory are read by `read`, which
+    /// gives those that there are. What several callers want at once is read once.
+    pub async fn get_or_read<E, Read>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+        read: impl Fn(Vec<K>) -> Read,
+    ) -> Result<HashMap<K, V>, E>
+    where
+        Read: Future<Output = Result<Vec<(K, V)>, E>>,
+    {
+        let mut found = HashMap::new();
+        let mut missing = Vec::new();
+        for key in keys {
+            match self.entries.get(&key) {
+                Some(value) => {
+                    found.insert(key, value);
+                }
+                None => missing.push(key),
+            }
+        }
+        if missing.is_empty() {
+            return Ok(found);
+        }
+        let (mine, others) = self.reading.claim(missing);
+        if !mine.keys().is_empty() {
+            found.extend(self.read(mine.keys().to_vec(), &read).await?);
+        }
+        drop(mine);
+        let mut left = Vec::new();
+        for other in others {
+            let key = other.landed().await;
+            match self.entries.get(&key) {
+                Some(value) => {
+                    found.insert(key, value);
+                }
+                // It was not there, went stale at once, or could not be read.
+                None => left.push(key),
+            }
+        }
+        if !left.is_empty() {
+            found.extend(self.read(left, &read).await?);
+        }
+        Ok(found)
+    }
+
+    async fn read<E, Read>(
+        &self,
+        keys: Vec<K>,
+        read: &impl Fn(Vec<K>) -> Read,
+    ) -> Result<Vec<(K, V)>, E>
+    where
+        Read: Future<Output = Result<Vec<(K, V)>, E>>,
+    {
+        let ticket = self.ticket();
+        let entries = read(keys).await?;
+        for (key, value) in &entries {
+            self.keep(&ticket, key.clone(), value.clone());
+        }
+        Ok(entries)
+    }
+
+    /// To be called before entries are read from the database.
+    pub fn ticket(&self) -> Ticket {
+        let mut ticket = Ticket([0; SHARDS]);
+        for (count, shard) in ticket.0.iter_mut().zip(&self.shards) {
+            *count = *lock(shard);
+        }
+        ticket
+    }
+
+    /// Puts in an entry that was read after `ticket` was given, unless it may have gone stale
+    /// since. Says whether it was put in.
+    pub fn keep(&self, ticket: &Ticket, key: K, value: V) -> bool {
+        let index = shard(&key);
+        let dropped = self.lock(index);
+        let is_current = ticket.0.get(index) == Some(&*dropped);
+        if is_current {
+            self.insert(key, value);
+        }
+        is_current
+    }
+
+    /// Puts in an entry that nobody can have read otherwise: one that is new, or never changes.
+    pub fn insert_new(&self, key: K, value: V) {
+        let _locked = self.lock(shard(&key));
+        self.insert(key, value);
+    }
+
+    /// Puts in an entry as the log has it now: in the order of the log.
+    pub fn put(&self, key: K, value: V) {
+        let mut dropped = self.lock(shard(&key));
+        *dropped += 1;
+        self.insert(key, value);
+    }
+
+    /// Changes an entry as the log says, if it is in memory: in the order of the log.
+    pub fn update<Q>(&self, key: &Q, change: impl FnOnce(V) -> V)
+    where
+        K: Borrow<Q>,
+        Q: ?Sized + Hash + Eq + ToOwned<Owned = K>,
+    {
+        let mut dropped = self.lock(shard(key));
+        *dropped += 1;
+        if let Some(value) = self.entries.get(key) {
+            self.insert(key.to_owned(), change(value));
+        }
+    }
+
+    /// Drops an entry.
+    pub fn remove<Q: ?Sized + Hash + Eq>(&self, key: &Q)
+    where
+        K: Borrow<Q>,
+    {
+        let mut dropped = self.lock(shard(key));
+        *dropped += 1;
+        self.entries.invalidate(key);
+    }
+
+    /// Drops the entries of which `is_stale` says so.
+    pub fn remove_if(&self, is_stale: impl Fn(&K, &V) -> bool + Send + Sync + 'static) {
+        let _locked = self.lock_all();
+        if let Err(error) = self.entries.invalidate_entries_if(is_stale) {
+            // The cache was built to support this; should it refuse, dropping all is as right.
+            tracing::error!(%error, "stale entries of a cache could not be told apart");
+            self.entries.invalidate_all();
+        }
+    }
+
+    /// Drops all entries.
+    pub fn clear(&self) {
+        let _locked = self.lock_all();
+        self.entries.invalidate_all();
+    }
+
+    /// How many entries there are, for metrics.
+    pub fn len(&self) -> u64 {
+        self.entries.entry_count()
+    }
+
+    /// Whether there is no entry.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many bytes the entries take, roughly, after what is due has been evicted.
+    pub fn bytes(&self) -> u64 {
+        self.entries.run_pending_tasks();
+        self.entries.weighted_size()
+    }
+
+    fn insert(&self, key: K, value: V) {
+        let weight = u64::try_from((self.weigh)(&key, &value)).unwrap_or(u64::MAX);
+        self.entries.insert(key, value);
+        if weight > self.max_bytes / LARGE {
+            self.entries.run_pending_tasks();
+        }
+    }
+
+    fn lock(&self, index: usize) -> MutexGuard<'_, u64> {
+        let [first, ..] = &self.shards;
+        lock(self.shards.get(index).unwrap_or(first))
+    }
+
+    /// Locks all shards, always in the same order, and counts that something was dropped.
+    fn lock_all(&self) -> Vec<MutexGuard<'_, u64>> {
+        let mut locked: Vec<_> = self.shards.iter().map(lock).collect();
+        for dropped in &mut locked {
+            **dropped += 1;
+        }
+        locked
+    }
+}
+
+impl<K, V> fmt::Debug for LogCache<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LogCache").field("max_bytes", &self.max_bytes).finish_non_exhaustive()
+    }
+}
+
+fn lock(shard: &Mutex<u64>) -> MutexGuard<'_, u64> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn shard<Q: ?Sized + Hash>(key: &Q) -> usize {
+    let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(key);
+    usize::try_from(hash % SHARDS as u64).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst},
+        thread,
+    };
+
+    use super::*;
+
+    fn cache() -> LogCache<String, u64> {
+        LogCache::new(1 << 20, |key: &String, _| key.len())
+    }
+
+    #[test]
+    fn what_was_read_before_a_change_is_not_kept_after_it() {
+        let changes: [fn(&LogCache<String, u64>); 5] = [
+            |cache| cache.remove("a"),
+            |cache| cache.remove_if(|key, _| key == "a"),
+            LogCache::clear,
+            |cache| cache.update("a", |value| value + 1),
+            |cache| cache.put("a".to_owned(), 2),
+        ];
+        for (index, change) in changes.into_iter().enumerate() {
+            let cache = cache();
+            let ticket = cache.ticket();
+            change(&cache);
+            assert!(!cache.keep(&ticket, "a".to_owned(), 1), "{index}");
+            assert_ne!(cache.get("a"), Some(1), "{index}");
+            assert!(cache.keep(&cache.ticket(), "a".to_owned(), 3), "{index}");
+            assert_eq!(cache.get("a"), Some(3), "{index}");
+        }
+    }
+
+    /// The database has a number that grows. Readers keep what they read, the log drops it, and
+    /// an observer must never find less than what was applied before they looked.
+    #[test]
+    fn nobody_ever_finds_what_the_log_has_said_is_stale() {
+        let (cache, database, applied) = (cache(), AtomicU64::new(0), AtomicU64::new(0));
+        let rounds = 50_000;
+        thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while database.load(SeqCst) < rounds {
+                        let ticket = cache.ticket();
+                        let read = database.load(SeqCst);
+                        cache.keep(&ticket, "a".to_owned(), read);
+                    }
+                });
+            }
+            scope.spawn(|| {
+                while database.load(SeqCst) < rounds {
+                    let known = applied.load(SeqCst);
+                    if let Some(found) = cache.get("a") {
+                        assert!(found >= known, "{found} was found after {known} was applied");
+                    }
+                }
+            });
+            for round in 1..=rounds {
+                database.store(round, SeqCst);
+                cache.remove("a");
+                applied.store(round, SeqCst);
+            }
+        });
+    }
+
+    #[tokio::test]
+    async fn what_many_want_at_once_is_read_once() {
+        let (cache, reads) = (cache(), AtomicUsize::new(0));
+        let read = |keys: Vec<String>| {
+            reads.fetch_add(1, SeqCst);
+            async move {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                Ok::<_, ()>(keys.into_iter().map(|key| (key, 7)).collect())
+            }
+        };
+        let wants = (0..100).map(|index| {
+            let keys = ["a".to_owned(), format!("{}", index % 2)];
+            cache.get_or_read(keys, &read)
+        });
+        for found in futures_util::future::join_all(wants).await {
+            assert_eq!(found.unwrap().len(), 2);
+        }
+        assert_eq!(reads.load(SeqCst), 2, "`a` and `0`, then `1`");
+    }
+
+    #[test]
+    fn it_holds_so_many_bytes() {
+        let cache: LogCache<u32, Vec<u8>> =
+            LogCache::new(100_000, |_, value: &Vec<u8>| value.len());
+        for key in 0..1_000 {
+            cache.put(key, vec![0; 1_000]);
+        }
+        assert!(cache.bytes() <= 100_000);
+        assert!(cache.len() > 50);
+    }
+}

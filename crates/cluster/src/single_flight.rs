@@ -1,0 +1,115 @@
+//! What many want at once is read by one of them.
+
+use std::{
+    collections::HashMap,
+    hash::Hash,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::sync::watch;
+
+/// Who reads what at the moment. Cheap to clone.
+#[derive(Debug)]
+pub struct SingleFlight<K>(Arc<Mutex<HashMap<K, watch::Receiver<()>>>>);
+
+/// What one caller reads for all. The others look once it is dropped.
+#[derive(Debug)]
+pub struct Claim<K: Eq + Hash> {
+    flights: SingleFlight<K>,
+    keys: Vec<K>,
+    /// Those who wait see it dropped.
+    _landing: watch::Sender<()>,
+}
+
+/// What another caller is reading.
+#[derive(Debug)]
+pub struct Flight<K> {
+    key: K,
+    landing: watch::Receiver<()>,
+}
+
+impl<K> Default for SingleFlight<K> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+impl<K> Clone for SingleFlight<K> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<K: Clone + Eq + Hash> SingleFlight<K> {
+    /// Tells apart what nobody is reading, which the caller is to read, and what others are
+    /// reading. To wait for these is safe once the claim was dropped.
+    pub fn claim(&self, keys: impl IntoIterator<Item = K>) -> (Claim<K>, Vec<Flight<K>>) {
+        let (sender, receiver) = watch::channel(());
+        let mut flights = self.lock();
+        let (mut mine, mut others) = (Vec::new(), Vec::new());
+        for key in keys {
+            match flights.get(&key) {
+                // It was named twice.
+                Some(landing) if landing.same_channel(&receiver) => {}
+                Some(landing) => others.push(Flight { key, landing: landing.clone() }),
+                None => {
+                    flights.insert(key.clone(), receiver.clone());
+                    mine.push(key);
+                }
+            }
+        }
+        drop(flights);
+        (Claim { flights: self.clone(), keys: mine, _landing: sender }, others)
+    }
+}
+
+impl<K> SingleFlight<K> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<K, watch::Receiver<()>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<K: Eq + Hash> Claim<K> {
+    /// What the caller is to read.
+    pub fn keys(&self) -> &[K] {
+        &self.keys
+    }
+}
+
+impl<K: Eq + Hash> Drop for Claim<K> {
+    fn drop(&mut self) {
+        let mut flights = self.flights.lock();
+        for key in &self.keys {
+            flights.remove(key);
+        }
+    }
+}
+
+impl<K> Flight<K> {
+    /// Returns once the other caller is done, or has given up. What they read may be in the cache.
+    pub async fn landed(mut self) -> K {
+        // Nothing is ever sent: this ends when the claim is dropped.
+        let _ = self.landing.changed().await;
+        self.key
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn one_reads_and_the_others_wait_until_they_are_done() {
+        let flights = SingleFlight::default();
+        let (mine, others) = flights.claim(["a", "b", "a"]);
+        assert_eq!((mine.keys(), others.len()), (&["a", "b"][..], 0));
+        let (theirs, mut others) = flights.claim(["b", "c"]);
+        assert_eq!(theirs.keys(), ["c"]);
+        let waiting = tokio::spawn(others.pop().unwrap().landed());
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        drop(mine);
+        assert_eq!(waiting.await.unwrap(), "b");
+        assert_eq!(flights.claim(["a", "b"]).0.keys(), ["a", "b"]);
+    }
+}

@@ -1,0 +1,187 @@
+//! What other nodes wrote, read once for all caches of this node that follow the log.
+
+use std::collections::{BTreeSet, HashMap};
+
+use stoa_base::{Pos, RoomNid};
+
+use super::{LogReader, LoggedBatch, Stream, Topic, Touched, reader::READ_LIMIT};
+use crate::{
+    Conn, Error, Result,
+    repo::{
+        events::{self, EventInRoom, StoredEventRow},
+        memberships::{self, MembershipRow},
+        rooms::RoomHeadRow,
+        state::{self, StateChange},
+    },
+};
+
+/// How many rows of one table are read at once.
+const ROWS: usize = 2_048;
+
+/// How many bytes of events are read at once: more than a node writes in one batch.
+const EVENT_BYTES: i64 = 8 << 20;
+
+/// The rows that a stretch of the log wrote, as far as the caches of a node keep such rows.
+///
+/// What is overwritten later is as it was when it was read, which may be newer than the stretch.
+#[derive(Debug)]
+pub struct LoggedRows {
+    after: Pos,
+    up_to: Pos,
+    as_of: Pos,
+    events: Vec<StoredEventRow>,
+    rooms: HashMap<RoomNid, RoomHeadRow>,
+    state_changes: Vec<(RoomNid, StateChange)>,
+    memberships: HashMap<String, Vec<MembershipRow>>,
+}
+
+/// The rows of one batch.
+#[derive(Clone, Copy, Debug)]
+pub struct BatchRows<'a> {
+    /// The events that entered the timelines of their rooms, in order.
+    pub events: &'a [StoredEventRow],
+    /// The changes of current state, in order.
+    pub state_changes: &'a [(RoomNid, StateChange)],
+    /// The rows of the rooms that these events are in, as of `as_of`.
+    pub rooms: &'a HashMap<RoomNid, RoomHeadRow>,
+    /// The head of the log at which the rows of rooms were read.
+    pub as_of: Pos,
+    /// By user, all memberships that became current since the batch began or that are of forgotten
+    /// rooms, of those users whose memberships changed.
+    pub memberships: &'a HashMap<String, Vec<MembershipRow>>,
+}
+
+impl LoggedRows {
+    /// The rows of a batch; none where they were not all read, or where a newer version may have
+    /// changed more than such rows say.
+    pub fn of(&self, batch: &LoggedBatch) -> Option<BatchRows<'_>> {
+        let (prev, last) = (batch.prev, batch.last);
+        if !batch.touched.as_ref().is_some_and(is_understood) {
+            return None;
+        }
+        (self.after <= prev && last <= self.up_to).then(|| BatchRows {
+            events: between(&self.events, position, prev, last),
+            state_changes: between(&self.state_changes, |(_, change)| change.pos, prev, last),
+            rooms: &self.rooms,
+            as_of: self.as_of,
+            memberships: &self.memberships,
+        })
+    }
+}
+
+/// Whether no stream is named that this version does not know, which is read as all streams: only
+/// then is a user's timeline named, or a room's membership.
+fn is_understood(touched: &Touched) -> bool {
+    !touched.iter().any(|change| {
+        matches!(change, (Stream::Timeline, Topic::User(_)) | (Stream::Membership, Topic::Room(_)))
+    })
+}
+
+fn position(event: &StoredEventRow) -> Pos {
+    event.pos.unwrap_or(Pos::START)
+}
+
+/// The rows after `prev` and up to `last`, of rows that are in order.
+fn between<T>(rows: &[T], pos: impl Fn(&T) -> Pos, prev: Pos, last: Pos) -> &[T] {
+    let begin = rows.partition_point(|row| pos(row) <= prev);
+    let end = rows.partition_point(|row| pos(row) <= last);
+    rows.get(begin..end).unwrap_or_default()
+}
+
+impl LogReader {
+    /// Reads what these batches wrote, which follow each other: one statement for messages, however
+    /// many there are. Where there is too much, the last of the batches are left out.
+    pub async fn rows(&mut self, batches: &[LoggedBatch]) -> Result<LoggedRows> {
+        let wanted = Wanted::of(batches);
+        // Taken out, so that it is lost if reading fails or is given up half-way.
+        let mut conn = self.conn.take();
+        let store = &self.store;
+        let reading = async move {
+            let mut conn = match conn.take() {
+                Some(conn) => conn,
+                None => store.dedicated().await?,
+            };
+            let rows = wanted.read(&mut conn).await?;
+            Ok::<_, Error>((conn, rows))
+        };
+        let read = tokio::time::timeout(READ_LIMIT, reading).await;
+        let (conn, rows) = read.map_err(|_| Error::Timeout("reading what the log says"))??;
+        self.conn = Some(conn);
+        Ok(rows)
+    }
+}
+
+/// What batches say that they wrote.
+#[derive(Default)]
+struct Wanted {
+    after: Pos,
+    up_to: Pos,
+    has_events: bool,
+    /// The rooms whose state changed.
+    rooms: BTreeSet<RoomNid>,
+    /// The users whose memberships changed.
+    users: BTreeSet<String>,
+}
+
+impl Wanted {
+    fn of(batches: &[LoggedBatch]) -> Self {
+        let mut wanted = Self {
+            after: batches.first().map_or(Pos::START, |batch| batch.prev),
+            up_to: batches.last().map_or(Pos::START, |batch| batch.last),
+            ..Self::default()
+        };
+        for (stream, topic) in
+            batches.iter().filter_map(|batch| batch.touched.as_ref()).flat_map(Touched::iter)
+        {
+            match (stream, topic) {
+                (Stream::Timeline, _) => wanted.has_events = true,
+                (Stream::State, Topic::Room(room)) => {
+                    wanted.rooms.insert(RoomNid(*room));
+                }
+                (Stream::Membership, Topic::User(user)) => {
+                    wanted.users.insert(user.clone());
+                }
+                _ => {}
+            }
+        }
+        wanted
+    }
+
+    async fn read(self, conn: &mut Conn) -> Result<LoggedRows> {
+        let Self { after, mut up_to, .. } = self;
+        let limit = i64::try_from(ROWS + 1).unwrap_or(i64::MAX);
+
+        let mut as_of = after;
+        let mut events = Vec::new();
+        let mut rooms = HashMap::new();
+        if self.has_events {
+            let found = events::entered(conn, after, up_to, limit, EVENT_BYTES).await?;
+            for EventInRoom { event, room, as_of: read_at } in found {
+                if events.len() >= ROWS || event.json.is_empty() {
+                    up_to = Pos(position(&event).0 - 1);
+                    break;
+                }
+                as_of = read_at;
+                rooms.insert(room.nid, room);
+                events.push(event);
+            }
+        }
+        let mut state_changes = Vec::new();
+        if !self.rooms.is_empty() {
+            state_changes = state::changes_in_rooms(conn, self.rooms, after, up_to, limit).await?;
+            if let Some((_, left_out)) = state_changes.get(ROWS) {
+                up_to = Pos(left_out.pos.0 - 1);
+            }
+        }
+        let mut memberships: HashMap<String, Vec<MembershipRow>> = HashMap::new();
+        if !self.users.is_empty() {
+            let rows = memberships::newer_or_forgotten(conn, self.users, after, limit).await?;
+            if rows.len() <= ROWS {
+                for row in rows {
+                    memberships.entry(row.user_id.clone()).or_default().push(row);
+                }
+            }
+        }
+        Ok(LoggedRows { after, up_to, as_of, events, rooms, state_changes, memberships })
+    }
+}

@@ -1,0 +1,97 @@
+//! A null character, which PostgreSQL cannot store, is the client's fault and never the server's:
+//! wherever a path takes a text. A route is in the table because it is served, so none can be
+//! forgotten here.
+
+use serde_json::json;
+use stoa::router;
+use stoa_testing::{TestServer, both_databases};
+
+/// The variables of a path.
+fn variables(path: &str) -> Vec<&str> {
+    path.split('{').skip(1).filter_map(|rest| rest.split('}').next()).collect()
+}
+
+/// Something that a variable may stand for, in a room that is there.
+fn value(variable: &str, room: &str, event: &str) -> String {
+    // Written as `room_id` or as `roomId`.
+    match variable.replace('_', "").to_ascii_lowercase().as_str() {
+        "roomid" | "roomidoralias" => room.to_owned(),
+        "eventid" => event.to_owned(),
+        "userid" => "@alice:localhost".to_owned(),
+        "roomalias" => "#a:localhost".to_owned(),
+        "eventtype" => "m.room.topic".to_owned(),
+        "receipttype" => "m.read".to_owned(),
+        _ => "a".to_owned(),
+    }
+}
+
+both_databases! {
+    async fn no_path_with_a_null_is_a_fault_of_the_server(db: TestDatabase) {
+        let server = TestServer::start(db).await;
+        let alice = server.register("alice").await;
+        let room = alice.create_room(json!({})).await;
+        let event = alice.send(&room, "hello").await;
+        let (mut tried, mut faults) = (0, Vec::new());
+        for route in router::routes().table() {
+            let variables = variables(&route.path);
+            for with_null in &variables {
+                let mut path = route.path.clone();
+                for variable in &variables {
+                    let mut text = value(variable, &room, &event).replace('#', "%23");
+                    if variable == with_null {
+                        // After the sigil, where there is one.
+                        text.insert_str(if text.starts_with("%23") { 3 } else { 1 }, "%00");
+                    }
+                    path = path.replace(&format!("{{{variable}}}"), &text);
+                }
+                let answer = alice.request(route.method.clone(), &path).body("{}").send().await;
+                tried += 1;
+                if answer.status.is_server_error() {
+                    faults.push(format!("{} {path}: {}", route.method, answer.status));
+                }
+            }
+        }
+        assert!(tried > 100, "only {tried} paths were tried");
+        assert!(faults.is_empty(), "{}", faults.join("\n"));
+    }
+
+    async fn no_body_or_query_with_a_null_is_a_fault_of_the_server(db: TestDatabase) {
+        let server = TestServer::start(db).await;
+        let alice = server.register("alice").await;
+        let room = alice.create_room(json!({})).await;
+        let event = alice.send(&room, "hello").await;
+        let null = "a\0b";
+        let receipt = format!("/_matrix/client/v3/rooms/{room}/receipt/m.read/{event}");
+        for (path, body) in [
+            ("/_matrix/client/v3/login", json!({ "type": "m.login.password", "password": null,
+                "identifier": { "type": "m.id.user", "user": null } })),
+            ("/_matrix/client/v3/login", json!({ "type": "m.login.token", "token": null })),
+            ("/_matrix/client/v3/refresh", json!({ "refresh_token": null })),
+            ("/_matrix/client/v3/register", json!({ "username": null, "password": null })),
+            ("/_matrix/client/v3/register",
+                json!({ "auth": { "type": "m.login.dummy", "session": null } })),
+            ("/_matrix/client/v3/createRoom", json!({ "room_alias_name": null })),
+            ("/_matrix/client/v3/createRoom", json!({ "name": null, "topic": null })),
+            (&receipt, json!({ "thread_id": null })),
+            ("/_matrix/client/v3/delete_devices", json!({ "devices": [null] })),
+            ("/_matrix/client/v3/user_directory/search", json!({ "search_term": null })),
+            ("/_matrix/client/v3/publicRooms", json!({ "since": null,
+                "filter": { "generic_search_term": null } })),
+        ] {
+            let answer = alice.post(path, body.clone()).await;
+            assert!(!answer.status.is_server_error(), "{path} {body}: {}", answer.status);
+        }
+        for path in [
+            "/_matrix/client/v3/sync?since=a%00b".to_owned(),
+            "/_matrix/client/v3/sync?filter=a%00b".to_owned(),
+            format!("/_matrix/client/v3/rooms/{room}/messages?dir=b&from=a%00b"),
+            format!("/_matrix/client/v3/rooms/{room}/messages?dir=b&filter=a%00b"),
+            format!("/_matrix/client/v3/rooms/{room}/members?at=a%00b"),
+            "/_matrix/client/v3/register/available?username=a%00b".to_owned(),
+            "/_matrix/client/v3/publicRooms?since=a%00b".to_owned(),
+        ] {
+            let answer = alice.get(&path).await;
+            assert!(!answer.status.is_server_error(), "{path}: {}", answer.status);
+        }
+    }
+}

@@ -325,6 +325,8 @@ impl Tailer {
             );
             return self.clear(follower, batch.mark());
         };
+        // Where something else has changed as well, what was written does not make a cache current.
+        let rows = rows.filter(|_| !touched.has_unknown());
         let applied = Batch { prev: batch.prev, last: batch.last, touched, appends: None, rows };
         self.apply(follower, applied, batch.key);
     }

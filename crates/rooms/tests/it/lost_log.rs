@@ -19,7 +19,7 @@ async fn prev_events(world: &World, event: &EventId) -> Vec<OwnedEventId> {
     world.rooms.events().by_id(event).await.unwrap().unwrap().pdu.prev_events.clone()
 }
 
-/// A room whose last event is kept, and of which what came after is lost.
+/// A room of which a message is kept, and what came after is lost.
 struct Loss {
     world: World,
     room: Arc<Room>,
@@ -29,15 +29,31 @@ struct Loss {
 }
 
 impl Loss {
-    async fn happens(db: &TestDatabase) -> Self {
+    /// Messages are lost, which leave the room's state as it is.
+    async fn of_messages(db: &TestDatabase) -> Self {
+        Self::of(db, async |world, room| {
+            world.send(room, ALICE, "lost too").await;
+        })
+        .await
+    }
+
+    /// State is lost as well.
+    async fn of_state(db: &TestDatabase) -> Self {
+        Self::of(db, async |world, room| {
+            world.join(room, BOB).await;
+            world.set(room, ALICE, ("m.room.topic", ""), json!({ "topic": "lost" })).await;
+        })
+        .await
+    }
+
+    async fn of(db: &TestDatabase, more: impl AsyncFnOnce(&World, &Arc<Room>)) -> Self {
         let world = World::start(db).await;
         let room = world.create(ALICE, |_| {}).await;
         let kept = world.send(&room, ALICE, "kept").await;
         let (until, noted) =
             (world.node.tailer.applied(), surgery::note_room(&world.node.store, room.nid).await);
         let lost = world.send_once(&room, ALICE, "lost", transaction()).await.unwrap();
-        world.join(&room, BOB).await;
-        world.set(&room, ALICE, ("m.room.topic", ""), json!({ "topic": "lost" })).await;
+        more(&world, &room).await;
         let seen = world.node.tailer.applied();
         surgery::lose_log_after(&world.node.store, until).await;
         surgery::put_room_back(&world.node.store, &noted).await;
@@ -47,7 +63,7 @@ impl Loss {
 
 both_databases! {
     async fn what_is_sent_after_a_loss_follows_what_is_left(db: TestDatabase) {
-        let Loss { world, room, kept, lost, seen } = Loss::happens(db).await;
+        let Loss { world, room, kept, lost, seen } = Loss::of_state(db).await;
         world.node.tailer.catch_up().await.unwrap();
         let next = world.send(&room, ALICE, "next").await;
         assert_eq!(prev_events(&world, &next).await, [kept]);
@@ -58,7 +74,7 @@ both_databases! {
     }
 
     async fn a_transaction_that_was_lost_is_sent_anew(db: TestDatabase) {
-        let Loss { world, room, lost, .. } = Loss::happens(db).await;
+        let Loss { world, room, lost, .. } = Loss::of_messages(db).await;
         world.node.tailer.catch_up().await.unwrap();
         let again = world.send_once(&room, ALICE, "lost", transaction()).await.unwrap();
         assert_ne!(again, lost);
@@ -70,7 +86,7 @@ both_databases! {
 #[test]
 fn the_first_to_notice_a_loss_may_be_a_message() {
     run_on(Backend::Postgres, async |db| {
-        let Loss { world, room, kept, seen, .. } = Loss::happens(db).await;
+        let Loss { world, room, kept, seen, .. } = Loss::of_messages(db).await;
         let next = world.send(&room, ALICE, "next").await;
         assert_eq!(prev_events(&world, &next).await, [kept]);
         assert!(world.node.tailer.applied() > seen);
@@ -81,7 +97,7 @@ fn the_first_to_notice_a_loss_may_be_a_message() {
 #[test]
 fn a_room_that_has_grown_again_elsewhere_is_read_anew() {
     run_on(Backend::Postgres, async |db| {
-        let Loss { world, room, lost, seen, .. } = Loss::happens(db).await;
+        let Loss { world, room, lost, seen, .. } = Loss::of_messages(db).await;
         let other = World::start(db).await;
         let there = other.rooms.room(&room.id).await.unwrap();
         let mut newest = None;

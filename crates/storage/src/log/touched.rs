@@ -81,22 +81,34 @@ impl From<&ruma::UserId> for Topic {
 /// The streams that a batch changed, each with the room or user concerned.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
-pub struct Touched(BTreeSet<(Stream, Topic)>);
+pub struct Touched {
+    changes: BTreeSet<(Stream, Topic)>,
+    /// Whether there was a stream among them that is not known.
+    #[serde(skip)]
+    has_unknown: bool,
+}
 
 impl Touched {
     /// Adds a change.
     pub fn add(&mut self, stream: Stream, topic: impl Into<Topic>) {
-        self.0.insert((stream, topic.into()));
+        self.changes.insert((stream, topic.into()));
     }
 
     /// Adds all changes of `other`.
     pub fn extend(&mut self, other: &Self) {
-        self.0.extend(other.0.iter().cloned());
+        self.changes.extend(other.changes.iter().cloned());
+        self.has_unknown |= other.has_unknown;
+    }
+
+    /// Whether a newer version has changed what this one does not know, so that what it wrote is not
+    /// all that has changed.
+    pub fn has_unknown(&self) -> bool {
+        self.has_unknown
     }
 
     /// The changes, in order.
     pub fn iter(&self) -> impl Iterator<Item = (Stream, &Topic)> {
-        self.0.iter().map(|(stream, topic)| (*stream, topic))
+        self.changes.iter().map(|(stream, topic)| (*stream, topic))
     }
 }
 
@@ -112,7 +124,10 @@ pub(super) fn read(text: &str) -> Option<Touched> {
         };
         match Stream::read(&stream) {
             Some(stream) => touched.add(stream, topic),
-            None => Stream::ALL.iter().for_each(|stream| touched.add(*stream, topic.clone())),
+            None => {
+                touched.has_unknown = true;
+                Stream::ALL.iter().for_each(|stream| touched.add(*stream, topic.clone()));
+            }
         }
     }
     Some(touched)
@@ -155,6 +170,12 @@ mod tests {
         let of = |room| touched.iter().filter(move |(_, topic)| **topic == Topic::Room(room));
         assert_eq!(of(7).map(|(stream, _)| stream).collect::<Vec<_>>(), Stream::ALL);
         assert_eq!(of(8).map(|(stream, _)| stream).collect::<Vec<_>>(), [Stream::Timeline]);
+    }
+
+    #[test]
+    fn whether_a_stream_was_unknown_is_known() {
+        assert!(read(r#"[["rockets",7],["timeline",8]]"#).unwrap().has_unknown());
+        assert!(!read(r#"[["timeline",8]]"#).unwrap().has_unknown());
     }
 
     #[test]

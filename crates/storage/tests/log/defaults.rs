@@ -50,7 +50,6 @@ fn no_position_is_given_out_twice_under_another_isolation() {
     run_on(Backend::Postgres, async |db| {
         set(db, &[REPEATABLE_READ_DATABASE]).await;
         let nodes = [TestNode::start(db).await, TestNode::start(db).await];
-        assert_eq!(setting(&nodes[0].store, "transaction_isolation").await, "read committed");
         write(&nodes[0], sample::creation(ROOM)).await;
         let mut calling = JoinSet::new();
         for caller in 1..=20 {
@@ -72,6 +71,7 @@ fn no_position_is_given_out_twice_under_another_isolation() {
         let found = witness::find(&nodes[0].store, ROOM).await;
         told.check(&found);
         witness::check_log(&nodes[0].store, found.len(), 1).await;
+        assert_eq!(setting(&nodes[0].store, "transaction_isolation").await, "read committed");
     });
 }
 
@@ -128,7 +128,6 @@ async fn what_was_acknowledged_outlives_a_crash_whatever_the_role_has() {
         crash(&mut server).await;
         let written = i64::try_from(round).unwrap() + 1;
         let node = TestNode::start(&db).await;
-        assert_eq!(setting(&node.store, "synchronous_commit").await, "on");
         // Drawn from the counter, as accounts and nodes write too.
         let drawn = node.nids.take(1).await.unwrap().start;
         crash(&mut server).await;
@@ -142,6 +141,7 @@ async fn what_was_acknowledged_outlives_a_crash_whatever_the_role_has() {
         let sql = "SELECT COUNT(*) FROM rooms";
         let (rooms,): (i64,) = store.read().await.unwrap().one(sql, &[]).await.unwrap();
         assert_eq!(rooms, written, "an append is lost under {defaults:?}");
+        assert_eq!(setting(&store, "synchronous_commit").await, "on");
         store.close().await;
     }
 }

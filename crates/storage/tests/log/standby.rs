@@ -48,8 +48,10 @@ async fn wait_for_standby(store: &Store) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_acknowledged_that_only_a_restarted_primary_has() {
-    let Some(mut primary) = TestPostgres::start().await else { return };
+    let Some(primary) = TestPostgres::start().await else { return };
     let db = TestDatabase::on_server(&primary.url()).await;
+    // Dropped in this order: without its standby the server does not drop a database.
+    let (db, mut primary) = (db, primary);
     let (node, other) = (TestNode::start(&db).await, TestNode::start(&db).await);
     let mut standby = primary.standby().await;
     wait_for_standby(&node.store).await;
@@ -99,8 +101,10 @@ async fn nothing_is_acknowledged_that_only_a_restarted_primary_has() {
 /// While the standby is missing, each try to connect would leave a session behind that nothing ends.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_missing_standby_does_not_use_up_the_sessions_of_the_server() {
-    let Some(mut primary) = TestPostgres::start().await else { return };
+    let Some(primary) = TestPostgres::start().await else { return };
     let db = TestDatabase::on_server(&primary.url()).await;
+    // Dropped in this order: without its standby the server does not drop a database.
+    let (db, mut primary) = (db, primary);
     let node = TestNode::start(&db).await;
     write(&node, sample::creation(ROOM)).await;
     let mut standby = primary.standby().await;

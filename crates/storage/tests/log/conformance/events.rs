@@ -214,6 +214,61 @@ both_databases! {
         }
     }
 
+    async fn the_newest_after_a_place(db: TestDatabase) {
+        let node = TestNode::start(db).await;
+        fill(&node).await;
+        let mut conn = node.store.read().await.unwrap();
+        for (after, up_to, limit, expected) in [
+            (7, i64::MAX, 9, vec![2, 5, 6, 8]), (7, i64::MAX, 2, vec![5, 8]), (6, 2, 9, vec![2]),
+            (8, i64::MAX, 9, vec![]), (5, 2, 9, vec![]),
+        ] {
+            let place = order_of(&mut conn, after).await;
+            let found = events::newest_nids(&mut conn, [ROOM], place, Pos(up_to), limit).await;
+            let mut nids: Vec<_> = found.unwrap().into_iter().flat_map(|(_, nids)| nids).collect();
+            nids.sort();
+            let expected: Vec<_> = expected.into_iter().map(EventNid).collect();
+            assert_eq!(nids, expected, "after {after} up to {up_to}, {limit}");
+        }
+    }
+
+    async fn what_entered_any_room_comes_with_the_room(db: TestDatabase) {
+        let node = TestNode::start(db).await;
+        let mut conn = node.store.read().await.unwrap();
+        let found = events::entered(&mut conn, Pos(0), Pos(i64::MAX), 9, i64::MAX).await.unwrap();
+        assert!(found.is_empty());
+        drop(conn);
+        // At positions 1 and 2, so that the events of `fill` are at 3 and above.
+        for room in [ROOM, OTHER] {
+            write(&node, sample::creation(room)).await;
+        }
+        fill(&node).await;
+        let mut conn = node.store.read().await.unwrap();
+        let (least, most) = (i64::MIN, i64::MAX);
+        for (after, up_to, limit, expected) in [
+            // Rejected and soft-failed ones too, and none that stands nowhere or before another.
+            (0, most, most, vec![1, 2, 3, 4, 5, 8, 9]), (3, 6, most, vec![2, 3, 4]),
+            (0, most, 2, vec![1, 2]), (0, most, 0, vec![]), (6, 3, 9, vec![]),
+            (least, 3, 9, vec![1]), (most, most, 9, vec![]),
+        ] {
+            let found = events::entered(&mut conn, Pos(after), Pos(up_to), limit, most).await;
+            let found: Vec<i64> = found.unwrap().iter().map(|found| found.event.nid.0).collect();
+            assert_eq!(found, expected, "after {after} up to {up_to}, {limit}");
+        }
+        let found = events::entered(&mut conn, Pos(4), Pos(5), 9, most).await.unwrap();
+        assert_eq!((found[0].event.room, found[0].room.nid), (OTHER, OTHER));
+        assert_eq!((found[0].room.room_id.as_str(), found[0].room.version.as_str()), ("!room8:test", "12"));
+        assert_eq!(found[0].room.extremities, [EventNid(3)]);
+        assert_eq!((found[0].room.head_pos, found[0].as_of), (Pos(5), Pos(11)));
+
+        let json = &found[0].event.json;
+        let two = i64::try_from(json.len() * 2).unwrap();
+        for (bytes, texts) in [(most, 7), (two, 2), (two - 1, 1), (0, 0)] {
+            let found = events::entered(&mut conn, Pos(0), Pos(most), 9, bytes).await.unwrap();
+            let read = found.iter().take_while(|found| !found.event.json.is_empty()).count();
+            assert_eq!((found.len(), read), (7, texts), "{bytes}");
+        }
+    }
+
     async fn who_waits_for_a_missing_event(db: TestDatabase) {
         let node = TestNode::start(db).await;
         for (prev, nid) in [("$a", 1), ("$a", 2), ("$b", 3), ("$a", 1), ("$A", i64::MAX)] {

@@ -115,6 +115,25 @@ both_databases! {
         assert!(matches!(news, News::Lost { head: Pos(4) }), "{news:?}");
     }
 
+    async fn the_rows_of_batches(db: TestDatabase) {
+        let node = TestNode::start(db).await;
+        let mut reader = LogReader::new(node.store.clone());
+        reader.rows(&[]).await.unwrap();
+        write(&node, sample::creation(ROOM)).await;
+        for nid in 1..=2 {
+            write(&node, sample::message(nid, ROOM)).await;
+        }
+        let News::Batches(batches) = reader.after(Mark::START, 9).await.unwrap() else {
+            panic!("batches");
+        };
+        let rows = reader.rows(&batches).await.unwrap();
+        for (batch, nids) in batches.iter().zip([vec![], vec![1], vec![2]]) {
+            let found = rows.of(batch).unwrap();
+            let found: Vec<i64> = found.events.iter().map(|event| event.nid.0).collect();
+            assert_eq!(found, nids);
+        }
+    }
+
     async fn incarnations_rise(db: TestDatabase) {
         let store = db.store().await;
         let mut conn = store.write().await.unwrap();

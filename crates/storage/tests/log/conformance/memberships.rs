@@ -111,6 +111,34 @@ both_databases! {
         }
     }
 
+    async fn what_is_newer_or_forgotten(db: TestDatabase) {
+        let node = TestNode::start(db).await;
+        fill(&node).await;
+        write(&node, with(|append| append.forgotten_rooms.push(
+            stoa_storage::log::ForgottenRoomRow { user_id: user("alice"), room_nid: RoomNid(8) },
+        ))).await;
+        let mut conn = node.store.read().await.unwrap();
+        for (names, after, limit, expected) in [
+            (&["alice", "bob", "alice"][..], 0, 9, vec![2, 5, 6, 7]),
+            // Forgotten rooms whenever they were left.
+            (&["alice", "bob"], 6, 9, vec![5, 7]), (&["bob"], 2, 9, vec![6]),
+            (&["bob"], i64::MAX, 9, vec![]), (&["nobody"], i64::MIN, 9, vec![]), (&[], 0, 9, vec![]),
+        ] {
+            let users = names.iter().map(|name| user(name));
+            let found = memberships::newer_or_forgotten(&mut conn, users, Pos(after), limit).await;
+            let mut found: Vec<i64> = found.unwrap().iter().map(|row| row.pos.0).collect();
+            found.sort_unstable();
+            assert_eq!(found, expected, "{names:?} after {after}");
+        }
+        for limit in [0, 1, 3] {
+            let users = ["alice", "bob"].map(user);
+            let found = memberships::newer_or_forgotten(&mut conn, users, Pos(0), limit).await;
+            assert_eq!(i64::try_from(found.unwrap().len()).unwrap(), limit);
+        }
+        let null = ["a\0b".to_owned()];
+        refused(memberships::newer_or_forgotten(&mut conn, null, Pos(0), 9).await);
+    }
+
     async fn the_joined_with_their_events(db: TestDatabase) {
         let node = TestNode::start(db).await;
         fill(&node).await;

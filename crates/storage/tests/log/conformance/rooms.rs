@@ -62,6 +62,24 @@ both_databases! {
         }
     }
 
+    async fn heads_with_the_end_of_the_log(db: TestDatabase) {
+        let node = TestNode::start(db).await;
+        let mut conn = node.store.read().await.unwrap();
+        assert!(rooms::heads_as_of(&mut conn, &[ROOM]).await.unwrap().is_empty());
+        drop(conn);
+        for room in [1, 2, i64::MAX].map(RoomNid) {
+            write(&node, sample::creation(room)).await;
+        }
+        let mut conn = node.store.read().await.unwrap();
+        assert!(rooms::heads_as_of(&mut conn, &[]).await.unwrap().is_empty());
+        let wanted = [i64::MAX, 1, 1, 9].map(RoomNid);
+        let found = rooms::heads_as_of(&mut conn, &wanted).await.unwrap();
+        let mut found: Vec<_> =
+            found.iter().map(|(head, as_of)| (head.nid.0, head.head_pos.0, as_of.0)).collect();
+        found.sort_unstable();
+        assert_eq!(found, [(1, 1, 3), (i64::MAX, 3, 3)]);
+    }
+
     async fn unusual_texts(db: TestDatabase) {
         let node = TestNode::start(db).await;
         for (nid, text) in (1..).zip(UNUSUAL) {

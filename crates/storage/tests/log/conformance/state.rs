@@ -121,6 +121,31 @@ both_databases! {
         assert_eq!(short(&found), [(3, "topic", "", None, Some(6))]);
     }
 
+    async fn the_changes_of_several_rooms(db: TestDatabase) {
+        let node = TestNode::start(db).await;
+        fill(&node).await;
+        let mut conn = node.store.read().await.unwrap();
+        let both = [OTHER, ROOM, ROOM, RoomNid(9)];
+        for (rooms, after, up_to, limit, expected) in [
+            (&both[..], 0, i64::MAX, i64::MAX, vec![1, 2, 2, 2, 2, 3, 4, 5]),
+            (&both, 2, 4, 9, vec![3, 4]), (&both, 0, 9, 2, vec![1, 2]), (&both, 0, 9, 0, vec![]),
+            (&both[..1], i64::MIN, 9, 9, vec![3]), (&[], 0, 9, 9, vec![]), (&both, 4, 2, 9, vec![]),
+        ] {
+            let rooms = rooms.iter().copied();
+            let found =
+                state::changes_in_rooms(&mut conn, rooms, Pos(after), Pos(up_to), limit).await;
+            let found: Vec<i64> = found
+                .unwrap()
+                .iter()
+                .map(|(room, change)| {
+                    assert_eq!(*room == OTHER, change.pos == Pos(3));
+                    change.pos.0
+                })
+                .collect();
+            assert_eq!(found, expected, "after {after} up to {up_to}, {limit}");
+        }
+    }
+
     async fn the_changes_of_one_entry(db: TestDatabase) {
         let node = TestNode::start(db).await;
         fill(&node).await;

@@ -33,8 +33,7 @@ pub(crate) async fn run(bench: &Bench) -> Result<Report, Failure> {
     let sent = bench.prepare("messages", bench.scale.history, send).await?;
     let sent: HashSet<String> = sent.into_iter().map(|(event_id, _)| event_id).collect();
 
-    let path =
-        format!("/_matrix/client/v3/rooms/{}/messages?dir=b&limit={PAGE}", encode(&room));
+    let path = format!("/_matrix/client/v3/rooms/{}/messages?dir=b&limit={PAGE}", encode(&room));
     let (mut report, mut recorder) = (Report::default(), Recorder::default());
     let mut connection = bench.server.connection();
     let phase = bench.processes().start_phase();

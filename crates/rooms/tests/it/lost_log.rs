@@ -106,7 +106,7 @@ fn a_room_that_has_grown_again_elsewhere_is_read_anew() {
         }
         let next = world.send(&room, ALICE, "next").await;
         let newest = newest.unwrap();
-        assert_eq!(prev_events(&world, &next).await, [newest.clone()]);
+        assert_eq!(prev_events(&world, &next).await, std::slice::from_ref(&newest));
         world.event(&room, ALICE, &newest).await.unwrap();
         world.event(&room, ALICE, &lost).await.unwrap_err();
     });

@@ -122,12 +122,13 @@ pub(super) fn read(text: &str) -> Option<Touched> {
             Value::String(user) => Topic::User(user),
             _ => return None,
         };
-        match Stream::read(&stream) {
-            Some(stream) => touched.add(stream, topic),
-            None => {
-                touched.has_unknown = true;
-                Stream::ALL.iter().for_each(|stream| touched.add(*stream, topic.clone()));
-            }
+        if let Some(stream) = Stream::read(&stream) {
+            touched.add(stream, topic);
+            continue;
+        }
+        touched.has_unknown = true;
+        for stream in Stream::ALL {
+            touched.add(stream, topic.clone());
         }
     }
     Some(touched)

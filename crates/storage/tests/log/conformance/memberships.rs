@@ -229,8 +229,9 @@ both_databases! {
             let mut conn = node.store.read().await.unwrap();
             let found = memberships::of_user_in_room(&mut conn, text, room).await.unwrap().unwrap();
             assert_eq!((found.membership.as_str(), found.event), (text, EventNid(i64::MIN)));
-            assert_eq!(memberships::of_user(&mut conn, text).await.unwrap(), [found.clone()]);
-            assert_eq!(memberships::of_room(&mut conn, room, text, 9).await.unwrap(), [found]);
+            let found = std::slice::from_ref(&found);
+            assert_eq!(memberships::of_user(&mut conn, text).await.unwrap(), found);
+            assert_eq!(memberships::of_room(&mut conn, room, text, 9).await.unwrap(), found);
         }
         let mut conn = node.store.read().await.unwrap();
         refused(memberships::of_user(&mut conn, "a\0b").await);

@@ -50,7 +50,8 @@ const CONFIRM: &str = concat!(
     "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; \
      SET LOCAL lock_timeout = '5s'; ",
     durable!(),
-    "; SELECT pg_advisory_xact_lock(7310579621); \
+    ";",
+    "SELECT pg_advisory_xact_lock(7310579621); \
      SELECT pg_logical_emit_message(true, 'stoa', ''); \
      COMMIT"
 );

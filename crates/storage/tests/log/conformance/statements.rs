@@ -16,7 +16,8 @@ use super::rust_source::RustSource;
 const FOLDERS: [&str; 4] = ["src", "src/log", "src/log/audit", "src/repo"];
 
 /// Files whose statements are all for one database.
-const FILES: [(&str, Backend); 4] = [
+const FILES: [(&str, Backend); 5] = [
+    ("src/server.rs", Backend::Postgres),
     ("src/log/sqlite.rs", Backend::Sqlite),
     ("src/log/postgres.rs", Backend::Postgres),
     ("src/log/announce.rs", Backend::Postgres),

@@ -1,7 +1,19 @@
 //! Opening a database, and what is kept beside the log.
 
 use stoa_storage::{NidAllocator, OpenError, log};
-use stoa_testing::both_databases;
+use stoa_testing::{Backend, both_databases, run_on};
+
+/// Statements whose plan might depend on a bound value, as that of any bound LIMIT might, are planned
+/// once and not each time.
+#[test]
+fn sqlite_plans_no_statement_anew_for_other_values() {
+    run_on(Backend::Sqlite, async |db| {
+        let store = db.store().await;
+        let mut conn = store.read().await.unwrap();
+        let options: Vec<(String,)> = conn.all("PRAGMA compile_options", &[]).await.unwrap();
+        assert!(options.iter().any(|(option,)| option == "ENABLE_QPSG"), "{options:?}");
+    });
+}
 
 both_databases! {
     async fn a_database_belongs_to_the_server_name_that_claimed_it(db: TestDatabase) {

@@ -28,12 +28,8 @@ impl Waiting {
     }
 
     /// Whether the reader waits for all rooms that he is in.
-    pub(crate) fn covers(&mut self, memberships: &Memberships) -> bool {
-        if Arc::ptr_eq(&self.memberships, memberships) {
-            return true;
-        }
-        self.memberships = Arc::clone(memberships);
-        self.rooms == *memberships.joined()
+    pub(crate) fn covers(&self, memberships: &Memberships) -> bool {
+        Arc::ptr_eq(&self.memberships, memberships) || self.rooms == *memberships.joined()
     }
 
     /// Waits for something that may be news; says whether it came in time.

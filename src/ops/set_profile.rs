@@ -21,7 +21,7 @@ const ROOMS_AT_ONCE: usize = 16;
 const PATIENCE: Duration = Duration::from_secs(10);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
-/// Sets a field of the actor's profile, or deletes it. A name or avatar is changed in his rooms, too.
+/// Sets a field of the actor's profile, or deletes it. A name or avatar is changed in their rooms, too.
 pub(crate) async fn set_profile_field(
     state: &AppState,
     actor: &Actor,

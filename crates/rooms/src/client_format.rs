@@ -73,7 +73,7 @@ struct StrippedEvent<'a> {
 }
 
 impl Rooms {
-    /// Writes events for a reader, each with his membership at it where that is given.
+    /// Writes events for a reader, each with the reader's membership at it where that is given.
     pub async fn to_client<'e>(
         &self,
         reader: Reader<'_>,

@@ -272,7 +272,7 @@ impl Tailer {
                     let head = until.map_or(head, |pos| Mark { pos, key: None });
                     tracing::warn!(
                         applied = %applied.pos, head = %head.pos,
-                        "the log moved out of sight; caches dropped"
+                        "this node was too far behind the log, part of which is pruned; caches dropped"
                     );
                     self.clear(follower, head);
                     continue;

@@ -26,7 +26,7 @@ impl Jobs {
             let pause = match self.begin_due(&kinds, &mut running).await {
                 Ok(pause) => pause,
                 Err(error) => {
-                    tracing::warn!(%error, "no jobs were looked for");
+                    tracing::warn!(%error, "jobs cannot be looked for");
                     self.interval()
                 }
             };
@@ -122,7 +122,7 @@ impl Run {
         };
         match ended {
             // Whoever goes on repeats what was not noted.
-            Err(error) => tracing::warn!(job = id, kind, %error, "a job was left to other nodes"),
+            Err(error) => tracing::warn!(job = id, kind, %error, "this node gave a job up; another goes on with it, or this one later"),
             Ok(()) => {
                 if let Err(error) = self.lease.release().await {
                     tracing::warn!(job = id, kind, %error, "the lease of a job was not given back");

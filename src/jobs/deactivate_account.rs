@@ -1,9 +1,8 @@
 //! Closing an account for good.
 //!
-//! The account is closed first, where the request that asked for it did not come so far. If the user
-//! wishes to be erased, their events are marked so, and their password, profile, account data and
-//! filters deleted. In the end they leave their rooms, which also rejects invites and takes knocks
-//! back.
+//! The account is closed first, if the request that asked for it did not get so far. If the user wishes
+//! to be erased, they are marked as erased, and their password, profile, account data and filters are
+//! deleted. In the end they leave their rooms, which also rejects invites and takes back knocks.
 
 use std::sync::Arc;
 

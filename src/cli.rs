@@ -84,9 +84,13 @@ pub(crate) enum CliError {
     Password(#[source] io::Error),
     #[error("the two passwords differ")]
     PasswordsDiffer,
+    #[error("the database is not up to date: start the server once, or run `stoa migrate`")]
+    NotMigrated,
     #[error("`--head` needs a whole line of the server's log that holds `stoa-audit-head/1`")]
     NoHead,
-    #[error("the running server gave an answer to another question; perhaps it is of another version")]
+    #[error(
+        "the running server gave an answer to another question; perhaps it is of another version"
+    )]
     UnexpectedReply,
     #[error("{0}")]
     Refused(String),

@@ -39,7 +39,7 @@ pub(super) fn run(
     }
     match report.fault {
         None => Ok(()),
-        Some(fault) => Err(CliError::Refused(format!("the audit log is not intact: {fault}"))),
+        Some(fault) => Err(CliError::Refused(format!("the check failed: {fault}"))),
     }
 }
 
@@ -52,6 +52,9 @@ async fn verify(config: Config, head: Option<String>) -> Result<Report, CliError
         None => {}
     }
     let (_folder, store) = app::open_database(&config).await?;
+    if !store.is_migrated().await.map_err(app::StartError::from)? {
+        return Err(CliError::NotMigrated);
+    }
     let report = audit::verify(&store, &config.server_name, head.as_deref()).await;
     store.close().await;
     Ok(report.map_err(app::StartError::from)?)

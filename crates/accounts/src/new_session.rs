@@ -209,7 +209,10 @@ impl Accounts {
         let limit = self.options.totals.devices;
         let mut conn = self.store.read().await?;
         for device_id in devices::longest_unused(&mut conn, user_id, new, limit).await? {
-            tracing::info!(user = %user_id, device = %device_id, "the user has too many devices: the one unused for longest was removed");
+            tracing::info!(
+                user = %user_id, device = %device_id,
+                "the user has too many devices: the one unused for longest is removed"
+            );
             append.touched.add(Stream::Sessions, user_id);
             append.note_device_change(user_id, &device_id, DeviceChangeKind::Removed);
             let row = AuditRow::new(

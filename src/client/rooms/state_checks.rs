@@ -50,7 +50,9 @@ fn check_any(
     }
     // It would redact for those servers that look at the type alone, whatever the sender may redact.
     if kind.to_string() == "m.room.redaction" {
-        return Err(Error::invalid_param("`m.room.redaction` cannot be set as state. Redact the event instead."));
+        return Err(Error::invalid_param(
+            "`m.room.redaction` cannot be set as state. Redact the event instead.",
+        ));
     }
     Ok(())
 }

@@ -122,7 +122,9 @@ impl Run {
         };
         match ended {
             // Whoever goes on repeats what was not noted.
-            Err(error) => tracing::warn!(job = id, kind, %error, "this node gave a job up; another goes on with it, or this one later"),
+            Err(error) => {
+                tracing::warn!(job = id, kind, %error, "a job was interrupted; a node goes on later");
+            }
             Ok(()) => {
                 if let Err(error) = self.lease.release().await {
                     tracing::warn!(job = id, kind, %error, "the lease of a job was not given back");

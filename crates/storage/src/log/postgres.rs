@@ -242,10 +242,16 @@ async fn clearing_the_way<T>(store: &Store, call: impl Future<Output = T>) -> T 
             looked = look => match looked.unwrap_or(Err(Error::Timeout("looking at its locks"))) {
                 Ok(0) => {}
                 Ok(ended) => {
-                    tracing::warn!(ended, "connections of nodes that froze or vanished kept an append waiting, and were ended");
+                    tracing::warn!(
+                        ended,
+                        "connections of nodes that froze or vanished kept an append waiting, and \
+                         were ended"
+                    );
                     metrics::counter!("stoa_log_absent_ended_total").increment(ended);
                 }
-                Err(error) => tracing::warn!(%error, "an append takes long, and what it waits for cannot be found out"),
+                Err(error) => {
+                    tracing::warn!(%error, "an append takes long, and it is not known why");
+                }
             },
         }
     }

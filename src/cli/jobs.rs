@@ -1,31 +1,27 @@
 use std::io::Write;
 
-use stoa::{
-    app::{App, Environment},
-    control::{self, Command, JobView, JobsCommand, Reply},
-};
-use stoa_config::Config;
+use stoa::control::{Command, JobView, JobsCommand, Reply};
 
-use super::{CliError, ConfigArgs, block_on};
+use super::{CliError, ConfigArgs, block_on, execute};
 
 /// What to do with jobs.
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Args {
     /// List the newest jobs
     List,
-    /// Show all about one job
+    /// Show everything about one job
     Show {
         /// The number of the job
         id: i64,
     },
-    /// Have a job end, after the step that it is at
+    /// Cancel a job; one that runs ends after its present step
     Cancel {
         /// The number of the job
         id: i64,
     },
 }
 
-/// Asks the server where one runs, and otherwise the database.
+/// Looks after jobs, through the server where one runs.
 pub(super) fn run(
     config_args: &ConfigArgs,
     args: &Args,
@@ -41,7 +37,7 @@ pub(super) fn run(
         Reply::Jobs(jobs) => jobs,
         Reply::Failed(reason) => return Err(CliError::Refused(reason)),
         Reply::Audit(_) | Reply::Created(_) | Reply::Running => {
-            return Err(CliError::Refused("the running server did not answer".to_owned()));
+            return Err(CliError::UnexpectedReply);
         }
     };
     match args {
@@ -52,16 +48,6 @@ pub(super) fn run(
         }
     }
     Ok(())
-}
-
-async fn execute(config: Config, command: Command) -> Result<Reply, CliError> {
-    if let Some(reply) = control::ask(&config.data_dir, &command).await? {
-        return Ok(reply);
-    }
-    let app = App::start(config, Environment::default()).await?;
-    let reply = command.run(app.state()).await;
-    app.stop().await;
-    Ok(reply)
 }
 
 fn write_line(out: &mut impl Write, job: &JobView) -> std::io::Result<()> {

@@ -3,9 +3,9 @@
 //! A host that loses its power or its network breaks no connection: whoever waits for an answer
 //! waits until TCP gives up, for a quarter of an hour, and `sqlx` has no keepalives to set. So each
 //! host is asked every second, on a connection of its own. Where neither that one nor a new one
-//! brings an answer, the host counts as silent: every statement that waits for it fails at once,
-//! and its pools begin anew. No connection of before is used again, and what still waits on one is
-//! in nobody's way.
+//! brings an answer, the host counts as silent: every statement that waits for it fails at once, and
+//! its pools are replaced by new ones. No old connection is used again, and what still waits on one
+//! holds nobody up.
 
 use std::{
     future::Future,
@@ -32,8 +32,8 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// connection in.
 const ANSWER_LIMIT: Duration = Duration::from_millis(2_500);
 
-/// How long a statement may take: longer than the server's own limit, so that the server speaks
-/// first where it can. Where only the way of this one connection is lost, nothing else ends it.
+/// How long a statement may take: longer than the server's own limit, so that the server's error
+/// comes first where it can. Nothing else ends a statement whose connection alone is cut off.
 const STATEMENT_LIMIT: Duration = Duration::from_secs(65);
 
 /// How long the connections of a pool that was given up may take to be closed.
@@ -93,7 +93,7 @@ impl Pool {
         }
     }
 
-    /// What a connection that is made now needs to know.
+    /// What has to be known about a connection that is made now.
     pub(crate) fn lease(&self) -> Lease {
         Lease { pool: self.clone(), current: self.lock().clone() }
     }
@@ -137,8 +137,8 @@ impl Pool {
             let new = pool_options.clone().connect_lazy_with(options.clone());
             std::mem::replace(&mut current.pool, new)
         };
-        // Nobody gets a connection of it any more, from now on. What it has lent out is waited for
-        // by nobody.
+        // From now on nobody gets a connection of the old pool. Those that it has lent out are not
+        // waited for.
         tokio::spawn(async move {
             let _ = tokio::time::timeout(CLOSE_LIMIT, old.close()).await;
         });
@@ -153,7 +153,7 @@ pub(crate) struct Lease {
 }
 
 impl Lease {
-    /// Waits for an answer on the connection, as long as it is worth it.
+    /// Waits for an answer on the connection, for as long as one may still come.
     pub(crate) async fn wait_for<T, E>(
         &self,
         answer: impl Future<Output = Result<T, E>>,
@@ -243,7 +243,7 @@ async fn ask(conn: &mut Option<PgConnection>, options: &PgConnectOptions) -> boo
             *conn = Some(new);
             true
         }
-        // It lets nobody in, and says so.
+        // It answers, if only to say that it lets nobody in.
         Ok(Err(sqlx::Error::Database(_))) => true,
         Ok(Err(_)) | Err(_) => false,
     }

@@ -304,6 +304,11 @@ both_databases! {
         let (is_done, shown) = said(&["jobs", "cancel", "1"]);
         assert!(is_done && shown.contains("cancelled"), "{shown}");
         assert_eq!(said(&["jobs", "cancel", "1"]), (false, "error: job 1 has ended already\n".to_owned()));
+        let (is_done, shown) = said(&["jobs", "restart", "1"]);
+        assert!(is_done && shown.lines().any(|line| line == "state       waiting"), "{shown}");
+        let refused = "error: job 1 has neither failed nor been cancelled\n".to_owned();
+        assert_eq!(said(&["jobs", "restart", "1"]), (false, refused));
+        assert!(said(&["jobs", "cancel", "1"]).0);
         assert_eq!(said(&["jobs", "show", "7"]), (false, "error: there is no job 7\n".to_owned()));
 
         let server = place.serve();

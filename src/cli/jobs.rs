@@ -19,6 +19,11 @@ pub(super) enum Args {
         /// The number of the job
         id: i64,
     },
+    /// Start a job anew that has failed or was cancelled
+    Restart {
+        /// The number of the job
+        id: i64,
+    },
 }
 
 /// Looks after jobs, through the server where one runs.
@@ -32,6 +37,7 @@ pub(super) fn run(
         Args::List => JobsCommand::List,
         Args::Show { id } => JobsCommand::Show(id),
         Args::Cancel { id } => JobsCommand::Cancel(id),
+        Args::Restart { id } => JobsCommand::Restart(id),
     };
     let jobs = match block_on(execute(config, Command::Jobs(command)))? {
         Reply::Jobs(jobs) => jobs,
@@ -43,7 +49,7 @@ pub(super) fn run(
     match args {
         Args::List if jobs.is_empty() => writeln!(out, "There are no jobs.")?,
         Args::List => jobs.iter().try_for_each(|job| write_line(out, job))?,
-        Args::Show { .. } | Args::Cancel { .. } => {
+        Args::Show { .. } | Args::Cancel { .. } | Args::Restart { .. } => {
             jobs.iter().try_for_each(|job| write_all(out, job))?;
         }
     }

@@ -209,6 +209,15 @@ impl Jobs {
         Ok(asked)
     }
 
+    /// Has a job that failed or was cancelled begin anew. Says whether there was such a job.
+    pub async fn restart(&self, id: i64) -> Result<bool> {
+        let mut conn = self.0.store.write().await?;
+        let restarted = jobs::restart(&mut conn, id).await?;
+        conn.commit().await?;
+        self.0.news.notify_one();
+        Ok(restarted)
+    }
+
     /// The job with this number. Those that ended long ago are forgotten.
     pub async fn find(&self, id: i64) -> Result<Option<JobRow>> {
         jobs::find(&mut self.0.store.read().await?, id).await

@@ -107,7 +107,8 @@ CREATE INDEX access_tokens_session ON access_tokens (session_id);
 
 -- A server of 0.1 that is started again on this database knows nothing of sessions: a token that it
 -- inserts begins one, or goes on with that of its parent.
-CREATE TRIGGER access_tokens_session AFTER INSERT ON access_tokens WHEN NEW.session_id = ''
+CREATE TRIGGER access_tokens_session AFTER INSERT ON access_tokens
+WHEN NEW.session_id = '' AND NOT EXISTS (SELECT 1 FROM sessions WHERE session_id = '')
 BEGIN
     INSERT INTO sessions (session_id, user_id, device_id, origin, created_ms)
     SELECT NEW.token_hash, NEW.user_id, NEW.device_id, 'password', NEW.created_ms

@@ -17,7 +17,8 @@ use std::{
 };
 
 use sqlx::{
-    ConnectOptions as _, Executor as _, PgConnection, PgPool, Postgres, Transaction,
+    ConnectOptions as _, Executor as _, PgConnection, PgPool, Postgres, SqlSafeStr as _,
+    Transaction,
     pool::PoolConnection,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
@@ -80,17 +81,18 @@ impl Pool {
     }
 
     /// A transaction that is begun with this statement.
+    ///
+    /// It is begun to the end even where whoever asks for it gives up meanwhile. `sqlx` knows of a
+    /// transaction only once it was begun; otherwise the next one to get the connection would read
+    /// in it, at a moment that is long past.
     pub(crate) async fn begin_with(
         &self,
         begin: &'static str,
     ) -> Result<(Transaction<'static, Postgres>, Lease)> {
-        loop {
-            let lease = self.lease();
-            match lease.wait_for(Box::pin(lease.current.pool.begin_with(begin))).await {
-                Err(Error::Database(sqlx::Error::PoolClosed)) if lease.is_old() => {}
-                begun => return Ok((begun?, lease)),
-            }
-        }
+        let (conn, lease) = self.acquire().await?;
+        let beginning = tokio::spawn(Transaction::begin(conn, Some(begin.into_sql_str())));
+        let begun = async { beginning.await.unwrap_or(Err(sqlx::Error::WorkerCrashed)) };
+        Ok((lease.wait_for(begun).await?, lease))
     }
 
     /// What has to be known about a connection that is made now.

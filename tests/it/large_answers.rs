@@ -114,6 +114,26 @@ both_databases! {
         full.await.unwrap().ok();
     }
 
+    async fn a_page_of_the_room_list_has_so_many_bytes(db: TestDatabase) {
+        let server = start(db, 64).await;
+        let alice = server.register("alice").await;
+        for _ in 0..60 {
+            let topic = "x".repeat(28_000);
+            alice.create_room(json!({ "visibility": "public", "topic": topic })).await;
+        }
+        let (mut seen, mut since) = (0, String::new());
+        for pages in 0.. {
+            assert!(pages < 10);
+            let page = alice.get(&format!("/_matrix/client/v3/publicRooms?limit=500{since}")).await;
+            assert!(page.body.len() < 1_200_000, "{}", page.body.len());
+            let page = page.ok();
+            seen += page["chunk"].as_array().unwrap().len();
+            let Some(next) = page["next_batch"].as_str() else { break };
+            since = format!("&since={}", encode(next));
+        }
+        assert_eq!(seen, 60);
+    }
+
     async fn a_page_of_history_has_so_many_bytes(db: TestDatabase) {
         let server = start(db, 64).await;
         let alice = server.register("alice").await;

@@ -86,7 +86,15 @@ impl Pool {
     ) -> Result<(Transaction<'static, Postgres>, Lease)> {
         loop {
             let lease = self.lease();
-            match lease.wait_for(Box::pin(lease.current.pool.begin_with(begin))).await {
+            // In a task of its own, which ends also where nobody waits for it any longer: `sqlx`
+            // does not roll back what is given up while it begins, and whoever gets the connection
+            // next would read in that transaction, as it was then.
+            let pool = lease.current.pool.clone();
+            let beginning = async {
+                let begun = tokio::spawn(async move { pool.begin_with(begin).await });
+                begun.await.unwrap_or(Err(sqlx::Error::WorkerCrashed))
+            };
+            match lease.wait_for(Box::pin(beginning)).await {
                 Err(Error::Database(sqlx::Error::PoolClosed)) if lease.is_old() => {}
                 begun => return Ok((begun?, lease)),
             }

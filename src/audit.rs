@@ -27,10 +27,10 @@ use stoa_storage::{
     repo::deployment,
 };
 
-/// By this, an exported head is found in a line of the log.
+/// Marks an exported head in a line of the log.
 const MARK: &str = "stoa-audit-head/1 ";
 
-/// A head of the chain with the signature of the server whose it is.
+/// A head of the chain, with the signature of the server that it belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct SignedHead {
     link: AuditLink,
@@ -44,7 +44,7 @@ impl SignedHead {
         Self { link, key_id: key.version().to_owned(), signature }
     }
 
-    /// Reads the head in a line of the log, of whatever format.
+    /// Finds the head in a line of the log, whichever the format of the log.
     fn find(line: &str) -> Option<Self> {
         let (_, rest) = line.split_once(MARK)?;
         let mut parts = rest.split_ascii_whitespace();
@@ -97,7 +97,7 @@ impl HeadExport {
         Self { store, server_name, key, exported: AtomicI64::new(-1) }
     }
 
-    /// Writes the head to the log, if it moved since this was done.
+    /// Writes the head to the log, unless it is the one that was written last.
     pub async fn export(&self) -> Result<()> {
         let Some(head) = audit_head(&mut self.store.read().await?).await? else { return Ok(()) };
         if self.exported.swap(head.pos.0, Ordering::Relaxed) != head.pos.0 {
@@ -145,6 +145,11 @@ pub async fn verify(store: &Store, server_name: &ServerName, line: Option<&str>)
         head: check.head.map(|head| (head.pos.0, head.link)),
         fault,
     })
+}
+
+/// Whether a line of the log holds a head of the chain.
+pub fn holds_head(line: &str) -> bool {
+    SignedHead::find(line).is_some()
 }
 
 async fn fault_of_head(

@@ -15,7 +15,12 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand};
-use stoa::{app::StartError, control::AskError, http::server::BindError, metrics::MetricsError};
+use stoa::{
+    app::{App, Environment, StartError},
+    control::{self, AskError, Reply},
+    http::server::BindError,
+    metrics::MetricsError,
+};
 use stoa_config::{Config, ConfigErrors};
 
 /// A Matrix homeserver
@@ -36,10 +41,10 @@ enum Command {
     Serve,
     /// Make an account
     CreateUser(create_user::Args),
-    /// Look after the audit log
+    /// Check the audit log
     #[command(subcommand)]
     Audit(audit::Task),
-    /// See which jobs run, and end one
+    /// List jobs, show one, or cancel one
     #[command(subcommand)]
     Jobs(jobs::Args),
     /// Bring the database up to date, which the server also does when it starts
@@ -79,6 +84,14 @@ pub(crate) enum CliError {
     Password(#[source] io::Error),
     #[error("the two passwords differ")]
     PasswordsDiffer,
+    #[error("the database is not up to date: start the server once, or run `stoa migrate`")]
+    NotMigrated,
+    #[error("`--head` needs a whole line of the server's log that holds `stoa-audit-head/1`")]
+    NoHead,
+    #[error(
+        "the running server gave an answer to another question; perhaps it is of another version"
+    )]
+    UnexpectedReply,
     #[error("{0}")]
     Refused(String),
 }
@@ -87,6 +100,20 @@ pub(crate) enum CliError {
 fn block_on<T>(command: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     runtime.map_err(CliError::Runtime)?.block_on(command)
+}
+
+/// Has the server that runs on this data folder carry out a command. Where none runs, a server is
+/// started for it, which serves nobody and runs no jobs.
+async fn execute(config: Config, command: control::Command) -> Result<Reply, CliError> {
+    if let Some(reply) = control::ask(&config.data_dir, &command).await? {
+        return Ok(reply);
+    }
+    let mut environment = Environment::default();
+    environment.jobs.at_once = 0;
+    let app = App::start(config, environment).await?;
+    let reply = command.run(app.state()).await;
+    app.stop().await;
+    Ok(reply)
 }
 
 impl Cli {

@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use stoa_storage::repo::jobs;
 use stoa_testing::{TestDatabase, both_databases, surgery};
 use tempfile::TempDir;
 
@@ -227,6 +228,9 @@ both_databases! {
 
     async fn the_audit_log_is_checked_with_a_server_and_without(db: TestDatabase) {
         let place = Place::new(db.url(), "");
+        let checked = place.run(&["audit", "verify"]);
+        assert_eq!(checked.status.code(), Some(1));
+        assert!(text(&checked.stderr).contains("run `stoa migrate`"), "{}", text(&checked.stderr));
         let log = fs::File::create(place.path("log")).expect("a log");
         let server = place.serve_logging_to(log);
         assert!(place.run(&["create-user", "alice"]).status.success());
@@ -243,6 +247,9 @@ both_databases! {
             (checked.status.code(), text(&checked.stderr))
         };
         assert_eq!(with_head(head), (Some(0), String::new()));
+        let (code, said) = with_head("another line");
+        assert_eq!(code, Some(1));
+        assert!(said.contains("`--head` needs a whole line"), "{said}");
         let (code, said) = with_head(&head.replace("pos=", "pos=1"));
         assert_eq!(code, Some(1));
         assert!(said.contains("signature"), "{said}");
@@ -259,6 +266,60 @@ both_databases! {
         let (code, said) = with_head(head);
         assert_eq!(code, Some(1));
         assert!(said.contains("does not contain the exported head"), "{said}");
+    }
+
+    async fn jobs_are_looked_after_with_a_server_and_without(db: TestDatabase) {
+        let place = Place::new(db.url(), "");
+        assert!(place.run(&["create-user", "alice"]).status.success());
+        let store = db.open().await;
+        for name in ["alice", "nobody"] {
+            let parameters = format!(r#"{{"user_id":"@{name}:localhost","erase":false}}"#);
+            let mut conn = store.write().await.expect("a connection");
+            let job = jobs::NewJob {
+                kind: "deactivate_account",
+                parameters: &parameters,
+                actor: "@alice:localhost",
+                delay_ms: 0,
+            };
+            jobs::insert(&mut conn, &job, 10).await.expect("a job").expect("a job");
+            conn.commit().await.expect("a commit");
+        }
+        store.close().await;
+        let said = |arguments: &[&str]| {
+            let done = place.run(arguments);
+            let said = [text(&done.stdout), text(&done.stderr)].concat();
+            (done.status.success(), said)
+        };
+
+        // To look at jobs is not to run them.
+        for _ in 0..3 {
+            let (is_done, listed) = said(&["jobs", "list"]);
+            assert!(is_done && listed.lines().count() == 2, "{listed}");
+            assert!(listed.lines().all(|line| line.contains("waiting")), "{listed}");
+        }
+        let (_, shown) = said(&["jobs", "show", "1"]);
+        for line in ["job         1", "asked by    @alice:localhost", "attempts    0"] {
+            assert!(shown.lines().any(|shown| shown == line), "{line} is not in\n{shown}");
+        }
+        let (is_done, shown) = said(&["jobs", "cancel", "1"]);
+        assert!(is_done && shown.contains("cancelled"), "{shown}");
+        assert_eq!(said(&["jobs", "cancel", "1"]), (false, "error: job 1 has ended already\n".to_owned()));
+        let (is_done, shown) = said(&["jobs", "restart", "1"]);
+        assert!(is_done && shown.lines().any(|line| line == "state       waiting"), "{shown}");
+        let refused = "error: job 1 has neither failed nor been cancelled\n".to_owned();
+        assert_eq!(said(&["jobs", "restart", "1"]), (false, refused));
+        assert!(said(&["jobs", "cancel", "1"]).0);
+        assert_eq!(said(&["jobs", "show", "7"]), (false, "error: there is no job 7\n".to_owned()));
+
+        let server = place.serve();
+        let began = Instant::now();
+        while !said(&["jobs", "list"]).1.contains("failed") {
+            assert!(began.elapsed() < PATIENCE, "the other job does not end");
+            sleep(Duration::from_millis(100));
+        }
+        let (_, shown) = said(&["jobs", "show", "2"]);
+        assert!(shown.contains("error       there is no such user"), "{shown}");
+        server.stop();
     }
 
     async fn versions_are_answered_soon_after_the_start(db: TestDatabase) {

@@ -15,8 +15,8 @@ pub struct Limits {
     pub max_request_bytes: u32,
 
     /// How many bytes of memory large answers may take on one node: first syncs, lists of members,
-    /// states, pages of history. Further ones wait, and are refused with `M_LIMIT_EXCEEDED` where
-    /// they would wait for long.
+    /// states, pages of history. Further ones wait, and are refused with `M_LIMIT_EXCEEDED` after
+    /// half a minute.
     ///
     /// A first sync takes about four kilobytes for each event in it: 40 MB for 100 rooms of 100
     /// members where the client asks for all of them.
@@ -36,8 +36,9 @@ pub struct Limits {
     /// they are in. As with rooms, a change can be larger than what is left.
     pub profiles: Rate,
 
-    /// What else one user may store: account data, filters, aliases, changes to their devices.
-    /// Account data counts once more for each 16 KiB.
+    /// What else one user may change: account data, filters, aliases, their sessions, their
+    /// password. Account data counts once more for each 16 KiB; changing the password and closing
+    /// the account count five times.
     pub writes: Rate,
 
     /// Typing notifications and receipts of one user.
@@ -53,10 +54,12 @@ pub struct Limits {
     /// Syncs of one user, over all their devices, that go on from an earlier one.
     pub syncs: Rate,
 
-    /// Requests from one address without a known access token, apart from those below.
+    /// Requests from one address without a known access token, apart from those below. Refreshing
+    /// an access token, and making an account with the shared secret, count five times.
     pub anonymous: Rate,
 
-    /// Attempts to log in from one address.
+    /// Attempts to log in or to register from one address, and questions whether a user name is
+    /// free.
     ///
     /// Wherever something is counted by address, all addresses of one IPv6 network of 64 bits
     /// count as one.
@@ -69,9 +72,9 @@ pub struct Limits {
     /// Accounts made from one address.
     pub registrations: Rate,
 
-    /// What one user may have.
+    /// How much one user may have of something.
     ///
-    /// These hold even where `enabled` is false.
+    /// These totals hold even where `enabled` is false.
     pub totals: Totals,
 }
 
@@ -86,15 +89,16 @@ pub struct Totals {
     #[schemars(range(min = 65_536, max = 1_073_741_824))]
     pub account_data_bytes: u32,
 
-    /// How many types of account data one user may have in general, and as many for each room.
+    /// How many types of account data one user may have for their account, and as many again for
+    /// each room.
     #[schemars(range(min = 10, max = 1_000_000))]
     pub account_data_types: u32,
 
-    /// How many devices one user may have. A log-in on another one succeeds, and logs out the one
-    /// that was not used for longest.
+    /// How many devices one user may have. A log-in on one more succeeds, and logs out the one that
+    /// has been unused for longest.
     ///
-    /// So a script that logs in again and again as a new device goes on working, and nobody is
-    /// locked out of their account.
+    /// So a script that logs in as a new device again and again keeps working, and nobody is locked
+    /// out of their account.
     #[schemars(range(min = 10, max = 1_000_000))]
     pub devices: u32,
 

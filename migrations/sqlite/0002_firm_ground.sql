@@ -105,6 +105,22 @@ SELECT token_hash, user_id, device_id, 'password', created_ms FROM access_tokens
 WHERE parent_hash IS NULL;
 CREATE INDEX access_tokens_session ON access_tokens (session_id);
 
+-- A server of 0.1 that is started again on this database knows nothing of sessions: a token that it
+-- inserts begins one, or goes on with that of its parent.
+CREATE TRIGGER access_tokens_session AFTER INSERT ON access_tokens
+WHEN NEW.session_id = '' AND NOT EXISTS (SELECT 1 FROM sessions WHERE session_id = '')
+BEGIN
+    INSERT INTO sessions (session_id, user_id, device_id, origin, created_ms)
+    SELECT NEW.token_hash, NEW.user_id, NEW.device_id, 'password', NEW.created_ms
+    WHERE NOT EXISTS (SELECT 1 FROM access_tokens p WHERE p.token_hash = NEW.parent_hash);
+    UPDATE access_tokens SET
+        session_id = coalesce((SELECT p.session_id FROM access_tokens p
+            WHERE p.token_hash = NEW.parent_hash), NEW.token_hash),
+        generation = coalesce((SELECT p.generation + 1 FROM access_tokens p
+            WHERE p.token_hash = NEW.parent_hash), 0)
+    WHERE token_hash = NEW.token_hash;
+END;
+
 -- The refresh tokens that a session has replaced. Whoever presents one has copied it.
 CREATE TABLE spent_refresh_tokens (
     session_id TEXT NOT NULL,

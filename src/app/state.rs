@@ -24,7 +24,7 @@ use crate::{
 /// How long the log is kept, in milliseconds: a node that lags by more than this begins anew.
 const LOG_KEPT_MS: i64 = 3_600_000;
 
-/// What the node that prunes holds meanwhile, and after how long another takes over where it vanishes.
+/// The lease of the node that prunes, and the time after which another takes over if it vanishes.
 const PRUNING: &str = "pruning";
 const PRUNING_TTL: Duration = Duration::from_secs(30);
 

@@ -21,7 +21,7 @@ pub(super) enum Task {
     },
 }
 
-/// Does it, through the server where one runs.
+/// Checks the audit log, through the server where one runs.
 pub(super) fn run(
     config_args: &ConfigArgs,
     task: Task,
@@ -29,6 +29,9 @@ pub(super) fn run(
 ) -> Result<(), CliError> {
     let config = config_args.load()?;
     let Task::Verify { head } = task;
+    if head.as_deref().is_some_and(|line| !audit::holds_head(line)) {
+        return Err(CliError::NoHead);
+    }
     let report = block_on(verify(config, head))?;
     writeln!(out, "Entries checked: {}\nLinks checked: {}", report.entries, report.links)?;
     if let Some((pos, link)) = &report.head {
@@ -36,7 +39,7 @@ pub(super) fn run(
     }
     match report.fault {
         None => Ok(()),
-        Some(fault) => Err(CliError::Refused(format!("the audit log is not intact: {fault}"))),
+        Some(fault) => Err(CliError::Refused(format!("the check failed: {fault}"))),
     }
 }
 
@@ -45,10 +48,13 @@ async fn verify(config: Config, head: Option<String>) -> Result<Report, CliError
     match control::ask(&config.data_dir, &command).await? {
         Some(Reply::Audit(report)) => return Ok(report),
         Some(Reply::Failed(reason)) => return Err(CliError::Refused(reason)),
-        Some(_) => return Err(CliError::Refused("the running server did not answer".to_owned())),
+        Some(_) => return Err(CliError::UnexpectedReply),
         None => {}
     }
     let (_folder, store) = app::open_database(&config).await?;
+    if !store.is_migrated().await.map_err(app::StartError::from)? {
+        return Err(CliError::NotMigrated);
+    }
     let report = audit::verify(&store, &config.server_name, head.as_deref()).await;
     store.close().await;
     Ok(report.map_err(app::StartError::from)?)

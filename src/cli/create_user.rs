@@ -1,13 +1,9 @@
 use std::io::{self, IsTerminal as _, Write};
 
-use stoa::{
-    app::{App, Environment},
-    control::{self, Command, Reply},
-};
+use stoa::control::{Command, Reply};
 use stoa_base::Random;
-use stoa_config::Config;
 
-use super::{CliError, ConfigArgs, block_on};
+use super::{CliError, ConfigArgs, block_on, execute};
 
 /// How long a password is that is made up here: about 140 bits.
 const GENERATED_LENGTH: usize = 24;
@@ -49,20 +45,8 @@ pub(super) fn run(
             Ok(())
         }
         Reply::Failed(reason) => Err(CliError::Refused(reason)),
-        Reply::Audit(_) | Reply::Jobs(_) | Reply::Running => {
-            Err(CliError::Refused("the running server did not answer".to_owned()))
-        }
+        Reply::Audit(_) | Reply::Jobs(_) | Reply::Running => Err(CliError::UnexpectedReply),
     }
-}
-
-async fn execute(config: Config, command: Command) -> Result<Reply, CliError> {
-    if let Some(reply) = control::ask(&config.data_dir, &command).await? {
-        return Ok(reply);
-    }
-    let app = App::start(config, Environment::default()).await?;
-    let reply = command.run(app.state()).await;
-    app.stop().await;
-    Ok(reply)
 }
 
 /// Asks for a password, twice. An empty one means that one is to be made up, which is also what

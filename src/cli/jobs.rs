@@ -1,31 +1,32 @@
 use std::io::Write;
 
-use stoa::{
-    app::{App, Environment},
-    control::{self, Command, JobView, JobsCommand, Reply},
-};
-use stoa_config::Config;
+use stoa::control::{Command, JobView, JobsCommand, Reply};
 
-use super::{CliError, ConfigArgs, block_on};
+use super::{CliError, ConfigArgs, block_on, execute};
 
 /// What to do with jobs.
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Args {
     /// List the newest jobs
     List,
-    /// Show all about one job
+    /// Show everything about one job
     Show {
         /// The number of the job
         id: i64,
     },
-    /// Have a job end, after the step that it is at
+    /// Cancel a job; one that runs ends after its present step
     Cancel {
+        /// The number of the job
+        id: i64,
+    },
+    /// Start a job anew that has failed or was cancelled
+    Restart {
         /// The number of the job
         id: i64,
     },
 }
 
-/// Asks the server where one runs, and otherwise the database.
+/// Looks after jobs, through the server where one runs.
 pub(super) fn run(
     config_args: &ConfigArgs,
     args: &Args,
@@ -36,32 +37,23 @@ pub(super) fn run(
         Args::List => JobsCommand::List,
         Args::Show { id } => JobsCommand::Show(id),
         Args::Cancel { id } => JobsCommand::Cancel(id),
+        Args::Restart { id } => JobsCommand::Restart(id),
     };
     let jobs = match block_on(execute(config, Command::Jobs(command)))? {
         Reply::Jobs(jobs) => jobs,
         Reply::Failed(reason) => return Err(CliError::Refused(reason)),
         Reply::Audit(_) | Reply::Created(_) | Reply::Running => {
-            return Err(CliError::Refused("the running server did not answer".to_owned()));
+            return Err(CliError::UnexpectedReply);
         }
     };
     match args {
         Args::List if jobs.is_empty() => writeln!(out, "There are no jobs.")?,
         Args::List => jobs.iter().try_for_each(|job| write_line(out, job))?,
-        Args::Show { .. } | Args::Cancel { .. } => {
+        Args::Show { .. } | Args::Cancel { .. } | Args::Restart { .. } => {
             jobs.iter().try_for_each(|job| write_all(out, job))?;
         }
     }
     Ok(())
-}
-
-async fn execute(config: Config, command: Command) -> Result<Reply, CliError> {
-    if let Some(reply) = control::ask(&config.data_dir, &command).await? {
-        return Ok(reply);
-    }
-    let app = App::start(config, Environment::default()).await?;
-    let reply = command.run(app.state()).await;
-    app.stop().await;
-    Ok(reply)
 }
 
 fn write_line(out: &mut impl Write, job: &JobView) -> std::io::Result<()> {

@@ -45,7 +45,7 @@ async fn serve(config: Config, args: &ConfigArgs, out: &mut impl Write) -> Resul
     drop(state);
     // Last: whoever reads it may act on it at once.
     if let Err(error) = out.write_all(greeting.as_bytes()).and_then(|()| out.flush()) {
-        tracing::warn!(%error, "nobody is greeted");
+        tracing::warn!(%error, "the greeting cannot be written");
     }
 
     let outcome = tokio::select! {

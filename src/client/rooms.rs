@@ -36,7 +36,7 @@ use crate::{
 };
 
 /// A room of which the reader should be a member: one that is not known here is refused like one
-/// that he is not in.
+/// that they are not in.
 pub(super) async fn known_room(rooms: &Rooms, room_id: &RoomId) -> Result<Arc<Room>> {
     match rooms.room(room_id).await {
         Err(RoomError::NotFound(_)) => Err(Error::forbidden("You are not in this room.")),

@@ -16,6 +16,8 @@ pub enum JobsCommand {
     Show(i64),
     /// Have one end.
     Cancel(i64),
+    /// Have one that failed or was cancelled begin anew.
+    Restart(i64),
 }
 
 /// A job, as an admin sees it.
@@ -91,6 +93,16 @@ impl JobsCommand {
                 match jobs.find(id).await? {
                     Some(row) if has_cancelled => Reply::Jobs(vec![row.into()]),
                     Some(_) => Reply::Failed(format!("job {id} has ended already")),
+                    None => no_job(id),
+                }
+            }
+            Self::Restart(id) => {
+                let has_restarted = jobs.restart(id).await?;
+                match jobs.find(id).await? {
+                    Some(row) if has_restarted => Reply::Jobs(vec![row.into()]),
+                    Some(_) => {
+                        Reply::Failed(format!("job {id} has neither failed nor been cancelled"))
+                    }
                     None => no_job(id),
                 }
             }

@@ -45,8 +45,8 @@ const UNIT: u64 = 1_024;
 /// The weight up to which an answer is a small one.
 const SMALL: u64 = 1 << 20;
 
-/// How many answers may wait for a place, and for how long: clients give a first sync more than a
-/// minute.
+/// How many answers may wait for a place, and for how long. Clients wait for a first sync for more
+/// than a minute.
 const MAX_WAITING: usize = 100;
 const MAX_WAIT: Duration = Duration::from_secs(30);
 
@@ -208,7 +208,8 @@ impl Held {
 }
 
 impl Place {
-    /// The answer, which holds the place until it is sent. What it does not need is given up.
+    /// The answer, which holds the place until it is sent. The part of the place that it does not need
+    /// is given up at once.
     pub fn json<T: Serialize>(mut self, value: T) -> Response {
         let mut pieces = Pieces::default();
         if let Err(error) = serde_json::to_writer(&mut pieces, &value) {
@@ -223,7 +224,7 @@ impl Place {
     }
 }
 
-/// An answer in pieces: it never moves while it grows, and shrinks while it is sent.
+/// An answer in pieces, so that nothing is copied while it grows, and memory is freed while it is sent.
 #[derive(Debug, Default)]
 struct Pieces {
     full: VecDeque<Bytes>,

@@ -11,11 +11,11 @@ use super::{
 };
 use crate::app::AppState;
 
-/// Whoever asks for the room list may read it.
+/// Lets a request through if whoever sends it may read the room list.
 #[derive(Debug)]
 pub struct MayReadRoomList;
 
-/// Whoever asks for a profile may read it.
+/// Lets a request through if whoever sends it may read profiles.
 #[derive(Debug)]
 pub struct MayReadProfiles;
 
@@ -37,15 +37,15 @@ impl FromRequestParts<AppState> for MayReadProfiles {
     }
 }
 
-/// Refuses who has no session, unless anybody may read.
+/// Refuses a request without a session, unless anybody may read.
 async fn check(is_open: bool, parts: &Parts, state: &AppState) -> Result<()> {
     if is_open {
         return Ok(());
     }
     let ClientAddress(address) = ClientAddress::of(parts, &state.trusted_proxies);
     let head = Request::from_parts(parts.clone(), ());
-    // Whoever is known pays when the request itself is read. Looking for the session of a made-up
-    // token is not free either.
+    // A user whose session is known is charged when the request itself is read. Looking up the session
+    // of a made-up token must not be free.
     if known_session(&head, state).is_none() {
         admit(operation_of(parts), &head, address, state)?;
     }

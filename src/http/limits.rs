@@ -101,9 +101,9 @@ impl Limits {
         }
     }
 
-    /// Takes what `operation` costs in any case from the caller's budget. What users have a budget
-    /// for is counted as anonymous, by address, where no user is known. Who comes over no network
-    /// and is no user is not limited.
+    /// Takes what `operation` costs in any case from the caller's budget. An operation that is
+    /// limited by user is counted as anonymous, by address, if the user is not known. A caller with
+    /// neither a user nor an address is not limited.
     pub fn admit(&self, operation: &Operation, caller: Caller<'_>) -> Result<()> {
         let Some(limiters) = &self.0 else { return Ok(()) };
         let cost = limiters.cost(operation.cost);

@@ -41,7 +41,7 @@ pub enum Class {
     RoomCreation,
     /// Changing one's name or avatar; the cost is the number of events, one for each joined room.
     Profiles,
-    /// What is stored beside rooms: account data, filters, devices, aliases.
+    /// What is changed beside rooms: account data, filters, aliases, sessions, the password.
     Writes,
     /// Typing and receipts.
     Ephemeral,
@@ -115,7 +115,7 @@ impl Operation {
     }
 }
 
-/// What an operation costs that nobody has listed: as much as an event, so that one that a test
-/// would have found is not free.
+/// Stands for an operation that nobody has listed, which a test should have found. It costs as much
+/// as an event, so that it is not free.
 pub static UNLISTED: Operation =
     Operation { method: Method::GET, path: "", class: Class::Messages, cost: 1, audited: None };

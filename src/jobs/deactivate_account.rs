@@ -1,9 +1,8 @@
 //! Closing an account for good.
 //!
-//! The account is closed first, where the request that asked for it did not come so far. If the user
-//! wishes to be erased, their events are marked so, and their password, profile, account data and
-//! filters deleted. In the end they leave their rooms, which also rejects invites and takes knocks
-//! back.
+//! The account is closed first, if the request that asked for it did not get so far. If the user wishes
+//! to be erased, they are marked as erased, and their password, profile, account data and filters are
+//! deleted. In the end they leave their rooms, which also rejects invites and takes back knocks.
 
 use std::sync::Arc;
 
@@ -122,9 +121,9 @@ impl DeactivateAccount {
         let ahead = || rooms.iter().copied().filter(|room| *room > after);
         let Some(last) = ahead().take(ROOMS_A_STEP).last() else {
             return if failed == 0 {
-                Ok(Step::Done(format!("the user has left {} rooms", job.row.progress.done)))
+                Ok(Step::Done(format!("rooms that the user has left: {}", job.row.progress.done)))
             } else {
-                Err(JobError::later(format_args!("{failed} rooms could not be left")))
+                Err(JobError::later(format_args!("rooms that could not be left: {failed}")))
             };
         };
         let mut left = 0;
@@ -140,7 +139,7 @@ impl DeactivateAccount {
         }
         let total = job.row.progress.total;
         let done = total - count(rooms.len() - left);
-        let text = format!("the user has left {done} of {total} rooms");
+        let text = format!("rooms that the user has left: {done} of {total}");
         more(JobProgress { done, total, text }, Place::Rooms { after: last, failed })
     }
 

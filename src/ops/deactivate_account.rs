@@ -12,13 +12,13 @@ use crate::{
     jobs::deactivate_account::{KIND, Parameters},
 };
 
-/// How long the job leaves to the request to close the account itself.
+/// For how long the job waits for the request to close the account itself.
 const HEAD_START: Duration = Duration::from_secs(10);
 
-/// Closes an account: no token of it works any more when this returns. Its rooms are left, and what
-/// is to be erased goes, by a job afterwards.
+/// Closes an account: none of its tokens works any more when this returns. A job then leaves its rooms
+/// and erases what is to be erased.
 ///
-/// The job is noted first, and closes the account itself where this does not come so far, because the
+/// The job is enqueued first, and closes the account itself if this does not get so far, because the
 /// client hangs up or the node ends. So either nothing happens or everything does.
 pub(crate) async fn deactivate_account(
     accounts: &Accounts,
@@ -32,7 +32,7 @@ pub(crate) async fn deactivate_account(
     let job = jobs.enqueue(actor, KIND, &json, HEAD_START).await?;
     accounts.deactivate(actor, &parameters.user_id).await?;
     if let Err(error) = jobs.hasten(job).await {
-        tracing::warn!(%error, job, "a job begins somewhat later");
+        tracing::warn!(%error, job, "a job was not told to begin at once, and begins within seconds");
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use stoa_rooms::{Room, RoomError};
 use crate::{app::AppState, http::Result};
 
 /// Deletes an alias for the actor, and first takes it out of the room's `m.room.canonical_alias`,
-/// where he may change that.
+/// where the actor may change that.
 ///
 /// Where it ends half-way, the alias is still there, and the next attempt does the rest.
 pub(crate) async fn delete_alias(

@@ -16,12 +16,12 @@ use crate::{
 /// How many rooms are written to at the same time.
 const ROOMS_AT_ONCE: usize = 16;
 
-/// How long rooms are tried again in which the server failed, as it does where it is busy, and how
-/// long it is left alone before the first time. Each pause is twice as long as the one before.
+/// For how long rooms are tried again in which the server failed, as it does when it is busy, and the
+/// pause before the first of these tries. Each pause is twice as long as the one before.
 const PATIENCE: Duration = Duration::from_secs(10);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
-/// Sets a field of the actor's profile, or deletes it. A name or avatar is changed in his rooms, too.
+/// Sets a field of the actor's profile, or deletes it. A name or avatar is changed in their rooms too.
 pub(crate) async fn set_profile_field(
     state: &AppState,
     actor: &Actor,

@@ -20,7 +20,7 @@ pub(super) static OPERATIONS: &[Operation] = &[
     Operation::get("/_matrix/client/versions", Reads, 1),
     Operation::get("/.well-known/matrix/client", Reads, 1),
     Operation::get("/_matrix/client/v3/capabilities", Reads, 1),
-    // Sessions. A token is refreshed by whoever holds the refresh token.
+    // Sessions. A refresh carries no access token, so it is counted by address.
     Operation::get("/_matrix/client/v3/login", Reads, 1),
     Operation::post("/_matrix/client/v3/login", Attempts, 1, Yes),
     Operation::post("/_matrix/client/v3/refresh", Anonymous, 5, Yes),

@@ -17,8 +17,8 @@ fn value(variable: &str, room: &str, event: &str) -> String {
     match variable.replace('_', "").to_ascii_lowercase().as_str() {
         "roomid" | "roomidoralias" => room.to_owned(),
         "eventid" => event.to_owned(),
-        "userid" => "@alice:localhost".to_owned(),
-        "roomalias" => "#a:localhost".to_owned(),
+        "userid" => "@alice:test".to_owned(),
+        "roomalias" => "#a:test".to_owned(),
         "eventtype" => "m.room.topic".to_owned(),
         "receipttype" => "m.read".to_owned(),
         _ => "a".to_owned(),
@@ -73,8 +73,6 @@ both_databases! {
             ("/_matrix/client/v3/createRoom", json!({ "room_alias_name": nul })),
             ("/_matrix/client/v3/createRoom", json!({ "name": nul, "topic": nul })),
             (&receipt, json!({ "thread_id": nul })),
-            ("/_matrix/client/v3/delete_devices", json!({ "devices": [nul] })),
-            ("/_matrix/client/v3/user_directory/search", json!({ "search_term": nul })),
             ("/_matrix/client/v3/publicRooms", json!({ "since": nul,
                 "filter": { "generic_search_term": nul } })),
         ] {

@@ -88,19 +88,19 @@ both_databases! {
         .await;
         let whoami = "/_matrix/client/v3/account/whoami";
         let first = server.register("alice").await;
-        let minute = std::time::Duration::from_secs(600);
-        clock.advance(minute);
+        let pause = std::time::Duration::from_mins(10);
+        clock.advance(pause);
         let second = log_in(&server, None).await;
-        clock.advance(minute);
+        clock.advance(pause);
         // The first is used again, so that the second is the one not used for longest.
         first.get(whoami).await.ok();
         server.state().accounts.flush_last_seen().await.unwrap();
-        clock.advance(minute);
+        clock.advance(pause);
         let third = log_in(&server, Some("PHONE")).await;
         for client in [&first, &second, &third] {
             client.get(whoami).await.ok();
         }
-        clock.advance(minute);
+        clock.advance(pause);
         first.get(whoami).await.ok();
         third.get(whoami).await.ok();
         server.state().accounts.flush_last_seen().await.unwrap();

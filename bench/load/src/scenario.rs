@@ -92,7 +92,7 @@ impl Scenario {
             }
             Self::FanOut100FlatOut => {
                 let (members, messages) = (scale.members / 10, scale.messages_flat_out);
-                let pace = Pace::FlatOut;
+                let pace = Pace::FlatOut(2 * scale.time);
                 fan_out::run(bench, FanOut { members, pace, messages, on_other_node: false }).await
             }
             Self::FanOut1000 | Self::FanOut1000OtherNode => {
@@ -129,7 +129,7 @@ pub(crate) struct Scale {
     pub(crate) messages_to_100: usize,
     /// Messages in the larger one.
     pub(crate) messages_to_1000: usize,
-    /// Messages in the one that is flat out.
+    /// Messages in the one that is flat out, at most.
     pub(crate) messages_flat_out: usize,
     /// Messages of the room that is paged through.
     pub(crate) history: usize,

@@ -37,7 +37,7 @@ pub enum AccountDataError {
     #[error("there are too many types of account data")]
     TooMany,
     /// All of the user's account data together is too large.
-    #[error("your account data takes up as much as it may on this server")]
+    #[error("you have as much account data as this server allows")]
     Full,
     /// The server is at fault.
     #[error(transparent)]

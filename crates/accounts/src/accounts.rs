@@ -30,7 +30,7 @@ pub struct Parts {
     pub server_name: OwnedServerName,
     /// The cache that the tailer keeps current.
     pub sessions: Arc<SessionCache>,
-    /// What all nodes authenticate with.
+    /// What a node authenticates things with that any node may get back.
     pub secret: DeploymentSecret,
 }
 

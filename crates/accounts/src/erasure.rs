@@ -1,5 +1,5 @@
-//! What goes with an account that is closed, in small steps, each of which may be repeated. They are
-//! made under a lease.
+//! What is deleted when an account is closed, in small steps that may be repeated. A job takes them,
+//! under its lease.
 
 use ruma::UserId;
 use stoa_storage::{
@@ -9,12 +9,12 @@ use stoa_storage::{
 
 use crate::{Accounts, Failure};
 
-/// How many rows go in one transaction. A piece of account data may be large, and what holds the
-/// log up is how many pages it takes.
+/// How many rows one transaction deletes. Account data may be large, and the more pages of the
+/// database a transaction touches, the longer it holds up the log.
 const ROWS: i64 = 20;
 
 impl Accounts {
-    /// Deletes the authentication sessions that the user has begun.
+    /// Deletes the user's open sessions of interactive authentication.
     pub async fn end_interactive_auth(
         &self,
         lease: &Fence,
@@ -26,8 +26,8 @@ impl Accounts {
         Ok(conn.commit().await?)
     }
 
-    /// Has the user's events shown redacted, by every node, to whoever was not in the room when they
-    /// were sent, and deletes the password where the account is closed.
+    /// Marks the user as erased, so that every node shows their events redacted to whoever was not in
+    /// the room when they were sent. Deletes the password of a closed account.
     pub async fn mark_erased(&self, lease: &Fence, user_id: &UserId) -> Result<(), Failure> {
         let mut conn = self.store.write().await?;
         lease.check(&mut conn).await?;

@@ -15,7 +15,7 @@ use stoa_storage::log::{Append, AuditAction, AuditRow};
 
 use crate::{Accounts, Failure};
 
-/// How many users and networks are told apart in a minute. What comes on top is one entry.
+/// How many pairs of a user and a network get an entry of their own in a minute. The others share one.
 const LIMIT: usize = 1_000;
 /// How much of a name that somebody made up is kept, in bytes.
 const MAX_NAME: usize = 255;
@@ -24,7 +24,7 @@ const MAX_NAME: usize = 255;
 #[derive(Debug, Default)]
 pub(crate) struct FailedLogins(Mutex<HashMap<Subject, Count>>);
 
-/// As whom, and from where; the default stands for all that are not told apart.
+/// As whom somebody tried to log in, and from where; the default stands for all others together.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct Subject {
     user: String,
@@ -53,7 +53,7 @@ impl FailedLogins {
 }
 
 impl Accounts {
-    /// Notes that somebody gave a wrong password, or was refused because that came too often.
+    /// Notes that somebody gave a wrong password, or was refused after too many of them.
     pub(crate) fn note_failed_login(
         &self,
         user: Option<&UserId>,

@@ -1,12 +1,12 @@
 //! User-interactive authentication: an operation asks for stages, in one of several flows, before it
 //! is carried out.
 //!
-//! A session says which stages are completed. As long as none is, it is nothing but its ID, which
-//! says when it was begun and is authenticated: whoever asks what stages there are makes the server
-//! keep nothing. From the first completed stage on it is in the database, so that any node can go on
-//! with it, under a hash of its ID: who reads the database cannot use it. It is for one operation
-//! and one user from the start, and for one request body from the first completed stage on; until
-//! then a client may still be asking what stages there are.
+//! A session says which stages are completed. As long as none is, it consists of its ID alone, which
+//! says when it began and carries a MAC, so that asking which stages there are stores nothing. From
+//! the first completed stage on it is in the database, where any node can go on with it. It is kept
+//! there under a hash of its ID, so that whoever reads the database cannot use it. A session is bound
+//! to one operation and one user from the start, and to one request body from the first completed
+//! stage on; before that, a client may only be asking which stages there are.
 //!
 //! <https://spec.matrix.org/v1.19/client-server-api/#user-interactive-authentication-api>
 
@@ -31,11 +31,11 @@ use crate::{
     secrets::{self, Secret},
 };
 
-/// How many sessions with a completed stage are kept of one user, or of one network where nobody is
-/// logged in. The oldest give way.
+/// How many sessions with a completed stage are kept for one user, or for one network where nobody
+/// is logged in. The oldest are deleted.
 const MAX_SESSIONS: i64 = 100;
 
-/// What the IDs of sessions are authenticated as.
+/// Sets the MACs of session IDs apart from others under the same secret.
 const SIGNED: &str = "interactive authentication";
 
 /// A step that a user may be asked to take.
@@ -230,7 +230,8 @@ impl Accounts {
         Ok(Some((key, row)))
     }
 
-    /// A session in which no stage is completed, if that is what the ID is of.
+    /// The session with this ID, if the ID is one that this deployment gave out and that is not too
+    /// old. No stage of it is completed, since it is not stored.
     fn not_stored<B>(
         &self,
         key: SessionKey,
@@ -253,7 +254,7 @@ impl Accounts {
         Some((SessionKey { created_ms: Some(created_ms), ..key }, row))
     }
 
-    /// The ID of a session for this operation and user that begins with `signed`.
+    /// A session's ID: `signed`, and a MAC over it, the operation and the user.
     fn sign_session<B>(&self, signed: &str, request: &InteractiveRequest<'_, B>) -> String {
         let user = request.user.map_or("", UserId::as_str);
         let mac = Secret::derive(&self.secret.0, &[SIGNED, request.operation, user, signed]);
@@ -293,7 +294,7 @@ impl Accounts {
             (None, Some(address)) => Network::of(address).to_string(),
             (None, None) => String::new(),
         };
-        // One that is stored keeps the time that it has.
+        // A session that is stored already keeps its time.
         let created_ms = key.created_ms.unwrap_or_else(|| self.clock.now_ms());
         let mut conn = self.store.write().await?;
         let hash = key.hash();

@@ -12,13 +12,13 @@ use stoa_storage::{
 
 use crate::{Accounts, Failure, sessions::guard_actor};
 
-/// How often the end of all of a user's devices is tried, where others are logged in meanwhile.
+/// How often it is tried to remove all devices of a user who logs in on others meanwhile.
 const ATTEMPTS: usize = 5;
 
-/// Which of a user's devices end, all but one at most, and why.
+/// Which of a user's devices are removed (all, or all but one), and why.
 #[derive(Clone, Copy)]
 pub(crate) struct EndOfDevices<'a> {
-    /// Who ends them.
+    /// Who removes them.
     pub(crate) actor: &'a Actor,
     /// Whose they are.
     pub(crate) user_id: &'a UserId,
@@ -57,7 +57,7 @@ impl Accounts {
         }
     }
 
-    /// Writes `append` and, with it, the end of a user's devices.
+    /// Writes `append`, and with it removes a user's devices and ends their sessions.
     pub(crate) async fn end_devices(
         &self,
         append: Append,
@@ -83,7 +83,8 @@ impl Accounts {
             for device_id in devices.iter().filter(|id| Some(&***id) != kept) {
                 append.note_device_change(user_id, device_id, DeviceChangeKind::Removed);
             }
-            // Others are told of each device that goes: there must be no more of them by then.
+            // Each device that is removed is announced, so the list must still be complete when
+            // this is written.
             let devices = devices.iter().map(ToString::to_string).collect();
             let state = AccountState::Devices(devices);
             append.guards.push(Guard::Account(user_id.to_string(), state));
@@ -96,7 +97,7 @@ impl Accounts {
     }
 }
 
-/// What came of ending a session: that it has ended already is as good.
+/// Takes it for a success that the session had ended already.
 fn unless_ended(written: Result<(), AppendError>) -> Result<(), Failure> {
     match written {
         Ok(()) | Err(AppendError::SessionEnded) => Ok(()),

@@ -149,9 +149,8 @@ impl Accounts {
         }
     }
 
-    /// Adds a session to an append, with its device and tokens. Once that is written, the session
-    /// that the device had until then has ended, and so have those of which the user would have too
-    /// many.
+    /// Adds a session to an append, with its device and tokens. Writing that also ends the session
+    /// that the device had before, and those of the devices that the user would have too many of.
     pub(crate) async fn begin_session(
         &self,
         append: &mut Append,
@@ -197,8 +196,8 @@ impl Accounts {
     }
 
     /// Removes the devices that have to make way for `new`, so that its user does not have too many:
-    /// those that were not used for longest. One more is there for a while where two are logged in
-    /// at the same time.
+    /// those that have been unused for longest. Where two devices are logged in at the same moment,
+    /// there may be one too many until the next log-in.
     ///
     /// Refusing the log-in instead would lock out whoever has no session to delete devices with.
     async fn make_room(
@@ -210,7 +209,10 @@ impl Accounts {
         let limit = self.options.totals.devices;
         let mut conn = self.store.read().await?;
         for device_id in devices::longest_unused(&mut conn, user_id, new, limit).await? {
-            tracing::info!(user = %user_id, device = %device_id, "one device too many: removed");
+            tracing::info!(
+                user = %user_id, device = %device_id,
+                "the user has too many devices: the one unused for longest is removed"
+            );
             append.touched.add(Stream::Sessions, user_id);
             append.note_device_change(user_id, &device_id, DeviceChangeKind::Removed);
             let row = AuditRow::new(

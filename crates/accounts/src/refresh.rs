@@ -44,11 +44,11 @@ pub enum RefreshError {
 fails_with_failure!(RefreshError);
 
 impl Accounts {
-    /// New tokens for the session that `refresh_token` is of.
+    /// Gives out new tokens for the session that `refresh_token` belongs to.
     ///
-    /// The old ones stay good until a new one is used: the client may never hear this answer, and
-    /// ask again. Then what it did not hear of is void. A refresh token that comes back after its
-    /// successor was used was copied, and ends the session.
+    /// The old ones stay good until a new one is used: the client may never receive this answer, and
+    /// ask again. The tokens that it did not receive are then void. A refresh token that comes back
+    /// after its successor was used has been copied, and ends the session.
     pub async fn refresh(
         &self,
         refresh_token: &str,
@@ -79,7 +79,7 @@ impl Accounts {
         append.tokens.push(self.token_row(&old.user_id, &old.session_id, &pair, parent));
         match self.writer.append(append).await {
             Ok(_) => Ok(pair.into_new_tokens()),
-            // Its successor was used, or the session ended, in this moment.
+            // Its successor was used, or the session ended, since the token was looked up.
             Err(AppendError::SessionEnded) => Err(RefreshError::UnknownToken),
             Err(error) => Err(error.into()),
         }

@@ -35,8 +35,8 @@ impl Secret {
     }
 }
 
-/// A secret that all nodes of a deployment share, which is made with the first of them. What they
-/// have authenticated with it, each of them knows for its own.
+/// A secret that all nodes of a deployment share; the first of them makes it. With it, each node
+/// recognizes what any of them has authenticated.
 #[derive(Clone)]
 pub struct DeploymentSecret(pub(crate) String);
 
@@ -62,7 +62,8 @@ pub(crate) fn hash(secret: &str) -> String {
     URL_SAFE_NO_PAD.encode(Sha256::digest(secret))
 }
 
-/// Whether two secrets are the same. How long it takes does not tell how much of them is.
+/// Whether two secrets are the same. The time that the comparison takes does not tell how much of
+/// them agrees.
 pub(crate) fn are_equal(a: &str, b: &str) -> bool {
     hash(a) == hash(b)
 }

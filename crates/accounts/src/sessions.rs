@@ -70,8 +70,8 @@ impl Session {
         }
     }
 
-    /// What the device is called where what it did is kept, such as its transactions: its user had
-    /// no other that was called so, and will have none, though one may have the same ID.
+    /// The name under which the device's transactions are kept. No other device of the user ever had
+    /// this name or will have it, though a later one may have the same ID.
     pub fn device_key(&self) -> Cow<'_, DeviceId> {
         match self.device_generation {
             0 => Cow::Borrowed(&*self.device_id),
@@ -173,7 +173,7 @@ impl Accounts {
     }
 
     /// Ends a session whose tokens somebody has copied: a refresh token was presented that had been
-    /// replaced by another one, which was used. Which of the two is the user cannot be told.
+    /// replaced by another one, which was used. The server cannot tell which of the two is the user.
     ///
     /// <https://www.rfc-editor.org/rfc/rfc9700.html#section-4.14.2>
     pub(crate) async fn end_copied_session(
@@ -202,7 +202,7 @@ impl Accounts {
         let user_id = user_id.to_string();
         append.session_removals.push(SessionRemovalRow { user_id, session_id });
         match self.writer.append(append).await {
-            // It has ended meanwhile.
+            // It may have ended meanwhile.
             Ok(_) | Err(AppendError::SessionEnded) => Ok(()),
             Err(error) => Err(error.into()),
         }
@@ -226,7 +226,7 @@ pub(crate) fn end_refreshed_token(
     });
 }
 
-/// Has an append fail once the session has ended on whose strength `actor` acts.
+/// Makes an append fail if the session through which `actor` acts has ended.
 pub(crate) fn guard_actor(append: &mut Append, actor: &Actor) {
     append.guards.extend(actor.session_id.clone().map(Guard::Session));
 }

@@ -69,8 +69,8 @@ pub enum SharedSecretError {
 fails_with_failure!(SharedSecretError);
 
 impl Accounts {
-    /// A nonce for one registration. It says when it was given and that it was given here, so that
-    /// it is kept nowhere until it is used.
+    /// A nonce for one registration. It shows when it was given out, and that this deployment gave
+    /// it, so that nothing has to be stored before it is used.
     pub fn registration_nonce(&self) -> Result<String, SharedSecretError> {
         let secret = self.options.registration_shared_secret.as_deref();
         let secret = secret.ok_or(SharedSecretError::Disabled)?;
@@ -89,7 +89,7 @@ impl Accounts {
         if !is_mac_right(secret, &request) {
             return Err(SharedSecretError::WrongMac);
         }
-        // Used up by one try of somebody who knows the secret, whatever comes of it.
+        // One try by somebody who knows the secret uses it up, whatever comes of it.
         if !self.take_nonce(request.nonce, given_ms).await? {
             return Err(SharedSecretError::UnknownNonce);
         }
@@ -119,7 +119,7 @@ impl Accounts {
         Ok(session)
     }
 
-    /// When a nonce was given, if this deployment gave it and it is still good.
+    /// When a nonce was given out, if this deployment gave it and it is still good.
     fn check_nonce(&self, secret: &str, nonce: &str) -> Result<i64, SharedSecretError> {
         let unknown = SharedSecretError::UnknownNonce;
         let now_ms = self.clock.now_ms();

@@ -11,8 +11,7 @@ pub struct Actor {
     pub user_id: OwnedUserId,
     /// The device whose token the request carried; none for the server's own acts.
     pub device_id: Option<OwnedDeviceId>,
-    /// The session of that token: a change that is made on its strength is not made once it has
-    /// ended.
+    /// The session of that token. Once it has ended, nothing is changed on behalf of this actor.
     pub session_id: Option<String>,
     /// Where the request came from.
     pub address: Option<IpAddr>,

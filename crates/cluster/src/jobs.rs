@@ -1,14 +1,14 @@
 //! Jobs: work that outlives the request that asked for it, and the node that began it.
 //!
-//! A job is a row, and a [`Job`] is what a kind of them does. Any node runs it, under a lease, in
+//! A job is a row, and a [`Job`] says what a kind of job does. Any node runs it, under a lease, in
 //! short steps: each looks at how things are now, does a little, and says how far it came. Between
-//! two steps the job may be cancelled, or its node stop; where the node vanishes, another goes on
-//! when the lease has ended. A step may therefore be done twice, also by two nodes at the same time
-//! where one was frozen, and must come to the same.
+//! two steps the job may be cancelled, or its node may stop; where the node vanishes, another goes on
+//! when the lease has ended. A step may therefore be taken twice, even by two nodes at the same time
+//! where one of them was frozen, and doing so must have the same result.
 //!
-//! What fails is tried again, later each time, and given up in the end; so is a step that panics or
-//! takes its node with it. A node leaves kinds alone that it does not know: they are of a newer
-//! version.
+//! A job that fails is tried again after a pause that grows each time, and is given up in the end. So
+//! is one whose step panics or takes its node down. A node does not touch kinds of jobs that it does
+//! not know: they belong to a newer version.
 
 mod runner;
 
@@ -56,8 +56,8 @@ pub type StepFuture<'a> = Pin<Box<dyn Future<Output = Result<Step, JobError>> + 
 pub struct RunningJob {
     /// The job as it was before this step.
     pub row: JobRow,
-    /// What each transaction of the step checks that must not be made once another node has gone on
-    /// with the job.
+    /// To be checked in each transaction that must not be made once another node has taken over the
+    /// job.
     pub fence: Fence,
 }
 
@@ -114,7 +114,7 @@ pub struct JobsOptions {
     pub interval: Duration,
     /// After how long another node goes on with the jobs of one that vanished.
     pub ttl: Duration,
-    /// How often a job is begun without coming further.
+    /// How often a job is begun in all without having come further before it is given up.
     pub attempts: i64,
     /// How long it waits after the first failure. The pause doubles each time.
     pub pause: Duration,
@@ -135,7 +135,7 @@ impl Default for JobsOptions {
     }
 }
 
-/// Why a job was not noted.
+/// Why a job was not enqueued.
 #[derive(Debug, thiserror::Error)]
 pub enum EnqueueError {
     /// The user has too many unfinished jobs of this kind.
@@ -168,7 +168,7 @@ impl Jobs {
         Self(Arc::new(Shared { store, leases, options, news: Notify::new() }))
     }
 
-    /// Notes a job, and gives its number. It begins after `delay`, or by [`Jobs::hasten`].
+    /// Enqueues a job, and gives its number. It begins after `delay`, or when [`Jobs::hasten`] says so.
     pub async fn enqueue(
         &self,
         actor: &Actor,
@@ -190,7 +190,7 @@ impl Jobs {
         Ok(id)
     }
 
-    /// Has a job that was never begun begin now.
+    /// Ends the delay of a job that has not begun yet.
     pub async fn hasten(&self, id: i64) -> Result<()> {
         let mut conn = self.0.store.write().await?;
         jobs::hasten(&mut conn, id).await?;
@@ -199,14 +199,23 @@ impl Jobs {
         Ok(())
     }
 
-    /// Has a job end, between two of its steps where it runs. Says whether there is such a job that
-    /// had not ended.
+    /// Cancels a job; where it runs, it ends after its present step. Says whether there was such a
+    /// job that had not ended.
     pub async fn cancel(&self, id: i64) -> Result<bool> {
         let mut conn = self.0.store.write().await?;
         let asked = jobs::cancel(&mut conn, id).await?;
         conn.commit().await?;
         self.0.news.notify_one();
         Ok(asked)
+    }
+
+    /// Has a job that failed or was cancelled begin anew. Says whether there was such a job.
+    pub async fn restart(&self, id: i64) -> Result<bool> {
+        let mut conn = self.0.store.write().await?;
+        let restarted = jobs::restart(&mut conn, id).await?;
+        conn.commit().await?;
+        self.0.news.notify_one();
+        Ok(restarted)
     }
 
     /// The job with this number. Those that ended long ago are forgotten.
@@ -219,7 +228,7 @@ impl Jobs {
         jobs::newest(&mut self.0.store.read().await?, MAX_SHOWN).await
     }
 
-    /// Forgets the jobs that ended long ago, and measures how many there are.
+    /// Deletes the jobs that ended long ago, and counts those that there are.
     pub async fn housekeep(&self) -> Result<()> {
         let mut conn = self.0.store.write().await?;
         jobs::prune(&mut conn, KEPT_MS).await?;
@@ -233,8 +242,8 @@ impl Jobs {
         Ok(())
     }
 
-    /// How often to look for jobs that this node was not told of. Where there is no other node there
-    /// are none.
+    /// How often to look for jobs that this node was not told of. On SQLite there is no other node,
+    /// and so there should be none.
     fn interval(&self) -> Duration {
         match self.0.store.backend() {
             Backend::Sqlite => Duration::from_secs(60),

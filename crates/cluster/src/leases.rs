@@ -1,11 +1,11 @@
 //! Leases: what only one node may do at a time.
 //!
-//! A lease is a row that ends at a time of the database's clock; no node's own clock is asked what
-//! time it is. While it is held it is renewed in the background. Its holder stops by how much time
-//! has passed for itself, well before the row ends, so that a successor never meets it. Where that
-//! does not help, since the holder was frozen just before it wrote, the fencing number does: each
-//! transaction that writes under a lease checks it by [`Fence::check`] (see [`Lease::fence`]), and
-//! the number of a successor is larger.
+//! A lease is a row with an end in the database's time; no node's wall clock matters. While it is
+//! held, it is renewed in the background. Its holder measures by its own monotonic clock how much
+//! time has passed, and stops well before the row ends, so that it never runs beside a successor.
+//! That does not help a holder that freezes just before it writes. So each lease also has a fencing
+//! number, a successor's being larger, and each transaction that writes under a lease checks it with
+//! [`Fence::check`] (see [`Lease::fence`]).
 //!
 //! Work that comes in large numbers is divided, and leased a share at a time
 //! ([`Leases::acquire_share`]), never item by item.
@@ -48,8 +48,7 @@ impl Leases {
         Self(Arc::new(Shared { store, clock, holder: incarnation }))
     }
 
-    /// Takes a lease that lasts for `ttl` unless it is renewed, which happens by itself; none where
-    /// somebody holds it.
+    /// Takes a lease, unless somebody holds it. It lasts for `ttl`, and is renewed by itself.
     pub async fn acquire(&self, name: &str, ttl: Duration) -> Result<Option<Lease>> {
         self.acquire_share(name, 0, ttl).await
     }
@@ -123,8 +122,8 @@ impl Lease {
         &self.held.fence
     }
 
-    /// Whether this node may still act. It need not know yet that it may not: what is written checks
-    /// the [`Lease::fence`].
+    /// Whether this node may still act, as far as it knows. What is written must check the
+    /// [`Lease::fence`] all the same.
     pub fn is_held(&self) -> bool {
         self.held.is_held()
     }
@@ -218,7 +217,7 @@ async fn renew(held: Arc<Held>, acquired: Instant) {
         }
         let renewed = tokio::time::timeout_at(deadline, held.renew()).await;
         match renewed {
-            // What was renewed too late is over all the same: somebody may have been told.
+            // A renewal that came too late does not count: others may know that the lease is over.
             Ok(Ok(true)) if clock.monotonic() < deadline => {
                 let mut until = held.deadline.lock().unwrap_or_else(PoisonError::into_inner);
                 *until = asked + usable(held.ttl);
@@ -237,8 +236,8 @@ async fn renew(held: Arc<Held>, acquired: Instant) {
     tracing::warn!(name, partition, fence = number, "a lease was lost");
 }
 
-/// For how much of its time a lease is used. The rest is for clocks that do not run equally fast, and
-/// for what the holder has sent already.
+/// For how long a lease is used. The rest of its time allows for clocks that do not run equally fast,
+/// and for what the holder has already sent.
 fn usable(ttl: Duration) -> Duration {
     ttl / 4 * 3
 }

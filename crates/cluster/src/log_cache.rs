@@ -1,4 +1,4 @@
-//! A cache of what the database says that follows the log.
+//! A cache of the database that follows the log.
 //!
 //! Whoever reads for it takes a [`Ticket`] first. What they read is put in only if nothing that
 //! might be the same entry was dropped or changed since, and that is decided under the lock under
@@ -22,14 +22,14 @@ use moka::{policy::EvictionPolicy, sync::Cache};
 
 use crate::SingleFlight;
 
-/// Entries are dropped and put in under one lock out of these, by their key.
+/// How many locks there are. The key of an entry says under which it is put in and dropped.
 const SHARDS: usize = 64;
 
 /// What the cache itself takes for an entry, in bytes, roughly.
 const ENTRY: usize = 200;
 
-/// An entry of more than this part of the whole makes room for itself at once, rather than a moment
-/// later together with others.
+/// For an entry larger than this fraction of the cache, others are evicted at once, rather than a
+/// moment later.
 const LARGE: u64 = 512;
 
 /// How many times entries are dropped by what they hold until those are looked for. Until then whoever
@@ -38,7 +38,7 @@ const DROPS: usize = 32;
 
 /// A cache of entries that are read from the database and are dropped or changed as the log says.
 ///
-/// It holds so many bytes, by the weights of its entries; the least recently used go first.
+/// It is bounded in bytes, by the weights of its entries; the least recently used go first.
 pub struct LogCache<K, V> {
     entries: Cache<K, Entry<V>>,
     max_bytes: u64,
@@ -219,7 +219,7 @@ where
         is_current
     }
 
-    /// Puts in an entry that nobody can have read otherwise: one that is new, or never changes.
+    /// Puts in an entry that is new, or never changes, so that nobody can have read another value.
     pub fn insert_new(&self, key: K, value: V) {
         let _locked = self.lock(shard(&key));
         self.insert(key, value);

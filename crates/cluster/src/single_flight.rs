@@ -1,4 +1,4 @@
-//! What many want at once is read by one of them.
+//! What several callers want at the same time is read by one of them for all.
 
 use std::{
     collections::HashMap,
@@ -12,7 +12,7 @@ use tokio::sync::watch;
 #[derive(Debug)]
 pub struct SingleFlight<K>(Arc<Mutex<HashMap<K, watch::Receiver<()>>>>);
 
-/// What one caller reads for all. The others look once it is dropped.
+/// What one caller reads for all. The others look at the result once this is dropped.
 #[derive(Debug)]
 pub struct Claim<K: Eq + Hash> {
     flights: SingleFlight<K>,
@@ -41,8 +41,9 @@ impl<K> Clone for SingleFlight<K> {
 }
 
 impl<K: Clone + Eq + Hash> SingleFlight<K> {
-    /// Tells apart what nobody is reading, which the caller is to read, and what others are
-    /// reading. To wait for these is safe once the claim was dropped.
+    /// Splits `keys` into those that nobody is reading, which the caller has to read, and those that
+    /// others are reading. Drop the claim before waiting for the latter, or two callers may wait for
+    /// each other.
     pub fn claim(&self, keys: impl IntoIterator<Item = K>) -> (Claim<K>, Vec<Flight<K>>) {
         let (sender, receiver) = watch::channel(());
         let mut flights = self.lock();

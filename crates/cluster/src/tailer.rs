@@ -1,8 +1,8 @@
 //! The node's one reader of the log: tells the caches what is stale, and wakes who waits.
 //!
-//! It knows which batch ends at the position that it has applied, and holds that against the log at
-//! each look, as the writer does at each append: a log that was cut off and has grown again is told
-//! from one that only went on.
+//! It knows which batch ends at the position that it has applied, and compares that with the log each
+//! time it looks, as the writer does at each append. So it can tell a log that was cut off and has
+//! grown again from one that only went on.
 
 use std::{
     collections::VecDeque,
@@ -65,17 +65,17 @@ pub trait CacheKeeper: Send + Sync {
     fn clear(&self, head: Pos);
 
     /// As [`CacheKeeper::clear`], where the log has lost what was seen of it: drops also what could
-    /// otherwise never go stale. An internal number may be another thing's by now, and what was
-    /// sent was not.
+    /// otherwise never go stale: an internal number may stand for something else by now, and a
+    /// transaction that was remembered may never have happened.
     ///
     /// A cache of rooms lets the chain of every room know: see [`Chain::note_loss`](log::Chain).
     fn forget(&self, head: Pos) {
         self.clear(head);
     }
 
-    /// It is not known whether these appends of this node were written. Should they turn up in the
-    /// log, [`CacheKeeper::apply`] hears of them as of another node's: drops what was kept of them
-    /// for when they are written.
+    /// It is not known whether these appends of this node were written. If they turn up in the log,
+    /// [`CacheKeeper::apply`] is told of them as if another node had written them. So whatever was
+    /// kept for the moment when they are written is dropped now.
     fn given_up(&self, appends: &[&Append]) {
         let _ = appends;
     }
@@ -212,8 +212,8 @@ impl Tailer {
         pos < *self.jumped.borrow()
     }
 
-    /// How often the log was found to have lost what was seen of it: what is in memory since before
-    /// the last time, and follows the log in no other way, may not be so.
+    /// How often the log was found to have lost what was seen of it. Whatever was kept in memory
+    /// before the last time, and does not follow the log in another way, may be wrong.
     pub fn losses(&self) -> u64 {
         self.losses.load(Ordering::SeqCst)
     }
@@ -272,7 +272,7 @@ impl Tailer {
                     let head = until.map_or(head, |pos| Mark { pos, key: None });
                     tracing::warn!(
                         applied = %applied.pos, head = %head.pos,
-                        "the log moved out of sight; caches dropped"
+                        "this node was too far behind the log, part of which is pruned; caches dropped"
                     );
                     self.clear(follower, head);
                     continue;
@@ -284,7 +284,7 @@ impl Tailer {
             };
             let Some(newest) = batches.last() else { return Ok(applied.pos) };
             let (newest, is_last_page) = (newest.last, is_last_page(&batches));
-            // A node that is far behind drops what is stale: it would read much for nobody.
+            // A node that is far behind only drops what is stale: nobody waits for what it would read.
             let mut may_read = is_last_page;
             let mut rows: Option<LoggedRows> = None;
             let mut rest = batches.as_slice();
@@ -325,7 +325,7 @@ impl Tailer {
             );
             return self.clear(follower, batch.mark());
         };
-        // Where something else has changed as well, what was written does not make a cache current.
+        // A stream that is not known may have changed more than these rows say.
         let rows = rows.filter(|_| !touched.has_unknown());
         let applied = Batch { prev: batch.prev, last: batch.last, touched, appends: None, rows };
         self.apply(follower, applied, batch.key);

@@ -214,8 +214,8 @@ impl Registry {
         }
     }
 
-    /// The subscription of a user to `rooms` at least; none where it is not any longer the one
-    /// that `difference` was taken from.
+    /// The subscription of a user to at least these rooms; none if it is no longer the one that
+    /// `difference` was computed from.
     fn subscription_of(
         &mut self,
         user_id: &UserId,

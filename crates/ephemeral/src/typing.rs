@@ -114,7 +114,7 @@ impl Typing {
     }
 
     /// Says that a user is typing in a room, for `timeout` and two minutes at most, or, with none,
-    /// that he is not. Returns when the readers on this node know.
+    /// that they are not. Returns when the readers on this node know.
     ///
     /// Where too many are typing already, one more is not told of.
     pub async fn set(

@@ -1,4 +1,4 @@
-//! What of rooms goes into the audit log: changes of a membership that somebody else makes.
+//! What rooms contribute to the audit log: changes that somebody makes to another user's membership.
 
 use ruma::events::TimelineEventType;
 use stoa_base::Actor;
@@ -7,8 +7,8 @@ use stoa_storage::log::{Append, AuditAction, AuditRow};
 use crate::{Result, Rooms, events::Event, room::Room};
 
 impl Rooms {
-    /// Adds an entry to the append of an event by which somebody else than its sender is removed
-    /// from the room or banned, or their ban is lifted, however the event came about.
+    /// Adds an entry to the append of an event that removes, bans or unbans somebody other than its
+    /// sender, whichever operation the event comes from.
     pub(crate) async fn audit_membership(
         &self,
         actor: &Actor,

@@ -35,7 +35,7 @@ const TRANSACTIONS: u64 = 8 << 20;
 /// A request that its device may repeat.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Transaction {
-    /// The user and device, which no other device ever was: see `Session::device_key`.
+    /// The user and the device, by a name that no other device ever had: see `Session::device_key`.
     pub device: String,
     /// The endpoint, its parameters and the client's transaction ID.
     pub key: String,
@@ -58,8 +58,8 @@ pub(crate) enum Built<T> {
 }
 
 impl Rooms {
-    /// Builds a change on the head of `room` and writes it. `session` is the ID of the session on
-    /// whose strength it is done; where it has ended nothing is written.
+    /// Builds a change on the head of `room` and writes it. `session` is the ID of the session for
+    /// which it is done; if that has ended, nothing is written.
     ///
     /// `build` is called again where the room moved, so it must not have other effects. A refusal,
     /// and that there is nothing to do, count only once the log has confirmed what they rest on:
@@ -148,7 +148,7 @@ impl Rooms {
             let (draft, outcome) = conclude(build(Draft::on(&head)).await)?;
             Ok::<_, RoomError>((draft.unwrap_or_else(|| Draft::on(&head)), outcome))
         };
-        // The writer waits no longer, and the room need not either.
+        // The writer waits no longer than this, so building on is of no use.
         let Ok(built) = tokio::time::timeout(log::BUILD_LIMIT, built).await else {
             return Err(AppendError::Busy.into());
         };
@@ -203,8 +203,8 @@ impl Rooms {
             if !is_refusal(&error) {
                 return Err(error);
             }
-            // Whatever is refused now may have been done before: the sender may have been banned
-            // since, or the room have become another.
+            // The request may have succeeded before, and be refused only now: the sender may have
+            // been banned since, or the room may have changed.
             if let Some(event_id) = self.sent_before(transaction).await? {
                 self.confirm(session).await?;
                 return Ok(event_id);
@@ -212,7 +212,7 @@ impl Rooms {
             if !matches!(error, RoomError::Append(AppendError::Duplicate)) {
                 return Err(error);
             }
-            // The other one, which was in the way, has failed.
+            // The request that was in the way has failed, so this one is tried again.
         }
         Err(AppendError::Duplicate.into())
     }

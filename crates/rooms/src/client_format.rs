@@ -22,7 +22,7 @@ use crate::{
 /// For whom events are written.
 #[derive(Clone, Copy, Debug)]
 pub struct Reader<'a> {
-    /// The user and device that read, as transactions name them.
+    /// The user and device of the reader, named as in transactions.
     pub device: Option<&'a str>,
     /// Whether each event names its room. In a sync it stands under its room already.
     pub with_room_id: bool,
@@ -73,7 +73,7 @@ struct StrippedEvent<'a> {
 }
 
 impl Rooms {
-    /// Writes events for a reader, each with his membership at it where that is given.
+    /// Writes events for a reader, each with the reader's membership at it where that is given.
     pub async fn to_client<'e>(
         &self,
         reader: Reader<'_>,

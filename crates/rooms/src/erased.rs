@@ -1,5 +1,5 @@
-//! The users whose events are shown redacted to whoever was not in the room when they were sent, as
-//! they wished when their account was closed.
+//! The users who were erased at their wish when their account was closed. Their events are shown
+//! redacted to whoever was not in the room when they were sent.
 //!
 //! All of them are in memory, at about a hundred bytes each: only users of this server whose accounts
 //! are closed can be among them.
@@ -32,7 +32,7 @@ pub(crate) struct ErasedUsers {
 struct Known {
     /// None until they are read.
     users: Option<Arc<HashSet<OwnedUserId>>>,
-    /// Counts what happened to them, so that what was read before is not kept.
+    /// Counts the changes, so that what was read before one of them is not kept.
     generation: u64,
 }
 
@@ -66,7 +66,7 @@ impl ErasedUsers {
 
 impl CacheKeeper for ErasedUsers {
     fn apply(&self, batch: Batch<'_>) {
-        // Somebody may have been erased, no more: a newer version may have changed something else.
+        // This only says that somebody may have been erased, so the users are read again.
         let is_erasure = |(stream, topic): (Stream, &Topic)| {
             stream == Stream::Erasure && matches!(topic, Topic::User(_))
         };

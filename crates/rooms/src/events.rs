@@ -144,10 +144,8 @@ impl Events {
         if let Some(event) = self.by_nid.get(&nid) {
             return Ok(event);
         }
-        self.get_many([nid])
-            .await?
-            .remove(&nid)
-            .ok_or_else(|| Error::corrupt(format_args!("no event {}", nid.0)))
+        let mut events = self.get_many([nid]).await?;
+        events.remove(&nid).ok_or_else(|| missing(nid))
     }
 
     /// The events with these numbers.
@@ -168,6 +166,12 @@ impl Events {
             };
             self.by_nid.get_or_read(nids, read).await
         })
+    }
+
+    /// The events with these numbers, in their order.
+    pub(crate) async fn in_order(&self, nids: &[EventNid]) -> Result<Vec<Arc<Event>>> {
+        let events = self.get_many(nids.iter().copied()).await?;
+        nids.iter().map(|nid| events.get(nid).cloned().ok_or_else(|| missing(*nid))).collect()
     }
 
     /// The events with these numbers, in no order, for whoever reads many that others may never ask
@@ -261,6 +265,10 @@ impl Events {
     pub(crate) fn insert_rules(&self, room: RoomNid, rules: Arc<RoomVersionRules>) {
         self.versions.insert(room, rules);
     }
+}
+
+fn missing(nid: EventNid) -> Error {
+    Error::corrupt(format_args!("no event {}", nid.0))
 }
 
 fn rules_of(version: &str) -> Result<Arc<RoomVersionRules>> {

@@ -167,7 +167,7 @@ impl Rooms {
         Err(RoomError::forbidden(why))
     }
 
-    /// Writes a user's new profile into a room that he is in.
+    /// Writes a user's new profile into a room that they are in.
     pub async fn update_member_profile(
         &self,
         actor: &Actor,
@@ -205,7 +205,7 @@ impl Rooms {
         .await
     }
 
-    /// Makes a user forget a room that he has left, so that he reads nothing of it any more and no
+    /// Makes a user forget a room that they have left: they can no longer read anything of it, and no
     /// list shows it. Joining again ends this.
     ///
     /// <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3roomsroomidforget>
@@ -239,7 +239,7 @@ impl Rooms {
     }
 
     /// A member event with what this server vouches for, instead of what the client says of it:
-    /// otherwise whoever names a member of the room could let himself in.
+    /// otherwise whoever names a member of the room could let themselves in.
     pub(crate) async fn with_authority(
         &self,
         room: &Room,

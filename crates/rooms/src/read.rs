@@ -141,8 +141,8 @@ impl Rooms {
         Ok(written.into_iter().map(|(_, text)| text).collect())
     }
 
-    /// An event of the room, with the reader's membership at it. One that he may not see is not
-    /// found, as if it were not there.
+    /// An event of the room, with the reader's membership at it. One that the reader may not see is
+    /// not found, as if it were not there.
     pub async fn event(
         &self,
         reader: &UserId,
@@ -167,7 +167,7 @@ impl Rooms {
         visible(vec![event], seen).next().ok_or_else(not_found)
     }
 
-    /// The events of a page that `reader` may see, each with his membership at it.
+    /// The events of a page that `reader` may see, each with the reader's membership at it.
     pub async fn visible(
         &self,
         reader: &UserId,

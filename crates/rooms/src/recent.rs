@@ -1,7 +1,7 @@
 //! The newest rows of rooms, in memory and without a gap, for those who read on where they were.
 //!
-//! The log says whenever a room gets a row. So of a room of which nothing is here it is known, too,
-//! that nothing has happened there for a while.
+//! The log says whenever a room gets a row. So even of a room that has no rows here, it is known that
+//! nothing has happened there for a while.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -60,7 +60,8 @@ pub(crate) struct Newest<R> {
 }
 
 impl<R: RecentRow> Recent<R> {
-    /// Nothing yet, and never more than `max_bytes`. It is of no use before it was cleared once.
+    /// An empty cache of at most `max_bytes`. It has to be cleared once, at the head of the log,
+    /// before it is of use.
     pub(crate) fn new(max_bytes: usize) -> Self {
         Self {
             max_bytes,
@@ -126,7 +127,7 @@ impl<R: RecentRow> Recent<R> {
         self.drop_quiet_rooms();
     }
 
-    /// Forgets a room: it is not known what happened there up to `pos`.
+    /// Forgets a room: what happened there up to `pos` is not known.
     pub(crate) fn lose(&mut self, room: RoomNid, pos: Pos) {
         let recent = Self::room(&mut self.rooms, &mut self.bytes, room, pos);
         self.bytes -= recent.bytes;

@@ -60,9 +60,10 @@ impl Rooms {
         limit: usize,
     ) -> Result<Page> {
         let mut conn = self.store.read().await?;
-        let rows =
+        let nids =
             repo::events::backward(&mut conn, room.nid, from, until, row_limit(limit)).await?;
-        Ok(page(self.events.from_rows(&mut conn, rows).await?, limit))
+        drop(conn);
+        self.page(nids, limit).await
     }
 
     /// The events of a room after `from` and up to `until`, oldest first, at most `limit`.
@@ -74,21 +75,23 @@ impl Rooms {
         limit: usize,
     ) -> Result<Page> {
         let mut conn = self.store.read().await?;
-        let rows =
+        let nids =
             repo::events::forward(&mut conn, room.nid, from, until, row_limit(limit)).await?;
-        Ok(page(self.events.from_rows(&mut conn, rows).await?, limit))
+        drop(conn);
+        self.page(nids, limit).await
+    }
+
+    /// The first `limit` of these events; `more` says that there are others.
+    async fn page(&self, mut nids: Vec<EventNid>, limit: usize) -> Result<Page> {
+        let more = nids.len() > limit;
+        nids.truncate(limit);
+        Ok(Page { events: self.events.in_order(&nids).await?, more })
     }
 }
 
 /// One more than asked for, to know whether there are more.
 fn row_limit(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1)
-}
-
-fn page(mut events: Vec<Arc<Event>>, limit: usize) -> Page {
-    let more = events.len() > limit;
-    events.truncate(limit);
-    Page { events, more }
 }
 
 /// The newest events of rooms, so that those who wait for them read no table.

@@ -19,15 +19,15 @@ use crate::{Result, Rooms, events::Event, room::Room, state::StateKey};
 pub struct Seen {
     /// Whether the event may be shown.
     pub visible: bool,
-    /// The reader's membership of the room at the event: `leave` where he had none.
+    /// The reader's membership of the room at the event: `leave` where they had none.
     pub membership: String,
     /// What is shown in the event's place, where its sender was erased and the reader was not there.
     pub instead: Option<Arc<Event>>,
 }
 
 impl Seen {
-    /// What the reader is shown of the event that this is about, and their membership at it; none
-    /// where that is nothing.
+    /// What the reader is shown of `event`, and their membership at it; none where they are shown
+    /// nothing. `event` is the one that this was found out about.
     pub fn show(self, event: Arc<Event>) -> Option<(Arc<Event>, String)> {
         self.visible.then(|| (self.instead.unwrap_or(event), self.membership))
     }
@@ -36,9 +36,9 @@ impl Seen {
 /// A time at which a user was joined to a room.
 #[derive(Clone, Debug)]
 pub(crate) struct Stay {
-    /// When he joined.
+    /// When they joined.
     pub(crate) begin: Edge,
-    /// When he left, if he did.
+    /// When they left, if they did.
     pub(crate) end: Option<Edge>,
 }
 
@@ -124,8 +124,8 @@ impl Rooms {
         self.see_in_rooms(reader, &last_joined, events).await
     }
 
-    /// What `reader` may see of these events, in their order, where it is known when he was last
-    /// joined to each of their rooms.
+    /// What `reader` may see of these events, in their order. `last_joined` says when the reader was
+    /// last joined to each of their rooms.
     pub(crate) async fn see_in_rooms(
         &self,
         reader: &UserId,
@@ -210,8 +210,8 @@ impl Rooms {
         Ok(seen.first().is_some_and(|seen| seen.visible))
     }
 
-    /// The last position at which the user was joined to the room: the end of the log where he is
-    /// now; none where he never was.
+    /// The last position at which the user was joined to the room: the end of the log where they are
+    /// now; none where they never were.
     pub(crate) async fn last_joined(&self, user_id: &UserId, room: &Room) -> Result<Option<Pos>> {
         let Some(current) = self.membership(user_id, room).await? else { return Ok(None) };
         if current.is_joined() {
@@ -252,8 +252,8 @@ impl Rooms {
         Ok(stays)
     }
 
-    /// The place in the room's order after which `reader` sees nothing: what happened since he left,
-    /// unless anybody may read it.
+    /// The place in the room's order after which `reader` sees nothing: what happened since they
+    /// left, unless anybody may read it.
     pub async fn reach(&self, reader: &UserId, room: &Room) -> Result<Order> {
         let membership = self.membership(reader, room).await?;
         let is_there = membership.as_ref().is_some_and(|row| {
@@ -304,7 +304,7 @@ fn history_visibility(event: Option<&Arc<Event>>) -> HistoryVisibility {
     }
 }
 
-/// The events of a page that a reader may see, each with his membership at it.
+/// The events of a page that a reader may see, each with the reader's membership at it.
 pub(crate) fn visible(
     events: Vec<Arc<Event>>,
     seen: Vec<Seen>,

@@ -3,9 +3,9 @@
 //! A host that loses its power or its network breaks no connection: whoever waits for an answer
 //! waits until TCP gives up, for a quarter of an hour, and `sqlx` has no keepalives to set. So each
 //! host is asked every second, on a connection of its own. Where neither that one nor a new one
-//! brings an answer, the host counts as silent: every statement that waits for it fails at once,
-//! and its pools begin anew. No connection of before is used again, and what still waits on one is
-//! in nobody's way.
+//! brings an answer, the host counts as silent: every statement that waits for it fails at once, and
+//! its pools are replaced by new ones. No old connection is used again, and what still waits on one
+//! holds nobody up.
 
 use std::{
     future::Future,
@@ -17,7 +17,8 @@ use std::{
 };
 
 use sqlx::{
-    ConnectOptions as _, Executor as _, PgConnection, PgPool, Postgres, Transaction,
+    ConnectOptions as _, Executor as _, PgConnection, PgPool, Postgres, SqlSafeStr as _,
+    Transaction,
     pool::PoolConnection,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
@@ -32,8 +33,8 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// connection in.
 const ANSWER_LIMIT: Duration = Duration::from_millis(2_500);
 
-/// How long a statement may take: longer than the server's own limit, so that the server speaks
-/// first where it can. Where only the way of this one connection is lost, nothing else ends it.
+/// How long a statement may take: longer than the server's own limit, so that the server's error
+/// comes first where it can. Nothing else ends a statement whose connection alone is cut off.
 const STATEMENT_LIMIT: Duration = Duration::from_secs(65);
 
 /// How long the connections of a pool that was given up may take to be closed.
@@ -80,28 +81,21 @@ impl Pool {
     }
 
     /// A transaction that is begun with this statement.
+    ///
+    /// It is begun to the end even where whoever asks for it gives up meanwhile. `sqlx` knows of a
+    /// transaction only once it was begun; otherwise the next one to get the connection would read
+    /// in it, at a moment that is long past.
     pub(crate) async fn begin_with(
         &self,
         begin: &'static str,
     ) -> Result<(Transaction<'static, Postgres>, Lease)> {
-        loop {
-            let lease = self.lease();
-            // In a task of its own, which ends also where nobody waits for it any longer: `sqlx`
-            // does not roll back what is given up while it begins, and whoever gets the connection
-            // next would read in that transaction, as it was then.
-            let pool = lease.current.pool.clone();
-            let beginning = async {
-                let begun = tokio::spawn(async move { pool.begin_with(begin).await });
-                begun.await.unwrap_or(Err(sqlx::Error::WorkerCrashed))
-            };
-            match lease.wait_for(Box::pin(beginning)).await {
-                Err(Error::Database(sqlx::Error::PoolClosed)) if lease.is_old() => {}
-                begun => return Ok((begun?, lease)),
-            }
-        }
+        let (conn, lease) = self.acquire().await?;
+        let beginning = tokio::spawn(Transaction::begin(conn, Some(begin.into_sql_str())));
+        let begun = async { beginning.await.unwrap_or(Err(sqlx::Error::WorkerCrashed)) };
+        Ok((lease.wait_for(begun).await?, lease))
     }
 
-    /// What a connection that is made now needs to know.
+    /// What has to be known about a connection that is made now.
     pub(crate) fn lease(&self) -> Lease {
         Lease { pool: self.clone(), current: self.lock().clone() }
     }
@@ -145,8 +139,8 @@ impl Pool {
             let new = pool_options.clone().connect_lazy_with(options.clone());
             std::mem::replace(&mut current.pool, new)
         };
-        // Nobody gets a connection of it any more, from now on. What it has lent out is waited for
-        // by nobody.
+        // From now on nobody gets a connection of the old pool. Those that it has lent out are not
+        // waited for.
         tokio::spawn(async move {
             let _ = tokio::time::timeout(CLOSE_LIMIT, old.close()).await;
         });
@@ -161,7 +155,7 @@ pub(crate) struct Lease {
 }
 
 impl Lease {
-    /// Waits for an answer on the connection, as long as it is worth it.
+    /// Waits for an answer on the connection, for as long as one may still come.
     pub(crate) async fn wait_for<T, E>(
         &self,
         answer: impl Future<Output = Result<T, E>>,
@@ -251,7 +245,7 @@ async fn ask(conn: &mut Option<PgConnection>, options: &PgConnectOptions) -> boo
             *conn = Some(new);
             true
         }
-        // It lets nobody in, and says so.
+        // It answers, if only to say that it lets nobody in.
         Ok(Err(sqlx::Error::Database(_))) => true,
         Ok(Err(_)) | Err(_) => false,
     }

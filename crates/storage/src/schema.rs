@@ -72,6 +72,18 @@ impl Store {
         Ok(applied)
     }
 
+    /// Whether all migrations that this program knows were applied. Changes nothing.
+    pub async fn is_migrated(&self) -> crate::Result<bool> {
+        let mut conn = self.read().await?;
+        if !has_deployment(&mut conn).await? {
+            return Ok(false);
+        }
+        let newest = sqlite().iter().map(|migration| migration.version).max();
+        let sql = "SELECT COUNT(*) FROM _sqlx_migrations WHERE version = $1";
+        let (count,): (i64,) = conn.one(sql, &[newest.unwrap_or_default().into()]).await?;
+        Ok(count > 0)
+    }
+
     /// Applies the migrations that are missing, and says how many there were.
     pub async fn migrate(&self) -> Result<usize, OpenError> {
         match self.pools() {

@@ -12,8 +12,8 @@
 //! and admits sessions afterwards. A session ends with its server, so what holds for the server at
 //! its beginning holds to its end. This goes for the writer, for the reader of the log, and for
 //! pooled sessions alike: none of them gives anything to anybody before its commit is answered. It
-//! costs one commit a session, and nothing a request. While the standby is missing, sessions that
-//! are open read on, and new ones wait, as writes do.
+//! costs one commit per session, and nothing per request. While the standby is missing, open sessions
+//! can read on; new ones wait, as writes do.
 //!
 //! Two things stay outside. Where an admin cancels a commit that waits for the standby, PostgreSQL
 //! shows it without having waited, and says so in its log. And a transaction pooler hides a restart
@@ -84,7 +84,7 @@ impl ServerRuns {
         &self.first
     }
 
-    /// Begins a session that is to read or write, and gives the run of its server.
+    /// Makes a new session fit to read and write, and gives the run of its server.
     pub(crate) async fn begin_session(&self, conn: &mut PgConnection) -> sqlx::Result<ServerRun> {
         let run = greet(conn).await?;
         confirm(conn).await?;
@@ -101,8 +101,8 @@ impl ServerRuns {
     }
 }
 
-/// Which run of the server a connection leads to. A server that cannot write is none of ours,
-/// whatever the address leads to at the moment.
+/// Which run of the server a connection leads to. A server that cannot write is refused, wherever the
+/// address may lead at the moment.
 pub(crate) async fn greet(conn: &mut PgConnection) -> sqlx::Result<ServerRun> {
     let row = sqlx::query(GREET).fetch_one(conn).await?;
     if row.try_get(0)? {

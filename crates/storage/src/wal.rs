@@ -1,9 +1,9 @@
 //! SQLite's write-ahead log, which is kept small.
 //!
-//! SQLite writes it from its beginning again only at a moment when nobody reads what it holds. Under
-//! load there is always somebody who does, and it grows without end, with every read that has to
-//! search it. So when it has become too large, new readers are held off until those under way are
-//! through, which takes milliseconds, and it is emptied.
+//! SQLite starts it over only at a moment when nobody reads from it. Under load somebody always does,
+//! so that it grows without end, and every read, which has to search it, becomes slower. So when it
+//! has become too large, new readers are held off until those under way are done, which takes
+//! milliseconds, and it is emptied.
 
 use std::{
     path::{Path, PathBuf},
@@ -24,14 +24,14 @@ const LIMIT: u64 = 32 << 20;
 const INTERVAL: Duration = Duration::from_millis(250);
 const LONGEST_INTERVAL: Duration = Duration::from_secs(4);
 
-/// How long readers are waited for, and new ones held off meanwhile. Who reads for longer is let
-/// finish, and so is who waits for another admission while holding one.
+/// How long readers are waited for, and new ones held off meanwhile. After that the attempt is given
+/// up: somebody reads for longer, or waits for a second admission while holding one.
 const PATIENCE: Duration = Duration::from_millis(250);
 
-/// The connection waits briefly for readers that came by no gate, such as an admin's `sqlite3`, and
-/// is otherwise what it is for writing.
+/// Waits briefly for readers that pass no gate, such as an admin's `sqlite3`.
 const BEFORE: &str = "PRAGMA busy_timeout = 100";
 const EMPTY: &str = "PRAGMA wal_checkpoint(TRUNCATE)";
+/// As the connection is for writing.
 const AFTERWARDS: &str = "PRAGMA busy_timeout = 10000";
 
 /// The write-ahead log of a database, which is watched until the last of this is dropped.

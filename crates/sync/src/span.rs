@@ -33,9 +33,9 @@ pub(crate) struct Span {
 /// The end of a span of a room that the reader is out of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct End {
-    /// The member event by which he is out of it now, the last that he is shown.
+    /// The member event by which they are out of it now, the last that they are shown.
     pub(crate) event: EventNid,
-    /// How he left it, where he was in it: that may be earlier.
+    /// How they left it, where they were in it: that may be earlier.
     pub(crate) departure: Option<Departure>,
 }
 

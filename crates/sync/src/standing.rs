@@ -1,4 +1,4 @@
-//! How a user stands to his rooms at a moment, and how that came about.
+//! What a user has to do with each of their rooms at a moment, and how that came about.
 
 use std::collections::HashMap;
 
@@ -30,9 +30,9 @@ pub(crate) struct Moved {
     pub(crate) from: Option<MembershipState>,
     /// Whether the user was joined at any time between the token and the end.
     pub(crate) was_joined: bool,
-    /// Whether he was joined all the time.
+    /// Whether they were joined all the time.
     pub(crate) stayed_joined: bool,
-    /// How he left last, where he did so since the token.
+    /// How they left last, where they did so since the token.
     pub(crate) departure: Option<Departure>,
 }
 
@@ -42,7 +42,7 @@ pub(crate) struct Moved {
 pub(crate) struct Departure {
     /// When.
     pub(crate) pos: Pos,
-    /// The member event, after which he knows nothing of the room's state.
+    /// The member event, after which they know nothing of the room's state.
     pub(crate) event: EventNid,
 }
 
@@ -80,7 +80,7 @@ pub(crate) async fn standings(
         .collect())
 }
 
-/// How the user left last each of those of these rooms in which he has ever been.
+/// How the user last left each of these rooms, of those that they have ever been in.
 pub(crate) async fn departures(
     rooms: &Rooms,
     user_id: &UserId,

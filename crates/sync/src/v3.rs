@@ -82,26 +82,41 @@ pub async fn sync_checked(
     let deadline = tokio::time::Instant::now() + request.timeout.min(MAX_TIMEOUT);
     let mut waiting: Option<wait::Waiting> = None;
     loop {
-        // The memberships may be newer than the head, never older.
-        let head: Pos = streams.tailer.applied();
+        // What is read may be newer than this, never older.
+        let seen = Seen::now(streams);
         let memberships = streams.rooms.memberships(&reader.user_id).await?;
         let began = tokio::time::Instant::now();
-        let answer = answer::answer(streams, reader, request, &memberships, head).await?;
+        let answer = answer::answer(streams, reader, request, &memberships, seen.head).await?;
         metrics::histogram!("stoa_sync_duration_seconds", "kind" => request.kind())
             .record(began.elapsed());
         if !answer.is_empty() || !request.is_patient() {
             return Ok(answer);
         }
-        let is_registered = waiting.as_mut().is_some_and(|waiting| waiting.covers(&memberships));
-        match &waiting {
-            // What came before the registration did not wake anybody: look once more.
-            Some(waiting) if is_registered => {
-                if !waiting.news(streams, deadline).await {
-                    return Ok(answer);
-                }
-            }
-            _ => waiting = Some(wait::Waiting::register(streams, reader, memberships)),
+        let registered = waiting.take().filter(|waiting| waiting.covers(&memberships));
+        let is_new = registered.is_none();
+        let registered =
+            registered.unwrap_or_else(|| wait::Waiting::register(streams, reader, memberships));
+        // What came before the registration did not wake anybody: look once more.
+        let has_missed = is_new && Seen::now(streams) != seen;
+        if !has_missed && !registered.news(streams, deadline).await {
+            return Ok(answer);
         }
+        waiting = Some(registered);
+    }
+}
+
+/// Up to where this node knows what there is to tell. It moves before those who wait are woken.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Seen {
+    head: Pos,
+    /// The epoch of who is typing, and the count in it.
+    typing: (i64, i64),
+}
+
+impl Seen {
+    fn now(streams: &Streams) -> Self {
+        let Streams { tailer, typing, .. } = streams;
+        Self { head: tailer.applied(), typing: (typing.epoch(), typing.version()) }
     }
 }
 

@@ -168,7 +168,7 @@ mod tests {
             let job = ended(&server).await;
             assert_eq!(job.state, JobState::Done, "{job:?}");
             assert_eq!((job.progress.done, job.progress.total), (27, 27));
-            assert_eq!(job.progress.text, "the user has left 27 rooms");
+            assert_eq!(job.progress.text, "rooms that the user has left: 27");
             assert_eq!(job.actor, "@alice:test");
             for room in rooms.iter().chain([&invited, &knocked]) {
                 assert_eq!(membership(&bob, room).await, "leave");

@@ -11,7 +11,7 @@ use crate::{
     ops,
 };
 
-/// Deletes an alias that the user made, or that he has power over.
+/// Deletes an alias that the user made, or that they have power over.
 pub(crate) async fn delete_alias(
     State(state): State<AppState>,
     request: Ruma<Request>,

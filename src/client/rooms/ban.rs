@@ -12,7 +12,7 @@ use crate::{
     http::{Answer, Result, RumaSend},
 };
 
-/// Removes a user, if he is there, and keeps him out.
+/// Removes a user, if they are there, and keeps them out.
 pub(crate) async fn ban(
     State(state): State<AppState>,
     request: RumaSend<Request>,

@@ -11,7 +11,8 @@ use stoa_rooms::Rooms;
 use super::known_room;
 use crate::http::{Answer, Result, Ruma};
 
-/// Forgets a room that the user has left: he reads nothing of it any more, unless he joins again.
+/// Forgets a room that the user has left: they can no longer read anything of it, unless they join
+/// again.
 pub(crate) async fn forget(
     State(rooms): State<Arc<Rooms>>,
     request: Ruma<Request>,

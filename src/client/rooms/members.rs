@@ -20,7 +20,7 @@ pub(crate) struct Response {
 }
 
 /// Gives the member events of a room: of now, or of the point `at`; to one who has left, those of
-/// the time when he left.
+/// the time when they left.
 pub(crate) async fn get_members(
     State(rooms): State<Arc<Rooms>>,
     State(admission): State<Admission>,

@@ -169,7 +169,7 @@ impl<'a> Walk<'a> {
         })
     }
 
-    /// The next event that the reader may see, with his membership at it. `limit` says how many may
+    /// The next event that the reader may see, with their membership at it. `limit` says how many may
     /// be wanted.
     async fn next(&mut self, limit: usize) -> Result<Option<(Arc<Event>, String)>> {
         loop {

@@ -27,9 +27,9 @@ pub(crate) async fn redact(
     let reason = body.reason.map(|reason| ("reason".to_owned(), reason.into()));
     let content: CanonicalJsonObject =
         reason.into_iter().collect::<std::collections::BTreeMap<String, CanonicalJsonValue>>();
-    let token = Some(&*session.id);
+    let session = Some(&*session.id);
     let event_id =
-        rooms.redact(&actor, token, &room, &body.event_id, content, Some(transaction)).await?;
+        rooms.redact(&actor, session, &room, &body.event_id, content, Some(transaction)).await?;
     Ok(Answer(Response::new(event_id)))
 }
 

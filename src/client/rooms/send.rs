@@ -29,12 +29,12 @@ pub(crate) async fn send_message(
     let room = known_room(&rooms, &room_id).await?;
     let endpoint = format!("send {room_id} {kind}");
     let transaction = Transaction::new(&actor.user_id, &session.device_key(), &endpoint, &txn_id)?;
-    let (token, transaction) = (Some(&*session.id), Some(transaction));
+    let (session, transaction) = (Some(&*session.id), Some(transaction));
     let event_id = if kind == TimelineEventType::RoomRedaction {
         let target = redacted(content.get("redacts"))?;
-        rooms.redact(&actor, token, &room, &target, content, transaction).await?
+        rooms.redact(&actor, session, &room, &target, content, transaction).await?
     } else {
-        rooms.send_message(&actor, token, &room, kind, content, transaction).await?
+        rooms.send_message(&actor, session, &room, kind, content, transaction).await?
     };
     Ok(Answer(Response::new(event_id)))
 }

@@ -1,5 +1,5 @@
-//! What is checked of an entry of state before it is set, by itself or with a new room: what the
-//! operations made for it would refuse is not let in by this door.
+//! Checks of an entry of state before it is set, by itself or with a new room, so that nothing can
+//! be set in these ways that the operation made for it would refuse.
 
 use ruma::{CanonicalJsonObject, CanonicalJsonValue, RoomAliasId, UserId, events::StateEventType};
 use stoa_rooms::Room;
@@ -10,7 +10,7 @@ use crate::{
     http::{Error, Result},
 };
 
-/// Checks an entry of the state of a room that is there.
+/// Checks an entry of the state of a room that exists.
 pub(super) async fn check(
     state: &AppState,
     room: &Room,
@@ -50,7 +50,9 @@ fn check_any(
     }
     // It would redact for those servers that look at the type alone, whatever the sender may redact.
     if kind.to_string() == "m.room.redaction" {
-        return Err(Error::invalid_param("A redaction is no state: redact the event instead."));
+        return Err(Error::invalid_param(
+            "`m.room.redaction` cannot be set as state. Redact the event instead.",
+        ));
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ use crate::{
     http::{Answer, Result, RumaSend},
 };
 
-/// Lets a user in again who was banned; he is not in the room by that.
+/// Lifts a user's ban. That does not bring them into the room.
 pub(crate) async fn unban(
     State(state): State<AppState>,
     request: RumaSend<Request>,

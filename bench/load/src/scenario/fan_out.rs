@@ -35,8 +35,8 @@ const SENDER_CONNECTIONS: usize = 16;
 pub(crate) enum Pace {
     /// So many a second, come what may.
     PerSecond(u32),
-    /// Each when the last one is acknowledged.
-    FlatOut,
+    /// Each when the last one is acknowledged, for so long at most.
+    FlatOut(Duration),
 }
 
 /// One room, and what happens in it.
@@ -44,7 +44,7 @@ pub(crate) struct FanOut {
     /// How many wait, beside the sender.
     pub(crate) members: usize,
     pub(crate) pace: Pace,
-    /// How many messages are sent.
+    /// How many messages are sent, or how many at most where they are sent flat out.
     pub(crate) messages: usize,
     /// Whether members wait on another node than the sender's.
     pub(crate) on_other_node: bool,
@@ -55,6 +55,8 @@ struct Messages {
     first: Instant,
     /// Zero where they are sent flat out.
     interval: Duration,
+    /// When no more are sent.
+    until: Option<Instant>,
     count: usize,
     deliveries: Cell<usize>,
     latencies: RefCell<Latencies>,
@@ -125,7 +127,11 @@ pub(crate) async fn run(bench: &Bench, fan_out: FanOut) -> Result<Report, Failur
         first,
         interval: match pace {
             Pace::PerSecond(rate) => Duration::from_secs(1) / rate,
-            Pace::FlatOut => Duration::ZERO,
+            Pace::FlatOut(_) => Duration::ZERO,
+        },
+        until: match pace {
+            Pace::PerSecond(_) => None,
+            Pace::FlatOut(time) => Some(first + time),
         },
         count,
         deliveries: Cell::new(0),
@@ -145,7 +151,7 @@ pub(crate) async fn run(bench: &Bench, fan_out: FanOut) -> Result<Report, Failur
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         let mut report = Report::default();
-        if matches!(pace, Pace::FlatOut) {
+        if matches!(pace, Pace::FlatOut(_)) {
             report.put_rate(messages.deliveries.get(), first.elapsed());
         }
         phase.end(&mut report);
@@ -185,6 +191,9 @@ async fn send_all(bench: &Bench, sender: &Account, room: &str, messages: &Messag
         let mut recorder = Recorder::default();
         for number in (lane..messages.count).step_by(lanes) {
             tokio::time::sleep_until(messages.due(number)).await;
+            if messages.until.is_some_and(|until| Instant::now() > until) {
+                break;
+            }
             let transaction = bench.unique_name("message");
             match connection.send(sender, room, &transaction, Some(number)).await {
                 Ok((_, elapsed)) => recorder.success(elapsed),
@@ -246,6 +255,7 @@ mod tests {
         let messages = Messages {
             first,
             interval: Duration::from_millis(200),
+            until: None,
             count: 3,
             deliveries: Cell::new(0),
             latencies: RefCell::default(),

@@ -1,4 +1,4 @@
-//! What runs a node's share of the jobs.
+//! Runs jobs on this node.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,10 +12,10 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{Job, JobError, Jobs, RunningJob, Step, to_ms};
 use crate::Lease;
 
-/// How many jobs are looked at that may be begun.
+/// How many jobs are considered at a time.
 const LOOK: i64 = 32;
 
-/// How long an error may be that is noted, in bytes.
+/// How much of an error is stored, in bytes.
 const MAX_ERROR: usize = 1_000;
 
 impl Jobs {
@@ -26,7 +26,7 @@ impl Jobs {
             let pause = match self.begin_due(&kinds, &mut running).await {
                 Ok(pause) => pause,
                 Err(error) => {
-                    tracing::warn!(%error, "no jobs were looked for");
+                    tracing::warn!(%error, "jobs cannot be looked for");
                     self.interval()
                 }
             };
@@ -42,8 +42,8 @@ impl Jobs {
         }
     }
 
-    /// Begins jobs for as long as this node has room for more. Gives for how long there is nothing
-    /// else to do.
+    /// Begins jobs for as long as this node has room for more. Gives the time after which to look
+    /// again.
     async fn begin_due(
         &self,
         kinds: &[Arc<dyn Job>],
@@ -121,8 +121,10 @@ impl Run {
             }
         };
         match ended {
-            // What was not noted is done again by whoever goes on.
-            Err(error) => tracing::warn!(job = id, kind, %error, "a job was left to other nodes"),
+            // Whoever goes on repeats what was not noted.
+            Err(error) => {
+                tracing::warn!(job = id, kind, %error, "a job was interrupted; a node goes on later");
+            }
             Ok(()) => {
                 if let Err(error) = self.lease.release().await {
                     tracing::warn!(job = id, kind, %error, "the lease of a job was not given back");
@@ -132,15 +134,16 @@ impl Run {
         self.jobs.0.news.notify_one();
     }
 
-    /// Takes the job's next step, and notes what came of it. Gives the job, unless it is over for
-    /// this node.
+    /// Takes the job's next step, and notes what came of it. Gives the job as it is now, unless this
+    /// node is done with it.
     async fn next(&self, row: JobRow) -> Result<Option<JobRow>> {
         let (id, attempts) = (row.id, row.attempts);
         if row.cancel_requested {
             return self.finish(id, JobState::Cancelled, &row.progress.text).await;
         }
         if attempts > self.jobs.0.options.attempts {
-            // It was begun and never failed: it takes its nodes with it.
+            // It was begun again and again, and no attempt reported a failure: the nodes that ran it
+            // went down.
             let why = "the server that ran it ended each time";
             return self.finish(id, JobState::Failed, why).await;
         }
@@ -208,7 +211,7 @@ impl Run {
         Ok(None)
     }
 
-    /// A transaction that is made only while this node has the job.
+    /// A transaction that is refused once another node may have the job.
     async fn write(&self) -> Result<Conn> {
         if !self.lease.is_held() {
             return Err(Error::LeaseLost);

@@ -81,7 +81,7 @@ impl State {
         self.is_typing(user_id, room) || (in_room < MAX_IN_ROOM && self.typing < MAX_TYPING)
     }
 
-    /// When the next user stops typing unless he says otherwise.
+    /// When the next user stops typing, unless their client says otherwise.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         self.deadlines.first().map(|(deadline, _)| *deadline)
     }

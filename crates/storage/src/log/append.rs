@@ -187,7 +187,7 @@ impl Append {
 
     /// Refuses what one of the databases cannot hold, before it meets the appends of others.
     pub(crate) fn check(&self) -> Result<(), AppendError> {
-        // In full, so that a new table cannot be forgotten.
+        // Without a `..`, so that a new table cannot be forgotten.
         let Self {
             positions: _,
             guards,
@@ -284,7 +284,7 @@ impl Append {
 
     /// A rough size in bytes, for the limits on a batch.
     pub(crate) fn weight(&self) -> usize {
-        // In full, so that a new table cannot be forgotten.
+        // Without a `..`, so that a new table cannot be forgotten.
         let Self {
             positions: _,
             guards,

@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use stoa_base::{Pos, RoomNid};
 
-/// No room has this position.
-const LOST: i64 = -1;
+/// Stands for the position of a room that moved without the chain. No room has it.
+const MOVED_ELSEWHERE: i64 = -1;
 
 /// What appends to one room that were built one on another have in common.
 ///
@@ -58,8 +58,8 @@ impl Chain {
         self.broken.store(true, Ordering::Release);
     }
 
-    /// Notes that the log has lost what the chain starts from, or what was committed of it: nothing
-    /// of it may be written any more, not even what came before an append that has failed.
+    /// Notes that the log has lost what the chain starts from, or what was committed of it. None of
+    /// its appends may be written any more, not even those before one that has failed.
     pub fn note_loss(&self) {
         self.lost.store(true, Ordering::Release);
         self.break_off();
@@ -71,11 +71,11 @@ impl Chain {
     }
 
     /// Notes that the room has extremities that the chain does not know of, such as those of an event
-    /// that another node wrote. What minds the room's state alone may still be built on the chain;
-    /// what minds the whole room conflicts from now on. The positions alone do not tell, once an
-    /// append of the chain has been committed after the other one.
+    /// that another node wrote. An append that is guarded by the room's state alone may still be
+    /// built on the chain; one that is guarded by the whole room conflicts from now on. The positions
+    /// alone would not show this once an append of the chain is committed after the other event.
     pub fn note_moved_elsewhere(&self) {
-        self.head_pos.store(LOST, Ordering::Release);
+        self.head_pos.store(MOVED_ELSEWHERE, Ordering::Release);
     }
 
     /// Notes what an append of the chain has committed.
@@ -85,7 +85,7 @@ impl Chain {
         }
         if let Some(pos) = head_pos {
             // Where the room moves elsewhere in the same moment, that stands.
-            let known = |known: i64| (known != LOST).then_some(pos.0);
+            let known = |known: i64| (known != MOVED_ELSEWHERE).then_some(pos.0);
             let _ = self.head_pos.fetch_update(Ordering::AcqRel, Ordering::Acquire, known);
         }
     }

@@ -74,14 +74,15 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// limits, so that the server speaks first where it can.
 const CALL_LIMIT: Duration = Duration::from_secs(15);
 
-/// How long a call may take before it is looked what stands in its way, and how often.
+/// How long a call may take before the writer looks for what stands in its way, and how often it
+/// looks again.
 const OBSTRUCTION_LIMIT: Duration = Duration::from_millis(1_500);
 /// How long that look may take.
 const LOOK_LIMIT: Duration = Duration::from_secs(5);
 
-/// Ends the sessions of nodes that keep others waiting while they wait for their own node. Nothing
-/// that is alive lets a transaction wait for that long; and no time-out covers a node that froze
-/// within a call while its host answers for it.
+/// Ends backends that hold what others wait for while they wait for their own node. A node that is
+/// alive never lets a transaction wait for that long. No time-out of PostgreSQL covers a node that
+/// froze within a call while its host's network still answers.
 const END_ABSENT: &str = "
 SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM pg_stat_activity AS absent
 WHERE datname = current_database() AND usename = current_user
@@ -203,7 +204,7 @@ impl Session {
         }
     }
 
-    /// Opens a connection that everything may rest on which is seen through it.
+    /// Opens a connection on which everything that can be seen is durable.
     async fn connect(&mut self, store: &Store) -> Result<Leased> {
         let direct = store.direct_pool().zip(store.server_runs());
         let (pool, runs) = direct.ok_or_else(|| Error::corrupt("not PostgreSQL"))?;
@@ -241,10 +242,16 @@ async fn clearing_the_way<T>(store: &Store, call: impl Future<Output = T>) -> T 
             looked = look => match looked.unwrap_or(Err(Error::Timeout("looking at its locks"))) {
                 Ok(0) => {}
                 Ok(ended) => {
-                    tracing::warn!(ended, "sessions of nodes that are gone kept others waiting");
+                    tracing::warn!(
+                        ended,
+                        "connections of nodes that froze or vanished kept an append waiting, and \
+                         were ended"
+                    );
                     metrics::counter!("stoa_log_absent_ended_total").increment(ended);
                 }
-                Err(error) => tracing::warn!(%error, "what an append waits for is not known"),
+                Err(error) => {
+                    tracing::warn!(%error, "an append takes long, and it is not known why");
+                }
             },
         }
     }

@@ -1,9 +1,10 @@
 //! Pruning the log.
 //!
-//! Nothing that is right depends on the age at which a batch goes. A reader whose place is pruned
-//! finds a gap and drops all that it has cached. The last batch of each run of a node stays: a node
-//! that was frozen for however long, and does not know whether it was written, still finds it and
-//! does not write it again. Jumps and losses stay too, since clients may hold tokens from before them.
+//! Nothing that has to be right depends on the age at which a batch is deleted. A reader whose place
+//! is pruned finds a gap and drops all that it has cached. The last batch of each run of a node stays:
+//! a node that was frozen for however long, and does not know whether it was written, still finds it
+//! and does not write it again. Jumps and losses stay too, since clients may hold tokens from before
+//! them.
 
 use super::jump::NO_RUN;
 use crate::{Conn, Result, Store, repo::leases::Fence};

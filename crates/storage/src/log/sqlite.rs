@@ -50,8 +50,8 @@ struct Text {
 }
 
 impl Text {
-    /// The text from BEGIN to COMMIT; with the `link` of the audit chain for the batch's entries, a
-    /// transaction has begun already.
+    /// The text from BEGIN to COMMIT. `link` is the link of the audit chain for the batch's entries;
+    /// where there is one, the transaction has begun already.
     fn new(batch: &Batch, key: BatchKey, now_ms: i64, link: Option<String>) -> Result<Self> {
         let mut text = Self {
             sql: String::new(),
@@ -88,7 +88,8 @@ impl Text {
     }
 
     fn add_guards(&mut self, guards: &str) {
-        // A reason is no JSON: the function fails, and the text ends before anything is written.
+        // A reason other than 'moved' is not JSON. So `json` fails for it, and the text ends there,
+        // before anything is written.
         self.add(&format!(
             "SELECT CASE reason WHEN 'moved' THEN member ELSE json(reason) END FROM ({guards})"
         ));
@@ -130,7 +131,8 @@ impl Transaction {
         if batch.audit.is_empty() {
             return self.fetch(Text::new(batch, key, now_ms, None)?).await;
         }
-        // SQLite has no SHA-256, and what the link is computed of must not move meanwhile.
+        // SQLite has no SHA-256, so the link is computed here, and what it is computed from must not
+        // move meanwhile.
         self.conn.execute("BEGIN IMMEDIATE").await?;
         let row = self.conn.fetch_one(AUDIT_HEAD).await?;
         let (head, previous): (i64, Option<String>) = (row.try_get(0)?, row.try_get(1)?);
@@ -467,8 +469,8 @@ SELECT value->>'session_id', value->>'user_id', value->>'device_id', value->>'or
     value->>'created_ms', value->>'expires_ms'
 FROM json_each($1)",
         ],
-        // A token that was refreshed from another takes the place of those that were refreshed from
-        // it before: nobody has used one of them.
+        // A token that was refreshed from another replaces those that were refreshed from it before.
+        // None of them was ever used.
         Table::Tokens => &[
             "
 DELETE FROM access_tokens WHERE parent_hash IN (SELECT value->>'parent_hash' FROM json_each($1))",

@@ -281,6 +281,21 @@ pub async fn cancel(conn: &mut Conn, id: i64) -> Result<bool> {
     Ok(asked == 1)
 }
 
+/// Has a job that failed or was cancelled begin anew. Says whether it was such a one.
+pub async fn restart(conn: &mut Conn, id: i64) -> Result<bool> {
+    let now_ms = conn.now_ms().await?;
+    let restarted = conn
+        .execute(
+            "UPDATE jobs SET state = 'waiting', cursor = NULL, done = 0, total = 0, progress = '',
+                 attempts = 0, next_attempt_ms = $2, cancel_requested = 0, finished_ms = NULL,
+                 error = NULL
+             WHERE id = $1 AND state IN ('failed', 'cancelled')",
+            &[id.into(), now_ms.into()],
+        )
+        .await?;
+    Ok(restarted == 1)
+}
+
 /// How many jobs there are in each state.
 pub async fn count_by_state(conn: &mut Conn) -> Result<Vec<(JobState, i64)>> {
     let rows: Vec<(String, i64)> =

@@ -3,7 +3,7 @@
 
 use std::{future::Future, time::Duration};
 
-use stoa_storage::{Result, Store};
+use stoa_storage::{Conn, Result, Store};
 use stoa_testing::{TestDatabase, TestNode, TestPostgres, sample};
 
 use crate::{ROOM, write};
@@ -18,9 +18,11 @@ async fn count(store: &Store, sql: &'static str) -> Result<i64> {
     Ok(store.read().await?.one::<(i64,)>(sql, &[]).await?.0)
 }
 
-async fn until(store: &Store, sql: &'static str) {
+/// Waits for a count. The session has to be open already where the standby may be missing: a new
+/// one would wait for it.
+async fn until(session: &mut Conn, sql: &'static str, is_it: impl Fn(i64) -> bool) {
     let is_so = async {
-        while count(store, sql).await.unwrap() == 0 {
+        while !is_it(session.one::<(i64,)>(sql, &[]).await.unwrap().0) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
@@ -42,8 +44,8 @@ async fn wait_for_standby(store: &Store) {
     let mut conn = store.read().await.unwrap();
     conn.execute("ALTER SYSTEM SET synchronous_standby_names = 'standby'", &[]).await.unwrap();
     conn.execute("SELECT pg_reload_conf()", &[]).await.unwrap();
-    drop(conn);
-    until(store, "SELECT COUNT(*) FROM pg_stat_replication WHERE sync_state = 'sync'").await;
+    let standbys = "SELECT COUNT(*) FROM pg_stat_replication WHERE sync_state = 'sync'";
+    until(&mut conn, standbys, |count| count > 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -58,10 +60,13 @@ async fn nothing_is_acknowledged_that_only_a_restarted_primary_has() {
     write(&node, sample::creation(ROOM)).await;
     other.freshness.current().await.unwrap();
 
+    let mut watching = other.store.read().await.unwrap();
     standby.stop_immediately();
     let pending = node.writer.enqueue(sample::message(1, ROOM)).unwrap();
-    until(&other.store, WAITING).await;
-    assert_eq!(count(&other.store, EVENTS).await.unwrap(), 0, "nobody sees it yet");
+    until(&mut watching, WAITING, |count| count > 0).await;
+    let (events,): (i64,) = watching.one(EVENTS, &[]).await.unwrap();
+    assert_eq!(events, 0, "nobody sees it yet");
+    drop(watching);
 
     primary.kill();
     primary.restart().await;
@@ -118,12 +123,7 @@ async fn a_missing_standby_does_not_use_up_the_sessions_of_the_server() {
     }
     let (waiting,): (i64,) = watching.one(WAITING, &[]).await.unwrap();
     assert_eq!(waiting, 1, "one session hangs, and the others wait for it and give up");
-    let gone = async {
-        let sql = "SELECT COUNT(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
-        while watching.one::<(i64,)>(sql, &[]).await.unwrap().0 > 0 {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, gone).await.expect("they give up");
+    let locks = "SELECT COUNT(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+    until(&mut watching, locks, |count| count == 0).await;
     primary.stop_immediately();
 }

@@ -1,9 +1,53 @@
 //! Opening a database, and what is kept beside the log.
 
-use stoa_storage::{NidAllocator, OpenError, log};
-use stoa_testing::both_databases;
+use std::{
+    future::{Future as _, poll_fn},
+    task::Poll,
+};
+
+use stoa_storage::{NidAllocator, OpenError, Options, Store, log};
+use stoa_testing::{Backend, TestNode, both_databases, run_on, sample};
+
+use crate::{ROOM, write};
+
+/// Statements whose plan might depend on a bound value, as that of any bound LIMIT might, are planned
+/// once and not each time.
+#[test]
+fn sqlite_plans_no_statement_anew_for_other_values() {
+    run_on(Backend::Sqlite, async |db| {
+        let store = db.store().await;
+        let mut conn = store.read().await.unwrap();
+        let options: Vec<(String,)> = conn.all("PRAGMA compile_options", &[]).await.unwrap();
+        assert!(options.iter().any(|(option,)| option == "ENABLE_QPSG"), "{options:?}");
+    });
+}
 
 both_databases! {
+    async fn who_gives_up_while_a_transaction_begins_leaves_none_behind(db: TestDatabase) {
+        let node = TestNode::start(db).await;
+        let store = Store::open(&Options { max_connections: 1, ..db.options() }).await.unwrap();
+        let count = async || {
+            let mut conn = store.read().await.unwrap();
+            let (events,): (i64,) = conn.one("SELECT COUNT(*) FROM events", &[]).await.unwrap();
+            events
+        };
+        for polls in 1..20 {
+            {
+                let mut beginning = std::pin::pin!(store.snapshot());
+                for _ in 0..polls {
+                    let once = poll_fn(|context| Poll::Ready(beginning.as_mut().poll(context)));
+                    if once.await.is_ready() {
+                        break;
+                    }
+                    tokio::time::sleep(std::time::Duration::from_micros(100)).await;
+                }
+            }
+            assert_eq!(count().await, polls - 1);
+            write(&node, sample::message(polls, ROOM)).await;
+            assert_eq!(count().await, polls, "what was written since is read");
+        }
+    }
+
     async fn a_database_belongs_to_the_server_name_that_claimed_it(db: TestDatabase) {
         let store = db.store().await;
         store.claim("one.test").await.unwrap();

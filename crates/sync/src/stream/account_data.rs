@@ -70,7 +70,7 @@ impl AccountData {
         shown.filter_map(to_event).collect()
     }
 
-    /// The push rules that hold for the reader, where he has not set any himself.
+    /// The push rules that hold for the reader, where they have not set any themselves.
     pub(crate) fn default_push_rules(
         &self,
         filter: &Filter,

@@ -1,4 +1,4 @@
-//! How far others have read, and the reader himself.
+//! How far others have read, and the reader too.
 //!
 //! <https://spec.matrix.org/v1.19/client-server-api/#receipts>
 

@@ -71,7 +71,7 @@ pub(crate) async fn deltas(
 }
 
 /// What one who left earlier than the span ends may know of later changes: those that the timeline
-/// shows him, and the last of his own membership.
+/// shows them, and the last of their own membership.
 fn after_departure(reader: &Reader, span: &Span, timeline: Option<&Timeline>) -> Vec<StateChange> {
     let Some(End { event: end, departure: Some(departure) }) = span.end else { return Vec::new() };
     if end == departure.event {

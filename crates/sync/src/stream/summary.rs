@@ -54,7 +54,7 @@ struct Wanted {
     up_to: Pos,
 }
 
-/// One more than needed, since nobody calls a room by himself.
+/// One more than needed, since no user sees a room called by their own name.
 #[derive(Debug, Default)]
 struct Candidates {
     has_name: bool,

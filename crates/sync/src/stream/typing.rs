@@ -2,7 +2,7 @@
 //!
 //! The lists have a counter of their own, which may begin anew, when the server starts again. A
 //! reader who knows the counter of another time is told of the rooms in which somebody is typing
-//! now; where somebody was typing as far as he knows, of every room, so that nobody types forever.
+//! now; where somebody was typing as far as that reader knows, of every room, so that nobody types forever.
 //!
 //! <https://spec.matrix.org/v1.19/client-server-api/#typing-notifications>
 
@@ -33,7 +33,7 @@ pub(crate) struct TypingChanges {
 }
 
 impl TypingChanges {
-    /// Compares the lists of the rooms that the reader is in with what he knows.
+    /// Compares the lists of the rooms that the reader is in with what they know.
     pub(crate) fn look(
         typing: &Typing,
         joined: impl Iterator<Item = RoomNid> + Clone,

@@ -35,16 +35,16 @@ impl Response {
 /// News of rooms, by how the reader stands to them.
 #[derive(Debug, Default, Serialize)]
 pub struct Rooms {
-    /// Rooms that he is in.
+    /// Rooms that the reader is in.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub join: BTreeMap<OwnedRoomId, JoinedRoom>,
-    /// Rooms that he is invited to.
+    /// Rooms that the reader is invited to.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub invite: BTreeMap<OwnedRoomId, InvitedRoom>,
-    /// Rooms that he asked to be let in.
+    /// Rooms that the reader has knocked on.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub knock: BTreeMap<OwnedRoomId, KnockedRoom>,
-    /// Rooms that he has left or was removed from.
+    /// Rooms that the reader has left or was removed from.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub leave: BTreeMap<OwnedRoomId, LeftRoom>,
 }
@@ -96,7 +96,7 @@ pub struct LeftRoom {
     /// The state.
     #[serde(flatten)]
     pub state: State,
-    /// The timeline, up to where he left.
+    /// The timeline, up to where the reader left.
     pub timeline: Timeline,
     /// The reader's account data for the room.
     #[serde(skip_serializing_if = "Events::is_empty")]

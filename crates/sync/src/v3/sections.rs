@@ -22,9 +22,9 @@ const OF_MEMBERS: [Stream; 3] = [Stream::Timeline, Stream::State, Stream::Receip
 pub(crate) struct Sections {
     /// The rooms that the reader is in or has left, and what is asked of them.
     pub(crate) spans: Vec<Span>,
-    /// The member events by which he is invited.
+    /// The member events by which the reader is invited.
     pub(crate) invited: HashMap<RoomNid, EventNid>,
-    /// The member events by which he asks to be let in.
+    /// The member events by which the reader knocks.
     pub(crate) knocked: HashMap<RoomNid, EventNid>,
 }
 
@@ -102,8 +102,8 @@ pub(crate) async fn sections(
     Ok(sections)
 }
 
-/// The rooms that the reader left before the token, where they are asked for; each with how he
-/// left it, where he was ever in it.
+/// The rooms that the reader left before the token, where they are asked for; each with how the
+/// reader left it, if they were ever in it.
 async fn past_rooms(
     streams: &Streams,
     reader: &Reader,
@@ -143,7 +143,7 @@ impl Draft {
         }
     }
 
-    /// The span of a room that the reader is out of. `past` says how he left it where that was
+    /// The span of a room that the reader is out of. `past` says how they left it, where that was
     /// before the token.
     fn left(
         standing: &Standing,
@@ -166,7 +166,7 @@ impl Draft {
             return if was_in { Self { state: KnownState::Nothing, ..draft } } else { draft };
         };
         if standing.forgotten {
-            // That he is out is told; nothing else of the room is.
+            // Only that they are out is told, and nothing else of the room.
             return Self { after: Some(Pos(standing.at.0 - 1)), has_gap: true, ..draft };
         }
         match (&moved.from, since) {
@@ -177,7 +177,7 @@ impl Draft {
             _ if moved.was_joined => {
                 Self { after: None, state: KnownState::Nothing, has_gap: true, ..draft }
             }
-            // While he was out, or invited, he was not shown what he may see.
+            // While they were out, or invited, they were not shown what they may see.
             _ => Self { has_gap: since.is_some(), ..draft },
         }
     }

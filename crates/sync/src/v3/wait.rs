@@ -12,7 +12,7 @@ use crate::{Reader, Streams};
 /// How long a client may wait at most.
 pub const MAX_TIMEOUT: Duration = Duration::from_mins(2);
 
-/// A reader who waits for news of himself and of the rooms that he is in.
+/// A reader who waits for news of their account and of the rooms that they are in.
 pub(crate) struct Waiting {
     wait: Wait,
     memberships: Memberships,
@@ -27,13 +27,9 @@ impl Waiting {
         Self { wait, memberships, rooms, _counted: Counted::new() }
     }
 
-    /// Whether the reader waits for all rooms that he is in.
-    pub(crate) fn covers(&mut self, memberships: &Memberships) -> bool {
-        if Arc::ptr_eq(&self.memberships, memberships) {
-            return true;
-        }
-        self.memberships = Arc::clone(memberships);
-        self.rooms == *memberships.joined()
+    /// Whether the reader waits for all rooms that they are in.
+    pub(crate) fn covers(&self, memberships: &Memberships) -> bool {
+        Arc::ptr_eq(&self.memberships, memberships) || self.rooms == *memberships.joined()
     }
 
     /// Waits for something that may be news; says whether it came in time.

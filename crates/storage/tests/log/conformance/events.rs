@@ -11,6 +11,10 @@ use crate::{ROOM, with, write};
 
 const OTHER: RoomNid = RoomNid(8);
 
+fn numbers(nids: &[EventNid]) -> Vec<i64> {
+    nids.iter().map(|nid| nid.0).collect()
+}
+
 fn nids(found: &[StoredEventRow]) -> Vec<i64> {
     found.iter().map(|event| event.nid.0).collect()
 }
@@ -149,10 +153,10 @@ both_databases! {
         for limit in [0, 1, 3, 6, 7, i64::MAX] {
             let count = usize::try_from(limit.min(6)).unwrap();
             let found = events::forward(&mut conn, ROOM, start, end, limit).await.unwrap();
-            assert_eq!(nids(&found), order[..count]);
+            assert_eq!(numbers(&found), order[..count]);
             let found = events::backward(&mut conn, ROOM, end, start, limit).await.unwrap();
             let expected: Vec<i64> = order.into_iter().rev().take(count).collect();
-            assert_eq!(nids(&found), expected);
+            assert_eq!(numbers(&found), expected);
         }
         // Between every two places, either way: after the one, up to the other.
         for (first, one) in order.iter().enumerate() {
@@ -161,20 +165,20 @@ both_databases! {
                     (order_of(&mut conn, *one).await, order_of(&mut conn, *other).await);
                 let mut expected: Vec<i64> = order.get(first + 1..=last).unwrap_or(&[]).to_vec();
                 let found = events::forward(&mut conn, ROOM, after, up_to, 9).await.unwrap();
-                assert_eq!(nids(&found), expected, "after {one} up to {other}");
+                assert_eq!(numbers(&found), expected, "after {one} up to {other}");
                 let found = events::backward(&mut conn, ROOM, up_to, after, 9).await.unwrap();
                 expected.reverse();
-                assert_eq!(nids(&found), expected, "from {other} back to {one}");
+                assert_eq!(numbers(&found), expected, "from {other} back to {one}");
             }
         }
         // A position stands after all that was fetched for it.
         for (pos, expected) in [(1, &order[..1]), (2, &order[..4]), (4, &order[..4])] {
             let up_to = Order::after(Pos(pos));
             let found = events::forward(&mut conn, ROOM, start, up_to, 9).await.unwrap();
-            assert_eq!(nids(&found), expected, "up to {pos}");
+            assert_eq!(numbers(&found), expected, "up to {pos}");
         }
         let found = events::forward(&mut conn, OTHER, start, end, 9).await.unwrap();
-        assert_eq!(nids(&found), [3]);
+        assert_eq!(numbers(&found), [3]);
     }
 
     async fn the_newest_of_each_room(db: TestDatabase) {

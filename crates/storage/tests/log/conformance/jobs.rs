@@ -123,6 +123,28 @@ both_databases! {
         assert!(!jobs::cancel(&mut conn, waits).await.unwrap(), "it has ended");
     }
 
+    async fn what_failed_or_was_cancelled_can_begin_anew(db: TestDatabase) {
+        let store = db.store().await;
+        let mut conn = store.write().await.unwrap();
+        let (cancelled, failed) = (insert(&mut conn, JOB).await, insert(&mut conn, JOB).await);
+        assert!(!jobs::restart(&mut conn, cancelled).await.unwrap(), "it waits already");
+        jobs::cancel(&mut conn, cancelled).await.unwrap();
+        jobs::begin(&mut conn, failed).await.unwrap().unwrap();
+        let on = progress(3, 9, "three");
+        jobs::advance(&mut conn, failed, &on, Some("there")).await.unwrap();
+        assert!(!jobs::restart(&mut conn, failed).await.unwrap(), "it runs");
+        jobs::finish(&mut conn, failed, JobState::Failed, "why").await.unwrap();
+        for id in [cancelled, failed] {
+            assert!(jobs::restart(&mut conn, id).await.unwrap());
+            let begun = jobs::begin(&mut conn, id).await.unwrap().unwrap();
+            assert_eq!((begun.cursor, begun.progress, begun.attempts), (None, progress(0, 0, ""), 1));
+            assert_eq!((begun.cancel_requested, begun.finished_ms, begun.error), (false, None, None));
+        }
+        jobs::finish(&mut conn, failed, JobState::Done, "").await.unwrap();
+        assert!(!jobs::restart(&mut conn, failed).await.unwrap(), "it is done");
+        assert!(!jobs::restart(&mut conn, 99).await.unwrap(), "there is none");
+    }
+
     async fn the_newest_and_those_to_come(db: TestDatabase) {
         let store = db.store().await;
         let mut conn = store.write().await.unwrap();

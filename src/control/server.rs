@@ -8,6 +8,7 @@ use std::{
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::{UnixListener, UnixStream},
+    task::JoinSet,
     time::timeout,
 };
 
@@ -16,6 +17,9 @@ use crate::app::AppState;
 
 /// How large a question may be.
 const MAX_QUESTION: u64 = 64 * 1024;
+
+/// How many questions are answered at the same time.
+const MAX_AT_ONCE: usize = 8;
 
 /// How long a question may take to be put.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -44,14 +48,23 @@ impl ControlSocket {
         Ok(Self { listener, path, owner })
     }
 
-    /// Answers questions, one after the other, until it is dropped.
+    /// Answers questions until it is dropped, some at the same time: to check the audit log may take
+    /// long.
     pub async fn run(self, state: AppState) {
+        let mut answers = JoinSet::new();
         loop {
+            if answers.len() >= MAX_AT_ONCE {
+                answers.join_next().await;
+            }
+            while answers.try_join_next().is_some() {}
             match self.listener.accept().await {
                 Ok((stream, _)) if self.may_ask(&stream) => {
-                    if let Err(error) = answer(stream, &state).await {
-                        tracing::warn!(%error, "a command was not answered");
-                    }
+                    let state = state.clone();
+                    answers.spawn(async move {
+                        if let Err(error) = answer(stream, &state).await {
+                            tracing::warn!(%error, "a command was not answered");
+                        }
+                    });
                 }
                 Ok(_) => tracing::warn!("a command of another user of this machine was refused"),
                 Err(error) => {

@@ -3,15 +3,20 @@
 //! Before an answer is put together, its weight is estimated, in bytes of memory, and a place for it
 //! is waited for, in the order of arrival. The place is held until the answer is sent or given up,
 //! so that clients that read slowly count as well. Small answers have places of their own and do
-//! not wait behind large ones. Where too many wait, or for too long, the answer is 429.
+//! not wait behind large ones. Nobody has more than half of the places, so that one user who asks
+//! for much, and reads slowly or never, does not keep everybody else waiting. Where too many wait,
+//! or for too long, the answer is 429.
+//!
+//! An answer that turns out to be heavier than its estimate takes more places once it is put
+//! together, and is given up where there are none.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     convert::Infallible,
     io,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll},
@@ -24,6 +29,7 @@ use axum::{
 };
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
+use ruma::{OwnedUserId, UserId};
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -43,6 +49,9 @@ const SMALL: u64 = 1 << 20;
 /// than a minute.
 const MAX_WAITING: usize = 100;
 const MAX_WAIT: Duration = Duration::from_secs(30);
+
+/// How many users are remembered who neither have nor wait for a place.
+const MAX_IDLE_SHARES: usize = 1_000;
 
 /// When it is worth trying again.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
@@ -66,6 +75,8 @@ struct Lane {
     free: Arc<Semaphore>,
     units: u32,
     waiting: AtomicUsize,
+    /// What is left of the share of each user who has or waits for a place.
+    shares: Mutex<HashMap<OwnedUserId, Weak<Semaphore>>>,
 }
 
 impl Admission {
@@ -75,11 +86,12 @@ impl Admission {
         Self(Arc::new(Lanes { large: Lane::new(bytes - quarter), small: Lane::new(quarter) }))
     }
 
-    /// Waits for a place for an answer of about this weight, in bytes. One that is heavier than all
-    /// places together gets all of them.
-    pub async fn admit(&self, weight: u64) -> Result<Place> {
+    /// Waits for a place for an answer to `user` of about this weight, in bytes. One that is heavier
+    /// than all places together gets all of them.
+    pub async fn admit(&self, user: &UserId, weight: u64) -> Result<Place> {
         let lane = if weight > SMALL { &self.0.large } else { &self.0.small };
-        lane.admit(weight).await
+        let admitted = tokio::time::timeout(MAX_WAIT, lane.admit(user, weight));
+        admitted.await.unwrap_or_else(|_| Err(refused()))
     }
 
     /// How many bytes are taken at the moment.
@@ -92,24 +104,44 @@ impl Lane {
     fn new(bytes: u64) -> Self {
         let units = u32::try_from(bytes / UNIT).unwrap_or(u32::MAX).max(1);
         let free = Arc::new(Semaphore::new(units as usize));
-        Self { free, units, waiting: AtomicUsize::new(0) }
+        Self { free, units, waiting: AtomicUsize::new(0), shares: Mutex::default() }
     }
 
-    async fn admit(&self, weight: u64) -> Result<Place> {
+    async fn admit(&self, user: &UserId, weight: u64) -> Result<Place> {
         let units = u32::try_from(weight.div_ceil(UNIT)).unwrap_or(u32::MAX).min(self.units);
+        // First of all the user's own, so that whoever waits for that stands in nobody's way.
+        let (share, largest) = (self.share_of(user), self.largest_share());
+        let share = share.acquire_many_owned(units.min(largest)).await;
+        // The semaphores are never closed.
+        let share = Held { permit: share.map_err(|_| refused())?, largest };
         let free = Arc::clone(&self.free);
         if let Ok(permit) = Arc::clone(&free).try_acquire_many_owned(units) {
-            return Ok(Place { permit });
+            return Ok(Place { share, lane: Held { permit, largest: self.units } });
         }
         let waiting = Waiting::new(&self.waiting);
         if waiting.is_one_too_many() {
             return Err(refused());
         }
-        match tokio::time::timeout(MAX_WAIT, free.acquire_many_owned(units)).await {
-            Ok(Ok(permit)) => Ok(Place { permit }),
-            // The semaphore is never closed.
-            Ok(Err(_)) | Err(_) => Err(refused()),
+        let permit = free.acquire_many_owned(units).await.map_err(|_| refused())?;
+        Ok(Place { share, lane: Held { permit, largest: self.units } })
+    }
+
+    /// How much of the lane one user may have.
+    fn largest_share(&self) -> u32 {
+        self.units.div_ceil(2)
+    }
+
+    fn share_of(&self, user: &UserId) -> Arc<Semaphore> {
+        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(share) = shares.get(user).and_then(Weak::upgrade) {
+            return share;
         }
+        if shares.len() > MAX_IDLE_SHARES {
+            shares.retain(|_, share| share.strong_count() > 0);
+        }
+        let share = Arc::new(Semaphore::new(self.largest_share() as usize));
+        shares.insert(user.to_owned(), Arc::downgrade(&share));
+        share
     }
 
     fn taken(&self) -> u64 {
@@ -145,10 +177,34 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// A place for one answer.
+/// A place for one answer, of the lane and of the user's share of it.
 #[derive(Debug)]
 pub struct Place {
+    share: Held,
+    lane: Held,
+}
+
+/// What is taken of a semaphore, and how much may be.
+#[derive(Debug)]
+struct Held {
     permit: OwnedSemaphorePermit,
+    largest: u32,
+}
+
+impl Held {
+    /// Gives up what is more than `units`, or takes what is less, if it is free.
+    fn resize(&mut self, units: u64) -> Option<()> {
+        let units = u32::try_from(units).unwrap_or(u32::MAX).min(self.largest) as usize;
+        let held = self.permit.num_permits();
+        if units <= held {
+            drop(self.permit.split(held - units));
+            return Some(());
+        }
+        let more = u32::try_from(units - held).ok()?;
+        let semaphore = Arc::clone(self.permit.semaphore());
+        self.permit.merge(semaphore.try_acquire_many_owned(more).ok()?);
+        Some(())
+    }
 }
 
 impl Place {
@@ -160,10 +216,11 @@ impl Place {
             return Error::internal(error).into_response();
         }
         drop(value);
-        let units = usize::try_from(pieces.bytes.div_ceil(UNIT)).unwrap_or(usize::MAX);
-        let spare = self.permit.num_permits().saturating_sub(units);
-        drop(self.permit.split(spare));
-        json_bytes(Body::new(Held { pieces, _place: self }))
+        let units = pieces.bytes.div_ceil(UNIT);
+        if self.share.resize(units).and_then(|()| self.lane.resize(units)).is_none() {
+            return refused().into_response();
+        }
+        json_bytes(Body::new(Sending { pieces, _place: self }))
     }
 }
 
@@ -211,12 +268,12 @@ impl io::Write for Pieces {
 }
 
 /// A body that holds a place.
-struct Held {
+struct Sending {
     pieces: Pieces,
     _place: Place,
 }
 
-impl HttpBody for Held {
+impl HttpBody for Sending {
     type Data = Bytes;
     type Error = Infallible;
 
@@ -245,17 +302,28 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
 
+    /// Somebody who has and waits for nothing else.
+    fn somebody() -> OwnedUserId {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        UserId::parse(format!("@u{number}:test")).expect("a user ID")
+    }
+
+    async fn admit(admission: &Admission, weight: u64) -> Result<Place> {
+        admission.admit(&somebody(), weight).await
+    }
+
     #[tokio::test(start_paused = true)]
     async fn answers_wait_until_there_is_room() {
         let admission = Admission::new(16 * MIB);
-        let first = admission.admit(8 * MIB).await.expect("a place");
-        let mut second = Box::pin(admission.admit(8 * MIB));
+        let first = admit(&admission, 8 * MIB).await.expect("a place");
+        let mut second = Box::pin(admit(&admission, 8 * MIB));
         assert!((&mut second).now_or_never().is_none(), "there are twelve for large ones");
         // In the order of arrival, though this one would fit.
-        let mut third = Box::pin(admission.admit(2 * MIB));
+        let mut third = Box::pin(admit(&admission, 2 * MIB));
         assert!((&mut third).now_or_never().is_none());
         // A small one does not wait.
-        let small = admission.admit(MIB).now_or_never().expect("no waiting").expect("a place");
+        let small = admit(&admission, MIB).now_or_never().expect("no waiting").expect("a place");
         drop((first, small));
         let _second = second.now_or_never().expect("room").expect("a place");
         let _third = third.now_or_never().expect("room").expect("a place");
@@ -265,31 +333,31 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_heaviest_one_is_admitted_alone() {
         let admission = Admission::new(16 * MIB);
-        let all = admission.admit(1 << 50).await.expect("a place");
+        let all = admit(&admission, 1 << 50).await.expect("a place");
         assert_eq!(admission.taken(), 12 * MIB);
-        let refused = admission.admit(2 * MIB).await.expect_err("nobody waits for ever");
+        let refused = admit(&admission, 2 * MIB).await.expect_err("nobody waits for ever");
         assert!(refused.to_string().contains("429"), "{refused}");
         drop(all);
-        admission.admit(2 * MIB).await.expect("a place");
+        admit(&admission, 2 * MIB).await.expect("a place");
     }
 
     #[tokio::test(start_paused = true)]
     async fn only_so_many_wait() {
         let admission = Admission::new(16 * MIB);
-        let all = admission.admit(12 * MIB).await.expect("a place");
+        let all = admit(&admission, 12 * MIB).await.expect("a place");
         let mut waiting: Vec<_> = (0..MAX_WAITING)
             .map(|_| {
                 let admission = admission.clone();
-                Box::pin(async move { admission.admit(2 * MIB).await })
+                Box::pin(async move { admit(&admission, 2 * MIB).await })
             })
             .collect();
         for wait in &mut waiting {
             assert!(wait.now_or_never().is_none());
         }
-        admission.admit(2 * MIB).now_or_never().expect("no waiting").expect_err("too many");
+        admit(&admission, 2 * MIB).now_or_never().expect("no waiting").expect_err("too many");
         // Those who give up make room for others.
         waiting.pop();
-        let mut next = Box::pin(admission.admit(2 * MIB));
+        let mut next = Box::pin(admit(&admission, 2 * MIB));
         assert!((&mut next).now_or_never().is_none());
         drop(all);
         waiting.swap_remove(0).now_or_never().expect("room").expect("a place");
@@ -298,7 +366,7 @@ mod tests {
     #[tokio::test]
     async fn a_place_is_held_until_the_answer_is_sent() {
         let admission = Admission::new(16 * MIB);
-        let place = admission.admit(8 * MIB).await.expect("a place");
+        let place = admit(&admission, 8 * MIB).await.expect("a place");
         let value = vec!["x".repeat(1_000); 3_000];
         let response = place.json(&value);
         assert_eq!(response.headers()["content-type"], "application/json");
@@ -314,8 +382,42 @@ mod tests {
         assert_eq!(rest.len() as u64 + PIECE as u64, size);
         assert_eq!(admission.taken(), 0);
         // One that nobody reads is given up when its connection is.
-        let place = admission.admit(8 * MIB).await.expect("a place");
+        let place = admit(&admission, 8 * MIB).await.expect("a place");
         drop(place.json(&value));
         assert_eq!(admission.taken(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_user_leaves_places_to_others() {
+        let admission = Admission::new(16 * MIB);
+        let (alice, bob) = (somebody(), somebody());
+        let held = [
+            admission.admit(&alice, 3 * MIB).await.expect("a place"),
+            admission.admit(&alice, 3 * MIB).await.expect("a place"),
+        ];
+        let mut more: Vec<_> =
+            (0..2 * MAX_WAITING).map(|_| Box::pin(admission.admit(&alice, 2 * MIB))).collect();
+        for more in &mut more {
+            assert!(more.now_or_never().is_none(), "half of them are hers");
+        }
+        let place = admission.admit(&bob, 5 * MIB).now_or_never().expect("no waiting");
+        drop(place.expect("a place"));
+        drop(held);
+        let admitted: Vec<_> = more.iter_mut().filter_map(FutureExt::now_or_never).collect();
+        assert_eq!(admitted.len(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_is_heavier_than_expected_takes_what_it_needs() {
+        let admission = Admission::new(16 * MIB);
+        let value = vec!["x".repeat(1_000); 5_000];
+        let response = admit(&admission, 2 * MIB).await.expect("a place").json(&value);
+        assert_eq!(admission.taken().div_ceil(MIB), 5);
+        // Where there is not so much, it is not kept.
+        let place = admit(&admission, 2 * MIB).await.expect("a place");
+        let _other = admit(&admission, 4 * MIB).await.expect("a place");
+        assert_eq!(place.json(&value).status(), 429);
+        drop(response);
+        assert_eq!(admission.taken(), 4 * MIB);
     }
 }

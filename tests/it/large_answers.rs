@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody as _};
 use http::{Request, header};
+use ruma::user_id;
 use serde_json::{Value, json};
 use stoa_testing::{TestClient, TestDatabase, TestServer, both_databases, encode, in_room};
 use tokio::time::{sleep, timeout};
@@ -92,13 +93,14 @@ both_databases! {
             assert_eq!(admission.taken(), 0, "{path}");
         }
         // With all places taken, large answers wait and small ones do not.
-        let all = admission.admit(1 << 40).await.unwrap();
+        let all = admission.admit(user_id!("@other:test"), 1 << 40).await.unwrap();
         let nothing = format!("{SYNC}?filter={}", encode("{\"room\":{\"rooms\":[]}}"));
         let first = timeout(Duration::from_secs(5), alice.get(&nothing)).await.unwrap().ok();
         let since = format!("{SYNC}?since={}", first["next_batch"].as_str().unwrap());
         alice.get(&since).await.ok();
         alice.get("/_matrix/client/v3/account/whoami").await.ok();
         alice.get(&in_room(&room, "members")).await.ok();
+        alice.get(&in_room(&room, "joined_members")).await.ok();
         let waiting = tokio::spawn({
             let alice = alice.clone();
             async move { alice.get(SYNC).await }
@@ -112,6 +114,105 @@ both_databases! {
         drop(all);
         waiting.await.unwrap().ok();
         full.await.unwrap().ok();
+    }
+
+    /// An old token is no way around the limit.
+    async fn rooms_that_were_entered_since_the_token_are_weighed(db: TestDatabase) {
+        let server = start(db, 16).await;
+        let alice = server.register("alice").await;
+        let before = alice.get(SYNC).await.ok();
+        let since = format!("{SYNC}?since={}", before["next_batch"].as_str().unwrap());
+        let small = alice.create_room(json!({})).await;
+        let admission = server.state().admission.clone();
+        let all = admission.admit(user_id!("@other:test"), 1 << 40).await.unwrap();
+        let told = timeout(Duration::from_secs(5), alice.get(&since)).await.unwrap().ok();
+        assert!(told["rooms"]["join"].get(&small).is_some());
+        let large = large_room(&alice, 500).await;
+        let waiting = tokio::spawn({
+            let (alice, since) = (alice.clone(), since.clone());
+            async move { alice.get(&since).await }
+        });
+        sleep(Duration::from_millis(300)).await;
+        assert!(!waiting.is_finished(), "a room of two megabytes");
+        drop(all);
+        let told = waiting.await.unwrap().ok();
+        assert_eq!(told["rooms"]["join"].as_object().unwrap().len(), 2);
+        // Who knows the room already is told of it at once.
+        let all = admission.admit(user_id!("@other:test"), 1 << 40).await.unwrap();
+        alice.send(&large, "hello").await;
+        let since = format!("{SYNC}?since={}", told["next_batch"].as_str().unwrap());
+        timeout(Duration::from_secs(5), alice.get(&since)).await.unwrap().ok();
+        drop(all);
+    }
+
+    /// What slow clients have not read yet counts as what it takes, whatever was expected.
+    async fn large_events_count_as_what_they_take(db: TestDatabase) {
+        let server = start(db, 64).await;
+        let alice = server.register("alice").await;
+        let room = alice.create_public_room().await;
+        let text = "x".repeat(60_000);
+        let mut event = String::new();
+        for n in 0..60 {
+            let path = in_room(&room, &format!("send/m.room.message/{n}"));
+            let sent = alice.put(&path, json!({ "body": text })).await.ok();
+            event = sent["event_id"].as_str().unwrap().to_owned();
+        }
+        let admission = server.state().admission.clone();
+        let context = format!("context/{}?limit=100", encode(&event));
+        let filter = encode(r#"{"room":{"timeline":{"limit":50}}}"#);
+        for path in [in_room(&room, &context), format!("{SYNC}?filter={filter}")] {
+            let request = Request::get(&path)
+                .header(header::AUTHORIZATION, format!("Bearer {}", alice.token().unwrap()))
+                .body(Body::empty())
+                .unwrap();
+            let response = server.router().oneshot(request).await.unwrap();
+            let size = response.body().size_hint().exact().unwrap();
+            assert!(size > 2 * MIB, "{path}: {size}");
+            assert!(admission.taken() >= size, "{path}: {} of {size}", admission.taken());
+            drop(response);
+        }
+    }
+
+    /// One user with many requests that are never read does not keep others from theirs.
+    async fn one_user_does_not_take_all_places(db: TestDatabase) {
+        let server = start(db, 16).await;
+        let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+        let room = large_room(&alice, 500).await;
+        large_room(&bob, 500).await;
+        let unread: Vec<_> = (0..150)
+            .map(|_| {
+                let request = Request::get(in_room(&room, "state"))
+                    .header(header::AUTHORIZATION, format!("Bearer {}", alice.token().unwrap()))
+                    .body(Body::empty())
+                    .unwrap();
+                tokio::spawn(server.router().oneshot(request))
+            })
+            .collect();
+        sleep(Duration::from_secs(2)).await;
+        timeout(Duration::from_secs(10), bob.get(SYNC)).await.unwrap().ok();
+        for unread in unread {
+            unread.abort();
+        }
+    }
+
+    async fn a_page_of_the_room_list_has_so_many_bytes(db: TestDatabase) {
+        let server = start(db, 64).await;
+        let alice = server.register("alice").await;
+        for _ in 0..60 {
+            let topic = "x".repeat(28_000);
+            alice.create_room(json!({ "visibility": "public", "topic": topic })).await;
+        }
+        let (mut seen, mut since) = (0, String::new());
+        for pages in 0.. {
+            assert!(pages < 10);
+            let page = alice.get(&format!("/_matrix/client/v3/publicRooms?limit=500{since}")).await;
+            assert!(page.body.len() < 1_200_000, "{}", page.body.len());
+            let page = page.ok();
+            seen += page["chunk"].as_array().unwrap().len();
+            let Some(next) = page["next_batch"].as_str() else { break };
+            since = format!("&since={}", encode(next));
+        }
+        assert_eq!(seen, 60);
     }
 
     async fn a_page_of_history_has_so_many_bytes(db: TestDatabase) {

@@ -2,6 +2,7 @@
 
 mod audit;
 mod authorization;
+mod control;
 mod costs;
 mod costs_of_rooms;
 mod deactivation;

@@ -10,7 +10,7 @@ use stoa_storage::{
     repo::account_data,
 };
 
-use crate::{Accounts, Failure, failure::fails_with_failure};
+use crate::{Accounts, Failure, failure::fails_with_failure, sessions::guard_actor};
 
 /// Types that the server sets itself, by endpoints of their own.
 const MANAGED: [&str; 2] = ["m.fully_read", "m.push_rules"];
@@ -130,6 +130,7 @@ impl Accounts {
         }
         drop(conn);
         let mut append = Append::new();
+        guard_actor(&mut append, actor);
         put_account_data(&mut append, &actor.user_id, room, kind, content.to_owned());
         self.writer.append(append).await?;
         Ok(())

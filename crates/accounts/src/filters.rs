@@ -12,7 +12,10 @@ use ruma::{OwnedUserId, UserId, api::client::filter::FilterDefinition};
 use serde_json::{Value, value::RawValue};
 use sha2::{Digest as _, Sha256};
 use stoa_base::Actor;
-use stoa_storage::repo::filters;
+use stoa_storage::{
+    log::AppendError,
+    repo::{filters, users},
+};
 
 use crate::{Accounts, Failure, failure::fails_with_failure};
 
@@ -110,6 +113,10 @@ impl Accounts {
         let limit = self.options.totals.filters;
         let now_ms = self.clock.now_ms();
         let mut conn = self.store.write().await?;
+        // Nothing is left of one that is closed, nor comes to be.
+        if !users::lock(&mut conn, user_id).await? {
+            return Err(AppendError::SessionEnded.into());
+        }
         if !filters::insert(&mut conn, user_id, &filter_id, source, now_ms, limit).await? {
             return Err(FilterError::TooMany);
         }

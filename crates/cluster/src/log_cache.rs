@@ -4,13 +4,17 @@
 //! might be the same entry was dropped or changed since, and that is decided under the lock under
 //! which entries are dropped: an entry is never visible, not for a moment, once the log has said
 //! that it is stale.
+//!
+//! What is dropped by what it holds is dropped here, and not by `invalidate_entries_if` of `moka`:
+//! that overlooks an entry that was put in a moment ago where the cache is tidied up in the same
+//! moment, and gives it out again afterwards.
 
 use std::{
     borrow::Borrow,
     collections::HashMap,
     fmt,
     hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     time::Duration,
 };
 
@@ -28,19 +32,47 @@ const ENTRY: usize = 200;
 /// moment later.
 const LARGE: u64 = 512;
 
+/// How many times entries are dropped by what they hold until those are looked for. Until then whoever
+/// asks for an entry looks whether it is one of them.
+const DROPS: usize = 32;
+
 /// A cache of entries that are read from the database and are dropped or changed as the log says.
 ///
 /// It is bounded in bytes, by the weights of its entries; the least recently used go first.
 pub struct LogCache<K, V> {
-    entries: Cache<K, V>,
+    entries: Cache<K, Entry<V>>,
     max_bytes: u64,
     weigh: Weigh<K, V>,
     /// How often an entry of the shard was dropped or changed.
     shards: [Mutex<u64>; SHARDS],
+    drops: RwLock<Drops<K, V>>,
     reading: SingleFlight<K>,
 }
 
 type Weigh<K, V> = Arc<dyn Fn(&K, &V) -> usize + Send + Sync>;
+type IsStale<K, V> = Box<dyn Fn(&K, &V) -> bool + Send + Sync>;
+
+/// What is cached, and how often entries were dropped before it was put in.
+#[derive(Clone)]
+struct Entry<V> {
+    value: V,
+    drops_before: u64,
+}
+
+/// What was dropped by what it holds, and may still be there.
+struct Drops<K, V> {
+    count: u64,
+    /// The last of them, each with its number.
+    last: Vec<(u64, IsStale<K, V>)>,
+}
+
+impl<K, V> Drops<K, V> {
+    fn concern(&self, key: &K, entry: &Entry<V>) -> bool {
+        self.last
+            .iter()
+            .any(|(number, is_stale)| *number > entry.drops_before && is_stale(key, &entry.value))
+    }
+}
 
 /// Says when the reading of entries began.
 #[derive(Clone, Debug)]
@@ -74,9 +106,10 @@ where
         let weigher = Arc::clone(&weigh);
         let builder = Cache::builder()
             .max_capacity(max_bytes)
-            .weigher(move |key, value| u32::try_from(weigher(key, value)).unwrap_or(u32::MAX))
-            .eviction_policy(EvictionPolicy::lru())
-            .support_invalidation_closures();
+            .weigher(move |key, entry: &Entry<V>| {
+                u32::try_from(weigher(key, &entry.value)).unwrap_or(u32::MAX)
+            })
+            .eviction_policy(EvictionPolicy::lru());
         let entries = match lifetime {
             Some(lifetime) => builder.time_to_live(lifetime).build(),
             None => builder.build(),
@@ -86,16 +119,22 @@ where
             max_bytes,
             weigh,
             shards: std::array::from_fn(|_| Mutex::default()),
+            drops: RwLock::new(Drops { count: 0, last: Vec::new() }),
             reading: SingleFlight::default(),
         }
     }
 
     /// The entry, if it is in memory.
-    pub fn get<Q: ?Sized + Hash + Eq>(&self, key: &Q) -> Option<V>
+    pub fn get<Q>(&self, key: &Q) -> Option<V>
     where
         K: Borrow<Q>,
+        Q: ?Sized + Hash + Eq + ToOwned<Owned = K>,
     {
-        self.entries.get(key)
+        // Held all the while: what is dropped is forgotten once no such entry is left.
+        let drops = self.drops();
+        let entry = self.entries.get(key)?;
+        let is_new = entry.drops_before == drops.count || drops.last.is_empty();
+        (is_new || !drops.concern(&key.to_owned(), &entry)).then_some(entry.value)
     }
 
     /// The entries with these keys, by key; those that are not in memory are read by `read`, which
@@ -111,7 +150,7 @@ where
         let mut found = HashMap::new();
         let mut missing = Vec::new();
         for key in keys {
-            match self.entries.get(&key) {
+            match self.get(&key) {
                 Some(value) => {
                     found.insert(key, value);
                 }
@@ -129,7 +168,7 @@ where
         let mut left = Vec::new();
         for other in others {
             let key = other.landed().await;
-            match self.entries.get(&key) {
+            match self.get(&key) {
                 Some(value) => {
                     found.insert(key, value);
                 }
@@ -201,7 +240,7 @@ where
     {
         let mut dropped = self.lock(shard(key));
         *dropped += 1;
-        if let Some(value) = self.entries.get(key) {
+        if let Some(value) = self.get(key) {
             self.insert(key.to_owned(), change(value));
         }
     }
@@ -219,10 +258,20 @@ where
     /// Drops the entries of which `is_stale` says so.
     pub fn remove_if(&self, is_stale: impl Fn(&K, &V) -> bool + Send + Sync + 'static) {
         let _locked = self.lock_all();
-        if let Err(error) = self.entries.invalidate_entries_if(is_stale) {
-            // The cache was built to support this; should it refuse, dropping all is as right.
-            tracing::error!(%error, "stale entries of a cache could not be told apart");
-            self.entries.invalidate_all();
+        let is_full = {
+            let mut drops = self.drops_mut();
+            drops.count += 1;
+            let number = drops.count;
+            drops.last.push((number, Box::new(is_stale)));
+            drops.last.len() >= DROPS
+        };
+        if is_full {
+            // Nothing is put in meanwhile.
+            let drops = self.drops();
+            let stale = self.entries.iter().filter(|(key, entry)| drops.concern(key, entry));
+            stale.for_each(|(key, _)| self.entries.invalidate(&*key));
+            drop(drops);
+            self.drops_mut().last.clear();
         }
     }
 
@@ -250,10 +299,19 @@ where
 
     fn insert(&self, key: K, value: V) {
         let weight = u64::try_from((self.weigh)(&key, &value)).unwrap_or(u64::MAX);
-        self.entries.insert(key, value);
+        let drops_before = self.drops().count;
+        self.entries.insert(key, Entry { value, drops_before });
         if weight > self.max_bytes / LARGE {
             self.entries.run_pending_tasks();
         }
+    }
+
+    fn drops(&self) -> RwLockReadGuard<'_, Drops<K, V>> {
+        self.drops.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn drops_mut(&self) -> RwLockWriteGuard<'_, Drops<K, V>> {
+        self.drops.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self, index: usize) -> MutexGuard<'_, u64> {

@@ -24,7 +24,11 @@ use crate::{Directory, DirectoryError, Result};
 /// The most rooms of one page.
 const MAX_PAGE: usize = 500;
 
-/// How many rooms are read at a time while a filter looks for those that match.
+/// How many bytes of names and topics one page may have, roughly. It ends with the room that reaches
+/// them, and has a token to go on with.
+const MAX_BYTES: usize = 1 << 20;
+
+/// How many rooms are read at a time, also while a filter looks for those that match.
 const SCAN_STEP: usize = 200;
 
 /// How many rooms a filter looks at for one page. A page that ends here may hold fewer rooms than
@@ -142,8 +146,8 @@ impl Directory {
         limit: usize,
         wanted: &Wanted<'_>,
     ) -> Result<(Vec<PublicRoomsChunk>, Option<Cursor>)> {
-        let step = if wanted.is_everything() { limit + 1 } else { SCAN_STEP };
-        let mut rooms = Vec::new();
+        let step = if wanted.is_everything() { SCAN_STEP.min(limit + 1) } else { SCAN_STEP };
+        let (mut rooms, mut bytes) = (Vec::new(), 0);
         let mut cursor = start;
         let mut scanned = 0;
         loop {
@@ -151,18 +155,19 @@ impl Directory {
             let is_end = rows.len() < step;
             scanned += rows.len();
             for (place, room) in self.describe(rows).await? {
-                if rooms.len() == limit {
+                if rooms.len() == limit || bytes >= MAX_BYTES {
                     return Ok((rooms, Some(cursor)));
                 }
                 cursor = cursor.past(place);
                 if wanted.matches(&room) {
+                    bytes += weight(&room);
                     rooms.push(room);
                 }
             }
             if is_end {
                 return Ok((rooms, None));
             }
-            if scanned >= MAX_SCANNED {
+            if scanned >= MAX_SCANNED && !wanted.is_everything() {
                 return Ok((rooms, Some(cursor)));
             }
         }
@@ -231,6 +236,15 @@ fn describe<'a>(
     room.join_rule =
         text("m.room.join_rules", "join_rule").map_or(JoinRuleKind::Invite, JoinRuleKind::from);
     Ok(room)
+}
+
+/// How many bytes of text an entry has that its room's members choose.
+fn weight(room: &PublicRoomsChunk) -> usize {
+    let alias = room.canonical_alias.as_ref().map(|alias| alias.as_str());
+    let avatar = room.avatar_url.as_ref().map(|avatar| avatar.as_str());
+    let kind = room.room_type.as_ref().map(RoomType::as_str);
+    let texts = [room.name.as_deref(), room.topic.as_deref(), alias, avatar, kind];
+    texts.into_iter().flatten().map(str::len).sum()
 }
 
 /// One field of a content, where it is there and has the right type: users write what they like.

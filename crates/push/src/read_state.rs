@@ -19,7 +19,7 @@ use stoa_base::{Actor, Clock, Pos, RoomNid};
 use stoa_rooms::{Event, Room, RoomError, Rooms};
 use stoa_storage::{
     Error, Store,
-    log::{Append, AppendError, ReceiptRow, Stream, Writer},
+    log::{Append, AppendError, Guard, ReceiptRow, Stream, Writer},
     repo::{
         account_data,
         receipts::{self, StoredReceipt},
@@ -149,6 +149,7 @@ impl ReadState {
         if append.receipts.is_empty() && append.account_data.is_empty() {
             return Ok(());
         }
+        append.guards.extend(actor.session_id.clone().map(Guard::Session));
         self.writer.append(append).await?;
         Ok(())
     }

@@ -198,9 +198,10 @@ impl Rooms {
             by_key: HashMap::new(),
         };
         for (entry, key) in wanted.into_iter().zip(keys) {
-            if let Some(event) = nids.get(&key).and_then(|nid| events.get(nid)) {
-                auth.by_key.insert(entry, Arc::clone(event));
-            }
+            let Some(nid) = nids.get(&key) else { continue };
+            // One that is not stored yet may have left the memory. Nothing is decided without it.
+            let event = events.get(nid).ok_or_else(|| not_there(*nid))?;
+            auth.by_key.insert(entry, Arc::clone(event));
         }
         Ok(auth)
     }
@@ -268,8 +269,10 @@ impl Rooms {
         let nids = differences.values().flat_map(|(old, new)| [*old, *new]).flatten();
         let events = self.events.get_many(nids).await?;
         for (old, new) in differences.into_values() {
-            let event_of = |nid: Option<EventNid>| nid.and_then(|nid| events.get(&nid));
-            let (old_event, new_event) = (event_of(old), event_of(new));
+            let event_of = |nid: Option<EventNid>| {
+                nid.map(|nid| events.get(&nid).ok_or_else(|| not_there(nid))).transpose()
+            };
+            let (old_event, new_event) = (event_of(old)?, event_of(new)?);
             let Some(event) = new_event.or(old_event) else { continue };
             let state_key = event.pdu.state_key.clone().unwrap_or_default();
             append.state_changes.push(StateChangeRow {
@@ -304,6 +307,10 @@ impl Rooms {
 
 /// The largest depth that canonical JSON can hold.
 const MAX_DEPTH: u64 = (1 << 53) - 1;
+
+fn not_there(nid: EventNid) -> stoa_storage::Error {
+    stoa_storage::Error::corrupt(format_args!("event {} of a state is not there", nid.0))
+}
 
 fn integer(value: u64) -> Result<CanonicalJsonValue> {
     let value = i64::try_from(value).ok().and_then(|value| ruma::Int::try_from(value).ok());

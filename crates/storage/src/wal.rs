@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use sqlx::{Executor as _, SqlitePool};
+use sqlx::{Executor as _, FromRow, SqlitePool};
 use tokio::sync::{OwnedRwLockReadGuard, RwLock};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -29,7 +29,8 @@ const LONGEST_INTERVAL: Duration = Duration::from_secs(4);
 const PATIENCE: Duration = Duration::from_millis(250);
 
 /// Waits briefly for readers that pass no gate, such as an admin's `sqlite3`.
-const EMPTY: &str = "PRAGMA busy_timeout = 100; PRAGMA wal_checkpoint(TRUNCATE)";
+const BEFORE: &str = "PRAGMA busy_timeout = 100";
+const EMPTY: &str = "PRAGMA wal_checkpoint(TRUNCATE)";
 /// As the connection is for writing.
 const AFTERWARDS: &str = "PRAGMA busy_timeout = 10000";
 
@@ -90,10 +91,12 @@ async fn empty(gate: &RwLock<()>, writer: &SqlitePool) -> Result<()> {
     let quiet = async { Ok::<_, Error>((gate.write().await, writer.acquire().await?)) };
     let quiet = tokio::time::timeout(PATIENCE, quiet).await;
     let (_closed, mut conn) = quiet.map_err(|_| Error::Timeout("readers of SQLite"))??;
-    let emptied = conn.execute(EMPTY).await;
+    conn.execute(BEFORE).await?;
+    let emptied = conn.fetch_one(EMPTY).await;
     conn.execute(AFTERWARDS).await?;
-    emptied?;
-    Ok(())
+    // That somebody was in the way is no error, but the first column of what it answers.
+    let (was_blocked,): (i64,) = FromRow::from_row(&emptied?)?;
+    if was_blocked == 0 { Ok(()) } else { Err(Error::Timeout("readers that came by no gate")) }
 }
 
 fn size(file: &Path) -> u64 {

@@ -111,6 +111,15 @@ impl TestDatabase {
         administer(&self.url, SQL.to_owned()).await;
     }
 
+    /// Reads a SQLite database from elsewhere, as a backup tool does, until what this gives is
+    /// dropped.
+    pub async fn read_for_long(&self) -> impl Send + use<> {
+        let options = SqliteConnectOptions::new().filename(self.file());
+        let mut conn = options.connect().await.expect("the database");
+        conn.execute("BEGIN; SELECT * FROM counters").await.expect("a reader");
+        conn
+    }
+
     /// Keeps a copy of the database as it is, which nobody may be using: a backup.
     pub async fn back_up(&self) {
         match &self.postgres {

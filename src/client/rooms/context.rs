@@ -53,7 +53,7 @@ pub(crate) async fn get_context(
         LazyLoadOptions::Enabled { .. } => Part::WithoutMembers,
     };
     let weight = EVENT * (limit as u64 + rooms.about_how_many(state, part).await?);
-    let place = admission.admit(weight).await?;
+    let place = admission.admit(user_id, weight).await?;
 
     let until = PaginationToken::before(order).0;
     let before = rooms.before(&room, until, Order::START, before_limit).await?.events;

@@ -4,13 +4,16 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use axum::extract::State;
+use axum::{extract::State, response::Response as HttpResponse};
 use ruma::api::client::membership::joined_members::v3::Request;
 use serde::Serialize;
 use stoa_rooms::{MemberProfile, Rooms};
 
 use super::known_room;
-use crate::http::{Result, Ruma, respond::Json};
+use crate::http::{Admission, Result, Ruma};
+
+/// The memory that one member takes while the answer is put together, in bytes.
+const MEMBER: u64 = 512;
 
 /// Like ruma's, with `null` where a member has no name or avatar: clients read the keys.
 #[derive(Debug, Serialize)]
@@ -27,14 +30,18 @@ struct Member {
 /// Lists the joined members of a room that the user is joined to.
 pub(crate) async fn get_joined_members(
     State(rooms): State<Arc<Rooms>>,
+    State(admission): State<Admission>,
     Ruma { body, session, .. }: Ruma<Request>,
-) -> Result<Json<Response>> {
+) -> Result<HttpResponse> {
     let room = known_room(&rooms, &body.room_id).await?;
+    let joined = rooms.committed(&room).await?.joined;
+    let weight = MEMBER * u64::try_from(joined).unwrap_or_default();
+    let place = admission.admit(&session.user_id, weight).await?;
     let members = rooms.joined_members(&session.user_id, &room).await?;
     let joined = members.into_iter().map(|(user_id, MemberProfile { displayname, avatar_url })| {
         (user_id, Member { display_name: displayname, avatar_url })
     });
-    Ok(Json(Response { joined: joined.collect() }))
+    Ok(place.json(Response { joined: joined.collect() }))
 }
 
 #[cfg(test)]

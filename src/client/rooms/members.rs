@@ -44,7 +44,7 @@ pub(crate) async fn get_members(
         }
     };
     let weight = EVENT * rooms.about_how_many([state], Part::Members).await?;
-    let place = admission.admit(weight).await?;
+    let place = admission.admit(user_id, weight).await?;
     let wanted = |event: &Event| event.membership().is_some_and(|membership| wanted(&membership));
     let device = reader(&session);
     let chunk = rooms.write_state(device.in_room(), state, Part::Members, wanted).await?;

@@ -65,7 +65,7 @@ pub(crate) async fn get_messages(
     rooms.visible_state(user_id, &room).await?;
     let (from, to) = (token("from", body.from.as_deref())?, token("to", body.to.as_deref())?);
     let limit = usize::try_from(u64::from(body.limit)).unwrap_or(MAX_LIMIT).clamp(1, MAX_LIMIT);
-    let place = admission.admit(EVENT * limit as u64).await?;
+    let place = admission.admit(user_id, EVENT * limit as u64).await?;
 
     let mut walk = Walk::new(&rooms, &room, user_id, body.dir, from, to).await?;
     let mut found: Vec<(Arc<Event>, String)> = Vec::new();

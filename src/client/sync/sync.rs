@@ -16,13 +16,16 @@ use ruma::{
     },
 };
 use stoa_accounts::{Accounts, Filter};
-use stoa_rooms::{Rooms, state::Part, tokens::SyncToken};
+use stoa_rooms::{Room, RoomError, Rooms, state::Part, tokens::SyncToken};
 use stoa_sync::{Reader, Streams, filter::passes_room, v3};
 
 use crate::http::{Admission, Class, Error, Limits, Result, Ruma, admission::EVENT, respond::Json};
 
 /// What a sync of everything costs, as heavy reads.
 const FULL_SYNC: usize = 10;
+
+/// Up to which weight rooms that were entered lately are told without waiting for a place.
+const LIGHT: u64 = 1 << 20;
 
 /// Tells what is new, or waits until something is.
 pub(crate) async fn sync(
@@ -44,17 +47,24 @@ pub(crate) async fn sync(
     };
     let reader = Reader::new(&session.user_id, &session.device_key());
     let request = v3::checked(&streams, request).await?;
-    if !request.is_whole() {
+    let user_id = &*session.user_id;
+    let weight = if request.is_whole() {
+        weight_of_all(&rooms, &accounts, user_id, request.filter).await?
+    } else {
+        // Rooms that the client knows nothing of are told as a whole, however old its token is.
+        let entered = v3::entered(&streams, &reader, request).await?;
+        weight_of(&rooms, user_id, request.filter, entered.iter()).await?
+    };
+    if !request.is_whole() && weight <= LIGHT {
         return Ok(Json(v3::sync_checked(&streams, &reader, request).await?).into_response());
     }
-    limits.charge(Class::HeavyReads, &session.user_id, FULL_SYNC)?;
-    let weight = weight(&rooms, &accounts, &session.user_id, request.filter).await?;
-    let place = admission.admit(weight).await?;
+    limits.charge(Class::HeavyReads, user_id, FULL_SYNC)?;
+    let place = admission.admit(user_id, weight).await?;
     Ok(place.json(v3::sync_checked(&streams, &reader, request).await?))
 }
 
 /// About how much memory it takes to put everything together.
-async fn weight(
+async fn weight_of_all(
     rooms: &Rooms,
     accounts: &Accounts,
     user_id: &UserId,
@@ -63,20 +73,36 @@ async fn weight(
     let memberships = rooms.memberships(user_id).await?;
     let joined = memberships.values().filter(|membership| membership.is_joined());
     let found = rooms.rooms_by_nid(joined.map(|membership| membership.room)).await?;
+    let weight = weight_of(rooms, user_id, filter, found.values()).await?;
+    // Account data is read, and written into the answer.
+    let account_data = 2 * accounts.account_data_bytes(user_id).await?;
+    Ok(weight.saturating_add(account_data))
+}
+
+/// About how much memory it takes to tell of these rooms as a whole.
+async fn weight_of(
+    rooms: &Rooms,
+    user_id: &UserId,
+    filter: &FilterDefinition,
+    told: impl Iterator<Item = &Arc<Room>>,
+) -> Result<u64> {
     let part = match filter.room.state.lazy_load_options {
         LazyLoadOptions::Disabled => Part::All,
         LazyLoadOptions::Enabled { .. } => Part::WithoutMembers,
     };
     let timeline = v3::timeline_limit(filter) as u64;
     let mut states = Vec::new();
-    for room in found.values().filter(|room| passes_room(&filter.room, &room.id)) {
-        states.push(rooms.visible_state(user_id, room).await?);
+    for room in told.filter(|room| passes_room(&filter.room, &room.id)) {
+        match rooms.visible_state(user_id, room).await {
+            Ok(state) => states.push(state),
+            // The user has left it in this moment, and is told nothing of it.
+            Err(RoomError::Forbidden(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
     let timelines = timeline.saturating_mul(states.len() as u64);
     let events = rooms.about_how_many(states, part).await?.saturating_add(timelines);
-    // Account data is read, and written into the answer.
-    let account_data = 2 * accounts.account_data_bytes(user_id).await?;
-    Ok(EVENT.saturating_mul(events).saturating_add(account_data))
+    Ok(EVENT.saturating_mul(events))
 }
 
 /// A filter that is stored, or stands in the request.

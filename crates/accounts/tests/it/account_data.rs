@@ -1,14 +1,14 @@
 use ruma::user_id;
 use serde_json::value::RawValue;
-use stoa_accounts::{AccountDataError, put_account_data};
+use stoa_accounts::{AccountDataError, Failure, put_account_data};
 use stoa_base::{Actor, Pos, RoomNid};
 use stoa_storage::{
-    log::{Append, head},
+    log::{Append, AppendError, head},
     repo::account_data::{all, changed, of_room},
 };
 use stoa_testing::{TestAccounts, both_databases};
 
-use crate::fixture::user;
+use crate::fixture::{actor, log_in, user};
 
 fn raw(json: &str) -> Box<RawValue> {
     RawValue::from_string(json.to_owned()).unwrap()
@@ -40,6 +40,24 @@ both_databases! {
         ] {
             assert!(node.accounts.account_data(user, room, kind).await.unwrap().is_none());
         }
+    }
+
+    /// A request that is under way when its session ends comes too late, also for those who erase
+    /// what the user had.
+    async fn what_is_set_on_the_strength_of_a_session_that_has_ended_is_not_kept(db: TestDatabase) {
+        let node = TestAccounts::start(db).await;
+        let alice = user(&node.accounts, "alice").await;
+        let session = log_in(&node.accounts, &alice).await;
+        let actor = actor(&node.accounts, &session).await;
+        node.accounts.set_account_data(&actor, None, "one", &raw("{}")).await.unwrap();
+        node.accounts.deactivate(&actor, &alice).await.unwrap();
+        let late = node.accounts.set_account_data(&actor, None, "two", &raw("{}")).await;
+        let ended = matches!(
+            late,
+            Err(AccountDataError::Failure(Failure::Append(AppendError::SessionEnded)))
+        );
+        assert!(ended, "{late:?}");
+        assert!(node.accounts.account_data(&alice, None, "two").await.unwrap().is_none());
     }
 
     async fn types_of_the_server_and_bad_content_are_refused(db: TestDatabase) {

@@ -1,6 +1,7 @@
 use serde_json::value::RawValue;
-use stoa_accounts::FilterError;
+use stoa_accounts::{Failure, FilterError};
 use stoa_base::Actor;
+use stoa_storage::log::AppendError;
 use stoa_testing::{TestAccounts, both_databases};
 
 use crate::fixture::user;
@@ -46,6 +47,17 @@ both_databases! {
             let answer = node.accounts.create_filter(&alice, &raw(json)).await;
             assert!(matches!(answer, Err(FilterError::Invalid(_))), "{json}: {answer:?}");
         }
+    }
+
+    async fn who_has_closed_the_account_stores_none(db: TestDatabase) {
+        let node = TestAccounts::start(db).await;
+        let alice = user(&node.accounts, "alice").await;
+        let actor = Actor::user(&alice);
+        node.accounts.deactivate(&actor, &alice).await.unwrap();
+        let late = node.accounts.create_filter(&actor, &raw("{}")).await;
+        let ended =
+            matches!(late, Err(FilterError::Failure(Failure::Append(AppendError::SessionEnded))));
+        assert!(ended, "{late:?}");
     }
 
     async fn there_is_a_limit_on_filters(db: TestDatabase) {

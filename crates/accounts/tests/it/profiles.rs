@@ -50,6 +50,14 @@ both_databases! {
         assert!(!again.is_change());
     }
 
+    async fn a_closed_account_gets_no_profile(db: TestDatabase) {
+        let node = TestAccounts::start(db).await;
+        let alice = user(&node.accounts, "alice").await;
+        node.accounts.deactivate(&Actor::user(&alice), &alice).await.unwrap();
+        let late = set(&node.accounts, &alice, "displayname", json!("A")).await;
+        assert!(matches!(late, Err(ProfileError::UnknownUser)), "{late:?}");
+    }
+
     async fn a_change_says_what_it_changed(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
         let alice = user(&node.accounts, "alice").await;

@@ -5,6 +5,7 @@
 mod freshness;
 mod jobs;
 mod leases;
+mod log_cache;
 mod lost_log;
 mod tailer;
 

@@ -4,11 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use ruma::{EventId, events::receipt::ReceiptThread};
 use serde_json::json;
-use stoa_base::Pos;
+use stoa_base::{Actor, Pos};
 use stoa_push::{Mark, MarkKind, ReadStateError, Receipt};
 use stoa_rooms::{Room, RoomError};
 use stoa_storage::{
-    log::{Append, ReceiptRow, Topic},
+    log::{Append, AppendError, ReceiptRow, Topic},
     repo::{account_data, receipts},
 };
 use stoa_testing::{Backend, both_databases, run_on};
@@ -46,6 +46,20 @@ both_databases! {
             assert!(fixture.receipts(reader, &room, receipt.pos).await.is_empty());
         }
         assert!(fixture.receipts("bob", &room, Pos::START).await.len() == 1);
+    }
+
+    async fn a_session_that_has_ended_moves_no_mark(db: TestDatabase) {
+        let fixture = Fixture::new(db).await;
+        let room = fixture.room().await;
+        let event = fixture.send(&room).await;
+        let actor = Actor { session_id: Some("ended".to_owned()), ..actor("alice") };
+        for kind in [MarkKind::Read, MarkKind::FullyRead] {
+            let mark = Mark { kind, event_id: &event, thread: &ReceiptThread::Unthreaded };
+            let marked = fixture.read_state.mark(&actor, &room, &[mark]).await;
+            let ended = matches!(marked, Err(ReadStateError::Append(AppendError::SessionEnded)));
+            assert!(ended, "{marked:?}");
+        }
+        assert_eq!(fixture.receipts("bob", &room, Pos::START).await, []);
     }
 
     async fn a_receipt_that_moved_is_given_at_its_new_place_only(db: TestDatabase) {

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends at what it does not expect")]
 
 mod create;
+mod evicted;
 mod fixture;
 mod lost_log;
 mod membership;

@@ -47,10 +47,13 @@ pub async fn find(conn: &mut Conn, user_id: &UserId) -> Result<Option<UserRow>> 
 }
 
 /// Holds the account's row until the transaction ends, so that what is checked in it stays true.
-/// Says whether there is such an account.
+/// Says whether there is such an account, and it is not closed.
 pub async fn lock(conn: &mut Conn, user_id: &UserId) -> Result<bool> {
     let locked = conn
-        .execute("UPDATE users SET admin = admin WHERE user_id = $1", &[user_id.as_str().into()])
+        .execute(
+            "UPDATE users SET admin = admin WHERE user_id = $1 AND deactivated = 0",
+            &[user_id.as_str().into()],
+        )
         .await?;
     Ok(locked == 1)
 }

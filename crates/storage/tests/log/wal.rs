@@ -66,3 +66,29 @@ async fn read(store: Store, number: u64, is_over: Arc<AtomicBool>) -> Duration {
     }
     slowest
 }
+
+/// A backup tool that reads for long keeps the log from being emptied, and may: nobody else is held
+/// off again and again for that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_from_elsewhere_does_not_hold_everybody_off() {
+    let db = TestDatabase::sqlite();
+    let node = TestNode::start(&db).await;
+    write(&node, sample::creation(ROOM)).await;
+    let _elsewhere = db.read_for_long().await;
+    for nid in 1..=700 {
+        let mut append = sample::message(nid, ROOM);
+        append.events[0].json = format!("{{\"body\":\"{}\"}}", "x".repeat(BYTES));
+        write(&node, append).await;
+    }
+    assert!(node.store.wal_bytes().unwrap() > 33 << 20);
+    let (mut held_off, began) = (0, Instant::now());
+    while began.elapsed() < Duration::from_secs(8) {
+        let asked = Instant::now();
+        let mut conn = node.store.snapshot().await.unwrap();
+        log::head(&mut conn).await.unwrap();
+        held_off += i32::from(asked.elapsed() > Duration::from_millis(70));
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    // It is tried less and less often, every four seconds in the end.
+    assert!(held_off <= 8, "readers were held off {held_off} times");
+}

@@ -47,7 +47,7 @@ both_databases! {
         let of_bob = ("@bob:test".to_owned(), None, false, i64::MIN, false);
         assert_eq!(find(&mut conn, bob()).await, Some(of_bob));
         assert_eq!(find(&mut conn, ruma::user_id!("@Bob:test")).await, None);
-        assert!(users::lock(&mut conn, alice()).await.unwrap(), "also where it is closed");
+        assert!(!users::lock(&mut conn, alice()).await.unwrap(), "it is closed");
         assert!(users::lock(&mut conn, bob()).await.unwrap());
     }
 

@@ -54,12 +54,13 @@ pub struct Limits {
     /// Syncs of one user, over all their devices, that go on from an earlier one.
     pub syncs: Rate,
 
-    /// Requests from one address without a known access token, apart from those below. Refreshing
-    /// an access token, and making an account with the shared secret, count five times.
+    /// Requests from one address without a known access token, and to log out, apart from those
+    /// below. Refreshing an access token, and making an account with the shared secret, count five
+    /// times.
     pub anonymous: Rate,
 
-    /// Attempts to log in or to register from one address, and questions whether a user name is
-    /// free.
+    /// Attempts to log in or to register from one address, questions whether a user name is free,
+    /// and whatever else asks for the password.
     ///
     /// Wherever something is counted by address, all addresses of one IPv6 network of 64 bits
     /// count as one.

@@ -51,9 +51,10 @@ pub enum Class {
     HeavyReads,
     /// Syncs that go on from an earlier one.
     Syncs,
-    /// What is asked by somebody who is not logged in, counted by address.
+    /// What is asked by somebody who is not logged in, and logging out, counted by address.
     Anonymous,
-    /// Log-ins, registrations, and what tells which accounts there are, counted by address.
+    /// Log-ins, registrations, what asks for a password, and what tells which accounts there are,
+    /// counted by address.
     Attempts,
     /// What is never refused.
     Unlimited,

@@ -20,21 +20,22 @@ pub(super) static OPERATIONS: &[Operation] = &[
     Operation::get("/_matrix/client/versions", Reads, 1),
     Operation::get("/.well-known/matrix/client", Reads, 1),
     Operation::get("/_matrix/client/v3/capabilities", Reads, 1),
-    // Sessions. A refresh carries no access token, so it is counted by address.
+    // Sessions. A refresh carries no access token, so it is counted by address; and so is what ends
+    // sessions: whoever has stolen a token must not use up the budget that its user needs for that.
     Operation::get("/_matrix/client/v3/login", Reads, 1),
     Operation::post("/_matrix/client/v3/login", Attempts, 1, Yes),
     Operation::post("/_matrix/client/v3/refresh", Anonymous, 5, Yes),
-    Operation::post("/_matrix/client/v3/logout", Writes, 1, Yes),
-    Operation::post("/_matrix/client/v3/logout/all", Writes, 1, Yes),
+    Operation::post("/_matrix/client/v3/logout", Anonymous, 1, Yes),
+    Operation::post("/_matrix/client/v3/logout/all", Anonymous, 1, Yes),
     // Registration.
     Operation::post("/_matrix/client/v3/register", Attempts, 1, Yes),
     Operation::get("/_matrix/client/v3/register/available", Attempts, 1),
     Operation::get("/_synapse/admin/v1/register", Reads, 1),
     Operation::post("/_synapse/admin/v1/register", Anonymous, 5, Yes),
-    // Accounts.
+    // Accounts. A password is checked, as where somebody logs in.
     Operation::get("/_matrix/client/v3/account/whoami", Reads, 1),
-    Operation::post("/_matrix/client/v3/account/password", Writes, 5, Yes),
-    Operation::post("/_matrix/client/v3/account/deactivate", Writes, 5, Yes),
+    Operation::post("/_matrix/client/v3/account/password", Attempts, 1, Yes),
+    Operation::post("/_matrix/client/v3/account/deactivate", Attempts, 1, Yes),
     Operation::get("/_matrix/client/v3/devices", Reads, 1),
     Operation::get("/_matrix/client/v3/devices/{device_id}", Reads, 1),
     // Profiles. A name or avatar costs an event for each joined room besides.

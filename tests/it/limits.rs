@@ -134,6 +134,34 @@ both_databases! {
         alice.get(&since).await.ok();
     }
 
+    async fn whoever_has_stolen_a_token_cannot_keep_its_user_from_ending_it(db: TestDatabase) {
+        let server = limited(db, |limits| limits.writes = rate(1, 10)).await;
+        let alice = register_from(&server, "alice", "192.0.2.1:1".parse().unwrap()).await;
+        let ask = |method: Method, path: &str, body: Value, address: &str| {
+            let request = alice.request(method, path).json(&body);
+            request.from(address.parse().unwrap()).send()
+        };
+        // From its first use on, the token is known and counts for its user.
+        alice.get("/_matrix/client/v3/account/whoami").await.ok();
+        let path = "/_matrix/client/v3/user/@alice:test/account_data/a.b";
+        for n in 0..10 {
+            ask(Method::PUT, path, json!({ "n": n }), "203.0.113.1:1").await.ok();
+        }
+        refused(&ask(Method::PUT, path, json!({}), "203.0.113.1:1").await);
+        let password = "/_matrix/client/v3/account/password";
+        let auth = json!({
+            "type": "m.login.password",
+            "identifier": { "type": "m.id.user", "user": "alice" },
+            "password": PASSWORD,
+        });
+        let body = json!({ "new_password": "another", "auth": auth });
+        ask(Method::POST, password, body, "192.0.2.1:1").await.ok();
+        let close = "/_matrix/client/v3/account/deactivate";
+        assert_eq!(ask(Method::POST, close, json!({}), "192.0.2.1:1").await.status, 401);
+        let all = "/_matrix/client/v3/logout/all";
+        ask(Method::POST, all, json!({}), "192.0.2.1:1").await.ok();
+    }
+
     async fn tokens_that_are_guessed_are_counted_by_address(db: TestDatabase) {
         let server = limited(db, |limits| limits.anonymous = rate(1, 5)).await;
         let guess = |n: u32, address: &str| {

@@ -131,6 +131,11 @@ both_databases! {
         let other = bob.create_public_room().await;
         let join = format!("/_matrix/client/v3/rooms/{other}/join");
         alice.post(&join, json!({})).await.refused(403, "M_FORBIDDEN");
+        let member = format!("/_matrix/client/v3/rooms/{other}/state/m.room.member/@alice:test");
+        let joins = json!({ "membership": "join" });
+        alice.put(&member, joins.clone()).await.refused(403, "M_FORBIDDEN");
+        let member = member.replace(&other, &rooms[0]);
+        alice.put(&member, json!({ "membership": "join", "displayname": "A" })).await.ok();
         // Joining again, and being invited, is not joining another one.
         alice.join(&rooms[0]).await;
         let invite = format!("/_matrix/client/v3/rooms/{other}/invite");

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ruma::{
-    CanonicalJsonObject, OwnedEventId, UserId,
+    CanonicalJsonObject, CanonicalJsonValue, OwnedEventId, UserId,
     canonical_json::to_canonical_value,
     events::{StateEventType, TimelineEventType},
 };
@@ -72,6 +72,11 @@ impl Rooms {
         }
         if state_key.contains('\0') {
             return Err(RoomError::BadJson("a state key cannot hold U+0000".to_owned()));
+        }
+        let is_own = kind == StateEventType::RoomMember && state_key == actor.user_id.as_str();
+        let membership = content.get("membership").and_then(CanonicalJsonValue::as_str);
+        if is_own && membership == Some("join") {
+            self.check_joined(&actor.user_id, Some(room)).await?;
         }
         let kind = kind.to_string();
         let key = StateKey::new(&kind, state_key);

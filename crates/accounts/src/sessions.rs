@@ -146,6 +146,19 @@ impl Accounts {
         Ok(session)
     }
 
+    /// Whether a session goes on that was found some time ago, as far as this node has applied the
+    /// log. It does also where its token was refreshed meanwhile. Where it is in memory, nothing is
+    /// read.
+    pub async fn goes_on(&self, session: &Session) -> Result<bool, Failure> {
+        if session.has_ended(self.clock.now_ms()) {
+            return Ok(false);
+        }
+        if self.sessions.get(&session.token_hash).is_some() {
+            return Ok(true);
+        }
+        Ok(repo::tokens::has_session(&mut self.store.read().await?, &session.id).await?)
+    }
+
     /// Reads a session from the database. The first use of a token that came from refreshing
     /// another one ends that other one.
     async fn load_session(&self, token_hash: &str) -> Result<Option<Arc<Session>>, Failure> {

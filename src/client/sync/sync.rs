@@ -56,7 +56,12 @@ pub(crate) async fn sync(
         weight_of(&rooms, user_id, request.filter, entered.iter()).await?
     };
     if !request.is_whole() && weight <= LIGHT {
-        return Ok(Json(v3::sync_checked(&streams, &reader, request).await?).into_response());
+        let answer = v3::sync_checked(&streams, &reader, request).await?;
+        // Whoever waited may have been logged out meanwhile: what happened since is not for them.
+        if !request.timeout.is_zero() && !accounts.goes_on(&session).await? {
+            return Err(Error::unknown_token(false));
+        }
+        return Ok(Json(answer).into_response());
     }
     limits.charge(Class::HeavyReads, user_id, FULL_SYNC)?;
     let place = admission.admit(user_id, weight).await?;
@@ -144,10 +149,14 @@ impl WantedFilter {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use serde_json::{Value, json};
-    use stoa_testing::{TestClient, TestServer, both_databases, encode};
+    use stoa_testing::{PASSWORD, TestClient, TestServer, both_databases, encode};
+    use tokio::time::sleep;
 
     const PATH: &str = "/_matrix/client/v3/sync";
+    const WHOAMI: &str = "/_matrix/client/v3/account/whoami";
 
     /// What is new since another answer.
     async fn since(client: &TestClient, before: &Value, rest: &str) -> Value {
@@ -233,6 +242,47 @@ mod tests {
                 assert!(state.contains(&name), "{room}");
                 assert!(state.iter().all(|event| event.get("sender").is_none()), "{room}");
             }
+        }
+
+        async fn who_is_logged_out_while_waiting_is_told_nothing(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+            let room = alice.create_public_room().await;
+            bob.join(&room).await;
+            let login = json!({
+                "type": "m.login.password", "user": "bob", "password": PASSWORD,
+                "refresh_token": true,
+            });
+            let session = bob.post("/_matrix/client/v3/login", login).await.ok();
+            let phone = bob.with_session(&session);
+            let before = phone.get(PATH).await.ok();
+            let token = encode(before["next_batch"].as_str().unwrap());
+            let path = format!("{PATH}?since={token}&timeout=60000");
+            let beginning = || sleep(Duration::from_millis(300));
+
+            // A session whose token is refreshed goes on.
+            let refreshing = async {
+                beginning().await;
+                let refresh = json!({ "refresh_token": session["refresh_token"] });
+                let new = phone.post("/_matrix/client/v3/refresh", refresh).await.ok();
+                let new = phone.with_token(new["access_token"].as_str().unwrap());
+                new.get(WHOAMI).await.ok();
+                phone.get(WHOAMI).await.refused(401, "M_UNKNOWN_TOKEN");
+                alice.send(&room, "one").await;
+                new
+            };
+            let (answer, phone) = tokio::join!(phone.get(&path), refreshing);
+            let timeline = answer.ok()["rooms"]["join"][&room]["timeline"]["events"].clone();
+            assert_eq!(timeline[0]["content"]["body"], "one");
+
+            let ending = async {
+                beginning().await;
+                bob.post("/_matrix/client/v3/logout/all", json!({})).await.ok();
+                alice.send(&room, "two").await;
+            };
+            let path = path.replace(&token, &encode(answer.json()["next_batch"].as_str().unwrap()));
+            let (answer, ()) = tokio::join!(phone.get(&path), ending);
+            answer.refused(401, "M_UNKNOWN_TOKEN");
         }
 
         async fn a_new_profile_is_told_in_every_room(db: TestDatabase) {

@@ -113,6 +113,17 @@ pub async fn by_spent_hash(conn: &mut Conn, refresh_hash: &str) -> Result<Option
     .await
 }
 
+/// Whether a session goes on.
+pub async fn has_session(conn: &mut Conn, session_id: &str) -> Result<bool> {
+    let found: Option<(i64,)> = conn
+        .optional(
+            "SELECT created_ms FROM sessions WHERE session_id = $1",
+            &[session_id.into()],
+        )
+        .await?;
+    Ok(found.is_some())
+}
+
 /// The hashes of all access tokens of a device.
 pub async fn of_device(
     conn: &mut Conn,

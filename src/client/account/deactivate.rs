@@ -48,8 +48,8 @@ pub(crate) async fn deactivate(
     }
     let actor = session.actor(request.address);
     deactivate_account(&accounts, &jobs, &actor, session.user_id.clone(), erase).await?;
-    // There is no identity server that this one could tell.
-    Ok(Answer(Response::new(ThirdPartyIdRemovalStatus::NoSupport)))
+    // No user has an address here that an identity server would have to be told of.
+    Ok(Answer(Response::new(ThirdPartyIdRemovalStatus::Success)))
 }
 
 #[cfg(test)]
@@ -131,7 +131,7 @@ mod tests {
             let alice = server.register("alice").await;
             let phone = server.log_in(&alice).await;
             let answer = deactivate(&alice, false).await.ok();
-            assert_eq!(answer, json!({ "id_server_unbind_result": "no-support" }));
+            assert_eq!(answer, json!({ "id_server_unbind_result": "success" }));
             for device in [&alice, &phone] {
                 device.get(WHOAMI).await.refused(401, "M_UNKNOWN_TOKEN");
             }

@@ -690,10 +690,13 @@ CREATE TABLE jobs (
 CREATE INDEX jobs_unfinished ON jobs (kind, actor) WHERE finished_ms IS NULL;
 CREATE INDEX jobs_finished ON jobs (finished_ms) WHERE finished_ms IS NOT NULL;
 
--- The users whose events are shown redacted to whoever was not in the room when they were sent.
+-- The users whose events are shown redacted to whoever joined the room after they were erased, and
+-- was not in it when they were sent.
 CREATE TABLE erased_users (
     user_id TEXT PRIMARY KEY,
-    erased_ms BIGINT NOT NULL
+    erased_ms BIGINT NOT NULL,
+    -- The end of the log at that time.
+    erased_pos BIGINT NOT NULL
 );
 
 -- The members that a room without a name is called by: those who came first.

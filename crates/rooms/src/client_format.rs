@@ -22,6 +22,8 @@ use crate::{
 /// For whom events are written.
 #[derive(Clone, Copy, Debug)]
 pub struct Reader<'a> {
+    /// The user.
+    pub user_id: &'a UserId,
     /// The user and device of the reader, named as in transactions.
     pub device: Option<&'a str>,
     /// Whether each event names its room. In a sync it stands under its room already.
@@ -92,8 +94,9 @@ impl Rooms {
         reader: Reader<'_>,
         events: impl IntoIterator<Item = &'e Arc<Event>>,
     ) -> Result<Vec<Box<RawValue>>> {
-        let events: Vec<_> = events.into_iter().map(|event| (event, None)).collect();
-        let redactions = events.iter().filter_map(|(event, _)| event.redacted_by).collect();
+        let events = self.without_erased(reader.user_id, events).await?;
+        let redactions = events.iter().filter_map(|event| event.redacted_by).collect();
+        let events = events.iter().map(|event| (event, None)).collect();
         self.write_all(reader, events, redactions).await
     }
 
@@ -109,7 +112,8 @@ impl Rooms {
         let erased = self.erased.all().await?;
         if !erased.is_empty() {
             // What stands beside an event is shown to all alike.
-            for other in others.values_mut().filter(|other| erased.contains(&other.pdu.sender)) {
+            let is_erased = |other: &&mut Arc<Event>| erased.contains_key(&other.pdu.sender);
+            for other in others.values_mut().filter(is_erased) {
                 *other = self.without_content(other).await?;
             }
         }

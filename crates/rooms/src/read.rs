@@ -28,7 +28,9 @@ impl Rooms {
         state_key: &str,
     ) -> Result<Arc<Event>> {
         let state = self.visible_state(reader, room).await?;
-        self.entry_at(state, kind, state_key).await?.ok_or(RoomError::NotFound("state"))
+        let event = self.entry_at(state, kind, state_key).await?;
+        let shown = self.without_erased(reader, &event).await?;
+        shown.into_iter().next().ok_or(RoomError::NotFound("state"))
     }
 
     /// One entry of a state that the reader may see.

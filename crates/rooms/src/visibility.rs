@@ -10,7 +10,7 @@ use ruma::{
     events::{TimelineEventType, room::member::MembershipState},
 };
 use stoa_base::{EventNid, Pos, RoomNid, StateNid};
-use stoa_storage::repo::{self, events::Order};
+use stoa_storage::repo::{self, events::Order, state::StateChange};
 
 use crate::{Result, Rooms, events::Event, room::Room, state::StateKey};
 
@@ -21,7 +21,7 @@ pub struct Seen {
     pub visible: bool,
     /// The reader's membership of the room at the event: `leave` where they had none.
     pub membership: String,
-    /// What is shown in the event's place, where its sender was erased and the reader was not there.
+    /// What is shown in the event's place, where its sender was erased and the reader came later.
     pub instead: Option<Arc<Event>>,
 }
 
@@ -139,13 +139,12 @@ impl Rooms {
             instead: None,
         });
         let mut seen: Vec<Seen> = seen.collect();
-        let erased = self.erased.all().await?;
-        if !erased.is_empty() {
-            for (seen, event) in seen.iter_mut().zip(events) {
-                let was_there = seen.membership == "join";
-                if seen.visible && !was_there && erased.contains(&event.pdu.sender) {
-                    seen.instead = Some(self.without_content(event).await?);
-                }
+        let elsewhere = seen.iter().zip(events).filter(|(seen, _)| seen.membership != "join");
+        let elsewhere: Vec<_> = elsewhere.map(|(_, event)| Arc::clone(event)).collect();
+        let hidden = self.hidden_from(reader, &elsewhere).await?;
+        for (seen, event) in seen.iter_mut().zip(events) {
+            if seen.visible && hidden.contains(&event.nid) {
+                seen.instead = Some(self.without_content(event).await?);
             }
         }
         Ok(seen)
@@ -230,26 +229,20 @@ impl Rooms {
         };
         let nids = changes.iter().flat_map(|change| [change.old, change.new]).flatten();
         let events = self.events.get_many(nids).await?;
-        let event = |nid: Option<EventNid>| nid.and_then(|nid| events.get(&nid)).cloned();
-        let is_join = |event: Option<&Arc<Event>>| {
-            event.and_then(|event| event.membership()).as_deref() == Some("join")
-        };
-        let mut stays: Vec<Stay> = Vec::new();
-        for change in changes {
-            let (old, new) = (event(change.old), event(change.new));
-            let edge =
-                Edge { pos: change.pos, state: new.as_ref().and_then(|new| new.state_after) };
-            match (is_join(old.as_ref()), is_join(new.as_ref())) {
-                (false, true) => stays.push(Stay { begin: edge, end: None }),
-                (true, false) => {
-                    if let Some(stay) = stays.last_mut() {
-                        stay.end = Some(edge);
-                    }
-                }
-                _ => {}
-            }
-        }
-        Ok(stays)
+        Ok(stays(&changes, &events))
+    }
+
+    /// The times at which a user was joined to each of these rooms, in order.
+    pub(crate) async fn stays_in_rooms(
+        &self,
+        user_id: &UserId,
+        rooms: impl IntoIterator<Item = RoomNid>,
+    ) -> Result<HashMap<RoomNid, Vec<Stay>>> {
+        let end = Pos(i64::MAX);
+        let changes = self.membership_changes(user_id, rooms, Pos::START, end).await?;
+        let nids = changes.values().flatten().flat_map(|change| [change.old, change.new]);
+        let events = self.events.get_many(nids.flatten()).await?;
+        Ok(changes.iter().map(|(room, changes)| (*room, stays(changes, &events))).collect())
     }
 
     /// The place in the room's order after which `reader` sees nothing: what happened since they
@@ -285,6 +278,29 @@ impl Rooms {
         };
         Ok(history_visibility(event.as_ref()) == HistoryVisibility::WorldReadable)
     }
+}
+
+/// The times at which a user was joined, by the changes of their membership of a room.
+fn stays(changes: &[StateChange], events: &HashMap<EventNid, Arc<Event>>) -> Vec<Stay> {
+    let event = |nid: Option<EventNid>| nid.and_then(|nid| events.get(&nid));
+    let is_join = |event: Option<&Arc<Event>>| {
+        event.and_then(|event| event.membership()).as_deref() == Some("join")
+    };
+    let mut stays: Vec<Stay> = Vec::new();
+    for change in changes {
+        let (old, new) = (event(change.old), event(change.new));
+        let edge = Edge { pos: change.pos, state: new.and_then(|new| new.state_after) };
+        match (is_join(old), is_join(new)) {
+            (false, true) => stays.push(Stay { begin: edge, end: None }),
+            (true, false) => {
+                if let Some(stay) = stays.last_mut() {
+                    stay.end = Some(edge);
+                }
+            }
+            _ => {}
+        }
+    }
+    stays
 }
 
 /// What an `m.room.history_visibility` says. Where there is none, or one that cannot be

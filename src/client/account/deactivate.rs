@@ -54,7 +54,7 @@ pub(crate) async fn deactivate(
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{collections::BTreeMap, time::Duration};
 
     use ruma::user_id;
     use serde_json::{Value, json};
@@ -65,7 +65,7 @@ mod tests {
     };
     use stoa_testing::{
         Backend, PASSWORD, TestClient, TestDatabase, TestResponse, TestServer, both_databases,
-        in_room, run_on,
+        encode, in_room, run_on,
     };
     use tokio::time::{sleep, timeout};
 
@@ -190,11 +190,14 @@ mod tests {
             assert_eq!(carol.event(&room, &event).await["content"]["body"], "hello");
         }
 
-        async fn an_erased_user_is_read_by_those_only_who_were_there(db: TestDatabase) {
+        async fn an_erased_user_is_read_by_those_only_who_came_before(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let (alice, bob) = (server.register("alice").await, server.register("bob").await);
-            let carol = server.register("carol").await;
+            let (carol, erin) = (server.register("carol").await, server.register("erin").await);
             let room = alice.create_public_room().await;
+            // Gone before anything is said, and back when it cannot be read any more.
+            erin.join(&room).await;
+            erin.leave(&room).await;
             let early = alice.send(&room, "early").await;
             bob.join(&room).await;
             let event = alice.send(&room, "hello").await;
@@ -205,11 +208,14 @@ mod tests {
 
             deactivate(&alice, true).await.ok();
             assert_eq!(ended(&server).await.state, JobState::Done);
-            assert_eq!(bob.event(&room, &event).await["content"]["body"], "hello");
-            assert_eq!(bob.event(&room, &early).await["content"], json!({}));
+            for reader in [&bob, &carol] {
+                assert_eq!(reader.event(&room, &event).await["content"]["body"], "hello");
+                assert_eq!(reader.event(&room, &early).await["content"]["body"], "early");
+            }
             let dave = server.register("dave").await;
             dave.join(&room).await;
-            for reader in [&carol, &dave] {
+            erin.join(&room).await;
+            for reader in [&erin, &dave] {
                 assert_eq!(reader.event(&room, &event).await["content"], json!({}));
                 let page = reader.get(&in_room(&room, "messages?dir=b&limit=100")).await.ok();
                 assert_eq!(bodies(&page["chunk"]), ["bob"]);
@@ -221,6 +227,91 @@ mod tests {
                 let sync = reader.get(&format!("/_matrix/client/v3/sync?{filter}")).await.ok();
                 assert_eq!(bodies(&sync["rooms"]["join"][&room]["timeline"]["events"]), ["bob"]);
             }
+        }
+
+        async fn newcomers_are_not_told_what_an_erased_user_was_called(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+            let name = json!({ "displayname": "Alice Ames" });
+            alice.put(&format!("{PROFILE}/displayname"), name).await.ok();
+            let room = alice.create_public_room().await;
+            let beacon = json!({ "description": "by Alice Ames" });
+            alice.set_state(&room, "m.beacon_info", "@alice:test", beacon).await;
+            bob.join(&room).await;
+            let event = alice.send(&room, "hello").await;
+            let then = bob.get("/_matrix/client/v3/sync").await.ok()["next_batch"].clone();
+            let then = encode(then.as_str().unwrap());
+            deactivate(&alice, true).await.ok();
+            assert_eq!(ended(&server).await.state, JobState::Done);
+
+            let carol = server.register("carol").await;
+            carol.join(&room).await;
+            let lazily = encode(r#"{"lazy_load_members":true}"#);
+            let mut paths = vec![
+                in_room(&room, "state"),
+                in_room(&room, "state/m.beacon_info/@alice:test"),
+                in_room(&room, &format!("members?at={then}")),
+                in_room(&room, &format!("context/{event}?limit=0")),
+                in_room(&room, &format!("context/{event}?limit=0&filter={lazily}")),
+                in_room(&room, &format!("messages?dir=f&limit=100&filter={lazily}")),
+                in_room(&room, &format!("messages?dir=f&to={then}&limit=100&filter={lazily}")),
+            ];
+            for filter in [
+                json!({ "room": { "timeline": { "limit": 2 } } }),
+                json!({ "room": { "timeline": { "limit": 100 } } }),
+                json!({ "room": { "timeline": { "limit": 2 } }, "event_format": "federation" }),
+                json!({ "room": {
+                    "timeline": { "limit": 2 }, "state": { "lazy_load_members": true },
+                } }),
+            ] {
+                for state in ["", "&use_state_after=true"] {
+                    let filter = encode(&filter.to_string());
+                    paths.push(format!("/_matrix/client/v3/sync?filter={filter}{state}"));
+                }
+            }
+            for path in &paths {
+                let shown = carol.get(path).await.ok().to_string();
+                assert!(!shown.contains("Alice Ames"), "{path}: {shown}");
+            }
+            // Who was there still sees it.
+            let members = bob.get(&in_room(&room, &format!("members?at={then}"))).await.ok();
+            assert!(members.to_string().contains("Alice Ames"), "{members}");
+        }
+
+        async fn what_an_erased_user_set_for_a_room_holds_for_newcomers(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let alice = server.register("alice").await;
+            let encryption = json!({ "algorithm": "m.megolm.v1.aes-sha2" });
+            let room = alice.create_room(json!({
+                "preset": "public_chat",
+                "name": "plans",
+                "topic": "words of long ago",
+                "initial_state": [{ "type": "m.room.encryption", "content": encryption }],
+            })).await;
+            alice.set_state(&room, "m.room.topic", "", json!({ "topic": "what counts" })).await;
+            deactivate(&alice, true).await.ok();
+            assert_eq!(ended(&server).await.state, JobState::Done);
+            let carol = server.register("carol").await;
+            carol.join(&room).await;
+
+            // A client that has read all of it, and one that has read the end only.
+            for limit in [100, 2] {
+                let filter = json!({ "room": { "timeline": { "limit": limit } } });
+                let filter = encode(&filter.to_string());
+                let sync = carol.get(&format!("/_matrix/client/v3/sync?filter={filter}")).await.ok();
+                let news = &sync["rooms"]["join"][&room];
+                let events = [&news["state"]["events"], &news["timeline"]["events"]];
+                let events = events.into_iter().flat_map(|events| events.as_array().unwrap());
+                let state: BTreeMap<&str, &Value> = events
+                    .filter(|event| event["state_key"] == "")
+                    .map(|event| (event["type"].as_str().unwrap(), &event["content"]))
+                    .collect();
+                assert_eq!(state["m.room.encryption"], &encryption, "limit {limit}");
+                assert_eq!(state["m.room.name"], &json!({ "name": "plans" }), "limit {limit}");
+                assert_eq!(state["m.room.topic"]["topic"], "what counts", "limit {limit}");
+            }
+            let page = carol.get(&in_room(&room, "messages?dir=b&limit=100")).await.ok();
+            assert!(!page.to_string().contains("long ago"), "{page}");
         }
 
         async fn an_erased_user_leaves_no_data(db: TestDatabase) {
@@ -279,11 +370,16 @@ mod tests {
             assert_eq!(carol.event(&room, &event).await["content"]["body"], "hello");
             deactivate(&alice, true).await.ok();
             ended(&first).await;
-            assert_eq!(carol.event(&room, &event).await["content"], json!({}));
+            let dave = second.register("dave").await;
+            dave.join(&room).await;
+            assert_eq!(dave.event(&room, &event).await["content"], json!({}));
+            assert_eq!(carol.event(&room, &event).await["content"]["body"], "hello");
             // And on a node that reads it from the database.
             let third = deaf(db).await;
+            let dave = third.client().with_token(dave.token().unwrap());
+            assert_eq!(dave.event(&room, &event).await["content"], json!({}));
             let carol = third.client().with_token(carol.token().unwrap());
-            assert_eq!(carol.event(&room, &event).await["content"], json!({}));
+            assert_eq!(carol.event(&room, &event).await["content"]["body"], "hello");
         });
     }
 

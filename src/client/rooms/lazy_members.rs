@@ -10,17 +10,21 @@ use stoa_rooms::{Event, Reader, Rooms, VisibleState};
 use crate::http::Result;
 
 /// The device that reads, as transactions name it.
-pub(crate) struct ReadingDevice(String);
-
-/// The device whose session it is.
-pub(crate) fn reader(session: &Session) -> ReadingDevice {
-    ReadingDevice(format!("{} {}", session.user_id, session.device_key()))
+pub(crate) struct ReadingDevice<'a> {
+    user_id: &'a UserId,
+    device: String,
 }
 
-impl ReadingDevice {
+/// The device whose session it is.
+pub(crate) fn reader(session: &Session) -> ReadingDevice<'_> {
+    let device = format!("{} {}", session.user_id, session.device_key());
+    ReadingDevice { user_id: &session.user_id, device }
+}
+
+impl ReadingDevice<'_> {
     /// Events are written with the room that they belong to.
     pub(crate) fn in_room(&self) -> Reader<'_> {
-        Reader { device: Some(&self.0), with_room_id: true }
+        Reader { user_id: self.user_id, device: Some(&self.device), with_room_id: true }
     }
 }
 

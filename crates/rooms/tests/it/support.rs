@@ -152,8 +152,9 @@ impl World {
 
     /// An event as the user gets it.
     pub(crate) async fn event(&self, room: &Room, who: &str, id: &EventId) -> Result<Value> {
-        let (event, membership) = self.rooms.event(&user(who), room, id).await?;
-        let reader = Reader { device: None, with_room_id: true };
+        let user_id = user(who);
+        let (event, membership) = self.rooms.event(&user_id, room, id).await?;
+        let reader = Reader { user_id: &user_id, device: None, with_room_id: true };
         let written = self.rooms.to_client(reader, [(&event, Some(&*membership))]).await?;
         Ok(serde_json::from_str(written[0].get()).unwrap())
     }

@@ -32,7 +32,8 @@ both_databases! {
         let hot = rooms.events().by_id(&sent).await.unwrap().unwrap().nid;
         rooms.events().get(hot).await.unwrap();
         let state = rooms.visible_state(user_id!("@alice:test"), &room).await.unwrap();
-        let reader = Reader { device: None, with_room_id: true };
+        let user_id = user_id!("@alice:test");
+        let reader = Reader { user_id, device: None, with_room_id: true };
 
         // The levels of the tree, the pages of events, and who is erased. Nothing is read for what an
         // event replaced.

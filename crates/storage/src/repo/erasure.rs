@@ -2,15 +2,16 @@
 //! stays, so that nobody else gets its name.
 
 use ruma::{OwnedUserId, UserId};
+use stoa_base::Pos;
 
 use super::users::user_id_at;
 use crate::{Conn, FromRow, Result, Row};
 
-struct ErasedUser(OwnedUserId);
+struct ErasedUser(OwnedUserId, Pos);
 
 impl FromRow for ErasedUser {
     fn from_row(row: &Row) -> Result<Self> {
-        Ok(Self(user_id_at(row, 0)?))
+        Ok(Self(user_id_at(row, 0)?, Pos(row.get(1)?)))
     }
 }
 
@@ -18,17 +19,20 @@ impl FromRow for ErasedUser {
 pub async fn mark(conn: &mut Conn, user_id: &UserId) -> Result<()> {
     let now_ms = conn.now_ms().await?;
     conn.execute(
-        "INSERT INTO erased_users (user_id, erased_ms) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+        "INSERT INTO erased_users (user_id, erased_ms, erased_pos)
+         SELECT $1, $2, coalesce(max(last_pos), 0) FROM log_batches WHERE true
+         ON CONFLICT DO NOTHING",
         &[user_id.as_str().into(), now_ms.into()],
     )
     .await?;
     Ok(())
 }
 
-/// All users that are erased.
-pub async fn erased_users(conn: &mut Conn) -> Result<Vec<OwnedUserId>> {
-    let rows: Vec<ErasedUser> = conn.all("SELECT user_id FROM erased_users", &[]).await?;
-    Ok(rows.into_iter().map(|row| row.0).collect())
+/// All users that are erased, each with the end of the log at that time.
+pub async fn erased_users(conn: &mut Conn) -> Result<Vec<(OwnedUserId, Pos)>> {
+    let rows: Vec<ErasedUser> =
+        conn.all("SELECT user_id, erased_pos FROM erased_users", &[]).await?;
+    Ok(rows.into_iter().map(|row| (row.0, row.1)).collect())
 }
 
 /// Deletes a user's open authentication sessions.

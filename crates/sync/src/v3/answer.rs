@@ -259,10 +259,12 @@ impl Written {
         }
         let (mut timelines, mut states) = if request.filter.event_format == EventFormat::Federation
         {
-            (raw(shown.into_iter().map(|(event, _)| event))?, raw(told)?)
+            let told = streams.rooms.without_erased(&reader.user_id, told).await?;
+            (raw(shown.into_iter().map(|(event, _)| event))?, raw(&told)?)
         } else {
             let device = Some(reader.device.as_str());
-            let reader = stoa_rooms::Reader { device, with_room_id: false };
+            let user_id = &*reader.user_id;
+            let reader = stoa_rooms::Reader { user_id, device, with_room_id: false };
             let rooms = &streams.rooms;
             (rooms.to_client(reader, shown).await?, rooms.state_to_client(reader, told).await?)
         };

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 
 use http::StatusCode;
 use ruma::{
-    CanonicalJsonObject, CanonicalJsonValue, OwnedRoomAliasId, RoomAliasId, api::error::ErrorKind,
-    events::StateEventType,
+    CanonicalJsonObject, CanonicalJsonValue, OwnedRoomAliasId, RoomAliasId, UserId,
+    api::error::ErrorKind, events::StateEventType,
 };
 use stoa_rooms::Room;
 
@@ -20,12 +20,17 @@ use crate::{
 /// were good once are not in the way of changing the others.
 pub(super) async fn check(
     state: &AppState,
+    sender: &UserId,
     room: &Room,
     content: &CanonicalJsonObject,
 ) -> Result<()> {
     let wanted = aliases(content)?;
     if wanted.is_empty() {
         return Ok(());
+    }
+    // Whoever is not in the room must not learn by the answer which aliases it has.
+    if !is_joined(state, sender, room).await? {
+        return Err(Error::forbidden("You are not in this room."));
     }
     let current = state.rooms.committed(room).await?.state;
     let kind = StateEventType::RoomCanonicalAlias;
@@ -43,6 +48,19 @@ pub(super) async fn check(
         }
     }
     Ok(())
+}
+
+/// Whether the user is joined. A node that has not heard of it yet looks at the log first.
+async fn is_joined(state: &AppState, user_id: &UserId, room: &Room) -> Result<bool> {
+    let is_joined = async || -> Result<bool> {
+        let membership = state.rooms.membership(user_id, room).await?;
+        Ok(membership.is_some_and(|membership| membership.is_joined()))
+    };
+    if is_joined().await? {
+        return Ok(true);
+    }
+    state.freshness.current().await?;
+    is_joined().await
 }
 
 /// Refuses aliases in a new room's state that do not lead to it: all but the one that is made with

@@ -36,7 +36,7 @@ pub(crate) async fn set_state(
     let (actor, session) = (request.actor(), request.session);
     let FreeForm { path: Path { room_id, kind, state_key }, body: content, .. } = request.body;
     let room = known_room(&state.rooms, &room_id).await?;
-    state_checks::check(&state, &room, (&kind, &state_key), &content).await?;
+    state_checks::check(&state, &actor.user_id, &room, (&kind, &state_key), &content).await?;
     let session = Some(&*session.id);
     let event_id =
         state.rooms.send_state(&actor, session, &room, kind, &state_key, content).await?;
@@ -213,6 +213,18 @@ mod tests {
             alice.delete("/_matrix/client/v3/directory/room/%23here:test").await.ok();
             let deleted = alice.put(&path, json!({ "alias": "#here:test" })).await;
             deleted.refused(400, "M_BAD_ALIAS");
+        }
+
+        async fn outsiders_do_not_learn_which_aliases_a_room_has(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+            let room = alice.create_room(json!({ "room_alias_name": "here" })).await;
+            alice.delete("/_matrix/client/v3/directory/room/%23here:test").await.ok();
+            let path = in_room(&room, "state/m.room.canonical_alias");
+            for alias in ["#here:test", "#nowhere:test"] {
+                let answer = bob.put(&path, json!({ "alias": alias })).await;
+                answer.refused(403, "M_FORBIDDEN");
+            }
         }
     }
 }

@@ -13,12 +13,13 @@ use crate::{
 /// Checks an entry of the state of a room that exists.
 pub(super) async fn check(
     state: &AppState,
+    sender: &UserId,
     room: &Room,
     (kind, state_key): (&StateEventType, &str),
     content: &CanonicalJsonObject,
 ) -> Result<()> {
     if *kind == StateEventType::RoomCanonicalAlias && state_key.is_empty() {
-        canonical_alias::check(state, room, content).await?;
+        canonical_alias::check(state, sender, room, content).await?;
     }
     check_any(state, (kind, state_key), content)
 }

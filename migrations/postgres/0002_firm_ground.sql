@@ -249,20 +249,18 @@ BEGIN
 END
 $$;
 
--- A device goes with its last session.
+-- A session that ends and leaves its device behind loses its tokens. That it was is remembered.
 
-CREATE FUNCTION append_session_removals(rows JSONB, head BIGINT) RETURNS VOID
+CREATE FUNCTION append_session_ends(rows JSONB, head BIGINT) RETURNS VOID
 LANGUAGE plpgsql VOLATILE
 AS $$
 BEGIN
-    DELETE FROM devices t
-    USING jsonb_to_recordset(rows) AS r(session_id TEXT)
-    JOIN sessions s ON s.session_id = r.session_id
-    WHERE t.user_id = s.user_id AND t.device_id = s.device_id
-        AND NOT EXISTS (SELECT FROM sessions o WHERE o.user_id = s.user_id
-            AND o.device_id = s.device_id AND o.session_id <> s.session_id);
-    PERFORM end_sessions(ARRAY(
-        SELECT r.session_id FROM jsonb_to_recordset(rows) AS r(session_id TEXT)));
+    UPDATE sessions SET ended_ms = e.ended_ms
+    FROM jsonb_to_recordset(rows) AS e(session_id TEXT, ended_ms BIGINT)
+    WHERE sessions.session_id = e.session_id;
+    DELETE FROM access_tokens t
+    USING jsonb_to_recordset(rows) AS e(session_id TEXT)
+    WHERE t.session_id = e.session_id;
 END
 $$;
 
@@ -442,7 +440,7 @@ BEGIN
     IF batch - '{incarnation,seq,now_ms,seen,seen_key,positions,touched,room_guards,session_guards,rooms,
         events,room_updates,event_updates,redactions,missing_prev_events,state_nodes,state_changes,
         memberships,forgotten_rooms,account_data,receipts,account_guards,account_updates,
-        all_device_removals,device_removals,session_removals,token_removals,users,profile_fields,
+        all_device_removals,device_removals,session_ends,token_removals,users,profile_fields,
         interactive_results,devices,sessions,tokens,device_changes,audit}'::text[]
         <> '{}' THEN
         RAISE EXCEPTION 'append_batch does not know one of the keys %',
@@ -498,7 +496,8 @@ BEGIN
             FROM jsonb_to_recordset(batch->'session_guards')
                 AS g(member BIGINT, session_id TEXT, token_hash TEXT)
             WHERE g.session_id IS NOT NULL
-                AND NOT EXISTS (SELECT FROM sessions s WHERE s.session_id = g.session_id)
+                AND NOT EXISTS (SELECT FROM sessions s
+                    WHERE s.session_id = g.session_id AND s.ended_ms IS NULL)
             OR g.token_hash IS NOT NULL
                 AND NOT EXISTS (SELECT FROM access_tokens t WHERE t.token_hash = g.token_hash)
             UNION ALL
@@ -572,8 +571,8 @@ BEGIN
     IF batch ? 'device_removals' THEN
         PERFORM append_device_removals(batch->'device_removals', head);
     END IF;
-    IF batch ? 'session_removals' THEN
-        PERFORM append_session_removals(batch->'session_removals', head);
+    IF batch ? 'session_ends' THEN
+        PERFORM append_session_ends(batch->'session_ends', head);
     END IF;
     IF batch ? 'token_removals' THEN
         PERFORM append_token_removals(batch->'token_removals', head);
@@ -714,7 +713,9 @@ CREATE TABLE sessions (
     origin TEXT COLLATE "C" NOT NULL,
     created_ms BIGINT NOT NULL,
     -- When the session ends by itself, however often it is refreshed; none where it does not.
-    expires_ms BIGINT
+    expires_ms BIGINT,
+    -- When it was ended for good, where its device stays until its user logs in there again.
+    ended_ms BIGINT
 );
 CREATE INDEX sessions_device ON sessions (user_id, device_id);
 

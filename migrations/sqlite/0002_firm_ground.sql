@@ -89,7 +89,9 @@ CREATE TABLE sessions (
     origin TEXT NOT NULL,
     created_ms INTEGER NOT NULL,
     -- When the session ends by itself, however often it is refreshed; none where it does not.
-    expires_ms INTEGER
+    expires_ms INTEGER,
+    -- When it was ended for good, where its device stays until its user logs in there again.
+    ended_ms INTEGER
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX sessions_device ON sessions (user_id, device_id);
 

@@ -100,9 +100,9 @@ impl Error {
         let mut data = UnknownTokenErrorData::new();
         data.soft_logout = soft_logout;
         let message = if soft_logout {
-            "The access token has expired."
+            "The token is no longer valid: refresh it, or log in again as the same device."
         } else {
-            "The access token is not known here."
+            "The token is not known here."
         };
         Self::new(StatusCode::UNAUTHORIZED, ErrorKind::UnknownToken(data), message)
     }

@@ -77,9 +77,9 @@ impl Accounts {
             device: &login.device,
             origin: SessionOrigin::Password,
             address: login.address,
+            seed: None,
         };
-        let pair = self.new_tokens(login.device.refreshable, None);
-        let session = self.begin_session(&mut append, start, pair).await?;
+        let session = self.begin_session(&mut append, start).await?;
         match self.writer.append(append).await {
             Ok(_) => Ok(session),
             // The password was changed, or the account closed, while it was being checked.

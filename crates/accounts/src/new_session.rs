@@ -46,6 +46,8 @@ pub(crate) struct SessionStart<'a> {
     pub(crate) origin: SessionOrigin,
     /// Where the request came from.
     pub(crate) address: Option<IpAddr>,
+    /// From what its tokens are derived, where the same request is to get the same ones again.
+    pub(crate) seed: Option<(&'a str, &'a str)>,
 }
 
 /// A session that was begun.
@@ -85,6 +87,14 @@ impl TokenPair {
     }
 }
 
+/// The ID of the session that a token says it is of. Anybody can write such a token.
+pub(crate) fn session_of(token: &str) -> Option<&str> {
+    let rest = token.strip_prefix(ACCESS_PREFIX).or_else(|| token.strip_prefix(REFRESH_PREFIX))?;
+    let (session_id, _) = rest.split_once('.')?;
+    let is_id = session_id.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
+    is_id.then_some(session_id)
+}
+
 /// Why a device cannot be used.
 pub(crate) struct InvalidDeviceId;
 
@@ -108,20 +118,40 @@ pub(crate) fn device_name(name: &str) -> String {
 }
 
 impl Accounts {
-    /// New tokens: random ones, or those that only who knows `derived_from` can derive again.
-    pub(crate) fn new_tokens(
+    /// The ID and tokens of a new session: random ones, or those that only who knows `seed` can
+    /// derive again.
+    pub(crate) fn new_session(
         &self,
         refreshable: bool,
-        derived_from: Option<(&str, &str)>,
+        seed: Option<(&str, &str)>,
+    ) -> (String, TokenPair) {
+        let session_id = self.new_secret("session", seed).text("");
+        let pair = self.new_tokens(&session_id, refreshable, seed);
+        (session_id, pair)
+    }
+
+    /// New tokens of a session, which they name. So it is known of one that is good no more whether
+    /// its device is still there.
+    pub(crate) fn new_tokens(
+        &self,
+        session_id: &str,
+        refreshable: bool,
+        seed: Option<(&str, &str)>,
     ) -> TokenPair {
-        let secret = |purpose: &str| match derived_from {
-            Some((key, context)) => Secret::derive(key, &[purpose, context]),
-            None => Secret::random(&self.random),
+        let token = |purpose: &str, prefix: &str| {
+            self.new_secret(purpose, seed).text(&format!("{prefix}{session_id}."))
         };
         TokenPair {
-            access: secret("access token").text(ACCESS_PREFIX),
-            refresh: refreshable.then(|| secret("refresh token").text(REFRESH_PREFIX)),
+            access: token("access token", ACCESS_PREFIX),
+            refresh: refreshable.then(|| token("refresh token", REFRESH_PREFIX)),
             lifetime: refreshable.then_some(self.options.access_token_lifetime),
+        }
+    }
+
+    fn new_secret(&self, purpose: &str, seed: Option<(&str, &str)>) -> Secret {
+        match seed {
+            Some((key, context)) => Secret::derive(key, &[purpose, context]),
+            None => Secret::random(&self.random),
         }
     }
 
@@ -155,9 +185,9 @@ impl Accounts {
         &self,
         append: &mut Append,
         start: SessionStart<'_>,
-        pair: TokenPair,
     ) -> Result<NewSession, stoa_storage::Error> {
-        let SessionStart { user_id, device, origin, address } = start;
+        let SessionStart { user_id, device, origin, address, seed } = start;
+        let (session_id, pair) = self.new_session(device.refreshable, seed);
         let device_id = match device.device_id {
             Some(device_id) => {
                 append.touched.add(Stream::Sessions, user_id);
@@ -165,7 +195,6 @@ impl Accounts {
             }
             None => self.random.alphanumeric(10).to_ascii_uppercase().into(),
         };
-        let session_id = self.random.alphanumeric(22);
         let now_ms = self.clock.now_ms();
         self.make_room(append, user_id, &device_id).await?;
         append.note_device_change(user_id, &device_id, DeviceChangeKind::Created);
@@ -236,6 +265,15 @@ impl Accounts {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_token_names_its_session() {
+        assert_eq!(session_of("stoa_access_a-b_c.xyz"), Some("a-b_c"));
+        assert_eq!(session_of("stoa_refresh_abc.xyz"), Some("abc"));
+        for other in ["", "abc.xyz", "stoa_access_abc", "stoa_access_a\0.x", "stoa_access_é.x"] {
+            assert_eq!(session_of(other), None);
+        }
+    }
 
     #[test]
     fn a_device_name_is_cleaned_and_cut_between_characters() {

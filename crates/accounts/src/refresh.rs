@@ -10,7 +10,8 @@ use stoa_storage::{
 };
 
 use crate::{
-    Accounts, Failure, failure::fails_with_failure, secrets, sessions::end_refreshed_token,
+    Accounts, Failure, failure::fails_with_failure, new_session::session_of, secrets,
+    sessions::end_refreshed_token,
 };
 
 /// Tokens that were given out.
@@ -35,7 +36,10 @@ impl std::fmt::Debug for NewTokens {
 pub enum RefreshError {
     /// There is no such refresh token, or what it gave has been used.
     #[error("unknown refresh token")]
-    UnknownToken,
+    UnknownToken {
+        /// Whether the device is still there, to log in with again.
+        soft_logout: bool,
+    },
     /// The server is at fault.
     #[error(transparent)]
     Failure(#[from] Failure),
@@ -48,7 +52,8 @@ impl Accounts {
     ///
     /// The old ones stay good until a new one is used: the client may never receive this answer, and
     /// ask again. The tokens that it did not receive are then void. A refresh token that comes back
-    /// after its successor was used has been copied, and ends the session.
+    /// after its successor was used has been copied, and ends the session. The device stays: it may
+    /// be a client that lost the successor, and would lose its keys with the device.
     pub async fn refresh(
         &self,
         refresh_token: &str,
@@ -59,14 +64,16 @@ impl Accounts {
         let Some(old) = tokens::by_refresh_hash(&mut conn, &refresh_hash).await? else {
             let spent = tokens::by_spent_hash(&mut conn, &refresh_hash).await?;
             drop(conn);
-            if let Some(session) = spent {
+            let named = session_of(refresh_token).map(ToOwned::to_owned);
+            let named = spent.as_ref().map(|session| session.session_id.clone()).or(named);
+            if let Some(session) = spent.filter(|session| session.ended_ms.is_none()) {
                 self.end_copied_session(session, address).await?;
             }
-            return Err(RefreshError::UnknownToken);
+            return Err(self.refused(named.as_deref()).await?);
         };
         drop(conn);
         if old.session_expires_ms.is_some_and(|ends_ms| ends_ms <= self.clock.now_ms()) {
-            return Err(RefreshError::UnknownToken);
+            return Err(RefreshError::UnknownToken { soft_logout: false });
         }
 
         let mut append = Append::new();
@@ -74,14 +81,19 @@ impl Accounts {
         if let Some(parent_hash) = old.parent_hash {
             end_refreshed_token(&mut append, &old.user_id, parent_hash, &old.token_hash);
         }
-        let pair = self.new_tokens(true, None);
+        let pair = self.new_tokens(&old.session_id, true, None);
         let parent = Some((&*old.token_hash, old.generation));
         append.tokens.push(self.token_row(&old.user_id, &old.session_id, &pair, parent));
         match self.writer.append(append).await {
             Ok(_) => Ok(pair.into_new_tokens()),
             // Its successor was used, or the session ended, since the token was looked up.
-            Err(AppendError::SessionEnded) => Err(RefreshError::UnknownToken),
+            Err(AppendError::SessionEnded) => Err(self.refused(Some(&old.session_id)).await?),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// The answer to a refresh token that is good no more, of the session that it names.
+    async fn refused(&self, session_id: Option<&str>) -> Result<RefreshError, Failure> {
+        Ok(RefreshError::UnknownToken { soft_logout: self.device_is_there(session_id).await? })
     }
 }

@@ -299,15 +299,14 @@ impl Accounts {
         self.add_account(&mut append, &actor, account)?;
         let mut session = None;
         if !request.inhibit_login {
-            let seed = interactive.map(SessionKey::token_seed);
-            let pair = self.new_tokens(request.device.refreshable, seed);
             let start = SessionStart {
                 user_id,
                 device: &request.device,
                 origin: SessionOrigin::Registration,
                 address: request.address,
+                seed: interactive.map(SessionKey::token_seed),
             };
-            session = Some(self.begin_session(&mut append, start, pair).await?);
+            session = Some(self.begin_session(&mut append, start).await?);
         }
         if let Some(key) = interactive {
             let outcome = Outcome {
@@ -338,7 +337,8 @@ impl Accounts {
             user_id: user_id.clone(),
             device_id,
             tokens: self
-                .new_tokens(request.device.refreshable, Some(key.token_seed()))
+                .new_session(request.device.refreshable, Some(key.token_seed()))
+                .1
                 .into_new_tokens(),
         });
         Ok(Some(RegistrationAnswer::Registered(Registered { user_id, session })))

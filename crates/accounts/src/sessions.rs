@@ -10,8 +10,7 @@ use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, UserId};
 use stoa_base::Actor;
 use stoa_storage::{
     log::{
-        Append, AppendError, AuditAction, AuditRow, DeviceChangeKind, Guard, SessionRemovalRow,
-        Stream, TokenRemovalRow,
+        Append, AppendError, AuditAction, AuditRow, Guard, SessionEndRow, Stream, TokenRemovalRow,
     },
     repo::{
         self,
@@ -19,7 +18,7 @@ use stoa_storage::{
     },
 };
 
-use crate::{Accounts, Failure, failure::fails_with_failure, secrets};
+use crate::{Accounts, Failure, failure::fails_with_failure, new_session::session_of, secrets};
 
 /// What an access token stands for.
 #[derive(Debug)]
@@ -104,7 +103,10 @@ pub enum SessionError {
     /// The token is of no session.
     #[error("unknown access token")]
     UnknownToken {
-        /// Whether the session goes on, and its refresh token gives a new access token.
+        /// Whether the device is still there: the client keeps what it has, and gets a new access
+        /// token by its refresh token, or logs in again as the same device.
+        ///
+        /// <https://spec.matrix.org/v1.19/client-server-api/#soft-logout>
         soft_logout: bool,
     },
     /// The server is at fault.
@@ -133,10 +135,13 @@ impl Accounts {
         };
         let session = match session {
             Some(session) => session,
-            None => self
-                .load_session(&token_hash)
-                .await?
-                .ok_or(SessionError::UnknownToken { soft_logout: false })?,
+            None => match self.load_session(&token_hash).await? {
+                Some(session) => session,
+                None => {
+                    let soft_logout = self.device_is_there(session_of(token)).await?;
+                    return Err(SessionError::UnknownToken { soft_logout });
+                }
+            },
         };
         let now_ms = self.clock.now_ms();
         if session.is_expired(now_ms) {
@@ -146,17 +151,31 @@ impl Accounts {
         Ok(session)
     }
 
-    /// Whether a session goes on that was found some time ago, as far as this node has applied the
-    /// log. It does also where its token was refreshed meanwhile. Where it is in memory, nothing is
-    /// read.
-    pub async fn goes_on(&self, session: &Session) -> Result<bool, Failure> {
+    /// Refuses a session that was found some time ago and has ended since, as far as this node has
+    /// applied the log. One whose token was refreshed meanwhile goes on. Where it is in memory,
+    /// nothing is read.
+    pub async fn check_goes_on(&self, session: &Session) -> Result<(), SessionError> {
         if session.has_ended(self.clock.now_ms()) {
-            return Ok(false);
+            return Err(SessionError::UnknownToken { soft_logout: false });
         }
         if self.sessions.get(&session.token_hash).is_some() {
-            return Ok(true);
+            return Ok(());
         }
-        Ok(repo::tokens::has_session(&mut self.store.read().await?, &session.id).await?)
+        let mut conn = self.store.read().await?;
+        match repo::tokens::session_span(&mut conn, &session.id).await? {
+            Some(span) if span.ended_ms.is_none() => Ok(()),
+            ended => Err(SessionError::UnknownToken { soft_logout: ended.is_some() }),
+        }
+    }
+
+    /// Whether the device of a session is still there, although the token that named the session is
+    /// good no more, and was not logged in with again.
+    pub(crate) async fn device_is_there(&self, session_id: Option<&str>) -> Result<bool, Failure> {
+        let Some(session_id) = session_id else { return Ok(false) };
+        let mut conn = self.store.read().await?;
+        let found = repo::tokens::session_span(&mut conn, session_id).await?;
+        let now_ms = self.clock.now_ms();
+        Ok(found.is_some_and(|found| found.expires_ms.is_none_or(|ends_ms| ends_ms > now_ms)))
     }
 
     /// Reads a session from the database. The first use of a token that came from refreshing
@@ -187,6 +206,7 @@ impl Accounts {
 
     /// Ends a session whose tokens somebody has copied: a refresh token was presented that had been
     /// replaced by another one, which was used. The server cannot tell which of the two is the user.
+    /// The device stays, so that they can log in with it again.
     ///
     /// <https://www.rfc-editor.org/rfc/rfc9700.html#section-4.14.2>
     pub(crate) async fn end_copied_session(
@@ -194,7 +214,7 @@ impl Accounts {
         session: SpentRow,
         address: Option<IpAddr>,
     ) -> Result<(), Failure> {
-        let SpentRow { session_id, user_id, device_id } = session;
+        let SpentRow { session_id, user_id, device_id, .. } = session;
         tracing::warn!(user = %user_id, ?address, "a refresh token was used again: session ended");
         metrics::counter!("stoa_refresh_tokens_reused_total").increment(1);
         let now_ms = self.clock.now_ms();
@@ -203,17 +223,13 @@ impl Accounts {
         let mut append = Append::new();
         append.guards.push(Guard::Session(session_id.clone()));
         append.touched.add(Stream::Sessions, &*user_id);
-        if let Some(device_id) = &device_id {
-            let device_id = <&DeviceId>::from(device_id.as_str());
-            append.note_device_change(&user_id, device_id, DeviceChangeKind::Removed);
-        }
         append.audit.push(
             row.with("reason", "refresh_token_reused")
                 .with("session", session_id.as_str())
                 .with("device", device_id),
         );
         let user_id = user_id.to_string();
-        append.session_removals.push(SessionRemovalRow { user_id, session_id });
+        append.session_ends.push(SessionEndRow { user_id, session_id, ended_ms: now_ms });
         match self.writer.append(append).await {
             // It may have ended meanwhile.
             Ok(_) | Err(AppendError::SessionEnded) => Ok(()),

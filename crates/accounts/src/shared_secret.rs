@@ -111,9 +111,9 @@ impl Accounts {
             device: &NewDevice::default(),
             origin: SessionOrigin::SharedSecret,
             address: request.address,
+            seed: None,
         };
-        let pair = self.new_tokens(false, None);
-        let session = self.begin_session(&mut append, start, pair).await?;
+        let session = self.begin_session(&mut append, start).await?;
         self.append_account(append).await?;
         tracing::info!(user = %user_id, admin = request.admin, "account made by shared secret");
         Ok(session)

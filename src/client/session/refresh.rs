@@ -52,6 +52,8 @@ mod tests {
             });
             let client = server.client();
             let session = client.post(LOGIN, request).await.ok();
+            let device_path =
+                format!("/_matrix/client/v3/devices/{}", session["device_id"].as_str().unwrap());
             let lifetime = session["expires_in_ms"].as_u64().unwrap();
             let phone = client.with_session(&session);
             clock.advance(Duration::from_millis(lifetime + 1));
@@ -67,7 +69,14 @@ mod tests {
             assert_eq!(who["device_id"], session["device_id"]);
             assert_eq!(who["user_id"], alice.user_id.as_str());
             // The first use of the new tokens ends the old ones.
-            client.post(PATH, old).await.refused(401, "M_UNKNOWN_TOKEN");
+            let copied = client.post(PATH, old).await;
+            copied.refused(401, "M_UNKNOWN_TOKEN");
+            // Whoever has lost the new ones keeps the device.
+            assert_eq!(copied.json()["soft_logout"], true);
+            let ended = client.with_session(&renewed).get(WHOAMI).await;
+            ended.refused(401, "M_UNKNOWN_TOKEN");
+            assert_eq!(ended.json()["soft_logout"], true);
+            assert_eq!(alice.get(&device_path).await.ok()["device_id"], session["device_id"]);
         }
 
         async fn a_device_goes_on_with_its_transactions(db: TestDatabase) {

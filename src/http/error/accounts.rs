@@ -51,7 +51,7 @@ impl From<LoginError> for Error {
 impl From<RefreshError> for Error {
     fn from(error: RefreshError) -> Self {
         match error {
-            RefreshError::UnknownToken => Self::unknown_token(false),
+            RefreshError::UnknownToken { soft_logout } => Self::unknown_token(soft_logout),
             RefreshError::Failure(failure) => failure.into(),
         }
     }

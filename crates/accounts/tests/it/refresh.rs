@@ -16,10 +16,12 @@ async fn refresh(accounts: &Accounts, tokens: &NewTokens) -> Result<NewTokens, R
     accounts.refresh(tokens.refresh_token.as_deref().unwrap(), None).await
 }
 
-async fn is_refused(accounts: &Accounts, tokens: &NewTokens) -> bool {
+/// How a refresh token is taken.
+async fn refreshed(accounts: &Accounts, tokens: &NewTokens) -> Taken {
     match refresh(accounts, tokens).await {
-        Ok(_) => false,
-        Err(RefreshError::UnknownToken) => true,
+        Ok(_) => Taken::Good,
+        Err(RefreshError::UnknownToken { soft_logout: false }) => Taken::Unknown,
+        Err(RefreshError::UnknownToken { soft_logout: true }) => Taken::SoftLogout,
         Err(error) => panic!("{error}"),
     }
 }
@@ -43,7 +45,7 @@ both_databases! {
         let second = refresh(&node.accounts, &first).await.unwrap();
         assert_eq!(taken(&node.accounts, &second.access_token).await, Taken::Good);
         assert_eq!(second.expires_in, Some(LIFETIME));
-        assert_eq!(taken(&node.accounts, &first.access_token).await, Taken::Unknown);
+        assert_eq!(taken(&node.accounts, &first.access_token).await, Taken::SoftLogout);
     }
 
     async fn the_device_and_user_stay_the_same(db: TestDatabase) {
@@ -67,10 +69,10 @@ both_databases! {
         assert_ne!(second.refresh_token, first.refresh_token);
         assert_eq!(taken(&node.accounts, &first.access_token).await, Taken::Good);
         assert_eq!(taken(&node.accounts, &second.access_token).await, Taken::Good);
-        assert_eq!(taken(&node.accounts, &first.access_token).await, Taken::Unknown);
+        assert_eq!(taken(&node.accounts, &first.access_token).await, Taken::SoftLogout);
         assert_eq!(taken(&node.accounts, &second.access_token).await, Taken::Good);
         assert!(node.accounts.session_cached(&second.access_token).is_some());
-        assert!(is_refused(&node.accounts, &first).await);
+        assert_eq!(refreshed(&node.accounts, &first).await, Taken::SoftLogout);
     }
 
     async fn the_old_tokens_end_when_the_new_refresh_token_is_used(db: TestDatabase) {
@@ -80,11 +82,11 @@ both_databases! {
         assert_eq!(taken(&node.accounts, &first.access_token).await, Taken::Good);
         let second = refresh(&node.accounts, &first).await.unwrap();
         let third = refresh(&node.accounts, &second).await.unwrap();
-        assert_eq!(taken(&node.accounts, &first.access_token).await, Taken::Unknown);
+        assert_eq!(taken(&node.accounts, &first.access_token).await, Taken::SoftLogout);
         assert_eq!(taken(&node.accounts, &second.access_token).await, Taken::Good);
         assert_eq!(taken(&node.accounts, &third.access_token).await, Taken::Good);
-        assert_eq!(taken(&node.accounts, &second.access_token).await, Taken::Unknown);
-        assert!(is_refused(&node.accounts, &first).await);
+        assert_eq!(taken(&node.accounts, &second.access_token).await, Taken::SoftLogout);
+        assert_eq!(refreshed(&node.accounts, &first).await, Taken::SoftLogout);
     }
 
     async fn who_did_not_hear_the_answer_may_ask_again(db: TestDatabase) {
@@ -99,8 +101,8 @@ both_databases! {
         }
         let heard = refresh(&node.accounts, &first).await.unwrap();
         for tokens in &unheard {
-            assert_eq!(taken(&node.accounts, &tokens.access_token).await, Taken::Unknown);
-            assert!(is_refused(&node.accounts, tokens).await);
+            assert_eq!(taken(&node.accounts, &tokens.access_token).await, Taken::SoftLogout);
+            assert_eq!(refreshed(&node.accounts, tokens).await, Taken::SoftLogout);
         }
         assert_eq!(taken(&node.accounts, &first.access_token).await, Taken::Good);
         assert_eq!(taken(&node.accounts, &heard.access_token).await, Taken::Good);
@@ -165,10 +167,13 @@ both_databases! {
                     let third = taken(&node.accounts, &third.access_token).await;
                     assert_eq!(third, Taken::Good, "round {round}");
                     let second = taken(&node.accounts, &second.access_token).await;
-                    assert_eq!(second, Taken::Unknown, "round {round}: {used:?}");
+                    assert_eq!(second, Taken::SoftLogout, "round {round}: {used:?}");
                     third
                 }
-                Err(RefreshError::UnknownToken) => Taken::Unknown,
+                Err(RefreshError::UnknownToken { soft_logout }) => {
+                    assert!(soft_logout, "round {round}: {used:?}");
+                    Taken::SoftLogout
+                }
                 Err(error) => panic!("round {round}: {error}"),
             };
             let second = taken(&node.accounts, &second.access_token).await;
@@ -188,11 +193,11 @@ both_databases! {
         assert_eq!(taken(&here.accounts, &first.access_token).await, Taken::Good);
         let second = refresh(&there.accounts, &first).await.unwrap();
         assert_eq!(taken(&there.accounts, &second.access_token).await, Taken::Good);
-        assert_eq!(taken(&here.accounts, &first.access_token).await, Taken::Unknown);
+        assert_eq!(taken(&here.accounts, &first.access_token).await, Taken::SoftLogout);
     }
 
     // https://www.rfc-editor.org/rfc/rfc9700.html#section-4.14.2
-    async fn a_refresh_token_that_comes_back_later_ends_the_session(db: TestDatabase) {
+    async fn a_refresh_token_that_comes_back_ends_the_session_and_leaves_the_device(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
         let alice = user(&node.accounts, "alice").await;
         let other = log_in_from(&node.accounts, &alice, refreshable()).await.unwrap();
@@ -204,17 +209,29 @@ both_databases! {
                 chain.push(refresh(&node.accounts, chain.last().unwrap()).await.unwrap());
             }
             let last = chain.last().unwrap().clone();
-            assert_eq!(taken(&node.accounts, &last.access_token).await, Taken::Good);
+            let session = node.accounts.session(&last.access_token).await.unwrap();
+            let key = session.device_key().into_owned();
             for _ in 0..2 {
-                assert!(is_refused(&node.accounts, &chain[copied]).await);
+                assert_eq!(refreshed(&node.accounts, &chain[copied]).await, Taken::SoftLogout);
             }
             for tokens in &chain {
-                assert_eq!(taken(&node.accounts, &tokens.access_token).await, Taken::Unknown);
+                let access = taken(&node.accounts, &tokens.access_token).await;
+                assert_eq!(access, Taken::SoftLogout);
+                assert_eq!(refreshed(&node.accounts, tokens).await, Taken::SoftLogout);
             }
             assert!(node.accounts.session_cached(&last.access_token).is_none());
-            assert!(is_refused(&node.accounts, &last).await);
-            let left = node.accounts.devices(&alice).await.unwrap();
-            assert!(left.iter().all(|device| device.device_id != begun.device_id));
+            // What was begun before is not written any more.
+            let mut append = Append::new();
+            append.guards.push(session.guard());
+            let answer = node.node.writer.append(append).await;
+            assert!(matches!(answer, Err(AppendError::SessionEnded)), "{answer:?}");
+            // The client logs in again as the same device, and what was before is gone.
+            let again = NewDevice { device_id: Some(&begun.device_id), ..refreshable() };
+            let again = log_in_from(&node.accounts, &alice, again).await.unwrap().tokens;
+            let again = node.accounts.session(&again.access_token).await.unwrap();
+            assert_eq!(again.device_key().into_owned(), key, "it is the same device");
+            assert_eq!(taken(&node.accounts, &last.access_token).await, Taken::Unknown);
+            assert_eq!(refreshed(&node.accounts, &chain[copied]).await, Taken::Unknown);
         }
         assert_eq!(taken(&node.accounts, &other.tokens.access_token).await, Taken::Good);
     }
@@ -227,7 +244,7 @@ both_databases! {
         let second = refresh(&node.accounts, &first).await.unwrap();
         assert_eq!(taken(&node.accounts, &second.access_token).await, Taken::Good);
         let again = log_in_from(&node.accounts, &alice, phone()).await.unwrap().tokens;
-        assert!(is_refused(&node.accounts, &first).await);
+        assert_eq!(refreshed(&node.accounts, &first).await, Taken::Unknown);
         assert_eq!(taken(&node.accounts, &again.access_token).await, Taken::Good);
         assert_eq!(node.accounts.devices(&alice).await.unwrap().len(), 1);
     }
@@ -244,7 +261,7 @@ both_databases! {
         };
         let second = refresh(&node.accounts, &begun.tokens).await.unwrap();
         assert_eq!(taken(&node.accounts, &second.access_token).await, Taken::Good);
-        assert_eq!(taken(&node.accounts, &begun.tokens.access_token).await, Taken::Unknown);
+        assert_eq!(taken(&node.accounts, &begun.tokens.access_token).await, Taken::SoftLogout);
         node.node.writer.append(guarded()).await.unwrap();
         node.accounts.log_out(&session.actor(None)).await.unwrap();
         let answer = node.node.writer.append(guarded()).await;
@@ -262,18 +279,23 @@ both_databases! {
         assert_eq!(taken(&node.accounts, &tokens.access_token).await, Taken::Good);
         node.clock.advance(half);
         assert_eq!(taken(&node.accounts, &tokens.access_token).await, Taken::Unknown);
-        assert!(is_refused(&node.accounts, &tokens).await);
+        assert_eq!(refreshed(&node.accounts, &tokens).await, Taken::Unknown);
     }
 
     async fn an_access_token_is_no_refresh_token(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
         let alice = user(&node.accounts, "alice").await;
         let tokens = log_in_from(&node.accounts, &alice, refreshable()).await.unwrap().tokens;
-        for token in [tokens.access_token.as_str(), "", "\0", "stoa_refresh_x"] {
-            let answer = node.accounts.refresh(token, None).await;
-            assert!(matches!(answer, Err(RefreshError::UnknownToken)), "{answer:?}");
+        let refused = async |token: &str| match node.accounts.refresh(token, None).await {
+            Err(RefreshError::UnknownToken { soft_logout }) => soft_logout,
+            answer => panic!("{token}: {answer:?}"),
+        };
+        for token in ["", "\0", "stoa_refresh_x", "stoa_refresh_x.y", "stoa_refresh_\0.y"] {
+            assert!(!refused(token).await, "{token}");
         }
+        // It says of which session it is.
+        assert!(refused(&tokens.access_token).await);
         let refresh_token = tokens.refresh_token.unwrap();
-        assert_eq!(taken(&node.accounts, &refresh_token).await, Taken::Unknown);
+        assert_eq!(taken(&node.accounts, &refresh_token).await, Taken::SoftLogout);
     }
 }

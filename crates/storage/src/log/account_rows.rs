@@ -174,13 +174,15 @@ pub struct DeviceRemovalRow {
     pub device_id: String,
 }
 
-/// A session that ends. Its device goes with it, unless another session is for the same device.
+/// A session that ends and leaves its device behind: its tokens go.
 #[derive(Clone, Debug, Serialize)]
-pub struct SessionRemovalRow {
+pub struct SessionEndRow {
     /// Whose it is.
     pub user_id: String,
     /// The session.
     pub session_id: String,
+    /// When it ends, in milliseconds.
+    pub ended_ms: i64,
 }
 
 /// An access token that makes way for the one that was refreshed from it, now that this one is

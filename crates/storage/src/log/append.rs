@@ -8,7 +8,7 @@ use super::{
     AppendError, AuditRow, Chain, Stream, Topic, Touched,
     account_rows::{
         AccountUpdateRow, AllDeviceRemovalsRow, DeviceRemovalRow, InteractiveResultRow,
-        NewDeviceRow, NewUserRow, ProfileFieldRow, SessionRemovalRow, SessionRow, TokenRemovalRow,
+        NewDeviceRow, NewUserRow, ProfileFieldRow, SessionEndRow, SessionRow, TokenRemovalRow,
         TokenRow,
     },
     rows::{
@@ -101,8 +101,8 @@ pub struct Append {
     pub all_device_removals: Vec<AllDeviceRemovalsRow>,
     /// Devices that go, with their sessions.
     pub device_removals: Vec<DeviceRemovalRow>,
-    /// Sessions that end.
-    pub session_removals: Vec<SessionRemovalRow>,
+    /// Sessions that end and leave their devices behind.
+    pub session_ends: Vec<SessionEndRow>,
     /// Access tokens that make way for their successors.
     pub token_removals: Vec<TokenRemovalRow>,
     /// New accounts.
@@ -175,7 +175,7 @@ impl Append {
             .chain(self.account_updates.iter().map(|row| &row.user_id))
             .chain(self.all_device_removals.iter().map(|row| &row.user_id))
             .chain(self.device_removals.iter().map(|row| &row.user_id))
-            .chain(self.session_removals.iter().map(|row| &row.user_id))
+            .chain(self.session_ends.iter().map(|row| &row.user_id))
             .chain(self.token_removals.iter().map(|row| &row.user_id))
             .chain(self.users.iter().map(|row| &row.user_id))
             .chain(self.devices.iter().map(|row| &row.user_id))
@@ -207,7 +207,7 @@ impl Append {
             account_updates,
             all_device_removals,
             device_removals,
-            session_removals,
+            session_ends,
             token_removals,
             users,
             profile_fields,
@@ -245,7 +245,7 @@ impl Append {
             .chain(account_updates.iter().map(|row| &row.user_id))
             .chain(all_device_removals.iter().map(|row| &row.user_id))
             .chain(device_removals.iter().flat_map(|row| [&row.user_id, &row.device_id]))
-            .chain(session_removals.iter().flat_map(|row| [&row.user_id, &row.session_id]))
+            .chain(session_ends.iter().flat_map(|row| [&row.user_id, &row.session_id]))
             .chain(
                 token_removals
                     .iter()
@@ -304,7 +304,7 @@ impl Append {
             account_updates,
             all_device_removals,
             device_removals,
-            session_removals,
+            session_ends,
             token_removals,
             users,
             profile_fields,
@@ -333,7 +333,7 @@ impl Append {
             + account_updates.len()
             + all_device_removals.len()
             + device_removals.len()
-            + session_removals.len()
+            + session_ends.len()
             + token_removals.len()
             + users.len()
             + interactive_results.len()

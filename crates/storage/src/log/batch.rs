@@ -60,7 +60,7 @@ pub(crate) enum Table {
     AccountUpdates,
     AllDeviceRemovals,
     DeviceRemovals,
-    SessionRemovals,
+    SessionEnds,
     TokenRemovals,
     Users,
     ProfileFields,
@@ -90,7 +90,7 @@ impl Table {
             Self::AccountUpdates => "account_updates",
             Self::AllDeviceRemovals => "all_device_removals",
             Self::DeviceRemovals => "device_removals",
-            Self::SessionRemovals => "session_removals",
+            Self::SessionEnds => "session_ends",
             Self::TokenRemovals => "token_removals",
             Self::Users => "users",
             Self::ProfileFields => "profile_fields",
@@ -227,7 +227,7 @@ impl Batch {
         batch.add_all(Table::AccountUpdates, members, |append| &append.account_updates)?;
         batch.add_all(Table::AllDeviceRemovals, members, |append| &append.all_device_removals)?;
         batch.add_all(Table::DeviceRemovals, members, |append| &append.device_removals)?;
-        batch.add_all(Table::SessionRemovals, members, |append| &append.session_removals)?;
+        batch.add_all(Table::SessionEnds, members, |append| &append.session_ends)?;
         batch.add_all(Table::TokenRemovals, members, |append| &append.token_removals)?;
         batch.add_all(Table::Users, members, |append| &append.users)?;
         batch.add_all(Table::ProfileFields, members, |append| &append.profile_fields)?;
@@ -546,7 +546,7 @@ mod tests {
                 except_device: None,
             }],
             device_removals: vec![DeviceRemovalRow { user_id: user(), device_id: key() }],
-            session_removals: vec![SessionRemovalRow { user_id: user(), session_id: key() }],
+            session_ends: vec![SessionEndRow { user_id: user(), session_id: key(), ended_ms: 1 }],
             token_removals: vec![TokenRemovalRow {
                 user_id: user(),
                 token_hash: key(),
@@ -613,7 +613,7 @@ mod tests {
                 "account_updates",
                 "all_device_removals",
                 "device_removals",
-                "session_removals",
+                "session_ends",
                 "token_removals",
                 "users",
                 "profile_fields",

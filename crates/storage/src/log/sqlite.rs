@@ -215,7 +215,8 @@ UNION ALL
 SELECT g.value->>'member', 'session'
 FROM json_each($2) AS g
 WHERE g.value->>'session_id' IS NOT NULL
-        AND NOT EXISTS (SELECT 1 FROM sessions WHERE session_id = g.value->>'session_id')
+        AND NOT EXISTS (SELECT 1 FROM sessions
+            WHERE session_id = g.value->>'session_id' AND ended_ms IS NULL)
     OR g.value->>'token_hash' IS NOT NULL
         AND NOT EXISTS (SELECT 1 FROM access_tokens WHERE token_hash = g.value->>'token_hash')";
 
@@ -390,21 +391,14 @@ DELETE FROM sessions WHERE (user_id, device_id) IN (
 DELETE FROM devices WHERE (user_id, device_id) IN (
     SELECT value->>'user_id', value->>'device_id' FROM json_each($1))",
         ],
-        // A device goes with its last session.
-        Table::SessionRemovals => &[
+        // That there was one is remembered, and its device stays.
+        Table::SessionEnds => &[
             "
-DELETE FROM devices WHERE (user_id, device_id) IN (
-    SELECT s.user_id, s.device_id
-    FROM json_each($1) AS r JOIN sessions s ON s.session_id = r.value->>'session_id'
-    WHERE NOT EXISTS (SELECT 1 FROM sessions o WHERE o.user_id = s.user_id
-        AND o.device_id = s.device_id AND o.session_id <> s.session_id))",
-            "
-DELETE FROM spent_refresh_tokens WHERE session_id IN (
-    SELECT value->>'session_id' FROM json_each($1))",
+UPDATE sessions SET ended_ms = e.value->>'ended_ms'
+FROM json_each($1) AS e
+WHERE sessions.session_id = e.value->>'session_id'",
             "
 DELETE FROM access_tokens WHERE session_id IN (SELECT value->>'session_id' FROM json_each($1))",
-            "
-DELETE FROM sessions WHERE session_id IN (SELECT value->>'session_id' FROM json_each($1))",
         ],
         Table::TokenRemovals => &[
             "

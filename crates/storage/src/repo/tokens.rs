@@ -94,18 +94,25 @@ pub struct SpentRow {
     pub user_id: OwnedUserId,
     /// For which device, if it is for one.
     pub device_id: Option<String>,
+    /// When it was ended, where its device stays.
+    pub ended_ms: Option<i64>,
 }
 
 impl FromRow for SpentRow {
     fn from_row(row: &Row) -> Result<Self> {
-        Ok(Self { session_id: row.get(0)?, user_id: user_id_at(row, 1)?, device_id: row.get(2)? })
+        Ok(Self {
+            session_id: row.get(0)?,
+            user_id: user_id_at(row, 1)?,
+            device_id: row.get(2)?,
+            ended_ms: row.get(3)?,
+        })
     }
 }
 
 /// The session that has replaced the refresh token with this hash by another one.
 pub async fn by_spent_hash(conn: &mut Conn, refresh_hash: &str) -> Result<Option<SpentRow>> {
     conn.optional(
-        "SELECT s.session_id, s.user_id, s.device_id
+        "SELECT s.session_id, s.user_id, s.device_id, s.ended_ms
          FROM spent_refresh_tokens o JOIN sessions s ON s.session_id = o.session_id
          WHERE o.refresh_hash = $1",
         &[refresh_hash.into()],
@@ -113,15 +120,29 @@ pub async fn by_spent_hash(conn: &mut Conn, refresh_hash: &str) -> Result<Option
     .await
 }
 
-/// Whether a session goes on.
-pub async fn has_session(conn: &mut Conn, session_id: &str) -> Result<bool> {
-    let found: Option<(i64,)> = conn
-        .optional(
-            "SELECT created_ms FROM sessions WHERE session_id = $1",
-            &[session_id.into()],
-        )
-        .await?;
-    Ok(found.is_some())
+/// Until when a session lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionSpan {
+    /// When it ends by itself, in milliseconds; none where it does not.
+    pub expires_ms: Option<i64>,
+    /// When it was ended, where its device stays.
+    pub ended_ms: Option<i64>,
+}
+
+impl FromRow for SessionSpan {
+    fn from_row(row: &Row) -> Result<Self> {
+        Ok(Self { expires_ms: row.get(0)?, ended_ms: row.get(1)? })
+    }
+}
+
+/// Until when a session lasts; none where it is gone, and its device with it or in the hands of
+/// another session.
+pub async fn session_span(conn: &mut Conn, session_id: &str) -> Result<Option<SessionSpan>> {
+    conn.optional(
+        "SELECT expires_ms, ended_ms FROM sessions WHERE session_id = $1",
+        &[session_id.into()],
+    )
+    .await
 }
 
 /// The hashes of all access tokens of a device.

@@ -3,8 +3,8 @@
 use ruma::user_id;
 use stoa_base::{EventNid, RoomNid, StateNid};
 use stoa_storage::log::{
-    AccountDataRow, Append, DeviceRemovalRow, EventRow, EventStatus, EventUpdateRow,
-    ForgottenRoomRow, MissingPrevEventRow, RedactionRow, RoomUpdateRow, SessionRemovalRow,
+    AccountDataRow, Append, AppendError, DeviceRemovalRow, EventRow, EventStatus, EventUpdateRow,
+    ForgottenRoomRow, Guard, MissingPrevEventRow, RedactionRow, RoomUpdateRow, SessionEndRow,
     StateChangeRow, StateNodeRow, TokenRemovalRow,
 };
 use stoa_testing::{TestNode, both_databases, sample};
@@ -315,7 +315,7 @@ both_databases! {
             "$3".to_owned(), 1_700_000_000_000, 8)]);
     }
 
-    async fn a_device_goes_with_its_sessions_and_stays_while_one_is_left(db: TestDatabase) {
+    async fn a_device_goes_with_its_sessions_and_stays_where_only_those_end(db: TestDatabase) {
         let node = TestNode::start(db).await;
         for device in ["A", "B"] {
             let sql = "INSERT INTO devices (user_id, device_id, created_ms) VALUES ('@a:test', $1, 1)";
@@ -327,12 +327,12 @@ both_databases! {
             insert_token(&node, device, token, None).await;
         }
         let device = DeviceRemovalRow { user_id: "@a:test".to_owned(), device_id: "A".to_owned() };
-        let session = SessionRemovalRow {
-            user_id: "@a:test".to_owned(), session_id: "B2".to_owned(),
+        let session = SessionEndRow {
+            user_id: "@a:test".to_owned(), session_id: "B2".to_owned(), ended_ms: 5,
         };
         let appends = vec![
             with(|append| append.device_removals.push(device)),
-            with(|append| append.session_removals.push(session)),
+            with(|append| append.session_ends.push(session)),
         ];
         for answer in together(&node, appends).await {
             answer.unwrap();
@@ -343,6 +343,13 @@ both_databases! {
             .unwrap();
         assert_eq!(devices, [("B".to_owned(),)]);
         assert_eq!(tokens(&node).await, [("B1".to_owned(), None)]);
+        // Nothing is written any more for a session that has ended.
+        let guarded = |session: &str| with(|append| {
+            append.guards.push(Guard::Session(session.to_owned()));
+        });
+        let answers = together(&node, vec![guarded("B1"), guarded("B2")]).await;
+        assert!(answers[0].is_ok());
+        assert!(matches!(answers[1], Err(AppendError::SessionEnded)), "{:?}", answers[1]);
     }
 
     async fn a_token_makes_way_for_the_one_that_was_refreshed_from_it(db: TestDatabase) {

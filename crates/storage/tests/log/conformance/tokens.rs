@@ -63,7 +63,7 @@ both_databases! {
         assert!(tokens::by_access_hash(&mut conn, "a").await.unwrap().is_none());
         assert!(tokens::by_refresh_hash(&mut conn, "a").await.unwrap().is_none());
         assert!(tokens::by_spent_hash(&mut conn, "a").await.unwrap().is_none());
-        assert!(!tokens::has_session(&mut conn, "a").await.unwrap());
+        assert!(tokens::session_span(&mut conn, "a").await.unwrap().is_none());
         assert!(tokens::of_device(&mut conn, alice(), "A".into()).await.unwrap().is_empty());
     }
 
@@ -180,13 +180,14 @@ both_databases! {
             let mut conn = node.store.read().await.unwrap();
             assert!(is_good(&mut conn, text).await, "{text:?}");
             assert_eq!(tokens::of_device(&mut conn, alice(), text.into()).await.unwrap(), [text]);
-            assert!(tokens::has_session(&mut conn, text).await.unwrap(), "{text:?}");
+            let lasts = tokens::SessionSpan { expires_ms: None, ended_ms: None };
+            assert_eq!(tokens::session_span(&mut conn, text).await.unwrap(), Some(lasts));
         }
         let mut conn = node.store.read().await.unwrap();
         refused(tokens::by_access_hash(&mut conn, "a\0b").await);
         refused(tokens::by_refresh_hash(&mut conn, "a\0b").await);
         refused(tokens::by_spent_hash(&mut conn, "a\0b").await);
-        refused(tokens::has_session(&mut conn, "a\0b").await);
+        refused(tokens::session_span(&mut conn, "a\0b").await);
         refused(tokens::of_device(&mut conn, alice(), "a\0b".into()).await);
     }
 }

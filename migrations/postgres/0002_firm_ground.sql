@@ -206,6 +206,8 @@ BEGIN
 END
 $$;
 
+-- What was authenticated by the old password counts no more.
+
 CREATE FUNCTION append_account_updates(rows JSONB, head BIGINT) RETURNS VOID
 LANGUAGE plpgsql VOLATILE
 AS $$
@@ -217,6 +219,9 @@ BEGIN
     FROM jsonb_to_recordset(rows)
         AS u(user_id TEXT, password_hash TEXT, admin BIGINT, deactivated BIGINT)
     WHERE users.user_id = u.user_id;
+    DELETE FROM interactive_auth_sessions s
+    USING jsonb_to_recordset(rows) AS u(user_id TEXT, password_hash TEXT, deactivated BIGINT)
+    WHERE s.requester = u.user_id AND (u.password_hash IS NOT NULL OR u.deactivated = 1);
 END
 $$;
 

@@ -58,17 +58,21 @@ mod tests {
         json!({ "type": "m.login.password", "user": "alice", "password": password })
     }
 
+    fn auth(password: &str) -> Value {
+        json!({
+            "type": "m.login.password",
+            "identifier": { "type": "m.id.user", "user": "alice" },
+            "password": password,
+        })
+    }
+
     /// Goes through both steps.
     async fn change(client: &TestClient, mut request: Value, password: &str) -> TestResponse {
         let challenge = client.post(PATH, request.clone()).await;
         assert_eq!(challenge.status, 401);
         assert_eq!(challenge.json()["flows"], json!([{ "stages": ["m.login.password"] }]));
-        request["auth"] = json!({
-            "type": "m.login.password",
-            "session": challenge.json()["session"],
-            "identifier": { "type": "m.id.user", "user": "alice" },
-            "password": password,
-        });
+        request["auth"] = auth(password);
+        request["auth"]["session"] = challenge.json()["session"].clone();
         client.post(PATH, request).await
     }
 
@@ -84,6 +88,26 @@ mod tests {
             let path = "/_matrix/client/v3/login";
             server.client().post(path, login(PASSWORD)).await.refused(403, "M_FORBIDDEN");
             server.client().post(path, login("new")).await.ok();
+        }
+
+        async fn what_was_confirmed_is_done_once(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let alice = server.register("alice").await;
+            let mut request = json!({ "new_password": "new" });
+            let challenge = alice.post(PATH, request.clone()).await;
+            let session = challenge.json()["session"].clone();
+            request["auth"] = auth(PASSWORD);
+            request["auth"]["session"] = session.clone();
+            alice.post(PATH, request.clone()).await.ok();
+            change(&alice, json!({ "new_password": "newer" }), "new").await.ok();
+
+            // Whoever has got hold of the request, with the password or without, sets nothing back.
+            alice.post(PATH, request.clone()).await.refused(401, "M_FORBIDDEN");
+            request["auth"] = json!({ "session": session });
+            assert_eq!(alice.post(PATH, request).await.status, 401);
+            let path = "/_matrix/client/v3/login";
+            server.client().post(path, login("new")).await.refused(403, "M_FORBIDDEN");
+            server.client().post(path, login("newer")).await.ok();
         }
 
         async fn an_empty_password_is_no_password(db: TestDatabase) {

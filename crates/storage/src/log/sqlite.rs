@@ -349,13 +349,20 @@ WHERE coalesce((
     SELECT (n.ord_pos, n.ord_depth, n.ord_seq) > (o.ord_pos, o.ord_depth, o.ord_seq)
     FROM events n, events o
     WHERE n.event_id = excluded.event_id AND o.event_id = receipts.event_id), true)"],
-        Table::AccountUpdates => &["
+        // What was authenticated by the old password counts no more.
+        Table::AccountUpdates => &[
+            "
 UPDATE users SET
     password_hash = coalesce(u.value->>'password_hash', users.password_hash),
     admin = coalesce(u.value->>'admin', users.admin),
     deactivated = coalesce(u.value->>'deactivated', users.deactivated)
 FROM json_each($1) AS u
-WHERE users.user_id = u.value->>'user_id'"],
+WHERE users.user_id = u.value->>'user_id'",
+            "
+DELETE FROM interactive_auth_sessions WHERE requester IN (
+    SELECT value->>'user_id' FROM json_each($1)
+    WHERE value->>'password_hash' IS NOT NULL OR value->>'deactivated' = 1)",
+        ],
         Table::AllDeviceRemovals => &[
             "
 DELETE FROM spent_refresh_tokens WHERE session_id IN (

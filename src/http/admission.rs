@@ -295,7 +295,7 @@ impl HttpBody for Sending {
 
 #[cfg(test)]
 mod tests {
-    use futures_util::FutureExt as _;
+    use futures_util::FutureExt;
     use http_body_util::BodyExt as _;
 
     use super::*;

@@ -134,14 +134,12 @@ impl Accounts {
             None
         };
         let session = match session {
-            Some(session) => session,
-            None => match self.load_session(&token_hash).await? {
-                Some(session) => session,
-                None => {
-                    let soft_logout = self.device_is_there(session_of(token)).await?;
-                    return Err(SessionError::UnknownToken { soft_logout });
-                }
-            },
+            Some(session) => Some(session),
+            None => self.load_session(&token_hash).await?,
+        };
+        let Some(session) = session else {
+            let soft_logout = self.device_is_there(session_of(token)).await?;
+            return Err(SessionError::UnknownToken { soft_logout });
         };
         let now_ms = self.clock.now_ms();
         if session.is_expired(now_ms) {

@@ -145,28 +145,15 @@ pub async fn forward(
     up_to: Order,
     limit: i64,
 ) -> Result<Vec<EventNid>> {
-    let (nids,): (Option<String>,) = conn
-        .one(
-            "SELECT string_agg(CAST(nid AS TEXT), ',' ORDER BY ord_pos, ord_depth, ord_seq) FROM (
-               SELECT nid, ord_pos, ord_depth, ord_seq FROM events
-               WHERE room_nid = $1 AND status = 0 AND ord_pos IS NOT NULL
-               AND ord_pos >= $2 AND (ord_pos, ord_depth, ord_seq) > ($2, $3, $4)
-               AND ord_pos <= $5 AND (ord_pos, ord_depth, ord_seq) <= ($5, $6, $7)
+    let sql =
+        "SELECT string_agg(CAST(nid AS TEXT), ',' ORDER BY ord_pos, ord_depth, ord_seq) FROM (
+             SELECT nid, ord_pos, ord_depth, ord_seq FROM events
+             WHERE room_nid = $1 AND status = 0 AND ord_pos IS NOT NULL
+                 AND ord_pos >= $2 AND (ord_pos, ord_depth, ord_seq) > ($2, $3, $4)
+                 AND ord_pos <= $5 AND (ord_pos, ord_depth, ord_seq) <= ($5, $6, $7)
              ORDER BY ord_pos, ord_depth, ord_seq LIMIT $8
-             ) page",
-            &[
-                room.0.into(),
-                after.pos.into(),
-                after.depth.into(),
-                after.seq.into(),
-                up_to.pos.into(),
-                up_to.depth.into(),
-                up_to.seq.into(),
-                limit.into(),
-            ],
-        )
-        .await?;
-    numbers(nids.as_deref())
+         ) page";
+    page(conn, sql, room, [after, up_to], limit).await
 }
 
 /// The numbers of the accepted events of a room up to `from` and after `after`, newest first, at
@@ -178,26 +165,37 @@ pub async fn backward(
     after: Order,
     limit: i64,
 ) -> Result<Vec<EventNid>> {
-    let (nids,): (Option<String>,) = conn.one(
-            "SELECT string_agg(CAST(nid AS TEXT), ',' ORDER BY ord_pos DESC, ord_depth DESC, ord_seq DESC) FROM (
-               SELECT nid, ord_pos, ord_depth, ord_seq FROM events
-               WHERE room_nid = $1 AND status = 0 AND ord_pos IS NOT NULL
-               AND ord_pos <= $2 AND (ord_pos, ord_depth, ord_seq) <= ($2, $3, $4)
-               AND ord_pos >= $5 AND (ord_pos, ord_depth, ord_seq) > ($5, $6, $7)
+    let sql = "SELECT string_agg(
+             CAST(nid AS TEXT), ',' ORDER BY ord_pos DESC, ord_depth DESC, ord_seq DESC
+         ) FROM (
+             SELECT nid, ord_pos, ord_depth, ord_seq FROM events
+             WHERE room_nid = $1 AND status = 0 AND ord_pos IS NOT NULL
+                 AND ord_pos <= $2 AND (ord_pos, ord_depth, ord_seq) <= ($2, $3, $4)
+                 AND ord_pos >= $5 AND (ord_pos, ord_depth, ord_seq) > ($5, $6, $7)
              ORDER BY ord_pos DESC, ord_depth DESC, ord_seq DESC LIMIT $8
-             ) page",
-        &[
-            room.0.into(),
-            from.pos.into(),
-            from.depth.into(),
-            from.seq.into(),
-            after.pos.into(),
-            after.depth.into(),
-            after.seq.into(),
-            limit.into(),
-        ],
-    )
-    .await?;
+         ) page";
+    page(conn, sql, room, [from, after], limit).await
+}
+
+/// A page as one row: much cheaper than a row for each event.
+async fn page(
+    conn: &mut Conn,
+    sql: &'static str,
+    room: RoomNid,
+    [first, last]: [Order; 2],
+    limit: i64,
+) -> Result<Vec<EventNid>> {
+    let binds = [
+        room.0.into(),
+        first.pos.into(),
+        first.depth.into(),
+        first.seq.into(),
+        last.pos.into(),
+        last.depth.into(),
+        last.seq.into(),
+        limit.into(),
+    ];
+    let (nids,): (Option<String>,) = conn.one(sql, &binds).await?;
     numbers(nids.as_deref())
 }
 
@@ -238,7 +236,7 @@ pub async fn newest_nids(
         .collect()
 }
 
-/// Numbers that were read as one text, which is much cheaper than a row each.
+/// Numbers that were read as one text.
 fn numbers(nids: Option<&str>) -> Result<Vec<EventNid>> {
     let nids = nids.into_iter().flat_map(|nids| nids.split(','));
     nids.map(|nid| nid.parse().map(EventNid).map_err(Error::corrupt)).collect()

@@ -10,7 +10,6 @@ mod device_changes;
 mod disk;
 mod disk_failures;
 mod frozen;
-mod given_up;
 mod jumps;
 mod kills;
 mod limits;

@@ -1,4 +1,4 @@
-//! Events as clients get them: the event's own fields, and an `unsigned` made for the reader.
+//! Events as clients get them: the event's own fields, and an `unsigned` made for the recipient.
 //!
 //! <https://spec.matrix.org/v1.19/client-server-api/#room-event-format>
 
@@ -21,10 +21,10 @@ use crate::{
 
 /// For whom events are written.
 #[derive(Clone, Copy, Debug)]
-pub struct Reader<'a> {
+pub struct Recipient<'a> {
     /// The user.
     pub user_id: &'a UserId,
-    /// The user and device of the reader, named as in transactions.
+    /// The user and the device, named as in transactions.
     pub device: Option<&'a str>,
     /// Whether each event names its room. In a sync it stands under its room already.
     pub with_room_id: bool,
@@ -75,35 +75,35 @@ struct StrippedEvent<'a> {
 }
 
 impl Rooms {
-    /// Writes events for a reader, each with the reader's membership at it where that is given.
+    /// Writes events for a recipient, each with their membership at it where that is given.
     pub async fn to_client<'e>(
         &self,
-        reader: Reader<'_>,
+        recipient: Recipient<'_>,
         events: impl IntoIterator<Item = (&'e Arc<Event>, Option<&'e str>)>,
     ) -> Result<Vec<Box<RawValue>>> {
         let events: Vec<_> = events.into_iter().collect();
         let others = events.iter().flat_map(|(event, _)| [event.replaces, event.redacted_by]);
         let others: Vec<EventNid> = others.flatten().collect();
-        self.write_all(reader, events, others).await
+        self.write_all(recipient, events, others).await
     }
 
-    /// Writes events of a state for a reader. What each of them replaced is not said, as it would
+    /// Writes events of a state for a recipient. What each of them replaced is not said, as it would
     /// have to be read: there may be as many as a room has members.
     pub async fn state_to_client<'e>(
         &self,
-        reader: Reader<'_>,
+        recipient: Recipient<'_>,
         events: impl IntoIterator<Item = &'e Arc<Event>>,
     ) -> Result<Vec<Box<RawValue>>> {
-        let events = self.without_erased(reader.user_id, events).await?;
+        let events = self.without_erased(recipient.user_id, events).await?;
         let redactions = events.iter().filter_map(|event| event.redacted_by).collect();
         let events = events.iter().map(|event| (event, None)).collect();
-        self.write_all(reader, events, redactions).await
+        self.write_all(recipient, events, redactions).await
     }
 
     /// Writes events, of which `others` say more.
     async fn write_all(
         &self,
-        reader: Reader<'_>,
+        recipient: Recipient<'_>,
         events: Vec<(&Arc<Event>, Option<&str>)>,
         others: Vec<EventNid>,
     ) -> Result<Vec<Box<RawValue>>> {
@@ -119,13 +119,13 @@ impl Rooms {
         }
         events
             .into_iter()
-            .map(|(event, membership)| self.write(reader, event, membership, &others))
+            .map(|(event, membership)| self.write(recipient, event, membership, &others))
             .collect()
     }
 
     fn write(
         &self,
-        reader: Reader<'_>,
+        recipient: Recipient<'_>,
         event: &Event,
         membership: Option<&str>,
         others: &HashMap<EventNid, Arc<Event>>,
@@ -134,7 +134,7 @@ impl Rooms {
         let replaced = other(event.replaces);
         let redaction = other(event.redacted_by);
         let redacted_because = match redaction {
-            Some(redaction) => Some(self.write(reader, redaction, None, &HashMap::new())?),
+            Some(redaction) => Some(self.write(recipient, redaction, None, &HashMap::new())?),
             None => None,
         };
         let pdu = &event.pdu;
@@ -144,7 +144,7 @@ impl Rooms {
         let transaction_id = event
             .txn
             .as_ref()
-            .filter(|_| reader.device.is_some_and(is_own))
+            .filter(|_| recipient.device.is_some_and(is_own))
             .and_then(|(_, key)| key.rsplit_once(' '))
             .map(|(_, id)| unescape(id));
         let age =
@@ -155,7 +155,7 @@ impl Rooms {
             event_id: &pdu.event_id,
             origin_server_ts: pdu.origin_server_ts,
             redacts: pdu.redacts.as_ref(),
-            room_id: reader.with_room_id.then_some(&*pdu.room_id),
+            room_id: recipient.with_room_id.then_some(&*pdu.room_id),
             sender: &pdu.sender,
             state_key: pdu.state_key.as_deref(),
             kind: &pdu.event_type,

@@ -47,7 +47,7 @@ use tokio::sync::Semaphore;
 
 pub use self::{
     change::Transaction,
-    client_format::Reader,
+    client_format::Recipient,
     create::{CreateRoom, Preset},
     error::{Result, RoomError},
     events::{Event, Events},

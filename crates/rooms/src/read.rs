@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use stoa_base::{Allowance, EventNid, StateNid};
 
 use crate::{
-    Reader, Result, RoomError, Rooms,
+    Recipient, Result, RoomError, Rooms,
     events::Event,
     pages::Pages,
     room::Room,
@@ -121,12 +121,12 @@ impl Rooms {
         Ok(events)
     }
 
-    /// Writes the events of a part of a state that the reader may see, those that are `wanted`, in
+    /// Writes the events of a part of a state that the recipient may see, those that are `wanted`, in
     /// the room's order, as long as the texts do not take more than is allowed. There is one page of
     /// the events in memory at a time.
     pub async fn write_state(
         &self,
-        reader: Reader<'_>,
+        recipient: Recipient<'_>,
         state: VisibleState,
         part: Part,
         wanted: impl Fn(&Event) -> bool,
@@ -140,7 +140,7 @@ impl Rooms {
             let mut events = self.events.read_many(page).await?;
             pages.learn(&events);
             events.retain(|event| wanted(event));
-            let texts = self.state_to_client(reader, &events).await?;
+            let texts = self.state_to_client(recipient, &events).await?;
             // Each is once more in the answer.
             allowance.take(texts.iter().map(|text| 2 * text.get().len() as u64).sum())?;
             let places = events.iter().map(|event| (event.order, event.nid));

@@ -1,73 +1,117 @@
-//! What a client's filter lets through.
+//! Which events are wanted, and which fields of them.
 //!
-//! <https://spec.matrix.org/v1.19/client-server-api/#filtering>
+//! Filters borrow what they list, so that each way to sync makes them of what its clients send,
+//! without copying it.
 
 mod event_fields;
 
 use ruma::{
-    RoomId, UserId,
-    api::client::filter::{Filter, LazyLoadOptions, RoomEventFilter, RoomFilter, UrlFilter},
+    OwnedRoomId, OwnedUserId, RoomId,
+    api::client::filter::{Filter, RoomEventFilter, UrlFilter},
 };
 use serde_json::value::RawValue;
 use stoa_rooms::events::Event;
 
-pub(crate) use self::event_fields::EventFields;
+pub use self::event_fields::EventFields;
 
-/// Whether anything of a room may be shown.
-pub fn passes_room(filter: &RoomFilter, room_id: &RoomId) -> bool {
-    is_listed(filter.rooms.as_deref(), &filter.not_rooms, |listed| listed == room_id)
+/// Which events are wanted: those that pass every part of it.
+#[derive(Debug)]
+pub struct EventFilter<'a> {
+    /// The rooms that they are in.
+    pub rooms: Listed<'a, OwnedRoomId>,
+    /// Their types, in which `*` stands for any sequence of characters.
+    pub types: Listed<'a, String>,
+    /// Who sent them.
+    pub senders: Listed<'a, OwnedUserId>,
+    /// Whether they have to have a `url` in their content, or must not have one.
+    pub has_url: Option<bool>,
 }
 
-/// Whether a part of the answer may be about a room.
-pub fn is_about(filter: &RoomEventFilter, room_id: &RoomId) -> bool {
-    is_listed(filter.rooms.as_deref(), &filter.not_rooms, |listed| listed == room_id)
+/// What may be, and what may not. What is excluded is so even where it is included as well.
+#[derive(Debug)]
+pub struct Listed<'a, T> {
+    /// Nothing else may be. None: anything may.
+    pub only: Option<&'a [T]>,
+    /// This may not be.
+    pub not: &'a [T],
 }
 
-/// Whether an event of a room that [`is_about`] lets through may be shown.
-pub fn passes_event(filter: &RoomEventFilter, event: &Event) -> bool {
-    let names_types = filter.types.is_some() || !filter.not_types.is_empty();
-    (!names_types || passes_type(filter, &event.pdu.event_type.to_string()))
-        && passes_sender(filter, &event.pdu.sender)
-        && filter.url_filter.is_none_or(|wanted| {
-            (wanted == UrlFilter::EventsWithUrl) == has_url(&event.pdu.content)
-        })
-}
+impl<T> Listed<'_, T> {
+    /// Anything may be.
+    pub const ALL: Self = Self { only: None, not: &[] };
+    /// Nothing may be.
+    pub const NONE: Self = Self { only: Some(&[]), not: &[] };
 
-/// Whether an event that nobody sent, such as room account data, may be shown.
-pub fn passes_type(filter: &RoomEventFilter, kind: &str) -> bool {
-    is_listed(filter.types.as_deref(), &filter.not_types, |pattern| matches(pattern, kind))
-}
+    /// Whether something may be that `is_it` finds in the lists.
+    pub(crate) fn allows(&self, is_it: impl Fn(&T) -> bool) -> bool {
+        !self.not.iter().any(&is_it) && self.only.is_none_or(|only| only.iter().any(&is_it))
+    }
 
-/// Whether global account data may be shown.
-pub fn passes_global(filter: &Filter, kind: &str) -> bool {
-    is_listed(filter.types.as_deref(), &filter.not_types, |pattern| matches(pattern, kind))
-}
+    const fn is_all(&self) -> bool {
+        self.only.is_none() && self.not.is_empty()
+    }
 
-/// Whether the filter lets every event through.
-pub fn passes_all(filter: &RoomEventFilter) -> bool {
-    filter.types.is_none()
-        && filter.not_types.is_empty()
-        && filter.senders.is_none()
-        && filter.not_senders.is_empty()
-        && filter.url_filter.is_none()
-}
-
-/// Whether the filter lets no event through at all.
-pub fn passes_none(filter: &RoomEventFilter) -> bool {
-    filter.types.as_ref().is_some_and(Vec::is_empty)
-        || filter.senders.as_ref().is_some_and(Vec::is_empty)
-}
-
-/// Where members are loaded lazily: whether those that the client has are sent again.
-pub fn lazy_members(filter: &RoomEventFilter) -> Option<bool> {
-    match filter.lazy_load_options {
-        LazyLoadOptions::Disabled => None,
-        LazyLoadOptions::Enabled { include_redundant_members } => Some(include_redundant_members),
+    fn is_none(&self) -> bool {
+        self.only.is_some_and(<[T]>::is_empty)
     }
 }
 
-fn passes_sender(filter: &RoomEventFilter, sender: &UserId) -> bool {
-    is_listed(filter.senders.as_deref(), &filter.not_senders, |listed| listed == sender)
+impl EventFilter<'_> {
+    /// Lets every event through.
+    pub const ALL: Self =
+        Self { rooms: Listed::ALL, types: Listed::ALL, senders: Listed::ALL, has_url: None };
+    /// Lets nothing through.
+    pub const NOTHING: Self = Self { rooms: Listed::NONE, ..Self::ALL };
+
+    /// Whether anything of a room may pass.
+    pub fn is_about(&self, room_id: &RoomId) -> bool {
+        self.rooms.allows(|listed| listed == room_id)
+    }
+
+    /// Whether an event of a room that the filter [is about](Self::is_about) passes.
+    pub fn passes_event(&self, event: &Event) -> bool {
+        (self.types.is_all() || self.passes_type(&event.pdu.event_type.to_string()))
+            && self.senders.allows(|listed| *listed == event.pdu.sender)
+            && self.has_url.is_none_or(|wanted| wanted == has_url(&event.pdu.content))
+    }
+
+    /// Whether an event that nobody sent, such as account data, passes.
+    pub(crate) fn passes_type(&self, kind: &str) -> bool {
+        self.types.allows(|pattern| matches(pattern, kind))
+    }
+
+    /// Whether every event of a room that the filter is about passes.
+    pub(crate) fn passes_all(&self) -> bool {
+        self.types.is_all() && self.senders.is_all() && self.has_url.is_none()
+    }
+
+    /// Whether no event passes, of whatever room.
+    pub(crate) fn passes_none(&self) -> bool {
+        self.types.is_none() || self.senders.is_none()
+    }
+}
+
+/// <https://spec.matrix.org/v1.19/client-server-api/#filtering>
+impl<'a> From<&'a RoomEventFilter> for EventFilter<'a> {
+    fn from(filter: &'a RoomEventFilter) -> Self {
+        Self {
+            rooms: Listed { only: filter.rooms.as_deref(), not: &filter.not_rooms },
+            types: Listed { only: filter.types.as_deref(), not: &filter.not_types },
+            senders: Listed { only: filter.senders.as_deref(), not: &filter.not_senders },
+            has_url: filter.url_filter.map(|wanted| wanted == UrlFilter::EventsWithUrl),
+        }
+    }
+}
+
+/// <https://spec.matrix.org/v1.19/client-server-api/#filtering>
+impl<'a> From<&'a Filter> for EventFilter<'a> {
+    fn from(filter: &'a Filter) -> Self {
+        Self {
+            types: Listed { only: filter.types.as_deref(), not: &filter.not_types },
+            senders: Listed { only: filter.senders.as_deref(), not: &filter.not_senders },
+            ..Self::ALL
+        }
+    }
 }
 
 fn has_url(content: &RawValue) -> bool {
@@ -76,11 +120,6 @@ fn has_url(content: &RawValue) -> bool {
         url: Option<serde::de::IgnoredAny>,
     }
     serde_json::from_str::<Content>(content.get()).is_ok_and(|content| content.url.is_some())
-}
-
-/// What is excluded is so even where it is included as well.
-fn is_listed<T>(included: Option<&[T]>, excluded: &[T], is_it: impl Fn(&T) -> bool) -> bool {
-    !excluded.iter().any(&is_it) && included.is_none_or(|included| included.iter().any(&is_it))
 }
 
 /// Whether a type matches a pattern, in which `*` stands for any sequence of characters.
@@ -130,13 +169,14 @@ mod tests {
                 "not_rooms": ["!b:x"]}"#,
         )
         .unwrap();
-        assert!(passes_type(&filter, "m.room.name"));
-        assert!(!passes_type(&filter, "m.room.member"));
-        assert!(!passes_type(&filter, "m.reaction"));
-        assert!(is_about(&filter, ruma::room_id!("!a:x")));
-        assert!(!is_about(&filter, ruma::room_id!("!b:x")));
-        assert!(!is_about(&filter, ruma::room_id!("!c:x")));
+        let filter = EventFilter::from(&filter);
+        assert!(filter.passes_type("m.room.name"));
+        assert!(!filter.passes_type("m.room.member"));
+        assert!(!filter.passes_type("m.reaction"));
+        assert!(filter.is_about(ruma::room_id!("!a:x")));
+        assert!(!filter.is_about(ruma::room_id!("!b:x")));
+        assert!(!filter.is_about(ruma::room_id!("!c:x")));
         let nothing: RoomEventFilter = serde_json::from_str(r#"{"types": []}"#).unwrap();
-        assert!(!passes_type(&nothing, "m.room.name"));
+        assert!(!EventFilter::from(&nothing).passes_type("m.room.name"));
     }
 }

@@ -1,9 +1,10 @@
 //! What is new for a user: streams of news, and the ways to ask for them.
 //!
 //! A stream is one kind of news about rooms: their timelines, their state, receipts, … each in a
-//! file of its own under [`stream`]. It is asked for *spans* of rooms and knows nothing of requests.
-//! [`v3`] only arranges streams into the answer of `/sync`; other ways to sync arrange the same
-//! streams otherwise.
+//! file of its own under [`stream`]. It is asked for [`Span`]s of rooms and knows nothing of requests.
+//! [`room_news`] reads all streams in their order and gives the news of each room, complete and
+//! written for the client. [`v3`] chooses the spans and arranges the news into the answer of `/sync`;
+//! another way to sync chooses other spans and arranges the same news otherwise.
 //!
 //! # One moment
 //!
@@ -28,15 +29,19 @@ mod error;
 pub mod filter;
 mod known_members;
 mod reader;
+pub mod room_news;
 mod span;
 mod standing;
 mod stream;
 mod streams;
 pub mod v3;
+pub mod wants;
 
 pub use self::{
     changes::ChangeIndex,
     error::{Result, SyncError},
     reader::Reader,
+    span::{End, KnownState, Span},
+    standing::Departure,
     streams::{Parts, Streams},
 };

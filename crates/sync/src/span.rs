@@ -12,31 +12,31 @@ pub(crate) type ByRoom<T> = HashMap<RoomNid, T>;
 
 /// The stretch of a room that is asked for.
 #[derive(Clone, Debug)]
-pub(crate) struct Span {
+pub struct Span {
     /// The room.
-    pub(crate) room: Arc<Room>,
+    pub room: Arc<Room>,
     /// The client has the timeline up to here; none of it where this is none.
-    pub(crate) after: Option<Pos>,
+    pub after: Option<Pos>,
     /// Nothing after this is shown.
-    pub(crate) up_to: Pos,
+    pub up_to: Pos,
     /// What the client knows of the room's state.
-    pub(crate) state: KnownState,
+    pub state: KnownState,
     /// Since when members may have changed that the client has, though it is told of the state as if
     /// it knew nothing: where members are loaded lazily, these are told as well.
-    pub(crate) members_since: Option<Pos>,
+    pub members_since: Option<Pos>,
     /// Whether the client has to be told that it lacks older events, though it may not.
-    pub(crate) has_gap: bool,
+    pub has_gap: bool,
     /// How the reader is out of the room, where the span ends with it.
-    pub(crate) end: Option<End>,
+    pub end: Option<End>,
 }
 
 /// The end of a span of a room that the reader is out of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct End {
+pub struct End {
     /// The member event by which they are out of it now, the last that they are shown.
-    pub(crate) event: EventNid,
+    pub event: EventNid,
     /// How they left it, where they were in it: that may be earlier.
-    pub(crate) departure: Option<Departure>,
+    pub departure: Option<Departure>,
 }
 
 impl Span {
@@ -49,7 +49,7 @@ impl Span {
 
 /// What a client knows of a room's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum KnownState {
+pub enum KnownState {
     /// The state at this position: it is told what changed since.
     At(Pos),
     /// Nothing: it is told all of it.

@@ -39,11 +39,11 @@ pub(crate) struct Moved {
 /// How a user left a room: by a leave, a kick or a ban. What came later, such as a ban of one who
 /// had left, is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Departure {
+pub struct Departure {
     /// When.
-    pub(crate) pos: Pos,
+    pub pos: Pos,
     /// The member event, after which they know nothing of the room's state.
-    pub(crate) event: EventNid,
+    pub event: EventNid,
 }
 
 /// The memberships of a user at `head`, and how they changed after `since`.

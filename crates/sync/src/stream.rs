@@ -1,6 +1,12 @@
 //! The streams of news about rooms, one a file.
+//!
+//! Each has a `read`, which gives the news of many spans by room; a room without news may be absent.
+//! The number of queries does not depend on the number of spans, but where something rare has
+//! happened in one. What is read is taken from the reader's allowance. How streams depend on one
+//! another is said in [`room_news`](crate::room_news).
 
 pub(crate) mod account_data;
+pub(crate) mod deltas;
 pub(crate) mod receipts;
 pub(crate) mod state;
 pub(crate) mod stripped;
@@ -10,21 +16,6 @@ pub(crate) mod typing;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
-
-use crate::{
-    Reader, Result,
-    span::{ByRoom, Span},
-};
-
-/// One kind of news about rooms.
-pub(crate) trait RoomStream {
-    /// The news of one room.
-    type News;
-
-    /// The news of these spans, by room. A room without news may be absent. The number of queries
-    /// does not depend on the number of spans, but where something rare has happened in one.
-    async fn read(&self, reader: &Reader, spans: &[Span]) -> Result<ByRoom<Self::News>>;
-}
 
 /// An event that is in no room's history: ephemeral, or account data.
 #[derive(Serialize)]

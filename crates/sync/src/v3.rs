@@ -6,6 +6,7 @@ mod answer;
 pub mod response;
 mod sections;
 mod wait;
+mod wants;
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,11 +15,14 @@ use stoa_base::Pos;
 use stoa_rooms::{Room, tokens::SyncToken};
 use stoa_storage::log;
 
-pub use self::{response::Response, wait::MAX_TIMEOUT};
+pub use self::{
+    response::Response,
+    wait::MAX_TIMEOUT,
+    wants::{passes_room, timeline_limit},
+};
 use crate::{
     Reader, Result, Streams,
     standing::{Standing, standings},
-    stream::timeline,
 };
 
 /// What a client asks for.
@@ -144,11 +148,6 @@ pub async fn entered(
     };
     let entered = standings.iter().filter(has_entered).map(|standing| standing.room);
     Ok(streams.rooms.rooms_by_nid(entered).await?.into_values().collect())
-}
-
-/// How many events of one room's timeline an answer may have under a filter.
-pub fn timeline_limit(filter: &FilterDefinition) -> usize {
-    timeline::limit(&filter.room.timeline)
 }
 
 /// Whether the token is of what the log has lost.

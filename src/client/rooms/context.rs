@@ -5,16 +5,13 @@
 use std::sync::Arc;
 
 use axum::{extract::State, response::Response as HttpResponse};
-use ruma::api::client::{
-    context::get_context::v3::Request,
-    filter::{LazyLoadOptions, RoomEventFilter},
-};
+use ruma::api::client::{context::get_context::v3::Request, filter::LazyLoadOptions};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use stoa_base::Allowance;
 use stoa_rooms::{Event, Room, Rooms, VisibleState, state::Part, tokens::PaginationToken};
 use stoa_storage::repo::events::Order;
-use stoa_sync::filter;
+use stoa_sync::filter::EventFilter;
 
 use super::lazy_members::{ReadingDevice, members_of_senders, reader};
 use crate::http::{Admission, Error, Result, Ruma, admission::EVENT};
@@ -60,7 +57,7 @@ pub(crate) async fn get_context(
         rooms: &rooms,
         room: &room,
         reader: reader(&session),
-        filter: &body.filter,
+        filter: (&body.filter).into(),
         event,
         order,
         membership,
@@ -78,7 +75,7 @@ struct Context<'a> {
     rooms: &'a Rooms,
     room: &'a Room,
     reader: ReadingDevice<'a>,
-    filter: &'a RoomEventFilter,
+    filter: EventFilter<'a>,
     event: Arc<Event>,
     order: Order,
     membership: String,
@@ -101,9 +98,7 @@ impl Context<'_> {
         let start = edge(&before).map_or(until, |order| PaginationToken::before(order).0);
         let end = edge(&after).unwrap_or(*order);
 
-        let passes = |event: &Arc<Event>| {
-            filter::is_about(filter, &room.id) && filter::passes_event(filter, event)
-        };
+        let passes = |event: &Arc<Event>| filter.is_about(&room.id) && filter.passes_event(event);
         let mut before = rooms.visible(reader.user_id, room, before).await?;
         before.retain(|(event, _)| passes(event));
         let mut after = rooms.visible(reader.user_id, room, after).await?;

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use ruma::UserId;
 use stoa_accounts::Session;
-use stoa_rooms::{Event, Reader, Rooms, VisibleState};
+use stoa_rooms::{Event, Recipient, Rooms, VisibleState};
 
 use crate::http::Result;
 
@@ -23,8 +23,8 @@ pub(crate) fn reader(session: &Session) -> ReadingDevice<'_> {
 
 impl ReadingDevice<'_> {
     /// Events are written with the room that they belong to.
-    pub(crate) fn in_room(&self) -> Reader<'_> {
-        Reader { user_id: self.user_id, device: Some(&self.device), with_room_id: true }
+    pub(crate) fn in_room(&self) -> Recipient<'_> {
+        Recipient { user_id: self.user_id, device: Some(&self.device), with_room_id: true }
     }
 }
 

@@ -20,7 +20,7 @@ use stoa_rooms::{
     tokens::{PaginationToken, RoomToken},
 };
 use stoa_storage::repo::events::Order;
-use stoa_sync::filter;
+use stoa_sync::filter::EventFilter;
 
 use super::{
     known_room,
@@ -70,15 +70,15 @@ pub(crate) async fn get_messages(
 
     let mut walk = Walk::new(&rooms, &room, user_id, body.dir, from, to).await?;
     let mut found: Vec<(Arc<Event>, String)> = Vec::new();
-    let is_about = filter::is_about(&body.filter, &room.id);
+    let filter = EventFilter::from(&body.filter);
+    let is_about = filter.is_about(&room.id);
     let mut bytes = 0;
     if is_about {
         while found.len() < limit
             && bytes < MAX_BYTES
             && let Some(seen) = walk.next(limit).await?
         {
-            let passes = filter::passes_event(&body.filter, &seen.0);
-            if passes {
+            if filter.passes_event(&seen.0) {
                 bytes += seen.0.pdu.json().len();
                 found.push(seen);
             }

@@ -18,7 +18,7 @@ use ruma::{
 use stoa_accounts::{Accounts, Filter};
 use stoa_base::Allowance;
 use stoa_rooms::{Room, RoomError, Rooms, state::Part, tokens::SyncToken};
-use stoa_sync::{Reader, Streams, filter::passes_room, v3};
+use stoa_sync::{Reader, Streams, v3};
 
 use crate::http::{Admission, Class, Error, Limits, Result, Ruma, admission::EVENT, respond::Json};
 
@@ -115,7 +115,7 @@ async fn weight_of(
     };
     let timeline = v3::timeline_limit(filter) as u64;
     let mut states = Vec::new();
-    for room in told.filter(|room| passes_room(&filter.room, &room.id)) {
+    for room in told.filter(|room| v3::passes_room(&filter.room, &room.id)) {
         match rooms.visible_state(user_id, room).await {
             Ok(state) => states.push(state),
             // The user has left it in this moment, and is told nothing of it.

@@ -10,7 +10,7 @@ use ruma::{
 use serde_json::{Value, json};
 use stoa_base::Actor;
 use stoa_rooms::{
-    CreateRoom, Event, MemberProfile, MembershipChange, Reader, Result, Room, RoomError, Rooms,
+    CreateRoom, Event, MemberProfile, MembershipChange, Recipient, Result, Room, RoomError, Rooms,
     Transaction, state::Part,
 };
 use stoa_testing::{TestDatabase, TestNode, TestRooms, public_room};
@@ -154,8 +154,8 @@ impl World {
     pub(crate) async fn event(&self, room: &Room, who: &str, id: &EventId) -> Result<Value> {
         let user_id = user(who);
         let (event, membership) = self.rooms.event(&user_id, room, id).await?;
-        let reader = Reader { user_id: &user_id, device: None, with_room_id: true };
-        let written = self.rooms.to_client(reader, [(&event, Some(&*membership))]).await?;
+        let recipient = Recipient { user_id: &user_id, device: None, with_room_id: true };
+        let written = self.rooms.to_client(recipient, [(&event, Some(&*membership))]).await?;
         Ok(serde_json::from_str(written[0].get()).unwrap())
     }
 }

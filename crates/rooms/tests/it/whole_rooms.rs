@@ -3,7 +3,7 @@
 use ruma::user_id;
 use serde_json::{Value, json};
 use stoa_base::Allowance;
-use stoa_rooms::{Reader, RoomsOptions, state::Part};
+use stoa_rooms::{Recipient, RoomsOptions, state::Part};
 use stoa_storage::{StatementKind, Store};
 use stoa_testing::{TestRooms, both_databases};
 
@@ -34,13 +34,13 @@ both_databases! {
         rooms.events().get(hot).await.unwrap();
         let state = rooms.visible_state(user_id!("@alice:test"), &room).await.unwrap();
         let user_id = user_id!("@alice:test");
-        let reader = Reader { user_id, device: None, with_room_id: true };
+        let recipient = Recipient { user_id, device: None, with_room_id: true };
 
         let any = Allowance::unlimited();
         // The levels of the tree, the pages of events, and who is erased. Nothing is read for what an
         // event replaced.
         let before = reads(&node.store);
-        let write = || rooms.write_state(reader, state, Part::Members, |_| true, &any);
+        let write = || rooms.write_state(recipient, state, Part::Members, |_| true, &any);
         let members = write().await.unwrap();
         let cold = reads(&node.store) - before;
         assert_eq!(members.len(), MEMBERS);

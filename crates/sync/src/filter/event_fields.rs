@@ -11,7 +11,7 @@ const MAX_DEPTH: usize = 128;
 
 /// The fields of events that a client wants.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct EventFields(Fields);
+pub struct EventFields(Fields);
 
 /// What is wanted of an object, by field.
 type Fields = BTreeMap<String, Wanted>;
@@ -26,7 +26,7 @@ enum Wanted {
 
 impl EventFields {
     /// The fields that a filter names; nothing where it names none, and all are wanted.
-    pub(crate) fn of(paths: Option<&[String]>) -> Option<Self> {
+    pub fn of(paths: Option<&[String]>) -> Option<Self> {
         let paths = paths.filter(|paths| !paths.is_empty())?;
         let mut fields = Fields::new();
         for path in paths {

@@ -2,10 +2,7 @@
 
 use std::collections::HashMap;
 
-use ruma::{
-    api::client::filter::{Filter, RoomEventFilter},
-    events::GlobalAccountDataEventType,
-};
+use ruma::events::GlobalAccountDataEventType;
 use serde_json::value::RawValue;
 use stoa_base::{Pos, RoomNid};
 use stoa_storage::{
@@ -16,9 +13,9 @@ use stoa_storage::{
 
 use crate::{
     ChangeIndex, Reader, Result,
-    filter::{is_about, passes_global, passes_type},
+    filter::EventFilter,
     span::{ByRoom, KnownState, Span},
-    stream::{EphemeralEvent, RoomStream},
+    stream::EphemeralEvent,
 };
 
 /// What the reader's account data says anew.
@@ -26,6 +23,8 @@ use crate::{
 pub(crate) struct AccountData {
     global: Vec<StoredAccountData>,
     of_rooms: HashMap<RoomNid, Vec<StoredAccountData>>,
+    /// Whether that is all that there is.
+    is_all: bool,
 }
 
 impl AccountData {
@@ -49,7 +48,8 @@ impl AccountData {
             }
             None => account_data::all(&mut store.read().await?, &reader.user_id).await?,
         };
-        let mut data = Self::default();
+        reader.allowance.take(rows.iter().map(bytes).sum())?;
+        let mut data = Self { is_all: since.is_none(), ..Self::default() };
         for row in rows {
             match row.room {
                 Some(room) => data.of_rooms.entry(room).or_default().push(row),
@@ -59,31 +59,25 @@ impl AccountData {
         Ok(data)
     }
 
-    /// How many bytes it takes, here and in the answer.
-    pub(crate) fn bytes(&self) -> u64 {
-        let rows = self.global.iter().chain(self.of_rooms.values().flatten());
-        rows.map(|row| 2 * row.content.len() as u64).sum()
-    }
-
     /// The rooms for which something was set.
     pub(crate) fn rooms(&self) -> impl Iterator<Item = RoomNid> {
         self.of_rooms.keys().copied()
     }
 
     /// The global account data that the filter lets through.
-    pub(crate) fn global(&self, filter: &Filter) -> Vec<Box<RawValue>> {
-        let shown = self.global.iter().filter(|row| passes_global(filter, &row.kind));
+    pub(crate) fn global(&self, filter: &EventFilter<'_>) -> Vec<Box<RawValue>> {
+        let shown = self.global.iter().filter(|row| filter.passes_type(&row.kind));
         shown.filter_map(to_event).collect()
     }
 
     /// The push rules that hold for the reader, where they have not set any themselves.
     pub(crate) fn default_push_rules(
         &self,
-        filter: &Filter,
+        filter: &EventFilter<'_>,
         reader: &Reader,
     ) -> Option<Box<RawValue>> {
         let kind = GlobalAccountDataEventType::PushRules.to_string();
-        if self.global.iter().any(|row| row.kind == kind) || !passes_global(filter, &kind) {
+        if self.global.iter().any(|row| row.kind == kind) || !filter.passes_type(&kind) {
             return None;
         }
         let content = HashMap::from([("global", stoa_push::rules(&reader.user_id))]);
@@ -94,21 +88,22 @@ impl AccountData {
 /// Account data for rooms.
 pub(crate) struct RoomAccountData<'a> {
     pub(crate) store: &'a Store,
-    pub(crate) filter: &'a RoomEventFilter,
+    pub(crate) filter: &'a EventFilter<'a>,
     /// What was read for all rooms.
     pub(crate) data: &'a AccountData,
-    /// Whether that is all that there is.
-    pub(crate) is_all: bool,
 }
 
-impl RoomStream for RoomAccountData<'_> {
-    type News = Vec<Box<RawValue>>;
-
-    async fn read(&self, reader: &Reader, spans: &[Span]) -> Result<ByRoom<Vec<Box<RawValue>>>> {
+impl RoomAccountData<'_> {
+    /// The events of each room.
+    pub(crate) async fn read(
+        &self,
+        reader: &Reader,
+        spans: &[Span],
+    ) -> Result<ByRoom<Vec<Box<RawValue>>>> {
         let mut news = ByRoom::new();
-        for span in spans.iter().filter(|span| is_about(self.filter, &span.room.id)) {
+        for span in spans.iter().filter(|span| self.filter.is_about(&span.room.id)) {
             let older;
-            let rows = if self.is_all || span.state != KnownState::Nothing {
+            let rows = if self.data.is_all || span.state != KnownState::Nothing {
                 self.data.of_rooms.get(&span.room.nid)
             } else {
                 // What was set while the reader was not in the room was not told.
@@ -117,8 +112,7 @@ impl RoomStream for RoomAccountData<'_> {
                 older = account_data::of_room(&mut conn, &reader.user_id, room).await?;
                 Some(&older)
             };
-            let shown =
-                rows.into_iter().flatten().filter(|row| passes_type(self.filter, &row.kind));
+            let shown = rows.into_iter().flatten().filter(|row| self.filter.passes_type(&row.kind));
             let events: Vec<Box<RawValue>> = shown.filter_map(to_event).collect();
             if !events.is_empty() {
                 news.insert(span.room.nid, events);
@@ -132,4 +126,9 @@ fn to_event(row: &StoredAccountData) -> Option<Box<RawValue>> {
     // What was stored was JSON.
     let content: &RawValue = serde_json::from_str(&row.content).ok()?;
     EphemeralEvent { kind: &row.kind, content }.to_json()
+}
+
+/// How many bytes it takes, here and in the answer.
+const fn bytes(row: &StoredAccountData) -> u64 {
+    2 * row.content.len() as u64
 }

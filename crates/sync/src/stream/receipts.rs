@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use ruma::{OwnedEventId, OwnedUserId, api::client::filter::RoomEventFilter};
+use ruma::{OwnedEventId, OwnedUserId};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use stoa_base::{Pos, RoomNid};
@@ -13,16 +13,16 @@ use stoa_storage::log::{Stream, Topic};
 
 use crate::{
     ChangeIndex, Reader, Result,
-    filter::{is_about, passes_type},
+    filter::EventFilter,
     span::{ByRoom, Span},
-    stream::{EphemeralEvent, RoomStream},
+    stream::EphemeralEvent,
 };
 
 /// The receipts of rooms.
 pub(crate) struct Receipts<'a> {
     pub(crate) read_state: &'a ReadState,
     pub(crate) changes: &'a ChangeIndex,
-    pub(crate) filter: &'a RoomEventFilter,
+    pub(crate) filter: &'a EventFilter<'a>,
 }
 
 /// What an `m.receipt` says of one reader.
@@ -36,12 +36,15 @@ struct Entry {
 /// The content of an `m.receipt`: by event, by type, by user.
 type Content = BTreeMap<OwnedEventId, BTreeMap<String, BTreeMap<OwnedUserId, Entry>>>;
 
-impl RoomStream for Receipts<'_> {
-    type News = Vec<Box<RawValue>>;
-
-    async fn read(&self, reader: &Reader, spans: &[Span]) -> Result<ByRoom<Vec<Box<RawValue>>>> {
+impl Receipts<'_> {
+    /// The `m.receipt` events of each room.
+    pub(crate) async fn read(
+        &self,
+        reader: &Reader,
+        spans: &[Span],
+    ) -> Result<ByRoom<Vec<Box<RawValue>>>> {
         let mut news = ByRoom::new();
-        if !passes_type(self.filter, KIND) {
+        if !self.filter.passes_type(KIND) {
             return Ok(news);
         }
         // Rooms that are read from the same position are read together: there are two at most.
@@ -49,7 +52,7 @@ impl RoomStream for Receipts<'_> {
         for span in spans.iter().filter(|span| span.end.is_none()) {
             let since = span.after.unwrap_or(Pos::START);
             let topic = Topic::from(span.room.nid);
-            if is_about(self.filter, &span.room.id)
+            if self.filter.is_about(&span.room.id)
                 && self.changes.may_have_changed(&topic, &[Stream::Receipts], since)
             {
                 together.entry((since, span.up_to)).or_default().push(span.room.nid);

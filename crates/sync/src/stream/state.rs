@@ -14,103 +14,35 @@ use std::{
     sync::Arc,
 };
 
-use ruma::{UserId, api::client::filter::RoomEventFilter, events::TimelineEventType};
+use ruma::{UserId, events::TimelineEventType};
 use stoa_base::{EventNid, Pos, RoomNid};
 use stoa_rooms::{
-    Room, Rooms, Stay, VisibleState,
+    Rooms, Stay, VisibleState,
     events::Event,
     state::{Part, StateKey},
 };
-use stoa_storage::{
-    log::{Stream, Topic},
-    repo::state::StateChange,
-};
+use stoa_storage::repo::state::StateChange;
 
 use crate::{
-    ChangeIndex, Reader, Result,
-    filter::{is_about, lazy_members, passes_event},
+    Reader, Result,
     known_members::KnownMembers,
-    span::{ByRoom, End, KnownState, Span},
-    stream::{RoomStream, summary::Summary, timeline::Timeline},
+    span::{ByRoom, KnownState, Span},
+    stream::{
+        deltas::{Deltas, after_departure, position},
+        summary::Summary,
+        timeline::Timeline,
+    },
+    wants::{Members, StateWants},
 };
 
 /// How many events of one room's state come to stay in memory where they are read together. A first
 /// sync of large rooms would push all else out.
 const SMALL: usize = 50;
 
-/// How the state of each room changed since the client knew it.
-pub(crate) type Deltas = ByRoom<Vec<StateChange>>;
-
-/// Reads how the state changed, of the rooms whose state the client knows.
-pub(crate) async fn deltas(
-    rooms: &Rooms,
-    changes: &ChangeIndex,
-    reader: &Reader,
-    spans: &[Span],
-    timelines: &ByRoom<Timeline>,
-) -> Result<Deltas> {
-    // Rooms between the same positions are read together.
-    let mut together: BTreeMap<(Pos, Pos), Vec<&Room>> = BTreeMap::new();
-    let mut changed = Vec::new();
-    for span in spans {
-        let KnownState::At(since) = span.state else { continue };
-        let topic = Topic::from(span.room.nid);
-        if changes.may_have_changed(&topic, &[Stream::State], since)
-            && rooms.committed(&span.room).await?.state_pos > since
-        {
-            together.entry((since, span.state_up_to())).or_default().push(&span.room);
-            changed.push(span);
-        }
-    }
-    let mut deltas = Deltas::new();
-    for ((since, up_to), together) in together {
-        let changes = rooms.state_changes_of_rooms(&together, since, up_to, &reader.allowance);
-        deltas.extend(changes.await?);
-    }
-    for span in changed {
-        let delta = deltas.entry(span.room.nid).or_default();
-        delta.extend(after_departure(reader, span, timelines.get(&span.room.nid)));
-    }
-    deltas.retain(|_, delta| !delta.is_empty());
-    Ok(deltas)
-}
-
-/// What one who left earlier than the span ends may know of later changes: those that the timeline
-/// shows them, and the last of their own membership.
-fn after_departure(reader: &Reader, span: &Span, timeline: Option<&Timeline>) -> Vec<StateChange> {
-    let Some(End { event: end, departure: Some(departure) }) = span.end else { return Vec::new() };
-    if end == departure.event {
-        return Vec::new();
-    }
-    let shown = timeline.into_iter().flat_map(|timeline| &timeline.events);
-    let shown = shown.filter(|(event, _)| position(event) > departure.pos && event.nid != end);
-    let mut changes: Vec<StateChange> = shown.filter_map(|(event, _)| change_by(event)).collect();
-    changes.push(StateChange {
-        pos: span.up_to,
-        kind: TimelineEventType::RoomMember.to_string(),
-        state_key: reader.user_id.to_string(),
-        old: Some(departure.event),
-        new: Some(end),
-    });
-    changes
-}
-
-fn change_by(event: &Event) -> Option<StateChange> {
-    Some(StateChange {
-        pos: position(event),
-        kind: event.pdu.event_type.to_string(),
-        state_key: event.pdu.state_key.clone()?,
-        old: event.replaces,
-        new: Some(event.nid),
-    })
-}
-
 /// The state of rooms.
-pub(crate) struct States<'a> {
+pub(crate) struct RoomStates<'a> {
     pub(crate) rooms: &'a Rooms,
-    pub(crate) filter: &'a RoomEventFilter,
-    /// Whether the state at the end of the timeline is asked for, rather than at its start.
-    pub(crate) at_end: bool,
+    pub(crate) wants: &'a StateWants<'a>,
     pub(crate) timelines: &'a ByRoom<Timeline>,
     pub(crate) summaries: &'a ByRoom<Summary>,
     pub(crate) deltas: &'a Deltas,
@@ -126,25 +58,26 @@ pub(crate) struct StateNews {
     pub(crate) cut: Option<Pos>,
 }
 
-impl RoomStream for States<'_> {
-    type News = StateNews;
-
-    async fn read(&self, reader: &Reader, spans: &[Span]) -> Result<ByRoom<StateNews>> {
-        let lazily = lazy_members(self.filter);
+impl RoomStates<'_> {
+    /// What is told of the state of each room.
+    pub(crate) async fn read(&self, reader: &Reader, spans: &[Span]) -> Result<ByRoom<StateNews>> {
+        let members = self.wants.members;
         let mut plans = Vec::new();
         for span in spans {
-            plans.extend(self.plan(reader, span, lazily.is_some()).await?);
+            plans.extend(self.plan(reader, span, members.are_lazy()).await?);
         }
-        self.load(&mut plans, lazily.is_some()).await?;
+        self.load(&mut plans, members.are_lazy()).await?;
 
         let mut chosen: Vec<Chosen<'_>> = Vec::new();
         for plan in &mut plans {
-            let (mut events, members) = plan.choose(self.at_end);
+            let (mut events, needed) = plan.choose(self.wants.at_end);
             match plan.span.state {
-                KnownState::At(since) if lazily == Some(false) => {
-                    events.extend(self.known.unknown(&reader.device, since, members));
+                KnownState::At(since)
+                    if members == (Members::Lazily { include_redundant: false }) =>
+                {
+                    events.extend(self.known.unknown(&reader.device, since, needed));
                 }
-                _ => events.extend(members),
+                _ => events.extend(needed),
             }
             chosen.push((plan.span, events, plan.cut));
         }
@@ -162,7 +95,7 @@ impl RoomStream for States<'_> {
             let mut events: Vec<Arc<Event>> = nids
                 .iter()
                 .filter_map(|nid| events.get(nid))
-                .filter(|event| passes_event(self.filter, event))
+                .filter(|event| self.wants.filter.passes_event(event))
                 .cloned()
                 .collect();
             events.sort_by_key(|event| (event.order, event.nid));
@@ -216,16 +149,12 @@ impl<'a> Shown<'a> {
     }
 }
 
-fn position(event: &Event) -> Pos {
-    Pos(event.order.map_or(i64::MIN, |order| order.pos))
-}
-
 fn key_of(event: &Event) -> Option<StateKey> {
     let state_key = event.pdu.state_key.as_deref()?;
     Some(StateKey::new(&event.pdu.event_type.to_string(), state_key))
 }
 
-impl States<'_> {
+impl RoomStates<'_> {
     /// What has to be looked at for a span; none where there is nothing to tell.
     async fn plan<'a>(
         &'a self,
@@ -233,7 +162,7 @@ impl States<'_> {
         span: &'a Span,
         lazily: bool,
     ) -> Result<Option<Plan<'a>>> {
-        if !is_about(self.filter, &span.room.id) {
+        if !self.wants.filter.is_about(&span.room.id) {
             return Ok(None);
         }
         let events = self
@@ -254,7 +183,7 @@ impl States<'_> {
         match span.state {
             KnownState::Withheld => {
                 let own = StateKey::member(&reader.user_id);
-                let is_shown = !self.at_end && plan.timeline.entries.contains_key(&own);
+                let is_shown = !self.wants.at_end && plan.timeline.entries.contains_key(&own);
                 // Where the timeline does not count or does not have it, the end is told here.
                 let Some(end) = span.end.filter(|_| !is_shown) else { return Ok(None) };
                 plan.current.insert(own, end.event);

@@ -12,7 +12,7 @@ use stoa_storage::log::{Stream, Topic};
 use crate::{
     ChangeIndex, Reader, Result,
     span::{ByRoom, KnownState, Span},
-    stream::{RoomStream, state::Deltas},
+    stream::deltas::Deltas,
 };
 
 /// How many members a room is called by.
@@ -22,13 +22,13 @@ const BYTES: u64 = 8 << 20;
 
 /// A room's summary.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Summary {
+pub struct Summary {
     /// By whom the room is called; none where it has a name or an alias.
-    pub(crate) heroes: Option<Vec<String>>,
+    pub heroes: Option<Vec<String>>,
     /// How many members are joined.
-    pub(crate) joined: i64,
+    pub joined: i64,
     /// How many members are invited.
-    pub(crate) invited: i64,
+    pub invited: i64,
 }
 
 /// The members that rooms without names are called by.
@@ -86,10 +86,9 @@ pub(crate) struct Summaries<'a> {
     pub(crate) deltas: &'a Deltas,
 }
 
-impl RoomStream for Summaries<'_> {
-    type News = Summary;
-
-    async fn read(&self, reader: &Reader, spans: &[Span]) -> Result<ByRoom<Summary>> {
+impl Summaries<'_> {
+    /// The summary of each room of which there is one to tell.
+    pub(crate) async fn read(&self, reader: &Reader, spans: &[Span]) -> Result<ByRoom<Summary>> {
         let mut wanted: Vec<Wanted> = Vec::new();
         for span in spans.iter().filter(|span| span.end.is_none()) {
             let committed = self.rooms.committed(&span.room).await?;
@@ -105,9 +104,7 @@ impl RoomStream for Summaries<'_> {
         });
         Ok(summaries.collect())
     }
-}
 
-impl Summaries<'_> {
     fn has_changed(&self, span: &Span, committed: Committed) -> bool {
         let tells =
             |kind: &str| matches!(kind, "m.room.member" | "m.room.name" | "m.room.canonical_alias");

@@ -2,7 +2,6 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use ruma::api::client::filter::RoomEventFilter;
 use stoa_base::Pos;
 use stoa_rooms::{Page, Room, Rooms, events::Event, tokens::PaginationToken};
 use stoa_storage::{
@@ -12,20 +11,18 @@ use stoa_storage::{
 
 use crate::{
     ChangeIndex, Reader, Result,
-    filter::{is_about, passes_all, passes_event, passes_none},
     span::{ByRoom, Span},
-    stream::RoomStream,
+    wants::TimelineWants,
 };
 
-/// How many events an answer has of a room where the filter does not say.
-const DEFAULT_LIMIT: usize = 10;
-/// How many it has at most.
-const MAX_LIMIT: usize = 1_000;
-/// How many bytes of events it has of a room, but for the newest one.
+/// How many bytes of events an answer has of a room, but for the newest one.
 const MAX_BYTES: usize = 1 << 20;
 /// How many times as many events of a room are looked at as are wanted, where too few of them may be
 /// shown.
 const ROUNDS: usize = 4;
+/// Where the filter leaves events out, four times as many as are wanted are looked at together, and at
+/// least four times as many as this.
+const MIN_WANTED: usize = 10;
 /// How many events are looked at together at most.
 const MAX_LOOK: usize = 500;
 
@@ -33,7 +30,7 @@ const MAX_LOOK: usize = 500;
 pub(crate) struct Timelines<'a> {
     pub(crate) rooms: &'a Rooms,
     pub(crate) changes: &'a ChangeIndex,
-    pub(crate) filter: &'a RoomEventFilter,
+    pub(crate) wants: &'a TimelineWants<'a>,
 }
 
 /// A stretch of a room's timeline.
@@ -56,18 +53,10 @@ impl Timeline {
     }
 }
 
-/// How many events of one room an answer may have.
-pub(crate) fn limit(filter: &RoomEventFilter) -> usize {
-    usize::try_from(filter.limit.map_or(DEFAULT_LIMIT as u64, u64::from))
-        .unwrap_or(MAX_LIMIT)
-        .min(MAX_LIMIT)
-}
-
-impl RoomStream for Timelines<'_> {
-    type News = Timeline;
-
-    async fn read(&self, reader: &Reader, spans: &[Span]) -> Result<ByRoom<Timeline>> {
-        let limit = limit(self.filter);
+impl Timelines<'_> {
+    /// The timeline of each span. There is one of every span, if only an empty one.
+    pub(crate) async fn read(&self, reader: &Reader, spans: &[Span]) -> Result<ByRoom<Timeline>> {
+        let limit = self.wants.limit.min(TimelineWants::MAX_LIMIT);
         let pages = self.newest(reader, spans, limit).await?;
         let all: Vec<Arc<Event>> =
             pages.iter().flat_map(|page| page.events.iter().cloned()).collect();
@@ -87,7 +76,7 @@ impl RoomStream for Timelines<'_> {
             let shown = page.events.into_iter().zip(seen);
             let mut events: Vec<(Arc<Event>, String)> = shown
                 .filter_map(|(event, seen)| seen.show(event))
-                .filter(|(event, _)| passes_event(self.filter, event))
+                .filter(|(event, _)| self.wants.filter.passes_event(event))
                 .collect();
             let mut more = page.more;
             if more
@@ -110,16 +99,15 @@ impl RoomStream for Timelines<'_> {
         }
         Ok(timelines)
     }
-}
 
-impl Timelines<'_> {
     /// The newest events of each span, before anybody looks at who may see them: one query for all
     /// spans between the same positions that are not in memory.
     async fn newest(&self, reader: &Reader, spans: &[Span], limit: usize) -> Result<Vec<Page>> {
         let allowance = &reader.allowance;
         let mut together: BTreeMap<(Pos, Pos), Vec<&Room>> = BTreeMap::new();
         for span in spans {
-            let is_asked_for = !passes_none(self.filter) && is_about(self.filter, &span.room.id);
+            let filter = &self.wants.filter;
+            let is_asked_for = !filter.passes_none() && filter.is_about(&span.room.id);
             if is_asked_for && self.has_moved(span).await? {
                 let since = span.after.unwrap_or(Pos::START);
                 together.entry((since, span.up_to)).or_default().push(&span.room);
@@ -153,7 +141,7 @@ impl Timelines<'_> {
         limit: usize,
     ) -> Result<bool> {
         let until = span.after.map_or(Order::START, Order::after);
-        let chunk = if passes_all(self.filter) { limit } else { 4 * limit.max(DEFAULT_LIMIT) };
+        let chunk = if self.wants.filter.passes_all() { limit } else { 4 * limit.max(MIN_WANTED) };
         let mut left = ROUNDS * chunk;
         while left > 0 {
             let from = PaginationToken::before(oldest).0;
@@ -167,7 +155,7 @@ impl Timelines<'_> {
             let mut dropped = page.weight();
             let shown = self.rooms.visible(&reader.user_id, &span.room, page.events).await?;
             for (event, membership) in shown {
-                if passes_event(self.filter, &event) {
+                if self.wants.filter.passes_event(&event) {
                     if events.len() >= limit {
                         return Ok(true);
                     }

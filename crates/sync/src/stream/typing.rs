@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 
-use ruma::{OwnedUserId, api::client::filter::RoomEventFilter};
+use ruma::OwnedUserId;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use stoa_base::RoomNid;
@@ -16,16 +16,15 @@ use stoa_ephemeral::Typing;
 use stoa_rooms::tokens::EphemeralPosition;
 
 use crate::{
-    Reader, Result,
-    filter::{is_about, passes_type},
+    filter::EventFilter,
     span::{ByRoom, Span},
-    stream::{EphemeralEvent, RoomStream},
+    stream::EphemeralEvent,
 };
 
 const KIND: &str = "m.typing";
 
 /// The rooms in which other users are typing than the reader knows.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct TypingChanges {
     lists: HashMap<RoomNid, Vec<OwnedUserId>>,
     /// Up to where the reader is told.
@@ -79,7 +78,7 @@ fn is_quiet(typing: &Typing, room: RoomNid) -> bool {
 pub(crate) struct TypingLists<'a> {
     pub(crate) typing: &'a Typing,
     pub(crate) changes: &'a TypingChanges,
-    pub(crate) filter: &'a RoomEventFilter,
+    pub(crate) filter: &'a EventFilter<'a>,
 }
 
 #[derive(Serialize)]
@@ -87,16 +86,15 @@ struct Content<'a> {
     user_ids: &'a [OwnedUserId],
 }
 
-impl RoomStream for TypingLists<'_> {
-    type News = Box<RawValue>;
-
-    async fn read(&self, _: &Reader, spans: &[Span]) -> Result<ByRoom<Box<RawValue>>> {
+impl TypingLists<'_> {
+    /// The `m.typing` event of each room. Who is typing is in memory.
+    pub(crate) fn read(&self, spans: &[Span]) -> ByRoom<Box<RawValue>> {
         let mut news = ByRoom::new();
-        if !passes_type(self.filter, KIND) {
-            return Ok(news);
+        if !self.filter.passes_type(KIND) {
+            return news;
         }
         for span in spans.iter().filter(|span| span.end.is_none()) {
-            if !is_about(self.filter, &span.room.id) {
+            if !self.filter.is_about(&span.room.id) {
                 continue;
             }
             let changed = self.changes.lists.get(&span.room.nid).cloned();
@@ -111,6 +109,6 @@ impl RoomStream for TypingLists<'_> {
                 news.extend(event.map(|event| (span.room.nid, event)));
             }
         }
-        Ok(news)
+        news
     }
 }

@@ -7,10 +7,8 @@ use std::collections::BTreeMap;
 
 use ruma::OwnedRoomId;
 use serde::Serialize;
-use serde_json::value::RawValue;
 
-/// An event as the client gets it.
-pub type Json = Box<RawValue>;
+use crate::room_news::Json;
 
 /// The answer of `/sync`.
 #[derive(Debug, Default, Serialize)]

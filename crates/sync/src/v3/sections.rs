@@ -8,10 +8,9 @@ use stoa_storage::log::{Stream, Topic};
 
 use crate::{
     Reader, Result, Streams,
-    filter::passes_room,
     span::{End, KnownState, Span},
     standing::{Departure, Standing, departures},
-    v3::Request,
+    v3::{Request, wants::passes_room},
 };
 
 /// The streams of a room of which its members are told.

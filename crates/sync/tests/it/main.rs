@@ -12,6 +12,7 @@ mod filters;
 mod lazy_members;
 mod membership;
 mod receipts;
+mod recent_rooms;
 mod site;
 mod state;
 mod summary;

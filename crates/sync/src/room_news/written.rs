@@ -1,0 +1,77 @@
+//! Events as the client gets them.
+
+use std::{sync::Arc, vec::IntoIter};
+
+use serde_json::value::RawValue;
+use stoa_rooms::{Recipient, Rooms, events::Event};
+
+use crate::{
+    Reader, Result,
+    room_news::{Json, Question},
+    span::ByRoom,
+    stream::{state::StateNews, timeline::Timeline},
+    wants::EventFormat,
+};
+
+/// The events of all rooms, written together, in the order in which they are taken: those of each
+/// span's timeline, and those of each span's state.
+pub(crate) struct Written {
+    timelines: IntoIter<Json>,
+    states: IntoIter<Json>,
+}
+
+impl Written {
+    pub(crate) async fn new(
+        rooms: &Rooms,
+        reader: &Reader,
+        question: Question<'_>,
+        timelines: &ByRoom<Timeline>,
+        states: &ByRoom<StateNews>,
+    ) -> Result<Self> {
+        let Question { spans, wants, .. } = question;
+        let mut shown: Vec<(&Arc<Event>, Option<&str>)> = Vec::new();
+        let mut told: Vec<&Arc<Event>> = Vec::new();
+        for span in spans {
+            let timeline = timelines.get(&span.room.nid).map(|timeline| &timeline.events);
+            let events = timeline.into_iter().flatten();
+            shown.extend(events.map(|(event, membership)| (event, Some(membership.as_str()))));
+            told.extend(states.get(&span.room.nid).into_iter().flat_map(|state| &state.events));
+        }
+        let (mut timelines, mut states) = match wants.format {
+            EventFormat::Client => {
+                let device = Some(reader.device.as_str());
+                let user_id = &*reader.user_id;
+                let recipient = Recipient { user_id, device, with_room_id: false };
+                let shown = rooms.to_client(recipient, shown).await?;
+                (shown, rooms.state_to_client(recipient, told).await?)
+            }
+            EventFormat::Federation => {
+                let told = rooms.without_erased(&reader.user_id, told).await?;
+                (raw(shown.into_iter().map(|(event, _)| event))?, raw(&told)?)
+            }
+        };
+        // Each is once more in the answer.
+        let texts = timelines.iter().chain(&states);
+        reader.allowance.take(texts.map(|text| text.get().len() as u64).sum())?;
+        if let Some(fields) = &wants.fields {
+            for event in timelines.iter_mut().chain(&mut states) {
+                *event = fields.pick(event);
+            }
+        }
+        Ok(Self { timelines: timelines.into_iter(), states: states.into_iter() })
+    }
+
+    pub(crate) fn take_timeline(&mut self, count: usize) -> Vec<Json> {
+        self.timelines.by_ref().take(count).collect()
+    }
+
+    pub(crate) fn take_state(&mut self, count: usize) -> Vec<Json> {
+        self.states.by_ref().take(count).collect()
+    }
+}
+
+/// Events as servers exchange them.
+fn raw<'e>(events: impl IntoIterator<Item = &'e Arc<Event>>) -> Result<Vec<Json>> {
+    let raw = events.into_iter().map(|event| RawValue::from_string(event.pdu.json().to_owned()));
+    Ok(raw.collect::<Result<_, _>>().map_err(stoa_storage::Error::corrupt)?)
+}

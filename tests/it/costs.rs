@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use futures_util::future::join_all;
 use ruma::{OwnedUserId, api::client::filter::FilterDefinition};
 use serde_json::json;
-use stoa_base::Actor;
+use stoa_base::{Actor, DeviceKey};
 use stoa_rooms::{
     MembershipChange,
     tokens::{EphemeralPosition, SyncToken},
@@ -131,7 +131,7 @@ impl Elsewhere {
                     use_state_after: false,
                     timeout: Duration::from_secs(120),
                 };
-                let reader = Reader::new(&user_id, "DEVICE".into());
+                let reader = Reader::new(&user_id, DeviceKey::new(&user_id, "DEVICE".into(), 0));
                 v3::sync(&streams, &reader, request).await.unwrap()
             }));
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use divan::Bencher;
 use ruma::{OwnedUserId, api::client::filter::FilterDefinition};
 use serde_json::json;
+use stoa_base::DeviceKey;
 use stoa_rooms::tokens::SyncToken;
 use stoa_sync::{
     Reader,
@@ -47,7 +48,8 @@ impl World {
     /// The token up to which a client that presented `since` has read now.
     fn sync(&self, since: Option<SyncToken>) -> SyncToken {
         let user_id = OwnedUserId::try_from(&*self.alice.user_id).expect("a user ID");
-        let reader = Reader::new(&user_id, self.alice.device_id.as_str().into());
+        let device = DeviceKey::new(&user_id, self.alice.device_id.as_str().into(), 0);
+        let reader = Reader::new(&user_id, device);
         let filter = FilterDefinition::default();
         let request = Request {
             since,

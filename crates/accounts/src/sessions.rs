@@ -1,13 +1,12 @@
 //! From an access token to whom and what it stands for.
 
 use std::{
-    borrow::Cow,
     net::IpAddr,
     sync::{Arc, atomic::AtomicI64},
 };
 
-use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, UserId};
-use stoa_base::Actor;
+use ruma::{OwnedDeviceId, OwnedUserId, UserId};
+use stoa_base::{Actor, DeviceKey};
 use stoa_storage::{
     log::{
         Append, AppendError, AuditAction, AuditRow, Guard, SessionEndRow, Stream, TokenRemovalRow,
@@ -69,14 +68,9 @@ impl Session {
         }
     }
 
-    /// The name under which the device's transactions are kept. No other device of the user ever had
-    /// this name or will have it, though a later one may have the same ID.
-    pub fn device_key(&self) -> Cow<'_, DeviceId> {
-        match self.device_generation {
-            0 => Cow::Borrowed(&*self.device_id),
-            // No device ID holds a control character.
-            generation => Cow::Owned(format!("{}\n{generation}", self.device_id).into()),
-        }
+    /// The device, as no other ever was or will be named.
+    pub fn device_key(&self) -> DeviceKey {
+        DeviceKey::new(&self.user_id, &self.device_id, self.device_generation)
     }
 
     /// What makes an append fail if the session has ended: to be put into every append that is made

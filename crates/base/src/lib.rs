@@ -1,10 +1,11 @@
-//! What every part of Stoa shares and that does no I/O: internal identifiers, log positions, the
-//! clock, randomness, networks that requests come from, the actor on whose behalf a change is made, and
+//! What every part of Stoa shares and that does no I/O: internal identifiers, log positions, names of
+//! devices, the clock, randomness, networks that requests come from, the actor on whose behalf a change is made, and
 //! how much memory an answer may take.
 
 mod actor;
 mod allowance;
 mod clock;
+mod device_key;
 mod network;
 mod nid;
 mod random;
@@ -13,6 +14,7 @@ pub use self::{
     actor::Actor,
     allowance::{Allowance, Exceeded},
     clock::{Clock, ManualClock},
+    device_key::DeviceKey,
     network::Network,
     nid::{EventNid, Nid, Pos, RoomNid, StateNid},
     random::Random,

@@ -8,7 +8,7 @@ use std::{
 };
 
 use ruma::OwnedEventId;
-use stoa_base::Pos;
+use stoa_base::{DeviceKey, Pos};
 use stoa_cluster::{Batch, CacheKeeper};
 use stoa_storage::{
     Backend,
@@ -35,8 +35,8 @@ const TRANSACTIONS: u64 = 8 << 20;
 /// A request that its device may repeat.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Transaction {
-    /// The user and the device, by a name that no other device ever had: see `Session::device_key`.
-    pub device: String,
+    /// The device that sends it.
+    pub device: DeviceKey,
     /// The endpoint, its parameters and the client's transaction ID.
     pub key: String,
 }
@@ -221,7 +221,7 @@ impl Rooms {
     async fn sent_before(&self, transaction: &Transaction) -> Result<Option<OwnedEventId>> {
         let Transaction { device, key } = transaction;
         let mut conn = self.store.read().await?;
-        let row = repo::events::by_transaction(&mut conn, device, key).await?;
+        let row = repo::events::by_transaction(&mut conn, device.as_str(), key).await?;
         let event_id = row.map(|row| OwnedEventId::try_from(row.event_id)).transpose();
         Ok(event_id.map_err(stoa_storage::Error::corrupt)?)
     }
@@ -292,7 +292,7 @@ impl Default for Transactions {
     fn default() -> Self {
         let weigh = |transaction: &Transaction, event_id: &OwnedEventId| {
             let Transaction { device, key } = transaction;
-            let weight = 256 + device.len() + key.len() + event_id.as_str().len();
+            let weight = 256 + device.as_str().len() + key.len() + event_id.as_str().len();
             u32::try_from(weight).unwrap_or(u32::MAX)
         };
         let sent = moka::sync::Cache::builder().max_capacity(TRANSACTIONS).weigher(weigh).build();
@@ -334,7 +334,7 @@ impl CacheKeeper for Transactions {
             if let (Some(device), Some(key), Ok(event_id)) =
                 (&row.txn_device, &row.txn_id, OwnedEventId::try_from(row.event_id.as_str()))
             {
-                let transaction = Transaction { device: device.clone(), key: key.clone() };
+                let transaction = Transaction { device: device.clone().into(), key: key.clone() };
                 self.sent.insert(transaction, event_id);
             }
         }
@@ -356,7 +356,8 @@ mod tests {
     fn the_longest_transactions_do_not_fill_the_memory() {
         let transactions = Transactions::default();
         for n in 0..50_000 {
-            let transaction = Transaction { device: "@a:x D".to_owned(), key: format!("{n:0500}") };
+            let transaction =
+                Transaction { device: "@a:x D".to_owned().into(), key: format!("{n:0500}") };
             transactions.sent.insert(transaction, ruma::owned_event_id!("$e"));
         }
         assert!(transactions.bytes() <= TRANSACTIONS);

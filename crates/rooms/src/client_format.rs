@@ -11,7 +11,7 @@ use std::{
 use ruma::{OwnedEventId, RoomId, UserId};
 use serde::Serialize;
 use serde_json::value::RawValue;
-use stoa_base::EventNid;
+use stoa_base::{DeviceKey, EventNid};
 
 use crate::{
     Result, RoomError, Rooms,
@@ -24,8 +24,8 @@ use crate::{
 pub struct Recipient<'a> {
     /// The user.
     pub user_id: &'a UserId,
-    /// The user and the device, named as in transactions.
-    pub device: Option<&'a str>,
+    /// The device, which is told the IDs of its own transactions.
+    pub device: Option<&'a DeviceKey>,
     /// Whether each event names its room. In a sync it stands under its room already.
     pub with_room_id: bool,
 }
@@ -138,13 +138,13 @@ impl Rooms {
             None => None,
         };
         let pdu = &event.pdu;
-        let is_own =
-            |device: &str| event.txn.as_ref().is_some_and(|(sent_by, _)| sent_by == device);
         // The key is the endpoint and its parameters, then what the client chose.
         let transaction_id = event
             .txn
             .as_ref()
-            .filter(|_| recipient.device.is_some_and(is_own))
+            .filter(|(sent_by, _)| {
+                recipient.device.is_some_and(|device| device.as_str() == sent_by)
+            })
             .and_then(|(_, key)| key.rsplit_once(' '))
             .map(|(_, id)| unescape(id));
         let age =
@@ -201,19 +201,14 @@ impl Event {
 
 impl crate::Transaction {
     /// The transaction of a request: `endpoint` with the parameters that tell it from others, and
-    /// the ID that the client chose. `device` is what no other device of the user was ever called.
-    pub fn new(
-        user_id: &UserId,
-        device: &ruma::DeviceId,
-        endpoint: &str,
-        id: &ruma::TransactionId,
-    ) -> Result<Self> {
+    /// the ID that the client chose.
+    pub fn new(device: DeviceKey, endpoint: &str, id: &ruma::TransactionId) -> Result<Self> {
         if id.as_str().len() > MAX_ID_BYTES {
             let why = format!("a transaction ID may have {MAX_ID_BYTES} bytes at most");
             return Err(RoomError::InvalidParam(why));
         }
         let id = escape(id.as_str());
-        Ok(Self { device: format!("{user_id} {device}"), key: format!("{endpoint} {id}") })
+        Ok(Self { device, key: format!("{endpoint} {id}") })
     }
 }
 

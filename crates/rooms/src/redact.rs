@@ -42,7 +42,9 @@ impl Rooms {
             content,
             redacts: Some(target.pdu.event_id.clone()),
             sent: None,
-            txn: transaction.clone().map(|transaction| (transaction.device, transaction.key)),
+            txn: transaction
+                .clone()
+                .map(|transaction| (transaction.device.into(), transaction.key)),
         };
         let (new, target) = (&new, &*target);
         self.once(session, transaction.as_ref(), || {

@@ -41,7 +41,9 @@ impl Rooms {
             content,
             redacts: None,
             sent: None,
-            txn: transaction.clone().map(|transaction| (transaction.device, transaction.key)),
+            txn: transaction
+                .clone()
+                .map(|transaction| (transaction.device.into(), transaction.key)),
         };
         let new = &new;
         self.once(session, transaction.as_ref(), || {

@@ -11,7 +11,7 @@ use std::{
 };
 
 use moka::sync::Cache;
-use stoa_base::{EventNid, Pos, RoomNid};
+use stoa_base::{DeviceKey, EventNid, Pos, RoomNid};
 
 /// How many bytes of what devices were sent are remembered, roughly.
 const BYTES: u64 = 16 << 20;
@@ -22,7 +22,7 @@ const MEMBERS: usize = 400;
 
 /// The member events that devices were sent lately.
 #[derive(Debug)]
-pub(crate) struct KnownMembers(Cache<String, Arc<Mutex<Sent>>>);
+pub(crate) struct KnownMembers(Cache<DeviceKey, Arc<Mutex<Sent>>>);
 
 /// The member events that a device was sent, each with its room and the token of the first answer
 /// that had it.
@@ -42,9 +42,10 @@ pub(crate) struct Sending<'a, E> {
 
 impl KnownMembers {
     pub(crate) fn new() -> Self {
-        let weigh = |device: &String, sent: &Arc<Mutex<Sent>>| {
+        let weigh = |device: &DeviceKey, sent: &Arc<Mutex<Sent>>| {
             let sent = sent.lock().unwrap_or_else(PoisonError::into_inner);
-            u32::try_from(384 + device.len() + sent.capacity() * MEMBER).unwrap_or(u32::MAX)
+            u32::try_from(384 + device.as_str().len() + sent.capacity() * MEMBER)
+                .unwrap_or(u32::MAX)
         };
         Self(Cache::builder().max_capacity(BYTES).weigher(weigh).build())
     }
@@ -52,7 +53,7 @@ impl KnownMembers {
     /// Those of `events` that a device which presents `since` does not have for sure.
     pub(crate) fn unknown(
         &self,
-        device: &str,
+        device: &DeviceKey,
         since: Pos,
         events: impl IntoIterator<Item = EventNid>,
     ) -> Vec<EventNid> {
@@ -67,7 +68,7 @@ impl KnownMembers {
     /// Notes what a device is sent.
     pub(crate) fn sent(
         &self,
-        device: &str,
+        device: &DeviceKey,
         sending: Sending<'_, impl IntoIterator<Item = (RoomNid, EventNid)>>,
     ) {
         let Sending { since, token, anew, events } = sending;
@@ -98,7 +99,7 @@ impl KnownMembers {
         drop(sent);
         if is_new || has_grown {
             // Put in again, it is weighed again.
-            self.0.insert(device.to_owned(), shared);
+            self.0.insert(device.clone(), shared);
         }
     }
 }
@@ -109,30 +110,34 @@ mod tests {
 
     const ROOM: RoomNid = RoomNid(1);
 
+    fn device(name: &str) -> DeviceKey {
+        name.to_owned().into()
+    }
+
     fn send(known: &KnownMembers, since: Option<i64>, token: i64, events: &[EventNid]) {
         let events = events.iter().map(|event| (ROOM, *event));
         let (since, token) = (since.map(Pos), Pos(token));
-        known.sent("d", Sending { since, token, anew: &HashSet::new(), events });
+        known.sent(&device("d"), Sending { since, token, anew: &HashSet::new(), events });
     }
 
     #[test]
     fn a_member_is_known_once_the_token_came_back() {
         let known = KnownMembers::new();
         let event = EventNid(7);
-        assert_eq!(known.unknown("d", Pos(1), [event]), [event]);
+        assert_eq!(known.unknown(&device("d"), Pos(1), [event]), [event]);
         send(&known, Some(1), 5, &[event]);
-        assert_eq!(known.unknown("d", Pos(1), [event]), [event], "the answer was lost");
-        assert_eq!(known.unknown("d", Pos(5), [event]), []);
-        assert_eq!(known.unknown("other", Pos(5), [event]), [event]);
+        assert_eq!(known.unknown(&device("d"), Pos(1), [event]), [event], "the answer was lost");
+        assert_eq!(known.unknown(&device("d"), Pos(5), [event]), []);
+        assert_eq!(known.unknown(&device("other"), Pos(5), [event]), [event]);
     }
 
     #[test]
     fn devices_with_many_members_do_not_fill_the_memory() {
         let known = KnownMembers::new();
-        for device in 0..2_000 {
+        for number in 0..2_000 {
             let events = (0..400).map(|nid| (ROOM, EventNid(nid)));
             let sending = Sending { since: None, token: Pos(1), anew: &HashSet::new(), events };
-            known.sent(&device.to_string(), sending);
+            known.sent(&device(&number.to_string()), sending);
         }
         known.0.run_pending_tasks();
         assert!(known.0.weighted_size() <= BYTES);
@@ -148,8 +153,8 @@ mod tests {
         send(&known, Some(1), 5, &[event]);
         // The device asks again from 1, and is answered up to 9.
         send(&known, Some(1), 9, &[event]);
-        assert_eq!(known.unknown("d", Pos(6), [event]), [event]);
-        assert_eq!(known.unknown("d", Pos(9), [event]), []);
+        assert_eq!(known.unknown(&device("d"), Pos(6), [event]), [event]);
+        assert_eq!(known.unknown(&device("d"), Pos(9), [event]), []);
     }
 
     #[test]
@@ -157,7 +162,7 @@ mod tests {
         let known = KnownMembers::new();
         send(&known, None, 5, &[EventNid(7)]);
         send(&known, None, 6, &[]);
-        assert_eq!(known.unknown("d", Pos(6), [EventNid(7)]), [EventNid(7)]);
+        assert_eq!(known.unknown(&device("d"), Pos(6), [EventNid(7)]), [EventNid(7)]);
     }
 
     #[test]
@@ -167,8 +172,11 @@ mod tests {
         send(&known, Some(1), 5, &[event]);
         let anew = |room: i64| {
             let anew = &HashSet::from([RoomNid(room)]);
-            known.sent("d", Sending { since: Some(Pos(5)), token: Pos(6), anew, events: [] });
-            known.unknown("d", Pos(6), [event])
+            known.sent(
+                &device("d"),
+                Sending { since: Some(Pos(5)), token: Pos(6), anew, events: [] },
+            );
+            known.unknown(&device("d"), Pos(6), [event])
         };
         assert_eq!(anew(2), []);
         assert_eq!(anew(1), [event]);

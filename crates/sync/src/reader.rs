@@ -1,7 +1,7 @@
 //! Who asks for news.
 
-use ruma::{DeviceId, OwnedUserId, UserId};
-use stoa_base::Allowance;
+use ruma::{OwnedUserId, UserId};
+use stoa_base::{Allowance, DeviceKey};
 use stoa_storage::log::Topic;
 
 /// A user's device that asks for news.
@@ -9,8 +9,8 @@ use stoa_storage::log::Topic;
 pub struct Reader {
     /// The user.
     pub user_id: OwnedUserId,
-    /// The user and device, as transactions name them.
-    pub(crate) device: String,
+    /// The device.
+    pub(crate) device: DeviceKey,
     /// The user, as the log names them.
     pub(crate) topic: Topic,
     /// How much memory the answer may take.
@@ -19,16 +19,17 @@ pub struct Reader {
 
 impl Reader {
     /// The device of a user.
-    pub fn new(user_id: &UserId, device_id: &DeviceId) -> Self {
+    pub fn new(user_id: &UserId, device: DeviceKey) -> Self {
         Self {
             user_id: user_id.to_owned(),
-            device: format!("{user_id} {device_id}"),
+            device,
             topic: Topic::from(user_id),
             allowance: Allowance::unlimited(),
         }
     }
 
     /// The same, of whose answer no more may be in memory than `allowance` says.
+    #[must_use]
     pub fn within(self, allowance: Allowance) -> Self {
         Self { allowance, ..self }
     }

@@ -5,7 +5,10 @@
 use std::sync::Arc;
 
 use axum::{extract::State, response::Response as HttpResponse};
-use ruma::api::client::{context::get_context::v3::Request, filter::LazyLoadOptions};
+use ruma::api::client::{
+    context::get_context::v3::Request,
+    filter::{LazyLoadOptions, RoomEventFilter},
+};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use stoa_base::Allowance;
@@ -57,7 +60,7 @@ pub(crate) async fn get_context(
         rooms: &rooms,
         room: &room,
         reader: reader(&session),
-        filter: (&body.filter).into(),
+        filter: &body.filter,
         event,
         order,
         membership,
@@ -75,7 +78,7 @@ struct Context<'a> {
     rooms: &'a Rooms,
     room: &'a Room,
     reader: ReadingDevice<'a>,
-    filter: EventFilter<'a>,
+    filter: &'a RoomEventFilter,
     event: Arc<Event>,
     order: Order,
     membership: String,
@@ -98,7 +101,8 @@ impl Context<'_> {
         let start = edge(&before).map_or(until, |order| PaginationToken::before(order).0);
         let end = edge(&after).unwrap_or(*order);
 
-        let passes = |event: &Arc<Event>| filter.is_about(&room.id) && filter.passes_event(event);
+        let wanted = EventFilter::from(*filter);
+        let passes = |event: &Arc<Event>| wanted.is_about(&room.id) && wanted.passes_event(event);
         let mut before = rooms.visible(reader.user_id, room, before).await?;
         before.retain(|(event, _)| passes(event));
         let mut after = rooms.visible(reader.user_id, room, after).await?;

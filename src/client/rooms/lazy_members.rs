@@ -5,20 +5,20 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use ruma::UserId;
 use stoa_accounts::Session;
+use stoa_base::DeviceKey;
 use stoa_rooms::{Event, Recipient, Rooms, VisibleState};
 
 use crate::http::Result;
 
-/// The device that reads, as transactions name it.
+/// The device that reads.
 pub(crate) struct ReadingDevice<'a> {
     user_id: &'a UserId,
-    device: String,
+    device: DeviceKey,
 }
 
 /// The device whose session it is.
 pub(crate) fn reader(session: &Session) -> ReadingDevice<'_> {
-    let device = format!("{} {}", session.user_id, session.device_key());
-    ReadingDevice { user_id: &session.user_id, device }
+    ReadingDevice { user_id: &session.user_id, device: session.device_key() }
 }
 
 impl ReadingDevice<'_> {

@@ -22,8 +22,7 @@ pub(crate) async fn redact(
     let (actor, session, body) = (request.actor(), request.session, request.body);
     let room = known_room(&rooms, &body.room_id).await?;
     let endpoint = format!("redact {} {}", body.room_id, body.event_id);
-    let transaction =
-        Transaction::new(&actor.user_id, &session.device_key(), &endpoint, &body.txn_id)?;
+    let transaction = Transaction::new(session.device_key(), &endpoint, &body.txn_id)?;
     let reason = body.reason.map(|reason| ("reason".to_owned(), reason.into()));
     let content: CanonicalJsonObject =
         reason.into_iter().collect::<std::collections::BTreeMap<String, CanonicalJsonValue>>();

@@ -28,7 +28,7 @@ pub(crate) async fn send_message(
     let FreeForm { path: (room_id, kind, txn_id), body: content, .. } = request.body;
     let room = known_room(&rooms, &room_id).await?;
     let endpoint = format!("send {room_id} {kind}");
-    let transaction = Transaction::new(&actor.user_id, &session.device_key(), &endpoint, &txn_id)?;
+    let transaction = Transaction::new(session.device_key(), &endpoint, &txn_id)?;
     let (session, transaction) = (Some(&*session.id), Some(transaction));
     let event_id = if kind == TimelineEventType::RoomRedaction {
         let target = redacted(content.get("redacts"))?;

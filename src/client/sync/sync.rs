@@ -49,7 +49,7 @@ pub(crate) async fn sync(
         use_state_after: body.use_state_after,
         timeout: body.timeout.unwrap_or_default(),
     };
-    let reader = Reader::new(&session.user_id, &session.device_key());
+    let reader = Reader::new(&session.user_id, session.device_key());
     let request = v3::checked(&streams, request).await?;
     let user_id = &*session.user_id;
     let weight = if request.is_whole() {

@@ -210,7 +210,7 @@ both_databases! {
             }
             let last = chain.last().unwrap().clone();
             let session = node.accounts.session(&last.access_token).await.unwrap();
-            let key = session.device_key().into_owned();
+            let key = session.device_key();
             for _ in 0..2 {
                 assert_eq!(refreshed(&node.accounts, &chain[copied]).await, Taken::SoftLogout);
             }
@@ -229,7 +229,7 @@ both_databases! {
             let again = NewDevice { device_id: Some(&begun.device_id), ..refreshable() };
             let again = log_in_from(&node.accounts, &alice, again).await.unwrap().tokens;
             let again = node.accounts.session(&again.access_token).await.unwrap();
-            assert_eq!(again.device_key().into_owned(), key, "it is the same device");
+            assert_eq!(again.device_key(), key, "it is the same device");
             assert_eq!(taken(&node.accounts, &last.access_token).await, Taken::Unknown);
             assert_eq!(refreshed(&node.accounts, &chain[copied]).await, Taken::Unknown);
         }

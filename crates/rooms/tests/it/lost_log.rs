@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
-use ruma::{DeviceId, EventId, OwnedEventId, TransactionId};
+use ruma::{EventId, OwnedEventId, TransactionId};
 use serde_json::json;
-use stoa_base::Pos;
+use stoa_base::{DeviceKey, Pos};
 use stoa_rooms::{Room, Transaction};
 use stoa_testing::{Backend, TestDatabase, both_databases, run_on, surgery};
 
 use crate::support::{ALICE, BOB, World, user};
 
 fn transaction() -> Transaction {
-    let (device, id) = (<&DeviceId>::from("DEVICE"), <&TransactionId>::from("1"));
-    Transaction::new(&user(ALICE), device, "send !r m.room.message", id).unwrap()
+    let device = DeviceKey::new(&user(ALICE), "DEVICE".into(), 0);
+    let id = <&TransactionId>::from("1");
+    Transaction::new(device, "send !r m.room.message", id).unwrap()
 }
 
 async fn prev_events(world: &World, event: &EventId) -> Vec<OwnedEventId> {

@@ -2,18 +2,16 @@
 
 use std::sync::Arc;
 
-use ruma::{DeviceId, TransactionId};
 use serde_json::json;
-use stoa_base::{Allowance, Pos};
+use stoa_base::{Allowance, DeviceKey, Pos};
 use stoa_rooms::{RoomError, Transaction};
 use stoa_testing::{Backend, both_databases, run_on};
 
 use crate::support::{ALICE, BOB, VERSIONS, World, actor, assert_forbidden, content, object, user};
 
 fn transaction(device: &str, id: &str) -> Transaction {
-    let device = <&DeviceId>::from(device);
-    Transaction::new(&user(ALICE), device, "send !r m.room.message", <&TransactionId>::from(id))
-        .unwrap()
+    let device = DeviceKey::new(&user(ALICE), device.into(), 0);
+    Transaction::new(device, "send !r m.room.message", id.into()).unwrap()
 }
 
 both_databases! {

@@ -2,7 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use ruma::{DeviceId, TransactionId};
+use ruma::TransactionId;
+use stoa_base::DeviceKey;
 use stoa_rooms::{RoomError, Transaction};
 use stoa_storage::{
     Options, Store,
@@ -32,8 +33,9 @@ fn an_event_that_was_given_up_and_turns_up_is_as_any_other() {
 
         let call = proxy.catch();
         let transaction = {
-            let (device, id) = (<&DeviceId>::from("DEVICE"), <&TransactionId>::from("1"));
-            Transaction::new(&user(ALICE), device, "send !r m.room.message", id).unwrap()
+            let device = DeviceKey::new(&user(ALICE), "DEVICE".into(), 0);
+            let id = <&TransactionId>::from("1");
+            Transaction::new(device, "send !r m.room.message", id).unwrap()
         };
         let (sender, into, first) = (world.clone(), Arc::clone(&room), transaction.clone());
         let sent =

@@ -39,7 +39,7 @@ impl Written {
         }
         let (mut timelines, mut states) = match wants.format {
             EventFormat::Client => {
-                let device = Some(reader.device.as_str());
+                let device = Some(&reader.device);
                 let user_id = &*reader.user_id;
                 let recipient = Recipient { user_id, device, with_room_id: false };
                 let shown = rooms.to_client(recipient, shown).await?;

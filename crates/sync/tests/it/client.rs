@@ -2,12 +2,18 @@
 
 use std::time::Duration;
 
-use ruma::{DeviceId, OwnedRoomId, api::client::filter::FilterDefinition};
+use ruma::{OwnedRoomId, api::client::filter::FilterDefinition};
 use serde_json::{Value, json};
+use stoa_base::DeviceKey;
 use stoa_rooms::tokens::SyncToken;
 use stoa_sync::{Reader, v3};
 
 use crate::site::{Site, user_id};
+
+/// The phone of a user.
+pub(crate) fn phone(name: &str) -> DeviceKey {
+    DeviceKey::new(&user_id(name), "PHONE".into(), 0)
+}
 
 /// A device, with where it has read up to.
 #[derive(Clone)]
@@ -22,7 +28,7 @@ pub(crate) struct Client {
 impl Client {
     pub(crate) fn new(name: &str) -> Self {
         Self {
-            reader: Reader::new(&user_id(name), <&DeviceId>::from("PHONE")),
+            reader: Reader::new(&user_id(name), phone(name)),
             since: None,
             filter: FilterDefinition::default(),
             full_state: false,

@@ -15,7 +15,7 @@ use stoa_sync::{
 use stoa_testing::both_databases;
 
 use crate::{
-    client::brief,
+    client::{brief, phone},
     site::{Site, object, user_id},
 };
 
@@ -47,7 +47,7 @@ struct Told {
 
 impl RecentRooms {
     fn new(name: &str) -> Self {
-        let reader = Reader::new(&user_id(name), "PHONE".into());
+        let reader = Reader::new(&user_id(name), phone(name));
         Self { reader, known: HashMap::new(), since: None }
     }
 

@@ -10,8 +10,8 @@ use stoa_storage::repo::events::Order;
 use stoa_testing::both_databases;
 
 use crate::{
-    client::{Client, brief, is_empty, joined},
-    site::{Site, object, user_id},
+    client::{Client, brief, is_empty, joined, phone},
+    site::{Site, object},
 };
 
 both_databases! {
@@ -147,7 +147,7 @@ both_databases! {
         bob.sync(&site).await;
         let endpoint = "/send !r m.room.message";
         let transaction =
-            Transaction::new(&user_id("alice"), "PHONE".into(), endpoint, "txn 1".into()).unwrap();
+            Transaction::new(phone("alice"), endpoint, "txn 1".into()).unwrap();
         site.send_from("alice", &room, "mine", Some(transaction)).await;
         let mine = phone.sync(&site).await;
         let event = &joined(&mine, &room)["timeline"]["events"][0];

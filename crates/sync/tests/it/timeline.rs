@@ -10,7 +10,7 @@ use stoa_storage::repo::events::Order;
 use stoa_testing::both_databases;
 
 use crate::{
-    client::{Client, brief, is_empty, joined, phone},
+    client::{self, Client, brief, is_empty, joined},
     site::{Site, object},
 };
 
@@ -147,7 +147,7 @@ both_databases! {
         bob.sync(&site).await;
         let endpoint = "/send !r m.room.message";
         let transaction =
-            Transaction::new(phone("alice"), endpoint, "txn 1".into()).unwrap();
+            Transaction::new(client::phone("alice"), endpoint, "txn 1".into()).unwrap();
         site.send_from("alice", &room, "mine", Some(transaction)).await;
         let mine = phone.sync(&site).await;
         let event = &joined(&mine, &room)["timeline"]["events"][0];

@@ -2,7 +2,7 @@
 //!
 //! <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3sync>
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     extract::State,
@@ -73,6 +73,8 @@ pub(crate) async fn sync(
             HEAVIER * LIGHT
         };
         let (streams, reader) = (&streams, &reader);
+        // Nobody holds a place while they wait for news.
+        let request = v3::Request { timeout: Duration::ZERO, ..request };
         let assemble = |allowance| async move {
             let reader = reader.clone().within(allowance);
             Ok(v3::sync_checked(streams, &reader, request).await?)

@@ -86,8 +86,10 @@ pub(crate) async fn get_messages(
     }
 
     let device = reader(&session);
+    // What a page holds is limited.
+    let any = Allowance::unlimited();
     let chunk = found.iter().map(|(event, membership)| (event, Some(&**membership)));
-    let chunk = rooms.to_client(device.in_room(), chunk).await?;
+    let chunk = rooms.to_client(device.in_room(), chunk, &any).await?;
     let newest = match body.dir {
         Direction::Backward => found.first(),
         Direction::Forward => found.last(),
@@ -100,7 +102,7 @@ pub(crate) async fn get_messages(
         }
         _ => Vec::new(),
     };
-    let state = rooms.state_to_client(device.in_room(), &members).await?;
+    let state = rooms.state_to_client(device.in_room(), &members, &any).await?;
     // At the newest event there may be more to come, to be asked for from where it is.
     let is_end = walk.is_end() && (body.dir == Direction::Backward || found.is_empty());
     let is_end = is_end || !is_about;
@@ -194,7 +196,7 @@ impl<'a> Walk<'a> {
 
     async fn read(&mut self, limit: usize) -> Result<()> {
         let Self { rooms, room, at, until, .. } = *self;
-        // So few that they take little.
+        // There are few, and those that are large end the page.
         let any = Allowance::unlimited();
         let page = match self.direction {
             Direction::Backward => rooms.before(room, at, until, limit, &any).await?,

@@ -3,6 +3,7 @@
 use std::{sync::Arc, vec::IntoIter};
 
 use serde_json::value::RawValue;
+use stoa_base::Allowance;
 use stoa_rooms::{Recipient, Rooms, events::Event};
 
 use crate::{
@@ -37,22 +38,21 @@ impl Written {
             shown.extend(events.map(|(event, membership)| (event, Some(membership.as_str()))));
             told.extend(states.get(&span.room.nid).into_iter().flat_map(|state| &state.events));
         }
+        let allowance = &reader.allowance;
         let (mut timelines, mut states) = match wants.format {
             EventFormat::Client => {
                 let device = Some(&reader.device);
                 let user_id = &*reader.user_id;
                 let recipient = Recipient { user_id, device, with_room_id: false };
-                let shown = rooms.to_client(recipient, shown).await?;
-                (shown, rooms.state_to_client(recipient, told).await?)
+                let shown = rooms.to_client(recipient, shown, allowance).await?;
+                (shown, rooms.state_to_client(recipient, told, allowance).await?)
             }
             EventFormat::Federation => {
                 let told = rooms.without_erased(&reader.user_id, told).await?;
-                (raw(shown.into_iter().map(|(event, _)| event))?, raw(&told)?)
+                let shown = shown.into_iter().map(|(event, _)| event);
+                (raw(shown, allowance)?, raw(&told, allowance)?)
             }
         };
-        // Each is once more in the answer.
-        let texts = timelines.iter().chain(&states);
-        reader.allowance.take(texts.map(|text| text.get().len() as u64).sum())?;
         if let Some(fields) = &wants.fields {
             for event in timelines.iter_mut().chain(&mut states) {
                 *event = fields.pick(event);
@@ -70,8 +70,15 @@ impl Written {
     }
 }
 
-/// Events as servers exchange them.
-fn raw<'e>(events: impl IntoIterator<Item = &'e Arc<Event>>) -> Result<Vec<Json>> {
-    let raw = events.into_iter().map(|event| RawValue::from_string(event.pdu.json().to_owned()));
-    Ok(raw.collect::<Result<_, _>>().map_err(stoa_storage::Error::corrupt)?)
+/// Events as servers exchange them, as long as they do not take more than is allowed.
+fn raw<'e>(
+    events: impl IntoIterator<Item = &'e Arc<Event>>,
+    allowance: &Allowance,
+) -> Result<Vec<Json>> {
+    let raw = events.into_iter().map(|event| {
+        let text = event.pdu.json();
+        allowance.take(text.len() as u64)?;
+        Ok(RawValue::from_string(text.to_owned()).map_err(stoa_storage::Error::corrupt)?)
+    });
+    raw.collect()
 }

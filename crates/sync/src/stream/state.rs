@@ -66,7 +66,7 @@ impl RoomStates<'_> {
         for span in spans {
             plans.extend(self.plan(reader, span, members.are_lazy()).await?);
         }
-        self.load(&mut plans, members.are_lazy()).await?;
+        self.load(reader, &mut plans, members.are_lazy()).await?;
 
         let mut chosen: Vec<Chosen<'_>> = Vec::new();
         for plan in &mut plans {
@@ -251,11 +251,11 @@ impl RoomStates<'_> {
     }
 
     /// Reads what the plans need of the rooms' states.
-    async fn load(&self, plans: &mut [Plan<'_>], lazily: bool) -> Result<()> {
+    async fn load(&self, reader: &Reader, plans: &mut [Plan<'_>], lazily: bool) -> Result<()> {
         let part = if lazily { Part::WithoutMembers } else { Part::All };
         let whole: Vec<VisibleState> =
             plans.iter().filter(|plan| plan.is_whole()).map(|plan| plan.root).collect();
-        let mut whole = self.rooms.entries_of(whole, part).await?;
+        let mut whole = self.rooms.entries_of(whole, part, &reader.allowance).await?;
         let mut wanted = Vec::new();
         for plan in &*plans {
             let shown = plan.timeline.entries.keys().filter(|_| lazily && plan.is_whole());

@@ -65,7 +65,8 @@ pub(crate) async fn answer(
     if !spans.is_empty() {
         let wants = &wants(request.filter, request.use_state_after);
         let question = Question { spans: &spans, wants, beside: &beside, since, head };
-        for (span, news) in room_news(streams, reader, question).await? {
+        // Boxed, since it is large and most answers go without it.
+        for (span, news) in Box::pin(room_news(streams, reader, question)).await? {
             if span.end.is_some() || span.state == KnownState::Nothing || !news.is_empty() {
                 answer.rooms.add(span, news, request.use_state_after);
             }

@@ -2,6 +2,7 @@
 
 use ruma::OwnedRoomId;
 use serde_json::{Value, json};
+use stoa_base::Allowance;
 use stoa_rooms::MembershipChange;
 use stoa_testing::both_databases;
 
@@ -93,6 +94,24 @@ both_databases! {
         let answer = Client::with_filter("alice", filter).sync(&site).await;
         let create = &joined(&answer, &id)["timeline"]["events"][0];
         assert!(create["hashes"].is_object() && create["prev_events"].is_array(), "{create}");
+    }
+
+    async fn what_an_answer_takes_is_counted_in_either_format(db: TestDatabase) {
+        let site = Site::start(db).await;
+        let id = site.create("alice").await;
+        for _ in 0..5 {
+            site.send("alice", &id, &"x".repeat(20_000)).await;
+        }
+        let taken = async |format: &str| {
+            let mut client = Client::with_filter("alice", json!({ "event_format": format }));
+            let allowance = Allowance::new(1 << 30);
+            client.reader = client.reader.within(allowance.clone());
+            client.sync(&site).await;
+            (1 << 30) - allowance.left()
+        };
+        // The same is read, and as servers exchange them, events are longer.
+        let (client, federation) = (taken("client").await, taken("federation").await);
+        assert!(client > 100_000 && federation > client, "{client} and {federation} bytes");
     }
 
     async fn the_default_push_rules_come_with_the_first_sync(db: TestDatabase) {

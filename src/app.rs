@@ -19,6 +19,7 @@ use stoa_cluster::{
 use stoa_config::{Config, DatabaseUrl};
 use stoa_directory::Directory;
 use stoa_ephemeral::Typing;
+use stoa_http::{Admission, Context, Limits, TrustedProxies, panics::Panics};
 use stoa_push::ReadState;
 use stoa_rooms::{RoomCaches, Rooms, RoomsOptions};
 use stoa_storage::{
@@ -34,12 +35,7 @@ pub use self::{
     folder::{DataFolder, FolderError},
     state::{AppState, Parts},
 };
-use crate::{
-    audit::HeadExport,
-    http::{Admission, Limits, TrustedProxies, panics::Panics},
-    jobs::deactivate_account::DeactivateAccount,
-    router,
-};
+use crate::{audit::HeadExport, jobs::deactivate_account::DeactivateAccount, router};
 
 /// How many bytes of sessions a node remembers, roughly.
 const SESSION_CACHE: u64 = 32 << 20;
@@ -208,11 +204,20 @@ impl App {
             stopping: stopping.clone(),
         }));
 
+        let limits = Limits::new(&config.limits, &clock);
         let state = AppState::new(Parts {
-            limits: Limits::new(&config.limits, &clock),
+            http: Arc::new(Context {
+                accounts: Arc::clone(&accounts),
+                freshness: freshness.clone(),
+                limits: limits.clone(),
+                max_request_bytes: config.limits.max_request_bytes as usize,
+                anonymous: config.anonymous.clone(),
+                trusted_proxies: TrustedProxies::new(config.listen.trusted_proxies.clone()),
+                clock: clock.clone(),
+                random: random.clone(),
+            }),
+            limits,
             admission: Admission::new(config.limits.large_response_bytes.into()),
-            trusted_proxies: TrustedProxies::new(config.listen.trusted_proxies.clone()),
-            max_request_bytes: config.limits.max_request_bytes as usize,
             nids,
             audit,
             directory: Arc::new(Directory::new(store.clone(), Arc::clone(&rooms))),

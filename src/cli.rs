@@ -18,10 +18,10 @@ use clap::{Args, Parser, Subcommand};
 use stoa::{
     app::{App, Environment, StartError},
     control::{self, AskError, Reply},
-    http::server::BindError,
     metrics::MetricsError,
 };
 use stoa_config::{Config, ConfigErrors};
+use stoa_http::server::BindError;
 
 /// A Matrix homeserver
 #[derive(Debug, Parser)]

@@ -28,12 +28,10 @@ pub(crate) mod unban;
 use std::sync::Arc;
 
 use ruma::{CanonicalJsonObject, CanonicalJsonValue, RoomAliasId, RoomId, RoomOrAliasId};
+use stoa_http::{Error, Result};
 use stoa_rooms::{Room, RoomError, Rooms};
 
-use crate::{
-    app::AppState,
-    http::{Error, Result},
-};
+use crate::app::AppState;
 
 /// A room of which the reader should be a member: one that is not known here is refused like one
 /// that they are not in.

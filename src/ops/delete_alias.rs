@@ -5,9 +5,10 @@ use std::sync::Arc;
 use ruma::{CanonicalJsonObject, CanonicalJsonValue, OwnedRoomAliasId, events::StateEventType};
 use stoa_accounts::Session;
 use stoa_base::Actor;
+use stoa_http::Result;
 use stoa_rooms::{Room, RoomError};
 
-use crate::{app::AppState, http::Result};
+use crate::app::AppState;
 
 /// Deletes an alias for the actor, and first takes it out of the room's `m.room.canonical_alias`,
 /// where the actor may change that.

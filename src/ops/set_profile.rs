@@ -5,13 +5,11 @@ use std::{sync::Arc, time::Duration};
 use futures_util::{StreamExt as _, stream};
 use serde_json::Value;
 use stoa_base::Actor;
+use stoa_http::{Class, Error, Result};
 use stoa_rooms::{MemberProfile, Room, RoomError};
 use tokio::time::Instant;
 
-use crate::{
-    app::AppState,
-    http::{Class, Error, Result},
-};
+use crate::app::AppState;
 
 /// How many rooms are written to at the same time.
 const ROOMS_AT_ONCE: usize = 16;

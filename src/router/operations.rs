@@ -4,7 +4,7 @@
 //! their class: events for messages, rooms and profiles, and otherwise what the cheapest operation
 //! of the class costs. What depends on the request is charged by the handler.
 
-use crate::http::{
+use stoa_http::{
     Audited::{No, Yes},
     Class::{
         Anonymous, Attempts, Ephemeral, HeavyReads, Messages, Profiles, Reads, RoomCreation, Syncs,

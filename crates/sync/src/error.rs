@@ -13,3 +13,12 @@ pub enum SyncError {
     #[error(transparent)]
     Storage(#[from] stoa_storage::Error),
 }
+
+impl From<SyncError> for stoa_http::Error {
+    fn from(error: SyncError) -> Self {
+        match error {
+            SyncError::Rooms(error) => error.into(),
+            SyncError::Storage(error) => error.into(),
+        }
+    }
+}

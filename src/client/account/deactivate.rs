@@ -12,11 +12,9 @@ use ruma::api::client::account::{
 use serde::Serialize;
 use stoa_accounts::{Accounts, InteractiveAuth, InteractiveRequest, Stage};
 use stoa_cluster::Jobs;
+use stoa_http::{Answer, Error, Result, Ruma};
 
-use crate::{
-    http::{Answer, Error, Result, Ruma},
-    ops::deactivate_account::deactivate_account,
-};
+use crate::ops::deactivate_account::deactivate_account;
 
 /// What the user is asked to confirm.
 #[derive(Serialize)]

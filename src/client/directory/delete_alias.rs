@@ -4,12 +4,9 @@
 
 use axum::extract::State;
 use ruma::api::client::alias::delete_alias::v3::{Request, Response};
+use stoa_http::{Answer, Error, Result, Ruma};
 
-use crate::{
-    app::AppState,
-    http::{Answer, Error, Result, Ruma},
-    ops,
-};
+use crate::{app::AppState, ops};
 
 /// Deletes an alias that the user made, or that they have power over.
 pub(crate) async fn delete_alias(

@@ -4,13 +4,9 @@
 
 use axum::extract::State;
 use ruma::api::client::profile::delete_profile_field::v3::{Request, Response};
+use stoa_http::{Answer, Result, Ruma};
 
-use crate::{
-    app::AppState,
-    client::own,
-    http::{Answer, Result, Ruma},
-    ops,
-};
+use crate::{app::AppState, client::own, ops};
 
 /// Deletes a field of one's own profile.
 pub(crate) async fn delete_profile_field(

@@ -14,13 +14,9 @@ use ruma::{
 };
 use serde::{Deserialize, de::Error as _};
 use serde_json::{Map, Value};
+use stoa_http::{Answer, Result, Ruma, endpoint_of};
 
-use crate::{
-    app::AppState,
-    client::own,
-    http::{Answer, Result, Ruma, extract::endpoint_of},
-    ops,
-};
+use crate::{app::AppState, client::own, ops};
 
 /// Like ruma's request, whose types refuse the `null` by which clients take back a display name or
 /// an avatar.

@@ -9,12 +9,10 @@ use ruma::{
     CanonicalJsonObject, CanonicalJsonValue, OwnedRoomAliasId, RoomAliasId, UserId,
     api::error::ErrorKind, events::StateEventType,
 };
+use stoa_http::{Error, Result};
 use stoa_rooms::Room;
 
-use crate::{
-    app::AppState,
-    http::{Error, Result},
-};
+use crate::app::AppState;
 
 /// Refuses aliases that do not lead to the room, unless they are in its state already: those that
 /// were good once are not in the way of changing the others.

@@ -3,13 +3,11 @@
 use ruma::{OwnedEventId, RoomId};
 use stoa_accounts::Session;
 use stoa_base::Actor;
+use stoa_http::{Error, Result};
 use stoa_rooms::{MemberProfile, MembershipChange};
 
 use super::known_room;
-use crate::{
-    app::AppState,
-    http::{Error, Result},
-};
+use crate::app::AppState;
 
 /// Changes a membership of a room that this server knows.
 pub(super) async fn change_membership(

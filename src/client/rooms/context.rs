@@ -8,12 +8,12 @@ use axum::{extract::State, response::Response as HttpResponse};
 use ruma::api::client::{context::get_context::v3::Request, filter::LazyLoadOptions};
 use serde::Serialize;
 use serde_json::value::RawValue;
+use stoa_http::{Admission, Error, Result, Ruma, admission::EVENT};
 use stoa_rooms::{Event, Rooms, VisibleState, state::Part, tokens::PaginationToken};
 use stoa_storage::repo::events::Order;
 use stoa_sync::filter;
 
 use super::lazy_members::{members_of_senders, reader};
-use crate::http::{Admission, Error, Result, Ruma, admission::EVENT};
 
 /// How many events one answer may have around the one asked for.
 const MAX_LIMIT: usize = 100;

@@ -21,16 +21,14 @@ use ruma::{
 use serde::{Deserialize, de::DeserializeOwned};
 use stoa_base::Actor;
 use stoa_directory::{DirectoryError, Reservation};
+use stoa_http::{Answer, Error, Result, RumaSend};
 use stoa_rooms::{CreateRoom, MemberProfile, Preset};
 
 use super::{
     change_membership::{check_invitee, member_profile},
     state_checks,
 };
-use crate::{
-    app::AppState,
-    http::{Answer, Error, Result, RumaSend},
-};
+use crate::app::AppState;
 
 /// How many users a room may begin with, and how many entries of state may be given: all of it is
 /// written at once.

@@ -4,13 +4,11 @@
 
 use axum::extract::State;
 use ruma::api::client::membership::invite_user::v3::{InvitationRecipient, Request, Response};
+use stoa_http::{Answer, Error, Result, RumaSend};
 use stoa_rooms::MembershipChange;
 
 use super::change_membership::change_membership;
-use crate::{
-    app::AppState,
-    http::{Answer, Error, Result, RumaSend},
-};
+use crate::app::AppState;
 
 /// Invites a user of this server.
 pub(crate) async fn invite(

@@ -11,13 +11,11 @@ use ruma::{
 };
 use stoa_accounts::Session;
 use stoa_base::Actor;
+use stoa_http::{Answer, FreeForm, Result, RumaSend};
 use stoa_rooms::MembershipChange;
 
 use super::{change_membership::change_membership, find_room, take_reason};
-use crate::{
-    app::AppState,
-    http::{Answer, FreeForm, Result, RumaSend},
-};
+use crate::app::AppState;
 
 /// A join by alias or ID, with a body of which unknown keys go into the member event.
 pub(crate) type ByIdOrAlias =

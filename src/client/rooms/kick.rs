@@ -4,13 +4,11 @@
 
 use axum::extract::State;
 use ruma::api::client::membership::kick_user::v3::{Request, Response};
+use stoa_http::{Answer, Result, RumaSend};
 use stoa_rooms::MembershipChange;
 
 use super::change_membership::change_membership;
-use crate::{
-    app::AppState,
-    http::{Answer, Result, RumaSend},
-};
+use crate::app::AppState;
 
 /// Removes a user who is in the room, invited to it, or knocking.
 pub(crate) async fn kick(

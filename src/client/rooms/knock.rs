@@ -7,13 +7,11 @@ use ruma::{
     OwnedRoomOrAliasId,
     api::client::knock::knock_room::v3::{Request as RumaRequest, Response},
 };
+use stoa_http::{Answer, FreeForm, Result, RumaSend};
 use stoa_rooms::MembershipChange;
 
 use super::{change_membership::change_membership, find_room, take_reason};
-use crate::{
-    app::AppState,
-    http::{Answer, FreeForm, Result, RumaSend},
-};
+use crate::app::AppState;
 
 /// Like ruma's, whose body may not be empty.
 pub(crate) type Request = FreeForm<RumaRequest, (OwnedRoomOrAliasId,)>;

@@ -5,9 +5,8 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use ruma::UserId;
 use stoa_accounts::Session;
+use stoa_http::Result;
 use stoa_rooms::{Event, Reader, Rooms, VisibleState};
-
-use crate::http::Result;
 
 /// The device that reads, as transactions name it.
 pub(crate) struct ReadingDevice<'a> {

@@ -4,13 +4,11 @@
 
 use axum::extract::State;
 use ruma::api::client::membership::leave_room::v3::{Request, Response};
+use stoa_http::{Answer, Result, RumaSend};
 use stoa_rooms::MembershipChange;
 
 use super::change_membership::change_membership;
-use crate::{
-    app::AppState,
-    http::{Answer, Result, RumaSend},
-};
+use crate::app::AppState;
 
 /// Leaves a room, rejects an invite, or takes a knock back.
 pub(crate) async fn leave(

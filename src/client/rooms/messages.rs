@@ -14,6 +14,7 @@ use ruma::{
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
+use stoa_http::{Admission, Error, Result, Ruma, admission::EVENT};
 use stoa_rooms::{
     Event, Room, Rooms, Seen, VisibleState,
     tokens::{PaginationToken, RoomToken},
@@ -25,7 +26,6 @@ use super::{
     known_room,
     lazy_members::{members_of_senders, reader},
 };
-use crate::http::{Admission, Error, Result, Ruma, admission::EVENT};
 
 /// How many events one answer may have.
 const MAX_LIMIT: usize = 1_000;

@@ -9,12 +9,10 @@ use ruma::{
     events::StateEventType,
 };
 use serde::Deserialize;
+use stoa_http::{Answer, FreeForm, Result, RumaSend};
 
 use super::{known_room, state_checks};
-use crate::{
-    app::AppState,
-    http::{Answer, FreeForm, Result, RumaSend},
-};
+use crate::app::AppState;
 
 /// Like ruma's, with canonical content.
 pub(crate) type Request = FreeForm<RumaRequest, Path>;

@@ -2,13 +2,11 @@
 //! be set in these ways that the operation made for it would refuse.
 
 use ruma::{CanonicalJsonObject, CanonicalJsonValue, RoomAliasId, UserId, events::StateEventType};
+use stoa_http::{Error, Result};
 use stoa_rooms::Room;
 
 use super::{canonical_alias, change_membership::check_invitee};
-use crate::{
-    app::AppState,
-    http::{Error, Result},
-};
+use crate::app::AppState;
 
 /// Checks an entry of the state of a room that exists.
 pub(super) async fn check(

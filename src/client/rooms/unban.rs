@@ -4,13 +4,11 @@
 
 use axum::extract::State;
 use ruma::api::client::membership::unban_user::v3::{Request, Response};
+use stoa_http::{Answer, Result, RumaSend};
 use stoa_rooms::MembershipChange;
 
 use super::change_membership::change_membership;
-use crate::{
-    app::AppState,
-    http::{Answer, Result, RumaSend},
-};
+use crate::app::AppState;
 
 /// Lifts a user's ban. That does not bring them into the room.
 pub(crate) async fn unban(

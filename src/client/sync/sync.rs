@@ -16,10 +16,9 @@ use ruma::{
     },
 };
 use stoa_accounts::{Accounts, Filter};
+use stoa_http::{Admission, Class, Error, Limits, Result, Ruma, admission::EVENT, respond::Json};
 use stoa_rooms::{Room, RoomError, Rooms, state::Part, tokens::SyncToken};
 use stoa_sync::{Reader, Streams, filter::passes_room, v3};
-
-use crate::http::{Admission, Class, Error, Limits, Result, Ruma, admission::EVENT, respond::Json};
 
 /// What a sync of everything costs, as heavy reads.
 const FULL_SYNC: usize = 10;

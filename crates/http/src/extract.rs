@@ -2,7 +2,7 @@
 
 use std::{fmt, future::Future, marker::PhantomData, net::IpAddr, sync::Arc};
 
-use axum::extract::{FromRequest, RawPathParams, Request};
+use axum::extract::{FromRef, FromRequest, RawPathParams, Request};
 use bytes::Bytes;
 use http::Method;
 use ruma::api::{
@@ -15,15 +15,15 @@ use ruma::api::{
 use stoa_accounts::Session;
 use stoa_base::Actor;
 
-use super::{
-    Budget, ClientAddress, Error, Operation, Result, body, limits::Caller, operation::UNLISTED,
+use crate::{
+    Budget, ClientAddress, Context, Error, Operation, Result, body, limits::Caller,
+    operation::UNLISTED,
 };
-use crate::app::AppState;
 
 /// A request of ruma's type `R`, read and authenticated as its endpoint demands.
 ///
 /// By then this node's caches hold all that was acknowledged before the request arrived, so that
-/// the handler decides nothing on older state. [`RumaSend`] leaves that to the append.
+/// the handler decides nothing on older context. [`RumaSend`] leaves that to the append.
 #[derive(Debug)]
 pub struct Ruma<R: Endpoint, F = Fresh> {
     /// What was asked for.
@@ -61,6 +61,7 @@ impl<R: IncomingRequest<Authentication: Authenticate>> Endpoint for R {}
 
 /// Gives a request type of our own the method, the paths and the way of authentication of one of
 /// ruma's, where that one refuses what clients send, or takes what it should not.
+#[macro_export]
 macro_rules! endpoint_of {
     ($ruma:ty => $own:ty) => {
         impl ruma::api::Metadata for $own {
@@ -72,8 +73,6 @@ macro_rules! endpoint_of {
         }
     };
 }
-
-pub(crate) use endpoint_of;
 
 /// How a session that is cached is known to hold.
 pub trait Freshness {
@@ -109,7 +108,7 @@ pub trait Authenticate {
     fn authenticate(
         head: &http::Request<()>,
         address: Option<IpAddr>,
-        state: &AppState,
+        context: &Context,
     ) -> impl Future<Output = Result<Self::Session>> + Send;
 }
 
@@ -121,10 +120,10 @@ impl Authenticate for AccessToken {
     async fn authenticate(
         head: &http::Request<()>,
         address: Option<IpAddr>,
-        state: &AppState,
+        context: &Context,
     ) -> Result<Arc<Session>> {
         let token = Self::extract_authentication(head).map_err(|_| Error::missing_token())?;
-        find_session(&token, address, state).await
+        find_session(&token, address, context).await
     }
 }
 
@@ -136,11 +135,11 @@ impl Authenticate for AccessTokenOptional {
     async fn authenticate(
         head: &http::Request<()>,
         address: Option<IpAddr>,
-        state: &AppState,
+        context: &Context,
     ) -> Result<Option<Arc<Session>>> {
         let token = Self::extract_authentication(head).map_err(|_| Error::missing_token())?;
         match token {
-            Some(token) => find_session(&token, address, state).await.map(Some),
+            Some(token) => find_session(&token, address, context).await.map(Some),
             None => Ok(None),
         }
     }
@@ -157,7 +156,7 @@ macro_rules! no_session {
             async fn authenticate(
                 _: &http::Request<()>,
                 _: Option<IpAddr>,
-                _: &AppState,
+                _: &Context,
             ) -> Result<()> {
                 Ok(())
             }
@@ -170,36 +169,39 @@ no_session!(NoAccessToken, NoAuthentication, AppserviceTokenOptional);
 async fn find_session(
     token: &str,
     address: Option<IpAddr>,
-    state: &AppState,
+    context: &Context,
 ) -> Result<Arc<Session>> {
-    let session = match state.accounts.session_cached(token) {
+    let session = match context.accounts.session_cached(token) {
         Some(session) => session,
-        None => state.accounts.session(token).await?,
+        None => context.accounts.session(token).await?,
     };
-    state.accounts.note_seen(&session, address);
+    context.accounts.note_seen(&session, address);
     tracing::Span::current().record("user", session.user_id.as_str());
     Ok(session)
 }
 
-impl<R, F> FromRequest<AppState> for Ruma<R, F>
+impl<S, R, F> FromRequest<S> for Ruma<R, F>
 where
+    S: Send + Sync,
+    Arc<Context>: FromRef<S>,
     R: Endpoint,
     F: Freshness,
 {
     type Rejection = Error;
 
-    async fn from_request(request: Request, state: &AppState) -> Result<Self> {
+    async fn from_request(request: Request, state: &S) -> Result<Self> {
+        let context = &*Arc::<Context>::from_ref(state);
         let (parts, payload) = request.into_parts();
-        let ClientAddress(address) = ClientAddress::of(&parts, &state.trusted_proxies);
+        let ClientAddress(address) = ClientAddress::of(&parts, &context.trusted_proxies);
         let operation = operation_of(&parts);
         let head = http::Request::from_parts(parts, ());
         // Before anything is read for the request: whoever asks too often is refused for free.
-        admit(operation, &head, address, state)?;
+        admit(operation, &head, address, context)?;
         if F::WAITS {
-            state.freshness.current().await?;
+            context.freshness.current().await?;
         }
         // Before the body, so that who is not let in cannot make the server read one.
-        let session = R::Authentication::authenticate(&head, address, state).await?;
+        let session = R::Authentication::authenticate(&head, address, context).await?;
 
         let (mut parts, ()) = head.into_parts();
         let arguments = path_arguments(&mut parts).await?;
@@ -207,7 +209,7 @@ where
             // Some clients send `{}`; it means nothing.
             Bytes::new()
         } else {
-            body::read(payload, state.max_request_bytes).await?
+            body::read(payload, context.max_request_bytes).await?
         };
         if !raw.is_empty() {
             body::check_json(&raw)?;
@@ -215,7 +217,7 @@ where
         let arguments: Vec<&str> = arguments.iter().map(|(_, value)| value).collect();
         let request = http::Request::from_parts(parts, &*raw);
         let body = R::try_from_http_request(request, &arguments)?;
-        let budget = Budget::new(&state.limits, operation.class);
+        let budget = Budget::new(&context.limits, operation.class);
         Ok(Self { body, session, raw, address, budget, freshness: PhantomData })
     }
 }
@@ -232,17 +234,17 @@ pub(super) fn admit(
     operation: &Operation,
     head: &http::Request<()>,
     address: Option<IpAddr>,
-    state: &AppState,
+    context: &Context,
 ) -> Result<()> {
-    let session = known_session(head, state);
+    let session = known_session(head, context);
     let user = session.as_ref().map(|session| &*session.user_id);
-    state.limits.admit(operation, Caller { user, address })
+    context.limits.admit(operation, Caller { user, address })
 }
 
 /// The session of the request's token, where this node knows it; it may have ended a moment ago.
-pub(super) fn known_session(head: &http::Request<()>, state: &AppState) -> Option<Arc<Session>> {
+pub(super) fn known_session(head: &http::Request<()>, context: &Context) -> Option<Arc<Session>> {
     let token = AccessTokenOptional::extract_authentication(head).ok().flatten()?;
-    state.accounts.session_cached(&token)
+    context.accounts.session_cached(&token)
 }
 
 /// The variables of the path, decoded one by one: a `%2F` in a segment does not end it.

@@ -5,6 +5,8 @@
 //! thousands of them a second; that of one that was refused has `info`. What failed on the server's
 //! side was logged as an error where it happened.
 
+use std::sync::Arc;
+
 use axum::{
     extract::{MatchedPath, Request, State},
     middleware::Next,
@@ -13,21 +15,24 @@ use axum::{
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use tracing::{Instrument as _, field::Empty};
 
-use super::ClientAddress;
-use crate::app::AppState;
+use crate::{ClientAddress, Context};
 
 /// The header with the id of a request.
 pub const REQUEST_ID: &str = "x-request-id";
 
 /// Notes a request and its answer.
-pub async fn observe(State(state): State<AppState>, request: Request, next: Next) -> Response {
-    let started = state.clock.monotonic();
-    let id = given_id(request.headers()).unwrap_or_else(|| state.random.alphanumeric(16));
+pub async fn observe(
+    State(context): State<Arc<Context>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let started = context.clock.monotonic();
+    let id = given_id(request.headers()).unwrap_or_else(|| context.random.alphanumeric(16));
     let method = method_label(request.method());
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("unmatched", MatchedPath::as_str).to_owned();
     let (parts, body) = request.into_parts();
-    let ClientAddress(address) = ClientAddress::of(&parts, &state.trusted_proxies);
+    let ClientAddress(address) = ClientAddress::of(&parts, &context.trusted_proxies);
     let request = Request::from_parts(parts, body);
 
     let span = tracing::info_span!("request", %id, method, route, user = Empty);

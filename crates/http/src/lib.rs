@@ -1,10 +1,14 @@
-//! What every endpoint shares: how a request becomes a value and a result becomes an answer, who
-//! is asking, what is too much, and what is noted about it.
+//! What the endpoints of every API share: how a request becomes a value and a result becomes an
+//! answer, who is asking, what is too much, and what is noted about it.
+//!
+//! It knows no router: whoever serves an API registers its handlers with [`Routes`], for any state
+//! that gives a [`Context`] by axum's `FromRef`, and brings the table of what they cost.
 
 pub mod admission;
 pub mod anonymous;
 pub mod body;
 pub mod client_address;
+mod context;
 pub mod cors;
 pub mod error;
 pub mod extract;
@@ -21,6 +25,7 @@ pub use self::{
     admission::Admission,
     anonymous::{MayReadProfiles, MayReadRoomList},
     client_address::{ClientAddress, TrustedProxies},
+    context::Context,
     error::{Error, Result},
     extract::{Guarded, Ruma, RumaSend},
     free_form::FreeForm,

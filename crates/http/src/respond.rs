@@ -8,7 +8,7 @@ use http::{HeaderValue, header};
 use ruma::{api::OutgoingResponse, api::OutgoingResponseExt as _};
 use serde::Serialize;
 
-use super::Error;
+use crate::Error;
 
 /// An answer of one of ruma's response types.
 #[derive(Clone, Debug)]

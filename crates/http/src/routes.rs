@@ -1,8 +1,10 @@
 //! Registering handlers at the paths that ruma knows for their requests.
 
+use std::sync::Arc;
+
 use axum::{
     Extension, Router,
-    extract::{FromRequestParts, Request, State},
+    extract::{FromRef, Request, State},
     handler::Handler,
     response::{IntoResponse as _, Response},
     routing::{MethodFilter, on},
@@ -10,13 +12,12 @@ use axum::{
 use http::Method;
 use ruma::api::{Metadata, path_builder::PathBuilder as _};
 
-use super::{
-    ClientAddress, Operation,
+use crate::{
+    ClientAddress, Context, Operation,
     extract::{Authenticate, Endpoint, Freshness, Ruma},
     limits::Caller,
     operation::UNLISTED,
 };
-use crate::app::AppState;
 
 /// A path and method that are served.
 #[derive(Clone, Debug)]
@@ -31,18 +32,31 @@ pub struct Route {
     pub operation: Option<&'static Operation>,
 }
 
-/// The routes of the server, and a table of them.
+/// Routes on a router's state, and a table of them.
 #[derive(Debug)]
-pub struct Routes {
-    operations: &'static [Operation],
-    router: Router<AppState>,
+pub struct Routes<S> {
+    operations: Vec<&'static Operation>,
+    router: Router<S>,
     table: Vec<Route>,
 }
 
-impl Routes {
+impl<S> Routes<S>
+where
+    S: Clone + Send + Sync + 'static,
+    Arc<Context>: FromRef<S>,
+{
     /// No routes yet, and what those that come will cost.
     pub fn new(operations: &'static [Operation]) -> Self {
-        Self { operations, router: Router::new(), table: Vec::new() }
+        Self { operations: operations.iter().collect(), router: Router::new(), table: Vec::new() }
+    }
+
+    /// Serves what another API serves besides.
+    #[must_use]
+    pub fn merge(mut self, other: Self) -> Self {
+        self.operations.extend(other.operations);
+        self.router = self.router.merge(other.router);
+        self.table.extend(other.table);
+        self
     }
 
     /// Serves a request that ruma knows, at every path under which ruma knows it. Which request it
@@ -50,7 +64,7 @@ impl Routes {
     #[must_use]
     pub fn ruma<H, T>(self, handler: H) -> Self
     where
-        H: Handler<T, AppState>,
+        H: Handler<T, S>,
         T: RumaArguments + 'static,
     {
         let paths = <T::Request as Metadata>::PATH_BUILDER;
@@ -61,7 +75,7 @@ impl Routes {
     #[must_use]
     pub fn ruma_at<H, T>(mut self, path: &str, handler: H) -> Self
     where
-        H: Handler<T, AppState>,
+        H: Handler<T, S>,
         T: RumaArguments + 'static,
     {
         let method = T::Request::METHOD;
@@ -82,18 +96,19 @@ impl Routes {
     #[must_use]
     pub fn public<H, T>(mut self, method: Method, path: &str, handler: H) -> Self
     where
-        H: Handler<T, AppState>,
+        H: Handler<T, S>,
         T: 'static,
     {
         let operation = self.operation(&method, path);
         let filter = filter(&method);
         self.table.push(Route { method, path: path.to_owned(), needs_token: false, operation });
         let operation = operation.unwrap_or(&UNLISTED);
-        let limited = async move |State(state): State<AppState>, request: Request| -> Response {
+        let limited = async move |State(state): State<S>, request: Request| -> Response {
+            let context = Arc::<Context>::from_ref(&state);
             let (parts, body) = request.into_parts();
-            let ClientAddress(address) = ClientAddress::of(&parts, &state.trusted_proxies);
+            let ClientAddress(address) = ClientAddress::of(&parts, &context.trusted_proxies);
             let caller = Caller { user: None, address };
-            match state.limits.admit(operation, caller) {
+            match context.limits.admit(operation, caller) {
                 Ok(()) => handler.clone().call(Request::from_parts(parts, body), state).await,
                 Err(refused) => refused.into_response(),
             }
@@ -103,7 +118,13 @@ impl Routes {
     }
 
     fn operation(&self, method: &Method, path: &str) -> Option<&'static Operation> {
-        self.operations.iter().find(|listed| listed.method == *method && listed.path == path)
+        let is_it = |listed: &&Operation| listed.method == *method && listed.path == path;
+        self.operations.iter().copied().find(is_it)
+    }
+
+    /// What was listed, whether it is served or not.
+    pub fn operations(&self) -> &[&'static Operation] {
+        &self.operations
     }
 
     /// All that is served.
@@ -112,7 +133,7 @@ impl Routes {
     }
 
     /// The router that serves it.
-    pub fn into_router(self) -> Router<AppState> {
+    pub fn into_router(self) -> Router<S> {
         self.router
     }
 }
@@ -138,7 +159,6 @@ macro_rules! ruma_arguments {
         where
             R: Endpoint,
             F: Freshness,
-            $($argument: FromRequestParts<AppState>,)*
         {
             type Request = R;
         }

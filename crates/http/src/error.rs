@@ -10,7 +10,6 @@ mod directory;
 mod ephemeral;
 mod push;
 mod rooms;
-mod sync;
 
 use std::{fmt, time::Duration};
 

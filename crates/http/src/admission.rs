@@ -33,7 +33,7 @@ use ruma::{OwnedUserId, UserId};
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{Error, Result, respond::json_bytes};
+use crate::{Error, Result, respond::json_bytes};
 
 /// The memory that one event takes while an answer with many of them is put together, in bytes: as
 /// it is read, as the client gets it, and as a part of the answer.

@@ -25,7 +25,7 @@ pub fn layer() -> CorsLayer {
         ])
         .expose_headers([
             header::RETRY_AFTER,
-            header::HeaderName::from_static(super::observe::REQUEST_ID),
+            header::HeaderName::from_static(crate::observe::REQUEST_ID),
         ])
         .max_age(std::time::Duration::from_secs(86_400))
 }

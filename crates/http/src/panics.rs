@@ -12,7 +12,7 @@ use std::{
 use axum::response::{IntoResponse as _, Response};
 use tower_http::catch_panic::{CatchPanicLayer, ResponseForPanic};
 
-use super::Error;
+use crate::Error;
 
 /// How many requests of this server ended in a panic.
 #[derive(Clone, Debug, Default)]

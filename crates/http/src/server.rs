@@ -20,7 +20,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
 
-use super::client_address::Peer;
+use crate::client_address::Peer;
 
 /// How many connections one listener serves at a time. Further ones wait to be accepted.
 const MAX_CONNECTIONS: usize = 20_000;

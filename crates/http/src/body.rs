@@ -1,10 +1,10 @@
 //! Reading the body of a request: not more than allowed, not slower than allowed, and JSON.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
-    extract::{FromRequest, Request},
+    extract::{FromRef, FromRequest, Request},
 };
 use bytes::Bytes;
 use http::StatusCode;
@@ -13,8 +13,7 @@ use ruma::api::error::ErrorKind;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use super::{Error, Result};
-use crate::app::AppState;
+use crate::{Context, Error, Result};
 
 /// How long a body may take to arrive. A client that is slower than that holds a connection that
 /// others could use.
@@ -45,11 +44,17 @@ pub async fn read(body: Body, limit: usize) -> Result<Bytes> {
 #[derive(Clone, Debug)]
 pub struct JsonBody<T>(pub T);
 
-impl<T: DeserializeOwned> FromRequest<AppState> for JsonBody<T> {
+impl<S, T> FromRequest<S> for JsonBody<T>
+where
+    S: Send + Sync,
+    Arc<Context>: FromRef<S>,
+    T: DeserializeOwned,
+{
     type Rejection = Error;
 
-    async fn from_request(request: Request, state: &AppState) -> Result<Self> {
-        let body = read(request.into_body(), state.max_request_bytes).await?;
+    async fn from_request(request: Request, state: &S) -> Result<Self> {
+        let body =
+            read(request.into_body(), Arc::<Context>::from_ref(state).max_request_bytes).await?;
         check_json(&body)?;
         let value = serde_json::from_slice(&body);
         value.map(Self).map_err(|error| Error::bad_json(error.to_string()))

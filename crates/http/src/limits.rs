@@ -19,7 +19,7 @@ use ruma::{OwnedUserId, UserId};
 use stoa_base::{Clock, Network};
 
 use self::buckets::Buckets;
-use super::{Class, Error, Operation, Result};
+use crate::{Class, Error, Operation, Result};
 
 /// The limits of this node.
 #[derive(Clone, Debug)]
@@ -183,7 +183,7 @@ mod tests {
     use ruma::user_id;
 
     use super::*;
-    use crate::http::Audited;
+    use crate::Audited;
 
     const SEND: Operation = Operation::put("/send", Class::Messages, 1, Audited::No);
     const READ: Operation = Operation::get("/read", Class::Reads, 1);

@@ -16,7 +16,7 @@ pub struct Operation {
     /// Whose budget it uses.
     pub class: Class,
     /// How much of the budget a request uses. What depends on the request, such as the number of
-    /// events that are written, is charged by the handler ([`Budget::charge`](super::Budget)).
+    /// events that are written, is charged by the handler ([`Budget::charge`](crate::Budget)).
     pub cost: u32,
     /// Whether it leaves audit rows; none where it changes nothing.
     pub audited: Option<Audited>,

@@ -7,11 +7,12 @@ use std::{
 
 use ruma::{EventId, UserId, events::StateEventType};
 use serde_json::value::RawValue;
-use stoa_base::{EventNid, StateNid};
+use stoa_base::{Allowance, EventNid, StateNid};
 
 use crate::{
     Reader, Result, RoomError, Rooms,
-    events::{Event, PAGE},
+    events::Event,
+    pages::Pages,
     room::Room,
     state::{Part, StateKey},
     visibility::visible,
@@ -121,21 +122,27 @@ impl Rooms {
     }
 
     /// Writes the events of a part of a state that the reader may see, those that are `wanted`, in
-    /// the room's order. There is one page of them in memory at a time.
+    /// the room's order, as long as the texts do not take more than is allowed. There is one page of
+    /// the events in memory at a time.
     pub async fn write_state(
         &self,
         reader: Reader<'_>,
         state: VisibleState,
         part: Part,
         wanted: impl Fn(&Event) -> bool,
+        allowance: &Allowance,
     ) -> Result<Vec<Box<RawValue>>> {
         let entries = self.states.entries(state.nid(), part).await?;
         let nids: Vec<EventNid> = entries.into_values().collect();
         let mut written = Vec::with_capacity(nids.len());
-        for page in nids.chunks(PAGE) {
+        let mut pages = Pages::new(&nids);
+        while let Some(page) = pages.next() {
             let mut events = self.events.read_many(page).await?;
+            pages.learn(&events);
             events.retain(|event| wanted(event));
             let texts = self.state_to_client(reader, &events).await?;
+            // Each is once more in the answer.
+            allowance.take(texts.iter().map(|text| 2 * text.get().len() as u64).sum())?;
             let places = events.iter().map(|event| (event.order, event.nid));
             written.extend(places.zip(texts));
         }

@@ -9,6 +9,9 @@ pub enum SyncError {
     /// Rooms could not be read.
     #[error(transparent)]
     Rooms(#[from] stoa_rooms::RoomError),
+    /// The answer takes more memory than is allowed.
+    #[error(transparent)]
+    Exceeded(#[from] stoa_base::Exceeded),
     /// The database failed.
     #[error(transparent)]
     Storage(#[from] stoa_storage::Error),
@@ -18,6 +21,7 @@ impl From<SyncError> for stoa_http::Error {
     fn from(error: SyncError) -> Self {
         match error {
             SyncError::Rooms(error) => error.into(),
+            SyncError::Exceeded(error) => error.into(),
             SyncError::Storage(error) => error.into(),
         }
     }

@@ -73,7 +73,8 @@ pub async fn checked<'a>(streams: &Streams, request: Request<'a>) -> Result<Requ
     Ok(request)
 }
 
-/// As [`sync`], for a request that was [`checked`].
+/// As [`sync`], for a request that was [`checked`]. It fails where the answer would take more memory
+/// than the reader is allowed.
 pub async fn sync_checked(
     streams: &Streams,
     reader: &Reader,
@@ -84,6 +85,7 @@ pub async fn sync_checked(
     loop {
         // What is read may be newer than this, never older.
         let seen = Seen::now(streams);
+        reader.allowance.reset();
         let memberships = streams.rooms.memberships(&reader.user_id).await?;
         let began = tokio::time::Instant::now();
         let answer = answer::answer(streams, reader, request, &memberships, seen.head).await?;

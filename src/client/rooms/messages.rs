@@ -14,6 +14,7 @@ use ruma::{
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
+use stoa_base::Allowance;
 use stoa_http::{Admission, Error, Result, Ruma, admission::EVENT};
 use stoa_rooms::{
     Event, Room, Rooms, Seen, VisibleState,
@@ -192,9 +193,12 @@ impl<'a> Walk<'a> {
     }
 
     async fn read(&mut self, limit: usize) -> Result<()> {
+        let Self { rooms, room, at, until, .. } = *self;
+        // So few that they take little.
+        let any = Allowance::unlimited();
         let page = match self.direction {
-            Direction::Backward => self.rooms.before(self.room, self.at, self.until, limit).await?,
-            Direction::Forward => self.rooms.after(self.room, self.at, self.until, limit).await?,
+            Direction::Backward => rooms.before(room, at, until, limit, &any).await?,
+            Direction::Forward => rooms.after(room, at, until, limit, &any).await?,
         };
         self.more = page.more;
         self.looked_at += page.events.len();

@@ -16,6 +16,7 @@ use ruma::{
     },
 };
 use stoa_accounts::{Accounts, Filter};
+use stoa_base::Allowance;
 use stoa_http::{Admission, Class, Error, Limits, Result, Ruma, admission::EVENT, respond::Json};
 use stoa_rooms::{Room, RoomError, Rooms, state::Part, tokens::SyncToken};
 use stoa_sync::{Reader, Streams, filter::passes_room, v3};
@@ -23,8 +24,11 @@ use stoa_sync::{Reader, Streams, filter::passes_room, v3};
 /// What a sync of everything costs, as heavy reads.
 const FULL_SYNC: usize = 10;
 
-/// Up to which weight rooms that were entered lately are told without waiting for a place.
+/// Up to which weight what happened since a token is told without waiting for a place.
 const LIGHT: u64 = 1 << 20;
+
+/// How many times as heavy an answer is expected to be that turned out not to be light.
+const HEAVIER: u64 = 8;
 
 /// Tells what is new, or waits until something is.
 pub(crate) async fn sync(
@@ -54,17 +58,31 @@ pub(crate) async fn sync(
         let entered = v3::entered(&streams, &reader, request).await?;
         weight_of(&rooms, user_id, request.filter, entered.iter()).await?
     };
+    let mut weight = weight;
     if !request.is_whole() && weight <= LIGHT {
-        let answer = v3::sync_checked(&streams, &reader, request).await?;
-        // Whoever waited may have been logged out meanwhile: what happened since is not for them.
-        if !request.timeout.is_zero() {
-            accounts.check_goes_on(&session).await?;
+        let allowance = Allowance::new(LIGHT);
+        let reader = reader.clone().within(allowance.clone());
+        let answer = v3::sync_checked(&streams, &reader, request).await;
+        if answer.is_ok() || !allowance.is_exceeded() {
+            let answer = answer?;
+            // Whoever waited may have been logged out meanwhile: what happened since is not for them.
+            if !request.timeout.is_zero() {
+                accounts.check_goes_on(&session).await?;
+            }
+            return Ok(Json(answer).into_response());
         }
-        return Ok(Json(answer).into_response());
+        // So much has happened that it takes a place.
+        weight = HEAVIER * LIGHT;
     }
     limits.charge(Class::HeavyReads, user_id, FULL_SYNC)?;
-    let place = admission.admit(user_id, weight).await?;
-    Ok(place.json(v3::sync_checked(&streams, &reader, request).await?))
+    let streams = &streams;
+    let assemble = |allowance| {
+        let reader = reader.clone().within(allowance);
+        async move { Ok(v3::sync_checked(streams, &reader, request).await?) }
+    };
+    let (answer, place) = admission.assemble(user_id, weight, assemble).await?;
+    accounts.check_goes_on(&session).await?;
+    Ok(place.json(answer))
 }
 
 /// About how much memory it takes to put everything together.

@@ -17,7 +17,7 @@ use std::{
 use ruma::{UserId, api::client::filter::RoomEventFilter, events::TimelineEventType};
 use stoa_base::{EventNid, Pos, RoomNid};
 use stoa_rooms::{
-    Room, Rooms, VisibleState,
+    Room, Rooms, Stay, VisibleState,
     events::Event,
     state::{Part, StateKey},
 };
@@ -60,7 +60,8 @@ pub(crate) async fn deltas(
     }
     let mut deltas = Deltas::new();
     for ((since, up_to), together) in together {
-        deltas.extend(rooms.state_changes_of_rooms(&together, since, up_to).await?);
+        let changes = rooms.state_changes_of_rooms(&together, since, up_to, &reader.allowance);
+        deltas.extend(changes.await?);
     }
     for span in changed {
         let delta = deltas.entry(span.room.nid).or_default();
@@ -147,12 +148,13 @@ impl RoomStream for States<'_> {
         let (large, small): (Vec<_>, Vec<_>) = chosen
             .iter()
             .partition(|(span, ..)| lazily.is_none() && span.state == KnownState::Nothing);
-        let nids = |chosen: &[&Chosen<'_>]| -> Vec<EventNid> {
-            chosen.iter().flat_map(|(_, nids, _)| nids.iter().copied()).collect()
+        let read = async |chosen: &[&Chosen<'_>], stay| {
+            let nids = chosen.iter().flat_map(|(_, nids, _)| nids.iter().copied());
+            let nids: Vec<EventNid> = nids.collect();
+            self.rooms.events_within(&nids, stay, &reader.allowance).await
         };
-        let mut events = self.rooms.events().get_many(nids(&small)).await?;
-        let large = self.rooms.events().read_many(&nids(&large)).await?;
-        events.extend(large.into_iter().map(|event| (event.nid, event)));
+        let mut events = read(&small, Stay::InMemory).await?;
+        events.extend(read(&large, Stay::No).await?);
         let news = chosen.into_iter().map(|(span, nids, cut)| {
             let mut events: Vec<Arc<Event>> = nids
                 .iter()
@@ -263,7 +265,7 @@ impl States<'_> {
             }
         }
         if lazily {
-            plan.members.extend(self.changed_members(span).await?);
+            plan.members.extend(self.changed_members(reader, span).await?);
             let heroes =
                 self.summaries.get(&span.room.nid).and_then(|summary| summary.heroes.as_deref());
             plan.members.extend(
@@ -290,8 +292,10 @@ impl States<'_> {
             let committed = self.rooms.committed(&span.room).await?;
             // The reader is in the room at the end of the span, and what changed since is undone.
             plan.root = VisibleState::unchecked(committed.state);
-            let changes = if committed.state_pos > span.up_to {
-                self.rooms.state_changes(&span.room, span.up_to, committed.state_pos).await?
+            let up_to = committed.state_pos;
+            let changes = if up_to > span.up_to {
+                let (after, allowance) = (span.up_to, &reader.allowance);
+                self.rooms.state_changes(&span.room, after, up_to, allowance).await?
             } else {
                 Vec::new()
             };
@@ -304,11 +308,12 @@ impl States<'_> {
     }
 
     /// The members whom the client may have as they were.
-    async fn changed_members(&self, span: &Span) -> Result<Vec<StateKey>> {
+    async fn changed_members(&self, reader: &Reader, span: &Span) -> Result<Vec<StateKey>> {
         let Some(since) = span.members_since.filter(|_| span.state == KnownState::Nothing) else {
             return Ok(Vec::new());
         };
-        let changes = self.rooms.state_changes(&span.room, since, span.state_up_to()).await?;
+        let (up_to, allowance) = (span.state_up_to(), &reader.allowance);
+        let changes = self.rooms.state_changes(&span.room, since, up_to, allowance).await?;
         let keys = changes.iter().map(|change| StateKey::new(&change.kind, &change.state_key));
         Ok(keys.filter(|key| key.is_member()).collect())
     }

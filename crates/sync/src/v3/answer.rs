@@ -45,6 +45,7 @@ pub(crate) async fn answer(
     let since = request.since.map(|token| token.log.min(head));
     let filter = request.filter;
     let data = AccountData::read(&streams.store, &streams.changes, reader, since).await?;
+    reader.allowance.take(data.bytes())?;
     let standings = standings(&streams.rooms, &reader.user_id, memberships, since, head).await?;
     let is_joined = |standing: &&Standing| standing.membership == MembershipState::Join;
     let joined = standings.iter().filter(is_joined).map(|standing| standing.room);
@@ -67,12 +68,12 @@ pub(crate) async fn answer(
         answer.account_data.events.extend(data.default_push_rules(&filter.account_data, reader));
     }
     let Sections { spans, invited, knocked } = sections;
-    for (room, events) in stripped_states(&streams.rooms, &invited).await? {
+    for (room, events) in stripped_states(&streams.rooms, reader, &invited).await? {
         let invite_state = Events { events };
         let room_id = streams.rooms.room_by_nid(room).await?.id.clone();
         answer.rooms.invite.insert(room_id, response::InvitedRoom { invite_state });
     }
-    for (room, events) in stripped_states(&streams.rooms, &knocked).await? {
+    for (room, events) in stripped_states(&streams.rooms, reader, &knocked).await? {
         let knock_state = Events { events };
         let room_id = streams.rooms.room_by_nid(room).await?.id.clone();
         answer.rooms.knock.insert(room_id, response::KnockedRoom { knock_state });
@@ -268,6 +269,9 @@ impl Written {
             let rooms = &streams.rooms;
             (rooms.to_client(reader, shown).await?, rooms.state_to_client(reader, told).await?)
         };
+        // Each is once more in the answer.
+        let texts = timelines.iter().chain(&states);
+        reader.allowance.take(texts.map(|text| text.get().len() as u64).sum())?;
         if let Some(fields) = EventFields::of(request.filter.event_fields.as_deref()) {
             for event in timelines.iter_mut().chain(&mut states) {
                 *event = fields.pick(event);

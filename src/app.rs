@@ -19,6 +19,7 @@ use stoa_cluster::{
 use stoa_config::{Config, DatabaseUrl};
 use stoa_directory::Directory;
 use stoa_ephemeral::Typing;
+use stoa_federation::Federation;
 use stoa_http::{Admission, Context, Limits, TrustedProxies, panics::Panics};
 use stoa_push::ReadState;
 use stoa_rooms::{RoomCaches, Rooms, RoomsOptions};
@@ -216,6 +217,7 @@ impl App {
                 clock: clock.clone(),
                 random: random.clone(),
             }),
+            federation: Arc::new(Federation { well_known: config.federation.well_known.clone() }),
             limits,
             admission: Admission::new(config.limits.large_response_bytes.into()),
             nids,

@@ -19,7 +19,7 @@ use crate::{
     health,
 };
 
-/// Everything that is served to clients.
+/// Everything that is served, to clients and to other servers.
 pub fn routes() -> Routes<AppState> {
     Routes::new(OPERATIONS)
         // Server discovery and negotiation.
@@ -114,6 +114,8 @@ pub fn routes() -> Routes<AppState> {
         .ruma(typing::set_typing::set_typing)
         .ruma(receipts::set_receipt::set_receipt)
         .ruma(receipts::set_read_markers::set_read_markers)
+        // Other servers.
+        .merge(stoa_federation::routes())
         // What load balancers ask.
         .public(Method::GET, "/health", health::health)
         .public(Method::GET, "/ready", health::ready)

@@ -16,6 +16,7 @@ mod audit;
 mod base_url;
 mod database;
 mod error;
+mod federation;
 mod kind;
 mod layout;
 mod limits;
@@ -47,6 +48,7 @@ pub use self::{
     base_url::BaseUrl,
     database::{Database, DatabaseUrl, PostgresUrl},
     error::{ConfigError, ConfigErrors},
+    federation::Federation,
     limits::{Limits, Rate, Totals},
     listen::Listen,
     log::{Log, LogFilter, LogFormat},
@@ -93,6 +95,9 @@ pub struct Config {
     /// Each setting takes one `address:port` or a list of them; an empty list turns a listener off.
     pub listen: Listen,
 
+    /// How other Matrix servers find this one.
+    pub federation: Federation,
+
     /// Where everything that must last is kept.
     pub database: Database,
 
@@ -127,6 +132,7 @@ impl Default for Config {
             data_dir: PathBuf::from("./stoa-data"),
             public_base_url: None,
             listen: Listen::default(),
+            federation: Federation::default(),
             database: Database::default(),
             rooms: Rooms::default(),
             registration: Registration::default(),

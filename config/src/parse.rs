@@ -30,6 +30,16 @@ pub(crate) fn server_name<'de, D: Deserializer<'de>>(d: D) -> Result<OwnedServer
     text(d, expected, |text| ServerName::parse(text).ok())
 }
 
+pub(crate) fn host_and_port<'de, D: Deserializer<'de>>(
+    d: D,
+) -> Result<Option<OwnedServerName>, D::Error> {
+    let expected = "a host and a port such as \"matrix.example.com:443\"";
+    text(d, expected, |text| {
+        let name = ServerName::parse(text).ok()?;
+        name.port().is_some_and(|port| port > 0).then_some(Some(name))
+    })
+}
+
 pub(crate) fn path<'de, D: Deserializer<'de>>(d: D) -> Result<PathBuf, D::Error> {
     text(d, "a path", |text| (!text.is_empty()).then(|| PathBuf::from(text)))
 }

@@ -109,7 +109,7 @@ fn an_unknown_key_near_none() {
         said_of("[a.b]\nc = 1\n"),
         [
             "stoa.toml:1: `a`: there is no such setting; possible here: `anonymous`, `audit`, `data_dir`, \
-          `database`, `limits`, `listen`, `log`, `public_base_url`, `registration`, `rooms`, \
+          `database`, `federation`, `limits`, `listen`, `log`, `public_base_url`, `registration`, `rooms`, \
           `server_name`"
         ]
     );
@@ -231,6 +231,26 @@ fn a_server_name_that_is_none() {
         ["stoa.toml:1: `server_name`: expected a name such as \"example.com\" or \
           \"matrix.example.com:8448\", found \"https://example.com\""]
     );
+}
+
+#[test]
+fn a_host_and_port_that_are_none() {
+    for wrong in [
+        "https://matrix.example.com",
+        "matrix.example.com",
+        "example.com:0",
+        "example.com:66000",
+        ":443",
+        "",
+    ] {
+        assert_eq!(
+            said_of(format!("[federation]\nwell_known = '{wrong}'\n")),
+            [format!(
+                "stoa.toml:2: `federation.well_known`: expected a host and a port such as \
+                 \"matrix.example.com:443\", found \"{wrong}\""
+            )]
+        );
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ use stoa_cluster::{Freshness, Jobs, Leases, Nodes, Tailer, Waiters};
 use stoa_config::Config;
 use stoa_directory::Directory;
 use stoa_ephemeral::Typing;
+use stoa_federation::Federation;
 use stoa_http::{Admission, Context, Limits, panics::Panics};
 use stoa_push::ReadState;
 use stoa_rooms::Rooms;
@@ -75,6 +76,8 @@ pub struct Parts {
     pub admission: Admission,
     /// What the HTTP layer needs.
     pub http: Arc<Context>,
+    /// What the server-server API needs.
+    pub federation: Arc<Federation>,
     /// How many requests panicked.
     pub panics: Panics,
     /// Cancelled when the server stops: whoever waits for news answers at once.
@@ -151,6 +154,7 @@ parts! {
     admission: Admission,
     clock: Clock,
     directory: Arc<Directory>,
+    federation: Arc<Federation>,
     freshness: Freshness,
     http: Arc<Context>,
     jobs: Jobs,

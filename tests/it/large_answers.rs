@@ -225,6 +225,24 @@ both_databases! {
         assert_eq!(admission.taken(), 0);
     }
 
+    /// Who finds nothing new for them among much that is, is answered, and waits without a place.
+    async fn nobody_waits_for_news_in_a_place(db: TestDatabase) {
+        let server = start(db, 16).await;
+        let alice = server.register("alice").await;
+        let room = alice.create_room(json!({})).await;
+        let before = alice.get(SYNC).await.ok();
+        let text = "x".repeat(60_000);
+        for n in 0..20 {
+            let path = in_room(&room, &format!("send/m.room.message/{n}"));
+            alice.put(&path, json!({ "body": text })).await.ok();
+        }
+        let filter = encode(r#"{"room":{"timeline":{"limit":50,"types":["a.b"]}}}"#);
+        let since = before["next_batch"].as_str().unwrap();
+        let path = format!("{SYNC}?since={since}&filter={filter}&timeout=30000");
+        timeout(Duration::from_secs(15), alice.get(&path)).await.unwrap().ok();
+        assert_eq!(server.state().admission.taken(), 0);
+    }
+
     /// One user with many requests that are never read does not keep others from theirs.
     async fn one_user_does_not_take_all_places(db: TestDatabase) {
         let server = start(db, 16).await;

@@ -34,6 +34,10 @@ use crate::{
     stream::{RoomStream, summary::Summary, timeline::Timeline},
 };
 
+/// How many events of one room's state come to stay in memory where they are read together. A first
+/// sync of large rooms would push all else out.
+const SMALL: usize = 50;
+
 /// How the state of each room changed since the client knew it.
 pub(crate) type Deltas = ByRoom<Vec<StateChange>>;
 
@@ -144,10 +148,9 @@ impl RoomStream for States<'_> {
             }
             chosen.push((plan.span, events, plan.cut));
         }
-        // Of whole rooms with all their members, nothing comes to stay in memory.
-        let (large, small): (Vec<_>, Vec<_>) = chosen
-            .iter()
-            .partition(|(span, ..)| lazily.is_none() && span.state == KnownState::Nothing);
+        // Of large rooms that are told as a whole, nothing comes to stay in memory.
+        let (large, small): (Vec<_>, Vec<_>) =
+            chosen.iter().partition(|(_, events, _)| events.len() > SMALL);
         let read = async |chosen: &[&Chosen<'_>], stay| {
             let nids = chosen.iter().flat_map(|(_, nids, _)| nids.iter().copied());
             let nids: Vec<EventNid> = nids.collect();

@@ -171,7 +171,7 @@ impl Timelines<'_> {
                     if events.len() >= limit {
                         return Ok(true);
                     }
-                    dropped -= event.weight() as u64;
+                    dropped = dropped.saturating_sub(event.weight() as u64);
                     events.insert(0, (event, membership));
                 }
             }

@@ -80,7 +80,9 @@ pub(crate) async fn answer(
     }
     if !spans.is_empty() {
         let beside = Beside { data, typing };
-        add_rooms(streams, reader, request, &spans, &beside, head, &mut answer).await?;
+        // Boxed, since it is large and most answers go without it.
+        let rooms = add_rooms(streams, reader, request, &spans, &beside, head, &mut answer);
+        Box::pin(rooms).await?;
     }
     Ok(answer)
 }

@@ -10,7 +10,7 @@ use stoa_directory::Directory;
 use stoa_http::{Answer, Result, Ruma};
 use stoa_rooms::Rooms;
 
-use crate::client::rooms::known_room;
+use crate::ops::find_room::known_room;
 
 /// The local aliases of a room.
 pub(crate) async fn get_room_aliases(

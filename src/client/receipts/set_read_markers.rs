@@ -13,7 +13,7 @@ use stoa_http::{Answer, Result, Ruma};
 use stoa_push::{Mark, MarkKind, ReadState};
 use stoa_rooms::Rooms;
 
-use crate::client::rooms::known_room;
+use crate::ops::find_room::known_room;
 
 /// Moves the fully-read marker, the public and the private receipt, whichever are given.
 pub(crate) async fn set_read_markers(

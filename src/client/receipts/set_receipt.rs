@@ -14,7 +14,7 @@ use stoa_http::{Answer, Error, FreeForm, Result, Ruma};
 use stoa_push::{Mark, MarkKind, ReadState};
 use stoa_rooms::Rooms;
 
-use crate::client::rooms::known_room;
+use crate::ops::find_room::known_room;
 
 /// Like ruma's, whose type cannot say that a wrong `thread_id` is an invalid parameter.
 pub(crate) type Request = FreeForm<RumaRequest, (OwnedRoomId, ReceiptType, OwnedEventId)>;

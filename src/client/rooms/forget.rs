@@ -9,7 +9,7 @@ use ruma::api::client::membership::forget_room::v3::{Request, Response};
 use stoa_http::{Answer, Result, Ruma};
 use stoa_rooms::Rooms;
 
-use super::known_room;
+use crate::ops::find_room::known_room;
 
 /// Forgets a room that the user has left: they can no longer read anything of it, unless they join
 /// again.

@@ -11,7 +11,8 @@ use ruma::api::client::state::get_state_event_for_key::v3::{Request, StateEventF
 use stoa_http::{Error, Result, Ruma, respond::json_bytes};
 use stoa_rooms::Rooms;
 
-use super::{known_room, lazy_members::reader};
+use super::lazy_members::reader;
+use crate::ops::find_room::known_room;
 
 /// Gives one entry of the room's state: its content, or with `format=event` the whole event.
 pub(crate) async fn get_state_event(

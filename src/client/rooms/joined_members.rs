@@ -10,7 +10,7 @@ use serde::Serialize;
 use stoa_http::{Admission, Result, Ruma};
 use stoa_rooms::{MemberProfile, Rooms};
 
-use super::known_room;
+use crate::ops::find_room::known_room;
 
 /// The memory that one member takes while the answer is put together, in bytes.
 const MEMBER: u64 = 512;

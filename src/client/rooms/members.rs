@@ -11,7 +11,8 @@ use serde_json::value::RawValue;
 use stoa_http::{Admission, Error, Result, Ruma, admission::EVENT};
 use stoa_rooms::{Event, Rooms, state::Part, tokens::RoomToken};
 
-use super::{known_room, lazy_members::reader};
+use super::lazy_members::reader;
+use crate::ops::find_room::known_room;
 
 /// Like ruma's, of events that are written already.
 #[derive(Debug, Serialize)]

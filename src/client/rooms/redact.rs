@@ -12,7 +12,7 @@ use ruma::{
 use stoa_http::{Answer, Result, RumaSend};
 use stoa_rooms::{Rooms, Transaction};
 
-use super::known_room;
+use crate::ops::find_room::known_room;
 
 /// Takes the content of an event away.
 pub(crate) async fn redact(

@@ -13,7 +13,7 @@ use ruma::{
 use stoa_http::{Answer, Error, FreeForm, Result, RumaSend};
 use stoa_rooms::{Rooms, Transaction};
 
-use super::known_room;
+use crate::ops::find_room::known_room;
 
 /// Like ruma's, with canonical content.
 pub(crate) type Request =

@@ -1,31 +1,31 @@
-//! What the operations that change a membership have in common.
+//! Changing a membership.
 
-use ruma::{OwnedEventId, RoomId};
-use stoa_accounts::Session;
+use ruma::{OwnedEventId, RoomId, UserId};
+use stoa_accounts::{Accounts, Session};
 use stoa_base::Actor;
 use stoa_http::{Error, Result};
-use stoa_rooms::{MemberProfile, MembershipChange};
+use stoa_rooms::{MemberProfile, MembershipChange, Rooms};
 
-use super::known_room;
-use crate::app::AppState;
+use crate::ops::find_room::known_room;
 
 /// Changes a membership of a room that this server knows.
-pub(super) async fn change_membership(
-    state: &AppState,
+pub(crate) async fn change_membership(
+    rooms: &Rooms,
+    accounts: &Accounts,
     actor: &Actor,
     session: &Session,
     room_id: &RoomId,
     change: MembershipChange,
     reason: Option<String>,
 ) -> Result<OwnedEventId> {
-    let room = known_room(&state.rooms, room_id).await?;
+    let room = known_room(rooms, room_id).await?;
     let profile = match &change {
         MembershipChange::Join(_) | MembershipChange::Knock => {
-            member_profile(state, &actor.user_id).await?
+            member_profile(accounts, &actor.user_id).await?
         }
         MembershipChange::Invite(invitee) => {
-            check_invitee(state, invitee)?;
-            member_profile(state, invitee).await?
+            check_invitee(rooms, invitee)?;
+            member_profile(accounts, invitee).await?
         }
         MembershipChange::Leave
         | MembershipChange::Kick(_)
@@ -33,22 +33,18 @@ pub(super) async fn change_membership(
         | MembershipChange::Unban(_) => MemberProfile::default(),
     };
     let session = Some(&*session.id);
-    let rooms = &state.rooms;
     Ok(rooms.change_membership(actor, session, &room, change, &profile, reason).await?)
 }
 
 /// What others see of a user of this server.
-pub(super) async fn member_profile(
-    state: &AppState,
-    user_id: &ruma::UserId,
-) -> Result<MemberProfile> {
-    let profile = state.accounts.member_profile(user_id).await?;
+pub(crate) async fn member_profile(accounts: &Accounts, user_id: &UserId) -> Result<MemberProfile> {
+    let profile = accounts.member_profile(user_id).await?;
     Ok(MemberProfile { displayname: profile.displayname, avatar_url: profile.avatar_url })
 }
 
 /// An invite that nobody is told of would be waited on for ever.
-pub(super) fn check_invitee(state: &AppState, invitee: &ruma::UserId) -> Result<()> {
-    if state.rooms.is_local(invitee) {
+pub(crate) fn check_invitee(rooms: &Rooms, invitee: &UserId) -> Result<()> {
+    if rooms.is_local(invitee) {
         Ok(())
     } else {
         Err(Error::forbidden("Users of other servers cannot be invited from this one."))

@@ -2,29 +2,32 @@
 //! be set in these ways that the operation made for it would refuse.
 
 use ruma::{CanonicalJsonObject, CanonicalJsonValue, RoomAliasId, UserId, events::StateEventType};
+use stoa_cluster::Freshness;
+use stoa_directory::Directory;
 use stoa_http::{Error, Result};
-use stoa_rooms::Room;
+use stoa_rooms::{Room, Rooms};
 
-use super::{canonical_alias, change_membership::check_invitee};
-use crate::app::AppState;
+use crate::ops::{canonical_alias, change_membership::check_invitee};
 
 /// Checks an entry of the state of a room that exists.
-pub(super) async fn check(
-    state: &AppState,
+pub(crate) async fn check(
+    rooms: &Rooms,
+    directory: &Directory,
+    freshness: &Freshness,
     sender: &UserId,
     room: &Room,
     (kind, state_key): (&StateEventType, &str),
     content: &CanonicalJsonObject,
 ) -> Result<()> {
     if *kind == StateEventType::RoomCanonicalAlias && state_key.is_empty() {
-        canonical_alias::check(state, sender, room, content).await?;
+        canonical_alias::check(rooms, directory, freshness, sender, room, content).await?;
     }
-    check_any(state, (kind, state_key), content)
+    check_any(rooms, (kind, state_key), content)
 }
 
 /// Checks an entry of the state that a room begins with. `alias` is made with it.
-pub(super) fn check_new(
-    state: &AppState,
+pub(crate) fn check_new(
+    rooms: &Rooms,
     alias: Option<&RoomAliasId>,
     (kind, state_key): (&StateEventType, &str),
     content: &CanonicalJsonObject,
@@ -32,11 +35,11 @@ pub(super) fn check_new(
     if *kind == StateEventType::RoomCanonicalAlias && state_key.is_empty() {
         canonical_alias::check_new(alias, content)?;
     }
-    check_any(state, (kind, state_key), content)
+    check_any(rooms, (kind, state_key), content)
 }
 
 fn check_any(
-    state: &AppState,
+    rooms: &Rooms,
     (kind, state_key): (&StateEventType, &str),
     content: &CanonicalJsonObject,
 ) -> Result<()> {
@@ -45,7 +48,7 @@ fn check_any(
         && membership == Some("invite")
         && let Ok(invitee) = <&UserId>::try_from(state_key)
     {
-        check_invitee(state, invitee)?;
+        check_invitee(rooms, invitee)?;
     }
     // It would redact for those servers that look at the type alone, whatever the sender may redact.
     if kind.to_string() == "m.room.redaction" {

@@ -9,15 +9,17 @@ use ruma::{
     CanonicalJsonObject, CanonicalJsonValue, OwnedRoomAliasId, RoomAliasId, UserId,
     api::error::ErrorKind, events::StateEventType,
 };
+use stoa_cluster::Freshness;
+use stoa_directory::Directory;
 use stoa_http::{Error, Result};
-use stoa_rooms::Room;
-
-use crate::app::AppState;
+use stoa_rooms::{Room, Rooms};
 
 /// Refuses aliases that do not lead to the room, unless they are in its state already: those that
 /// were good once are not in the way of changing the others.
 pub(super) async fn check(
-    state: &AppState,
+    rooms: &Rooms,
+    directory: &Directory,
+    freshness: &Freshness,
     sender: &UserId,
     room: &Room,
     content: &CanonicalJsonObject,
@@ -27,12 +29,12 @@ pub(super) async fn check(
         return Ok(());
     }
     // Whoever is not in the room must not learn by the answer which aliases it has.
-    if !is_joined(state, sender, room).await? {
+    if !is_joined(rooms, freshness, sender, room).await? {
         return Err(Error::forbidden("You are not in this room."));
     }
-    let current = state.rooms.committed(room).await?.state;
+    let current = rooms.committed(room).await?.state;
     let kind = StateEventType::RoomCanonicalAlias;
-    let present = match state.rooms.unchecked_entry_at(current, &kind, "").await? {
+    let present = match rooms.unchecked_entry_at(current, &kind, "").await? {
         Some(event) => serde_json::from_str(event.pdu.content.get())
             .ok()
             .and_then(|content| aliases(&content).ok())
@@ -40,7 +42,7 @@ pub(super) async fn check(
         None => BTreeSet::new(),
     };
     for alias in wanted.difference(&present) {
-        let leads_to = state.directory.resolve(alias).await?;
+        let leads_to = directory.resolve(alias).await?;
         if leads_to.is_none_or(|found| found.room.nid != room.nid) {
             return Err(leads_elsewhere(alias));
         }
@@ -49,15 +51,20 @@ pub(super) async fn check(
 }
 
 /// Whether the user is joined. A node that has not heard of it yet looks at the log first.
-async fn is_joined(state: &AppState, user_id: &UserId, room: &Room) -> Result<bool> {
+async fn is_joined(
+    rooms: &Rooms,
+    freshness: &Freshness,
+    user_id: &UserId,
+    room: &Room,
+) -> Result<bool> {
     let is_joined = async || -> Result<bool> {
-        let membership = state.rooms.membership(user_id, room).await?;
+        let membership = rooms.membership(user_id, room).await?;
         Ok(membership.is_some_and(|membership| membership.is_joined()))
     };
     if is_joined().await? {
         return Ok(true);
     }
-    state.freshness.current().await?;
+    freshness.current().await?;
     is_joined().await
 }
 

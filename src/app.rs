@@ -12,6 +12,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::Router;
 use stoa_accounts::{Accounts, AttemptLimits, DeploymentSecret, SessionCache, Totals};
+use stoa_appservices::{RegistrationErrors, Registrations};
 use stoa_base::{Clock, Random};
 use stoa_cluster::{
     CacheKeeper, Freshness, Job, Jobs, JobsOptions, Leases, Nodes, Tailer, TailerOptions, Waiters,
@@ -90,6 +91,9 @@ pub enum StartError {
     /// The database cannot be used.
     #[error(transparent)]
     Database(#[from] OpenError),
+    /// The registration files of application services are wrong.
+    #[error(transparent)]
+    Registrations(#[from] RegistrationErrors),
     /// Passwords cannot be hashed at the cost that is asked for.
     #[error(transparent)]
     PasswordCost(#[from] stoa_accounts::BadPasswordCost),
@@ -116,6 +120,11 @@ pub struct App {
 impl App {
     /// Puts the server together on its database, which is made or brought up to date.
     pub async fn start(config: Config, environment: Environment) -> Result<Self, StartError> {
+        let files = &config.appservices.registrations;
+        let registrations = Registrations::load(files, &config.server_name)?;
+        for warning in registrations.warnings() {
+            tracing::warn!("{warning}");
+        }
         let (folder, store) = open_database(&config).await?;
         store.prepare(config.server_name.as_str()).await?;
         let incarnation = begin_run(&store).await?;

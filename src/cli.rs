@@ -20,6 +20,7 @@ use stoa::{
     control::{self, AskError, Reply},
     metrics::MetricsError,
 };
+use stoa_appservices::RegistrationErrors;
 use stoa_config::{Config, ConfigErrors};
 use stoa_http::server::BindError;
 
@@ -62,6 +63,8 @@ enum Command {
 pub(crate) enum CliError {
     #[error(transparent)]
     Config(#[from] ConfigErrors),
+    #[error(transparent)]
+    Registrations(#[from] RegistrationErrors),
     #[error("cannot write the output: {0}")]
     Output(#[from] io::Error),
     #[error("cannot start a runtime: {0}")]

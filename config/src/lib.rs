@@ -12,6 +12,7 @@
 //! its own and speaks of the setting, not of the code.
 
 mod anonymous;
+mod appservices;
 mod audit;
 mod base_url;
 mod database;
@@ -44,6 +45,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     anonymous::Anonymous,
+    appservices::Appservices,
     audit::Audit,
     base_url::BaseUrl,
     database::{Database, DatabaseUrl, PostgresUrl},
@@ -98,6 +100,9 @@ pub struct Config {
     /// How other Matrix servers find this one.
     pub federation: Federation,
 
+    /// Application services: bridges and bots that act as many users.
+    pub appservices: Appservices,
+
     /// Where everything that must last is kept.
     pub database: Database,
 
@@ -133,6 +138,7 @@ impl Default for Config {
             public_base_url: None,
             listen: Listen::default(),
             federation: Federation::default(),
+            appservices: Appservices::default(),
             database: Database::default(),
             rooms: Rooms::default(),
             registration: Registration::default(),

@@ -108,7 +108,7 @@ fn an_unknown_key_near_none() {
     assert_eq!(
         said_of("[a.b]\nc = 1\n"),
         [
-            "stoa.toml:1: `a`: there is no such setting; possible here: `anonymous`, `audit`, `data_dir`, \
+            "stoa.toml:1: `a`: there is no such setting; possible here: `anonymous`, `appservices`, `audit`, `data_dir`, \
           `database`, `federation`, `limits`, `listen`, `log`, `public_base_url`, `registration`, `rooms`, \
           `server_name`"
         ]
@@ -258,6 +258,10 @@ fn a_path_that_is_none() {
     assert_eq!(
         said_of("data_dir = ''\n"),
         ["stoa.toml:1: `data_dir`: expected a path, found \"\""]
+    );
+    assert_eq!(
+        said_of("[appservices]\nregistrations = ['irc.yaml', '']\n"),
+        ["stoa.toml:2: `appservices.registrations`: expected paths, found [\"irc.yaml\", \"\"]"]
     );
 }
 

@@ -96,7 +96,7 @@ impl<'a> Walk<'a> {
 
     async fn read(&mut self, limit: usize) -> Result<()> {
         let Self { rooms, room, at, until, .. } = *self;
-        // So few that they take little.
+        // There are few, and those that are large end the page.
         let any = Allowance::unlimited();
         let page = match self.direction {
             Direction::Backward => rooms.before(room, at, until, limit, &any).await?,

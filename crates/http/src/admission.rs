@@ -51,7 +51,7 @@ const SMALL: u64 = 1 << 20;
 const LIGHTEST: u64 = 64 * 1_024;
 
 /// How many times as large a place is as the one before, where that was too small.
-const LARGER: u64 = 8;
+const LARGER: u64 = 4;
 
 /// How many answers may wait for a place, and for how long. Clients wait for a first sync for more
 /// than a minute.
@@ -121,10 +121,13 @@ impl Admission {
             if answer.is_ok() || !allowance.is_exceeded() {
                 return Ok((answer?, place));
             }
+            drop(answer);
             let larger = place.bytes().max(SMALL).saturating_mul(LARGER);
-            // Who waits for a larger place holds none.
-            drop(place);
-            place = self.admit(user, larger).await?;
+            if !place.grow(larger) {
+                // Who waits for a larger place holds none.
+                drop(place);
+                place = self.admit(user, larger).await?;
+            }
         }
     }
 
@@ -189,9 +192,10 @@ fn refused() -> Error {
     Error::limit_exceeded(RETRY_AFTER)
 }
 
+/// Where it is not begun anew in a larger place.
 impl From<Exceeded> for Error {
     fn from(_: Exceeded) -> Self {
-        refused()
+        Self::limit_exceeded(RETRY_AFTER)
     }
 }
 
@@ -260,7 +264,19 @@ impl Place {
 
     /// What an answer may take that is put together in this place.
     fn allowance(&self) -> Allowance {
-        if self.lane.is_all() { Allowance::unlimited() } else { Allowance::new(self.bytes()) }
+        let is_largest = self.is_large() && self.lane.is_all();
+        if is_largest { Allowance::unlimited() } else { Allowance::new(self.bytes()) }
+    }
+
+    /// Whether it is one for large answers.
+    fn is_large(&self) -> bool {
+        self.bytes() > SMALL
+    }
+
+    /// Takes as many bytes in all, if they are free. Small answers have places of their own.
+    fn grow(&mut self, bytes: u64) -> bool {
+        let units = bytes.div_ceil(UNIT);
+        self.is_large() && self.share.resize(units).and_then(|()| self.lane.resize(units)).is_some()
     }
 
     /// The answer, which holds the place until it is sent. The part of the place that it does not need
@@ -406,9 +422,10 @@ mod tests {
             tried.into_inner().expect("no panic")
         };
         assert_eq!(places(0, 64 * 1_024).await, [64 * 1_024]);
-        assert_eq!(places(0, 65 * 1_024).await, [64 * 1_024, 8 * MIB]);
-        assert_eq!(places(3 * MIB, 4 * MIB).await, [3 * MIB, 24 * MIB]);
-        assert_eq!(places(0, 1 << 30).await, [64 * 1_024, 8 * MIB, 64 * MIB, 96 * MIB]);
+        assert_eq!(places(0, 65 * 1_024).await, [64 * 1_024, 4 * MIB]);
+        assert_eq!(places(3 * MIB, 4 * MIB).await, [3 * MIB, 12 * MIB]);
+        let all = [64 * 1_024, 4 * MIB, 16 * MIB, 64 * MIB, 96 * MIB];
+        assert_eq!(places(0, 1 << 30).await, all);
         // Another error is an answer.
         let refuse = |_| async { Err::<(), _>(Error::not_found("none")) };
         let refused = admission.assemble(&somebody(), MIB, refuse).await.expect_err("an error");

@@ -10,6 +10,9 @@ use crate::{
     Page, Result, Room, Rooms, Seen, events::Event, pages::Stay, state_changes::take_changes,
 };
 
+/// How many bytes the number of an event takes in lists of them, roughly.
+const NUMBER_BYTES: u64 = 32;
+
 impl Rooms {
     /// The rooms with these numbers. [`Rooms::committed`] of any of them reads no table afterwards,
     /// unless it is touched meanwhile.
@@ -55,6 +58,8 @@ impl Rooms {
             let after = if since == Pos::START { Order::START } else { Order::after(since) };
             repo::events::newest_nids(&mut conn, missing, after, up_to, limit).await?
         };
+        let count = found.iter().map(|(_, nids)| nids.len() as u64).sum::<u64>();
+        allowance.take(NUMBER_BYTES * count)?;
         let nids: Vec<EventNid> = found.iter().flat_map(|(_, nids)| nids.iter().copied()).collect();
         let events = self.events_within(&nids, Stay::InMemory, allowance).await?;
         pages.extend(found.into_iter().map(|(room, nids)| {

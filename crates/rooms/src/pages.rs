@@ -49,7 +49,9 @@ impl<'a> Pages<'a> {
 
     fn learn_sizes(&mut self, sizes: impl Iterator<Item = usize>) -> u64 {
         let (count, bytes) = sizes.fold((0, 0), |(count, bytes), size| (count + 1, bytes + size));
-        self.next = (BYTES * count).checked_div(bytes).unwrap_or(FIRST).clamp(FIRST, MOST);
+        let fit = (BYTES * count).checked_div(bytes).unwrap_or(FIRST);
+        // Step by step: those that follow may be larger.
+        self.next = fit.min(2 * self.next).clamp(1, MOST);
         bytes as u64
     }
 }
@@ -104,9 +106,10 @@ mod tests {
 
     #[test]
     fn the_larger_events_are_the_fewer_are_read_at_once() {
-        assert_eq!(sizes(2_000), [50, 500, 500, 500, 450]);
-        assert_eq!(sizes(10_000)[..3], [50, 104, 104]);
-        assert!(sizes(130_000).iter().all(|size| *size == 50));
+        assert_eq!(sizes(2_000), [50, 100, 200, 400, 500, 500, 250]);
+        assert_eq!(sizes(10_000)[..4], [50, 100, 104, 104]);
+        assert_eq!(sizes(130_000)[..3], [50, 8, 8]);
         assert_eq!(sizes(0)[..2], [50, 50]);
+        assert_eq!(sizes(2_000_000)[..3], [50, 1, 1]);
     }
 }

@@ -12,10 +12,13 @@ use stoa_storage::{
 use crate::{
     Result, Rooms,
     events::{Event, Events, missing},
-    pages::Stay,
+    pages::Pages,
     recent::{Newest, Recent, RecentRow},
     room::Room,
 };
+
+/// A page ends where its events take more than this, roughly, however many are wanted.
+const PAGE_BYTES: u64 = 4 << 20;
 
 /// A stretch of a room's timeline.
 #[derive(Clone, Debug, Default)]
@@ -63,7 +66,7 @@ impl Rooms {
         let one_more = limit.saturating_add(1);
         let mut page = self.before(room, Order::after(up_to), after, one_more, allowance).await?;
         self.recent.fill(room.nid, &page, since, up_to);
-        page.more = page.events.len() > limit;
+        page.more |= page.events.len() > limit;
         page.events.truncate(limit);
         page.events.reverse();
         Ok(page)
@@ -103,18 +106,32 @@ impl Rooms {
         self.page(nids, limit, allowance).await
     }
 
-    /// The first `limit` of these events; `more` says that there are others.
+    /// The first of these events, `limit` or as many as are large; `more` says that there are others.
     async fn page(
         &self,
         mut nids: Vec<EventNid>,
         limit: usize,
         allowance: &Allowance,
     ) -> Result<Page> {
-        let more = nids.len() > limit;
+        let mut more = nids.len() > limit;
         nids.truncate(limit);
-        let found = self.events_within(&nids, Stay::InMemory, allowance).await?;
-        let events = nids.iter().map(|nid| found.get(nid).cloned().ok_or_else(|| missing(*nid)));
-        Ok(Page { events: events.collect::<Result<_, _>>()?, more })
+        let mut events = Vec::with_capacity(nids.len());
+        let mut bytes = 0;
+        let mut pages = Pages::new(&nids);
+        while let Some(page) = pages.next() {
+            if bytes > PAGE_BYTES {
+                more = true;
+                break;
+            }
+            let found = self.events.get_many(page.iter().copied()).await?;
+            let taken = pages.learn(found.values());
+            allowance.take(taken)?;
+            bytes += taken;
+            for nid in page {
+                events.push(found.get(nid).cloned().ok_or_else(|| missing(*nid))?);
+            }
+        }
+        Ok(Page { events, more })
     }
 }
 

@@ -29,6 +29,7 @@ impl Reader {
     }
 
     /// The same, of whose answer no more may be in memory than `allowance` says.
+    #[must_use]
     pub fn within(self, allowance: Allowance) -> Self {
         Self { allowance, ..self }
     }

@@ -119,16 +119,17 @@ impl Context<'_> {
             LazyLoadOptions::Enabled { .. } => members_of_senders(rooms, at, shown()).await?,
         };
         let mut state = rooms.write_state(reader, at, self.part, |_| true, allowance).await?;
-        state.extend(rooms.state_to_client(reader, &members).await?);
+        state.extend(rooms.state_to_client(reader, &members, allowance).await?);
 
-        let mut written = rooms.to_client(reader, [(event, Some(&*self.membership))]).await?;
+        let itself = [(event, Some(&*self.membership))];
+        let mut written = rooms.to_client(reader, itself, allowance).await?;
         let event = written.pop().ok_or_else(|| Error::internal("an event was not written"))?;
         Ok(Response {
             start: PaginationToken::after(start).to_string(),
             end: PaginationToken::after(end).to_string(),
             event,
-            events_before: rooms.to_client(reader, pairs(&before)).await?,
-            events_after: rooms.to_client(reader, pairs(&after)).await?,
+            events_before: rooms.to_client(reader, pairs(&before), allowance).await?,
+            events_after: rooms.to_client(reader, pairs(&after), allowance).await?,
             state,
         })
     }

@@ -11,6 +11,7 @@ use ruma::api::{
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
+use stoa_base::Allowance;
 use stoa_http::{Admission, Error, Result, Ruma, admission::EVENT};
 use stoa_rooms::{Event, Rooms, VisibleState, tokens::RoomToken};
 use stoa_storage::repo::events::Order;
@@ -69,8 +70,10 @@ pub(crate) async fn get_messages(
     }
 
     let device = reader(&session);
+    // What a page holds is limited.
+    let any = Allowance::unlimited();
     let chunk = found.iter().map(|(event, membership)| (event, Some(&**membership)));
-    let chunk = rooms.to_client(device.in_room(), chunk).await?;
+    let chunk = rooms.to_client(device.in_room(), chunk, &any).await?;
     let newest = match body.dir {
         Direction::Backward => found.first(),
         Direction::Forward => found.last(),
@@ -83,7 +86,7 @@ pub(crate) async fn get_messages(
         }
         _ => Vec::new(),
     };
-    let state = rooms.state_to_client(device.in_room(), &members).await?;
+    let state = rooms.state_to_client(device.in_room(), &members, &any).await?;
     // At the newest event there may be more to come, to be asked for from where it is.
     let is_end = walk.is_end() && (body.dir == Direction::Backward || found.is_empty());
     let is_end = is_end || !is_about;

@@ -28,7 +28,7 @@ const FULL_SYNC: usize = 10;
 const LIGHT: u64 = 1 << 20;
 
 /// How many times as heavy an answer is expected to be that turned out not to be light.
-const HEAVIER: u64 = 8;
+const HEAVIER: u64 = 4;
 
 /// Tells what is new, or waits until something is.
 pub(crate) async fn sync(

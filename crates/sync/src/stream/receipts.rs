@@ -62,7 +62,7 @@ impl RoomStream for Receipts<'_> {
             } else {
                 self.read_state.receipts_changed(user_id, &rooms, since, up_to).await?
             };
-            let count = changed.iter().map(|(_, receipts)| receipts.len() as u64).sum::<u64>();
+            let count = changed.values().map(|receipts| receipts.len() as u64).sum::<u64>();
             reader.allowance.take(RECEIPT * count)?;
             news.extend(changed.into_iter().map(|(room, receipts)| (room, to_events(receipts))));
         }

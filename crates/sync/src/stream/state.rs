@@ -135,7 +135,7 @@ impl RoomStream for States<'_> {
         for span in spans {
             plans.extend(self.plan(reader, span, lazily.is_some()).await?);
         }
-        self.load(&mut plans, lazily.is_some()).await?;
+        self.load(reader, &mut plans, lazily.is_some()).await?;
 
         let mut chosen: Vec<Chosen<'_>> = Vec::new();
         for plan in &mut plans {
@@ -322,11 +322,11 @@ impl States<'_> {
     }
 
     /// Reads what the plans need of the rooms' states.
-    async fn load(&self, plans: &mut [Plan<'_>], lazily: bool) -> Result<()> {
+    async fn load(&self, reader: &Reader, plans: &mut [Plan<'_>], lazily: bool) -> Result<()> {
         let part = if lazily { Part::WithoutMembers } else { Part::All };
         let whole: Vec<VisibleState> =
             plans.iter().filter(|plan| plan.is_whole()).map(|plan| plan.root).collect();
-        let mut whole = self.rooms.entries_of(whole, part).await?;
+        let mut whole = self.rooms.entries_of(whole, part, &reader.allowance).await?;
         let mut wanted = Vec::new();
         for plan in &*plans {
             let shown = plan.timeline.entries.keys().filter(|_| lazily && plan.is_whole());

@@ -166,16 +166,21 @@ impl Timelines<'_> {
             oldest = last;
             let mut dropped = page.weight();
             let shown = self.rooms.visible(&reader.user_id, &span.room, page.events).await?;
+            let mut is_full = false;
             for (event, membership) in shown {
                 if passes_event(self.filter, &event) {
-                    if events.len() >= limit {
-                        return Ok(true);
+                    is_full = events.len() >= limit;
+                    if is_full {
+                        break;
                     }
                     dropped = dropped.saturating_sub(event.weight() as u64);
                     events.insert(0, (event, membership));
                 }
             }
             reader.allowance.give_back(dropped);
+            if is_full {
+                return Ok(true);
+            }
             if !page.more {
                 return Ok(false);
             }

@@ -265,15 +265,13 @@ impl Written {
             let told = streams.rooms.without_erased(&reader.user_id, told).await?;
             (raw(shown.into_iter().map(|(event, _)| event))?, raw(&told)?)
         } else {
-            let device = Some(reader.device.as_str());
+            let (device, allowance) = (Some(reader.device.as_str()), &reader.allowance);
             let user_id = &*reader.user_id;
             let reader = stoa_rooms::Reader { user_id, device, with_room_id: false };
             let rooms = &streams.rooms;
-            (rooms.to_client(reader, shown).await?, rooms.state_to_client(reader, told).await?)
+            let timelines = rooms.to_client(reader, shown, allowance).await?;
+            (timelines, rooms.state_to_client(reader, told, allowance).await?)
         };
-        // Each is once more in the answer.
-        let texts = timelines.iter().chain(&states);
-        reader.allowance.take(texts.map(|text| text.get().len() as u64).sum())?;
         if let Some(fields) = EventFields::of(request.filter.event_fields.as_deref()) {
             for event in timelines.iter_mut().chain(&mut states) {
                 *event = fields.pick(event);

@@ -7,7 +7,7 @@ use stoa_base::{Allowance, EventNid};
 use crate::{Result, Rooms, events::Event};
 
 /// How many events are read at first, when nobody knows how large they are, and at once at most.
-const FIRST: usize = 50;
+const FIRST: usize = 100;
 const MOST: usize = 500;
 
 /// About how many bytes of events are read at once.
@@ -64,22 +64,24 @@ impl Rooms {
         stay: Stay,
         allowance: &Allowance,
     ) -> Result<HashMap<EventNid, Arc<Event>>> {
-        let mut found = HashMap::new();
+        let mut found = HashMap::with_capacity(nids.len());
         let mut pages = Pages::new(nids);
         while let Some(page) = pages.next() {
-            let events: HashMap<EventNid, Arc<Event>> = match stay {
-                Stay::InMemory => self.events.get_many(page.iter().copied()).await?,
+            let bytes = match stay {
+                Stay::InMemory => {
+                    let events = self.events.get_many(page.iter().copied()).await?;
+                    let bytes = pages.learn(events.values());
+                    found.extend(events);
+                    bytes
+                }
                 Stay::No => {
                     let events = self.events.read_many(page).await?;
-                    events.into_iter().map(|event| (event.nid, event)).collect()
+                    let bytes = pages.learn(&events);
+                    found.extend(events.into_iter().map(|event| (event.nid, event)));
+                    bytes
                 }
             };
-            allowance.take(pages.learn(events.values()))?;
-            if found.is_empty() {
-                found = events;
-            } else {
-                found.extend(events);
-            }
+            allowance.take(bytes)?;
         }
         Ok(found)
     }
@@ -106,10 +108,10 @@ mod tests {
 
     #[test]
     fn the_larger_events_are_the_fewer_are_read_at_once() {
-        assert_eq!(sizes(2_000), [50, 100, 200, 400, 500, 500, 250]);
-        assert_eq!(sizes(10_000)[..4], [50, 100, 104, 104]);
-        assert_eq!(sizes(130_000)[..3], [50, 8, 8]);
-        assert_eq!(sizes(0)[..2], [50, 50]);
-        assert_eq!(sizes(2_000_000)[..3], [50, 1, 1]);
+        assert_eq!(sizes(2_000), [100, 200, 400, 500, 500, 300]);
+        assert_eq!(sizes(10_000)[..3], [100, 104, 104]);
+        assert_eq!(sizes(130_000)[..3], [100, 8, 8]);
+        assert_eq!(sizes(0)[..2], [100, 100]);
+        assert_eq!(sizes(2_000_000)[..3], [100, 1, 1]);
     }
 }

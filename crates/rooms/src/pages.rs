@@ -13,13 +13,13 @@ const MOST: usize = 500;
 /// About how many bytes of events are read at once.
 const BYTES: usize = 1 << 20;
 
-/// Whether events stay in memory for others who ask for them.
+/// Whether events that are read from the database are kept in memory for others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stay {
-    /// They do.
-    InMemory,
-    /// They do not: others may never ask for them, and they would push out all else.
-    No,
+pub enum Caching {
+    /// They are.
+    Fill,
+    /// They are not: others may never ask for them, and they would push out all else.
+    Bypass,
 }
 
 /// A list of events that is read some at a time: as many as are about [`BYTES`], as far as those
@@ -61,15 +61,15 @@ impl Rooms {
     pub async fn events_within(
         &self,
         nids: &[EventNid],
-        stay: Stay,
+        caching: Caching,
         allowance: &Allowance,
     ) -> Result<HashMap<EventNid, Arc<Event>>> {
         let mut found = HashMap::new();
         let mut pages = Pages::new(nids);
         while let Some(page) = pages.next() {
-            let events: HashMap<EventNid, Arc<Event>> = match stay {
-                Stay::InMemory => self.events.get_many(page.iter().copied()).await?,
-                Stay::No => {
+            let events: HashMap<EventNid, Arc<Event>> = match caching {
+                Caching::Fill => self.events.get_many(page.iter().copied()).await?,
+                Caching::Bypass => {
                     let events = self.events.read_many(page).await?;
                     events.into_iter().map(|event| (event.nid, event)).collect()
                 }

@@ -22,8 +22,8 @@ pub enum Caching {
     Bypass,
 }
 
-/// A list of events that is read some at a time: as many as are about [`BYTES`], as far as those
-/// before tell.
+/// A list of events that is read some at a time: each time as many as take about [`BYTES`], judging
+/// by the size of those before.
 #[derive(Debug)]
 pub(crate) struct Pages<'a> {
     rest: &'a [EventNid],

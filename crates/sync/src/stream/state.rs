@@ -34,8 +34,8 @@ use crate::{
     stream::{RoomStream, summary::Summary, timeline::Timeline},
 };
 
-/// How many events of one room's state come to stay in memory where they are read together. A first
-/// sync of large rooms would push all else out.
+/// Up to how many events of one room's state are kept in memory once they are read. A first sync of
+/// large rooms would push out all else.
 const SMALL: usize = 50;
 
 /// How the state of each room changed since the client knew it.
@@ -148,7 +148,7 @@ impl RoomStream for States<'_> {
             }
             chosen.push((plan.span, events, plan.cut));
         }
-        // Of large rooms that are told as a whole, nothing comes to stay in memory.
+        // Where much of a room is told, as of a large one that is new to the client, nothing is kept.
         let (large, small): (Vec<_>, Vec<_>) =
             chosen.iter().partition(|(_, events, _)| events.len() > SMALL);
         let read = async |chosen: &[&Chosen<'_>], caching| {

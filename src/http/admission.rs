@@ -50,7 +50,8 @@ const SMALL: u64 = 1 << 20;
 /// The weight that every answer is expected to have at least.
 const LIGHTEST: u64 = 64 * 1_024;
 
-/// How many times as large a place is as the one before, where that was too small.
+/// How many times as large the next place is where one was too small: as that one, or as the largest
+/// of the small ones.
 const LARGER: u64 = 4;
 
 /// How many answers may wait for a place, and for how long. Clients wait for a first sync for more
@@ -124,7 +125,7 @@ impl Admission {
             drop(answer);
             let larger = place.bytes().max(SMALL).saturating_mul(LARGER);
             if !place.grow(larger) {
-                // Who waits for a larger place holds none.
+                // Nobody holds a place while they wait for a larger one.
                 drop(place);
                 place = self.admit(user, larger).await?;
             }
@@ -192,7 +193,8 @@ fn refused() -> Error {
     Error::limit_exceeded(RETRY_AFTER)
 }
 
-/// Where it is not begun anew in a larger place.
+/// For an answer that is not put together by [`Admission::assemble`], which begins anew in a larger
+/// place instead.
 impl From<Exceeded> for Error {
     fn from(_: Exceeded) -> Self {
         Self::limit_exceeded(RETRY_AFTER)
@@ -236,7 +238,7 @@ struct Held {
 }
 
 impl Held {
-    /// Whether there is no more.
+    /// Whether this is all that there is.
     fn is_all(&self) -> bool {
         self.permit.num_permits() >= self.largest as usize
     }

@@ -225,7 +225,7 @@ both_databases! {
         assert_eq!(admission.taken(), 0);
     }
 
-    /// Small events that replace or redact large ones, which are told with them.
+    /// Small events that replace large ones, whose contents are told with them.
     async fn what_stands_beside_an_event_counts(db: TestDatabase) {
         let server = start(db, 16).await;
         let alice = server.register("alice").await;
@@ -253,7 +253,8 @@ both_databases! {
         assert!(waiting.await.unwrap().body.len() > 1_000_000, "the contents that were replaced");
     }
 
-    /// Who finds nothing new for them among much that is, is answered, and waits without a place.
+    /// A client for which nothing is new, although much has to be read to find that out, is answered at
+    /// once instead of waiting in its place.
     async fn nobody_waits_for_news_in_a_place(db: TestDatabase) {
         let server = start(db, 16).await;
         let alice = server.register("alice").await;

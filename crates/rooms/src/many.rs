@@ -7,7 +7,7 @@ use stoa_base::{Allowance, EventNid, Pos, RoomNid};
 use stoa_storage::repo::{self, events::Order, state::StateChange};
 
 use crate::{
-    Page, Result, Room, Rooms, Seen, events::Event, pages::Stay, state_changes::take_changes,
+    Page, Result, Room, Rooms, Seen, events::Event, pages::Caching, state_changes::take_changes,
 };
 
 /// How many bytes the number of an event takes in lists of them, roughly.
@@ -61,7 +61,7 @@ impl Rooms {
         let count = found.iter().map(|(_, nids)| nids.len() as u64).sum::<u64>();
         allowance.take(NUMBER_BYTES * count)?;
         let nids: Vec<EventNid> = found.iter().flat_map(|(_, nids)| nids.iter().copied()).collect();
-        let events = self.events_within(&nids, Stay::InMemory, allowance).await?;
+        let events = self.events_within(&nids, Caching::Fill, allowance).await?;
         pages.extend(found.into_iter().map(|(room, nids)| {
             let mut page: Vec<Arc<Event>> =
                 nids.iter().filter_map(|nid| events.get(nid)).cloned().collect();

@@ -13,17 +13,17 @@ const MOST: usize = 500;
 /// About how many bytes of events are read at once.
 const BYTES: usize = 1 << 20;
 
-/// Whether events stay in memory for others who ask for them.
+/// Whether events that are read from the database are kept in memory for others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stay {
-    /// They do.
-    InMemory,
-    /// They do not: others may never ask for them, and they would push out all else.
-    No,
+pub enum Caching {
+    /// They are.
+    Fill,
+    /// They are not: others may never ask for them, and they would push out all else.
+    Bypass,
 }
 
-/// A list of events that is read some at a time: as many as are about [`BYTES`], as far as those
-/// before tell.
+/// A list of events that is read some at a time: each time as many as take about [`BYTES`], judging
+/// by the size of those before.
 #[derive(Debug)]
 pub(crate) struct Pages<'a> {
     rest: &'a [EventNid],
@@ -61,20 +61,20 @@ impl Rooms {
     pub async fn events_within(
         &self,
         nids: &[EventNid],
-        stay: Stay,
+        caching: Caching,
         allowance: &Allowance,
     ) -> Result<HashMap<EventNid, Arc<Event>>> {
         let mut found = HashMap::with_capacity(nids.len());
         let mut pages = Pages::new(nids);
         while let Some(page) = pages.next() {
-            let bytes = match stay {
-                Stay::InMemory => {
+            let bytes = match caching {
+                Caching::Fill => {
                     let events = self.events.get_many(page.iter().copied()).await?;
                     let bytes = pages.learn(events.values());
                     found.extend(events);
                     bytes
                 }
-                Stay::No => {
+                Caching::Bypass => {
                     let events = self.events.read_many(page).await?;
                     let bytes = pages.learn(&events);
                     found.extend(events.into_iter().map(|event| (event.nid, event)));

@@ -106,7 +106,8 @@ impl Rooms {
         self.page(nids, limit, allowance).await
     }
 
-    /// The first of these events, `limit` or as many as are large; `more` says that there are others.
+    /// The first of these events: at most `limit`, and fewer where they take more than [`PAGE_BYTES`].
+    /// `more` says that there are others.
     async fn page(
         &self,
         mut nids: Vec<EventNid>,

@@ -25,10 +25,10 @@ use crate::http::{Admission, Class, Error, Limits, Result, Ruma, admission::EVEN
 /// What a sync of everything costs, as heavy reads.
 const FULL_SYNC: usize = 10;
 
-/// Up to which weight what happened since a token is told without waiting for a place.
+/// How many bytes a sync that goes on from a token may take without a place.
 const LIGHT: u64 = 1 << 20;
 
-/// How many times as heavy an answer is expected to be that turned out not to be light.
+/// How many times [`LIGHT`] such a sync is expected to take where that was not enough.
 const HEAVIER: u64 = 4;
 
 /// Tells what is new, or waits until something is.
@@ -65,7 +65,7 @@ pub(crate) async fn sync(
         }
     }
     limits.charge(Class::HeavyReads, &session.user_id, FULL_SYNC)?;
-    // Boxed, so that the many syncs that are light do not take the room of this.
+    // Boxed, so that the future of each light sync does not have the size of this one.
     let large = Box::pin(async {
         let weight = if request.is_whole() {
             weight_of_all(&rooms, &accounts, &session.user_id, request.filter).await?

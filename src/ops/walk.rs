@@ -72,9 +72,13 @@ impl<'a> Walk<'a> {
         })
     }
 
-    /// The next event that the reader may see, with their membership at it. `limit` says how many may
-    /// be wanted.
-    pub(crate) async fn next(&mut self, limit: usize) -> Result<Option<(Arc<Event>, String)>> {
+    /// The next event that the reader may see, with their membership at it, as long as what is read
+    /// does not take more than is allowed. `limit` says how many may be wanted.
+    pub(crate) async fn next(
+        &mut self,
+        limit: usize,
+        allowance: &Allowance,
+    ) -> Result<Option<(Arc<Event>, String)>> {
         loop {
             if let Some((event, seen)) = self.ahead.pop_front() {
                 if let Some(order) = event.order {
@@ -87,20 +91,18 @@ impl<'a> Walk<'a> {
                     return Ok(Some(shown));
                 }
             } else if self.more && self.looked_at < MAX_LOOKED_AT {
-                self.read(limit.clamp(MIN_READ, MAX_READ)).await?;
+                self.read(limit.clamp(MIN_READ, MAX_READ), allowance).await?;
             } else {
                 return Ok(None);
             }
         }
     }
 
-    async fn read(&mut self, limit: usize) -> Result<()> {
+    async fn read(&mut self, limit: usize, allowance: &Allowance) -> Result<()> {
         let Self { rooms, room, at, until, .. } = *self;
-        // There are few, and those that are large end the page.
-        let any = Allowance::unlimited();
         let page = match self.direction {
-            Direction::Backward => rooms.before(room, at, until, limit, &any).await?,
-            Direction::Forward => rooms.after(room, at, until, limit, &any).await?,
+            Direction::Backward => rooms.before(room, at, until, limit, allowance).await?,
+            Direction::Forward => rooms.after(room, at, until, limit, allowance).await?,
         };
         self.more = page.more;
         self.looked_at += page.events.len();

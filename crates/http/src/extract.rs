@@ -23,7 +23,7 @@ use crate::{
 /// A request of ruma's type `R`, read and authenticated as its endpoint demands.
 ///
 /// By then this node's caches hold all that was acknowledged before the request arrived, so that
-/// the handler decides nothing on older context. [`RumaSend`] leaves that to the append.
+/// the handler decides nothing on older state. [`RumaSend`] leaves that to the append.
 #[derive(Debug)]
 pub struct Ruma<R: Endpoint, F = Fresh> {
     /// What was asked for.

@@ -16,7 +16,7 @@ use stoa_base::{Allowance, EventNid};
 use crate::{
     Result, RoomError, Rooms,
     events::Event,
-    pages::Stay,
+    pages::Caching,
     pdu::{MAX_ID_BYTES, Pdu},
 };
 
@@ -90,8 +90,8 @@ impl Rooms {
         self.write_all(reader, events, others, allowance).await
     }
 
-    /// Writes events of a state for a reader, as [`Rooms::to_client`]. What each of them replaced is not said, as it would
-    /// have to be read: there may be as many as a room has members.
+    /// Writes events of a state for a reader, as [`Rooms::to_client`] does. What each of them replaced is
+    /// not said, as it would have to be read: there may be as many as a room has members.
     pub async fn state_to_client<'e>(
         &self,
         reader: Reader<'_>,
@@ -112,7 +112,7 @@ impl Rooms {
         others: Vec<EventNid>,
         allowance: &Allowance,
     ) -> Result<Vec<Box<RawValue>>> {
-        let mut others = self.events_within(&others, Stay::InMemory, allowance).await?;
+        let mut others = self.events_within(&others, Caching::Fill, allowance).await?;
         let erased = self.erased.all().await?;
         if !erased.is_empty() {
             // What stands beside an event is shown to all alike.

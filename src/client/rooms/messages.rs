@@ -7,17 +7,20 @@ use std::sync::Arc;
 use axum::{extract::State, response::Response as HttpResponse};
 use ruma::api::{
     Direction,
-    client::{filter::LazyLoadOptions, message::get_message_events::v3::Request},
+    client::{
+        filter::{LazyLoadOptions, RoomEventFilter},
+        message::get_message_events::v3::Request,
+    },
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
 use stoa_base::Allowance;
 use stoa_http::{Admission, Error, Result, Ruma, admission::EVENT};
-use stoa_rooms::{Event, Rooms, VisibleState, tokens::RoomToken};
+use stoa_rooms::{Event, Room, Rooms, VisibleState, tokens::RoomToken};
 use stoa_storage::repo::events::Order;
 use stoa_sync::filter;
 
-use super::lazy_members::{members_of_senders, reader};
+use super::lazy_members::{ReadingDevice, members_of_senders, reader};
 use crate::ops::{find_room::known_room, walk::Walk};
 
 /// How many events one answer may have.
@@ -50,50 +53,80 @@ pub(crate) async fn get_messages(
     rooms.visible_state(user_id, &room).await?;
     let (from, to) = (token("from", body.from.as_deref())?, token("to", body.to.as_deref())?);
     let limit = usize::try_from(u64::from(body.limit)).unwrap_or(MAX_LIMIT).clamp(1, MAX_LIMIT);
-    let place = admission.admit(user_id, EVENT * limit as u64).await?;
+    let wanted = Wanted {
+        rooms: &rooms,
+        room: &room,
+        reader: reader(&session),
+        filter: &body.filter,
+        direction: body.dir,
+        from,
+        to,
+        limit,
+    };
+    let wanted = &wanted;
+    let assemble = |allowance| async move { wanted.assemble(&allowance).await };
+    let (mut answer, place) = admission.assemble(user_id, EVENT * limit as u64, assemble).await?;
+    // Clients tell by it which page this is, so it is the very text that they gave.
+    answer.start = body.from.unwrap_or(answer.start);
+    Ok(place.json(answer))
+}
 
-    let mut walk = Walk::new(&rooms, &room, user_id, body.dir, from, to).await?;
-    let mut found: Vec<(Arc<Event>, String)> = Vec::new();
-    let is_about = filter::is_about(&body.filter, &room.id);
-    let mut bytes = 0;
-    if is_about {
-        while found.len() < limit
-            && bytes < MAX_BYTES
-            && let Some(seen) = walk.next(limit).await?
-        {
-            let passes = filter::passes_event(&body.filter, &seen.0);
-            if passes {
-                bytes += seen.0.pdu.json().len();
-                found.push(seen);
+/// The page that is wanted.
+struct Wanted<'a> {
+    rooms: &'a Rooms,
+    room: &'a Room,
+    reader: ReadingDevice<'a>,
+    filter: &'a RoomEventFilter,
+    direction: Direction,
+    from: Option<Order>,
+    to: Option<Order>,
+    limit: usize,
+}
+
+impl Wanted<'_> {
+    async fn assemble(&self, allowance: &Allowance) -> Result<Response> {
+        let Self { rooms, room, filter, .. } = self;
+        let reader = self.reader.in_room();
+        let mut walk =
+            Walk::new(rooms, room, reader.user_id, self.direction, self.from, self.to).await?;
+        let mut found: Vec<(Arc<Event>, String)> = Vec::new();
+        let is_about = filter::is_about(filter, &room.id);
+        let mut bytes = 0;
+        if is_about {
+            while found.len() < self.limit
+                && bytes < MAX_BYTES
+                && let Some(seen) = walk.next(self.limit, allowance).await?
+            {
+                let passes = filter::passes_event(filter, &seen.0);
+                if passes {
+                    bytes += seen.0.pdu.json().len();
+                    found.push(seen);
+                }
             }
         }
-    }
 
-    let device = reader(&session);
-    // What a page holds is limited.
-    let any = Allowance::unlimited();
-    let chunk = found.iter().map(|(event, membership)| (event, Some(&**membership)));
-    let chunk = rooms.to_client(device.in_room(), chunk, &any).await?;
-    let newest = match body.dir {
-        Direction::Backward => found.first(),
-        Direction::Forward => found.last(),
-    };
-    let members = match (&body.filter.lazy_load_options, newest) {
-        (LazyLoadOptions::Enabled { .. }, Some((newest, _))) => {
-            let state = rooms.visible_state_after(user_id, &room, newest).await?;
-            let state = state.unwrap_or(VisibleState::NOTHING);
-            members_of_senders(&rooms, state, found.iter().map(|(event, _)| event)).await?
-        }
-        _ => Vec::new(),
-    };
-    let state = rooms.state_to_client(device.in_room(), &members, &any).await?;
-    // At the newest event there may be more to come, to be asked for from where it is.
-    let is_end = walk.is_end() && (body.dir == Direction::Backward || found.is_empty());
-    let is_end = is_end || !is_about;
-    let end = (!is_end).then(|| walk.at().to_string());
-    // Clients tell by it which page this is, so it is the very text that they gave.
-    let start = body.from.unwrap_or_else(|| walk.start().to_string());
-    Ok(place.json(Response { start, end, chunk, state }))
+        let chunk = found.iter().map(|(event, membership)| (event, Some(&**membership)));
+        let chunk = rooms.to_client(reader, chunk, allowance).await?;
+        let newest = match self.direction {
+            Direction::Backward => found.first(),
+            Direction::Forward => found.last(),
+        };
+        let members = match (&filter.lazy_load_options, newest) {
+            (LazyLoadOptions::Enabled { .. }, Some((newest, _))) => {
+                let state = rooms.visible_state_after(reader.user_id, room, newest).await?;
+                let state = state.unwrap_or(VisibleState::NOTHING);
+                members_of_senders(rooms, state, found.iter().map(|(event, _)| event), allowance)
+                    .await?
+            }
+            _ => Vec::new(),
+        };
+        let state = rooms.state_to_client(reader, &members, allowance).await?;
+        // At the newest event there may be more to come, to be asked for from where it is.
+        let is_end = walk.is_end() && (self.direction == Direction::Backward || found.is_empty());
+        let is_end = is_end || !is_about;
+        let end = (!is_end).then(|| walk.at().to_string());
+        Ok(Response { start: walk.start().to_string(), end, chunk, state })
+    }
 }
 
 fn token(name: &str, token: Option<&str>) -> Result<Option<Order>> {

@@ -149,6 +149,8 @@ async fn add_rooms(
         .read(reader, spans)
         .await?;
 
+    let mut written = Written::new(streams, reader, request, spans, &timelines, &states).await?;
+    // An answer that is given up before it is written was not sent.
     if lazy_members(&filter.state).is_some() {
         let shown = timelines.values().flat_map(|timeline| &timeline.events);
         let told = states.values().flat_map(|state| &state.events);
@@ -160,7 +162,6 @@ async fn add_rooms(
         streams.known.sent(&reader.device, sending);
     }
 
-    let mut written = Written::new(streams, reader, request, spans, &timelines, &states).await?;
     for span in spans {
         let nid = span.room.nid;
         let room = RoomNews {

@@ -374,4 +374,18 @@ both_databases! {
         assert!(!all.fits(&site, 880_000).await, "five events and their texts");
         assert!(all.fits(&site, 1_100_000).await);
     }
+
+    /// Five rooms whose topics take 120,000 bytes each, and 60,000 more as stripped state.
+    async fn what_is_shown_of_rooms_that_one_is_invited_to_counts(db: TestDatabase) {
+        let site = Site::start(db).await;
+        let mut alice = Client::new("alice");
+        alice.sync(&site).await;
+        for _ in 0..5 {
+            let id = site.create("bob").await;
+            site.set("bob", &id, "m.room.topic", "", json!({ "v": "x".repeat(60_000) })).await;
+            site.change("bob", &id, MembershipChange::Invite(user_id("alice"))).await;
+        }
+        assert!(!alice.fits(&site, 850_000).await);
+        assert!(alice.fits(&site, 1_000_000).await);
+    }
 }

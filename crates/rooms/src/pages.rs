@@ -4,11 +4,21 @@ use std::{collections::HashMap, sync::Arc};
 
 use stoa_base::{Allowance, EventNid};
 
-use crate::{Result, Rooms, events::Event};
+use crate::{
+    Page, Result, Rooms,
+    events::{Event, missing},
+};
 
 /// How many events are read at first, when nobody knows how large they are, and at once at most.
-const FIRST: usize = 100;
+const FIRST: usize = 50;
 const MOST: usize = 500;
+
+/// How many events of each of several lists are read at first at least.
+const FIRST_OF_MANY: usize = 16;
+
+/// A page of a timeline ends where its events take more bytes than this, roughly, however many are
+/// wanted.
+const PAGE_BYTES: u64 = 4 << 20;
 
 /// About how many bytes of events are read at once.
 const BYTES: usize = 1 << 20;
@@ -32,7 +42,11 @@ pub(crate) struct Pages<'a> {
 
 impl<'a> Pages<'a> {
     pub(crate) const fn new(nids: &'a [EventNid]) -> Self {
-        Self { rest: nids, next: FIRST }
+        Self::beginning_with(FIRST, nids)
+    }
+
+    const fn beginning_with(first: usize, nids: &'a [EventNid]) -> Self {
+        Self { rest: nids, next: first }
     }
 
     /// The events to be read next.
@@ -85,6 +99,69 @@ impl Rooms {
         }
         Ok(found)
     }
+
+    /// A page of the first of each of these lists of events: at most `limit`, and fewer where they
+    /// take more than [`PAGE_BYTES`]. All of them together take no more than is allowed. `more` says
+    /// that the list has others.
+    pub(crate) async fn pages(
+        &self,
+        lists: &[Vec<EventNid>],
+        limit: usize,
+        allowance: &Allowance,
+    ) -> Result<Vec<Page>> {
+        let first = FIRST_OF_MANY.max(FIRST / lists.len().max(1));
+        let mut readings: Vec<Reading<'_>> =
+            lists.iter().map(|nids| Reading::new(nids, limit, first)).collect();
+        loop {
+            let next: Vec<&[EventNid]> = readings.iter_mut().map(Reading::next).collect();
+            let nids = next.concat();
+            if nids.is_empty() {
+                return Ok(readings.into_iter().map(|reading| reading.page).collect());
+            }
+            let events = self.events_within(&nids, Caching::Fill, allowance).await?;
+            for (reading, nids) in readings.iter_mut().zip(next) {
+                reading.add(nids, &events)?;
+            }
+        }
+    }
+}
+
+/// A page that is being read.
+struct Reading<'a> {
+    pages: Pages<'a>,
+    page: Page,
+    bytes: u64,
+}
+
+impl<'a> Reading<'a> {
+    fn new(nids: &'a [EventNid], limit: usize, first: usize) -> Self {
+        let wanted = &nids[..limit.min(nids.len())];
+        let page =
+            Page { events: Vec::with_capacity(wanted.len()), more: wanted.len() < nids.len() };
+        Self { pages: Pages::beginning_with(first, wanted), page, bytes: 0 }
+    }
+
+    /// The events to be read next: none at the end of the page.
+    fn next(&mut self) -> &'a [EventNid] {
+        let next = self.pages.next().unwrap_or_default();
+        if self.bytes > PAGE_BYTES && !next.is_empty() {
+            self.page.more = true;
+            self.pages = Pages::new(&[]);
+            return &[];
+        }
+        next
+    }
+
+    fn add(&mut self, nids: &[EventNid], events: &HashMap<EventNid, Arc<Event>>) -> Result<()> {
+        let before = self.page.events.len();
+        for nid in nids {
+            self.page.events.push(events.get(nid).cloned().ok_or_else(|| missing(*nid))?);
+        }
+        if !nids.is_empty() {
+            self.bytes += self.pages.learn(&self.page.events[before..]);
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -108,10 +185,10 @@ mod tests {
 
     #[test]
     fn the_larger_events_are_the_fewer_are_read_at_once() {
-        assert_eq!(sizes(2_000), [100, 200, 400, 500, 500, 300]);
-        assert_eq!(sizes(10_000)[..3], [100, 104, 104]);
-        assert_eq!(sizes(130_000)[..3], [100, 8, 8]);
-        assert_eq!(sizes(0)[..2], [100, 100]);
-        assert_eq!(sizes(2_000_000)[..3], [100, 1, 1]);
+        assert_eq!(sizes(2_000), [50, 100, 200, 400, 500, 500, 250]);
+        assert_eq!(sizes(10_000)[..4], [50, 100, 104, 104]);
+        assert_eq!(sizes(130_000)[..3], [50, 8, 8]);
+        assert_eq!(sizes(0)[..2], [50, 50]);
+        assert_eq!(sizes(2_000_000)[..3], [50, 1, 1]);
     }
 }

@@ -66,10 +66,12 @@ pub async fn changed(
     limit: i64,
 ) -> Result<Vec<StoredReceipt>> {
     conn.all(
+        // Ordered by a sum, which is in no index: PostgreSQL goes through all receipts otherwise, in
+        // the order of the index, until it has enough.
         "SELECT room_nid, type, user_id, thread, event_id, ts, pos FROM receipts
          WHERE room_nid IN (SELECT CAST(value AS BIGINT) FROM json_each($1))
              AND pos > $2 AND pos <= $3 AND (type <> 'm.read.private' OR user_id = $4)
-         ORDER BY room_nid, pos LIMIT $5",
+         ORDER BY room_nid + 0, pos LIMIT $5",
         &[Bind::list(rooms), after.0.into(), up_to.0.into(), reader.as_str().into(), limit.into()],
     )
     .await
@@ -88,7 +90,8 @@ pub async fn newest(
     in_all: i64,
 ) -> Result<Vec<StoredReceipt>> {
     conn.all(
-        // CROSS JOIN, since SQLite then takes the rooms first instead of reading all receipts.
+        // CROSS JOIN, since SQLite then takes the rooms first instead of reading all receipts, and
+        // ordered by a sum, as above.
         "SELECT room_nid, type, user_id, thread, event_id, ts, pos
          FROM (
              SELECT CAST(value AS BIGINT) AS room, (
@@ -101,7 +104,7 @@ pub async fn newest(
          ) wanted CROSS JOIN receipts
          WHERE room_nid = room AND pos > COALESCE(older, -1) AND pos <= $2
              AND (type <> 'm.read.private' OR user_id = $3)
-         ORDER BY room_nid, pos LIMIT $5",
+         ORDER BY room_nid + 0, pos LIMIT $5",
         &[Bind::list(rooms), up_to.0.into(), reader.as_str().into(), limit.into(), in_all.into()],
     )
     .await

@@ -169,11 +169,11 @@ mod tests {
         async fn a_server_that_is_busy_for_a_moment_reaches_every_room(db: TestDatabase) {
             let server = TestServer::start_with(db, |_, environment| {
                 // Where sixteen rooms are written to at once, most are turned away at first.
-                environment.writer.queue = 1;
+                environment.writer.queue = 3;
             })
             .await;
             let alice = server.register("alice").await;
-            let rooms = create_rooms(&alice, 24).await;
+            let rooms = create_rooms(&alice, 17).await;
             alice.put(NAME, json!({ "displayname": "Alice" })).await.ok();
             for room in &rooms {
                 assert_eq!(member(&alice, room).await["displayname"], "Alice");

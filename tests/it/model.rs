@@ -46,11 +46,11 @@ fn a_client_of_two_nodes_holds_what_a_new_one_is_told() {
 #[test]
 fn a_client_of_nodes_that_lack_a_stream_holds_what_a_new_one_is_told() {
     stoa_testing::run_on(Backend::Postgres, async |db| {
-        for (stream, seed) in Stream::ALL.into_iter().zip(number("STOA_TEST_SEED", 1)..) {
+        for (stream, seed) in Stream::ALL.iter().zip(number("STOA_TEST_SEED", 1)..) {
             let database = TestDatabase::create(db.backend()).await.unwrap();
             let name = serde_json::to_value(stream).unwrap();
             surgery::hide_stream(&database.store().await, name.as_str().unwrap()).await;
-            run(&database, 2, seed).await;
+            run(&database, 2, seed, 60).await;
         }
     });
 }
@@ -59,11 +59,12 @@ async fn soak(db: &TestDatabase, nodes: usize) {
     let first = number("STOA_TEST_SEED", 1);
     for seed in first..first + number("STOA_TEST_RUNS", 2) {
         let database = TestDatabase::create(db.backend()).await.unwrap();
-        run(&database, nodes, seed).await;
+        run(&database, nodes, seed, 240).await;
     }
 }
 
-async fn run(db: &TestDatabase, nodes: usize, seed: u64) {
+/// `steps` are done unless somebody asks for more.
+async fn run(db: &TestDatabase, nodes: usize, seed: u64, steps: u64) {
     let mut servers = Vec::new();
     for _ in 0..nodes {
         servers.push(TestServer::start(db).await);
@@ -78,7 +79,7 @@ async fn run(db: &TestDatabase, nodes: usize, seed: u64) {
     }
     let mut world = World::new(users);
     let mut course = Course { seed, steps: Vec::new() };
-    for step in 1..=number("STOA_TEST_STEPS", 240) {
+    for step in 1..=number("STOA_TEST_STEPS", steps) {
         let client = &mut members[dice.below(USERS)].client;
         let done = match dice.below(10) {
             0..5 => world.step(&dice).await,

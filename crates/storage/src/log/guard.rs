@@ -63,10 +63,12 @@ impl Guard {
     }
 }
 
+// `place` is the place of the append in the batch, which the databases know as `member`.
+
 #[derive(Serialize)]
 struct RoomGuard {
-    /// The append's place in the batch.
-    member: usize,
+    #[serde(rename = "member")]
+    place: usize,
     room_nid: i64,
     state_pos: i64,
     head_pos: i64,
@@ -76,7 +78,8 @@ struct RoomGuard {
 
 #[derive(Serialize)]
 struct SessionGuard<'a> {
-    member: usize,
+    #[serde(rename = "member")]
+    place: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     session_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -85,7 +88,8 @@ struct SessionGuard<'a> {
 
 #[derive(Serialize)]
 struct AccountGuard<'a> {
-    member: usize,
+    #[serde(rename = "member")]
+    place: usize,
     user_id: &'a str,
     expected: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -94,14 +98,14 @@ struct AccountGuard<'a> {
 }
 
 impl<'a> AccountGuard<'a> {
-    fn new(member: usize, user_id: &'a str, state: &'a AccountState) -> Self {
+    fn new(place: usize, user_id: &'a str, state: &'a AccountState) -> Self {
         let (expected, password_hash, devices) = match state {
             AccountState::Absent => ("absent", None, &[][..]),
             AccountState::Open => ("open", None, &[][..]),
             AccountState::Password(hash) => ("password", hash.as_deref(), &[][..]),
             AccountState::Devices(devices) => ("devices", None, devices.as_slice()),
         };
-        Self { member, user_id, expected, password_hash, devices }
+        Self { place, user_id, expected, password_hash, devices }
     }
 }
 
@@ -111,14 +115,14 @@ pub(super) fn of_batch(appends: &[&Append]) -> serde_json::Result<Vec<Rows>> {
     // What a chain has committed is the same for all its appends, and the first that fails takes the
     // later ones with it.
     let mut watched = HashSet::new();
-    for (member, append) in appends.iter().enumerate() {
+    for (place, append) in appends.iter().enumerate() {
         for guard in &append.guards {
             match guard {
                 Guard::State(chain) | Guard::Head(chain) => {
                     let whole = matches!(guard, Guard::Head(_));
                     if watched.insert((Arc::as_ptr(chain), whole)) {
                         rooms.push(RoomGuard {
-                            member,
+                            place,
                             room_nid: chain.room().0,
                             state_pos: chain.state_pos().0,
                             head_pos: chain.head_pos().0,
@@ -127,17 +131,13 @@ pub(super) fn of_batch(appends: &[&Append]) -> serde_json::Result<Vec<Rows>> {
                     }
                 }
                 Guard::Session(id) => {
-                    sessions.push(SessionGuard { member, session_id: Some(id), token_hash: None });
+                    sessions.push(SessionGuard { place, session_id: Some(id), token_hash: None });
                 }
                 Guard::Token(hash) => {
-                    sessions.push(SessionGuard {
-                        member,
-                        session_id: None,
-                        token_hash: Some(hash),
-                    });
+                    sessions.push(SessionGuard { place, session_id: None, token_hash: Some(hash) });
                 }
                 Guard::Account(user_id, state) => {
-                    accounts.push(AccountGuard::new(member, user_id, state));
+                    accounts.push(AccountGuard::new(place, user_id, state));
                 }
             }
         }
@@ -165,7 +165,7 @@ fn of_kind<T: Serialize>(
 // reason: only the extremities are other ones, on which these appends do not rely.
 
 const ROOMS_SQLITE: &[&str] = &["
-SELECT g.value->>'member' AS member, CASE
+SELECT g.value->>'member' AS place, CASE
     WHEN g.value->>'whole' OR coalesce(r.state_pos, 0) <> g.value->>'state_pos' THEN 'room'
     ELSE 'moved' END AS reason
 FROM json_each($1) AS g LEFT JOIN rooms AS r ON r.nid = g.value->>'room_nid'
@@ -173,7 +173,7 @@ WHERE coalesce(r.state_pos, 0) <> g.value->>'state_pos'
     OR coalesce(r.head_pos, 0) <> g.value->>'head_pos'"];
 
 const SESSIONS_SQLITE: &[&str] = &["
-SELECT g.value->>'member' AS member, 'session' AS reason
+SELECT g.value->>'member' AS place, 'session' AS reason
 FROM json_each($1) AS g
 WHERE g.value->>'session_id' IS NOT NULL
         AND NOT EXISTS (SELECT 1 FROM sessions
@@ -182,7 +182,7 @@ WHERE g.value->>'session_id' IS NOT NULL
         AND NOT EXISTS (SELECT 1 FROM access_tokens WHERE token_hash = g.value->>'token_hash')"];
 
 const ACCOUNTS_SQLITE: &[&str] = &["
-SELECT g.value->>'member' AS member, 'account' AS reason
+SELECT g.value->>'member' AS place, 'account' AS reason
 FROM json_each($1) AS g LEFT JOIN users AS u ON u.user_id = g.value->>'user_id'
 WHERE CASE g.value->>'expected'
     WHEN 'absent' THEN u.user_id IS NOT NULL

@@ -90,7 +90,7 @@ impl Text {
         // A reason other than 'moved' is not JSON. So `json` fails for it, and the text ends there,
         // before anything is written.
         self.add(&format!(
-            "SELECT CASE reason WHEN 'moved' THEN member ELSE json(reason) END FROM ({guards})"
+            "SELECT CASE reason WHEN 'moved' THEN place ELSE json(reason) END FROM ({guards})"
         ));
     }
 

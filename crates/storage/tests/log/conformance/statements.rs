@@ -35,7 +35,7 @@ const TEXTS: [(&str, Backend); 5] = [
 ];
 
 /// Another statement that is put into one, and what stands for it here.
-const INNER: (&str, &str) = ("{guards}", "SELECT 1 AS member, '1' AS reason");
+const INNER: (&str, &str) = ("{guards}", "SELECT 1 AS place, '1' AS reason");
 
 /// What a statement begins with. The second kind is not for `PREPARE`, and is carried out instead.
 const PREPARED: [&str; 5] = ["SELECT", "INSERT", "UPDATE", "DELETE", "WITH"];

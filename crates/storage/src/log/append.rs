@@ -41,7 +41,9 @@ impl Append {
     pub(super) fn claims(&self) -> Vec<Claim<'_>> {
         let mut claims = Vec::new();
         claims.extend(self.guards.iter().filter_map(Guard::claim));
-        TABLES.iter().for_each(|table| (table.claims)(self, &mut claims));
+        for table in TABLES {
+            (table.claims)(self, &mut claims);
+        }
         claims
     }
 

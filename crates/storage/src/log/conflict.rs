@@ -40,7 +40,7 @@ enum Reason {
 impl Conflict {
     /// Reads the conflict of the append at a place in the batch.
     pub(super) fn at_place(place: i64, reason: &str) -> Result<Self> {
-        let place = usize::try_from(place).map_err(Error::corrupt)?;
+        let place = usize::try_from(place).map_err(Error::answer)?;
         Ok(Self { place: Some(place), nid: None, reason: Reason::read(reason)? })
     }
 
@@ -73,6 +73,6 @@ impl Reason {
     fn read(reason: &str) -> Result<Self> {
         let reason: serde::de::value::StrDeserializer<'_, serde::de::value::Error> =
             serde::de::IntoDeserializer::into_deserializer(reason);
-        Self::deserialize(reason).map_err(Error::corrupt)
+        Self::deserialize(reason).map_err(Error::answer)
     }
 }

@@ -162,7 +162,7 @@ impl Session {
             }
         };
         self.conn = Some(leased);
-        Ok(match serde_json::from_str(&answer).map_err(Error::corrupt)? {
+        Ok(match serde_json::from_str(&answer).map_err(Error::answer)? {
             Answer::Conflicts { conflicts } => Written::Conflicts(conflicts),
             Answer::Committed { prev, last, moved, lock_wait_us } => {
                 timing.lock_wait = Duration::from_micros(lock_wait_us);
@@ -207,7 +207,7 @@ impl Session {
     /// Opens a connection on which everything that can be seen is durable.
     async fn connect(&mut self, store: &Store) -> Result<Leased> {
         let direct = store.direct_pool().zip(store.server_runs());
-        let (pool, runs) = direct.ok_or_else(|| Error::corrupt("not PostgreSQL"))?;
+        let (pool, runs) = direct.ok_or_else(|| Error::fault("not PostgreSQL"))?;
         let known = self.run.as_ref().unwrap_or_else(|| runs.first());
         let lease = pool.lease();
         let options = pool.options().clone().options(SESSION).application_name("stoa-log");
@@ -309,5 +309,5 @@ fn payload(batch: &JoinedAppends, key: BatchKey, now_ms: i64, seen: Mark) -> Res
 }
 
 fn to_json<T: serde::Serialize>(value: &T) -> Result<String> {
-    serde_json::to_string(value).map_err(Error::corrupt)
+    serde_json::to_string(value).map_err(Error::fault)
 }

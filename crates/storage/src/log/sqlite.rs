@@ -68,7 +68,9 @@ impl Text {
         }
         for guards in &batch.guards {
             let json = text.bind(guards.json.clone());
-            guards.sqlite.iter().for_each(|sql| text.add_guards(&sql.replace("$1", &json)));
+            for sql in guards.sqlite {
+                text.add_guards(&sql.replace("$1", &json));
+            }
         }
         text.add(LOG_BATCH);
         for rows in &batch.tables {
@@ -155,14 +157,14 @@ impl Transaction {
                 Either::Left(_) => {}
                 Either::Right(row) if row.len() == 1 => {
                     let place: i64 = row.try_get(0)?;
-                    moved.push(usize::try_from(place).map_err(Error::corrupt)?);
+                    moved.push(usize::try_from(place).map_err(Error::answer)?);
                 }
                 Either::Right(row) => {
                     written = Some((Pos(row.try_get(0)?), Pos(row.try_get(1)?)));
                 }
             }
         }
-        let (prev, last) = written.ok_or_else(|| Error::corrupt("a batch without positions"))?;
+        let (prev, last) = written.ok_or_else(|| Error::answer("a batch without positions"))?;
         Ok(Written::Committed { prev, last, moved })
     }
 }
@@ -202,7 +204,7 @@ async fn conflicts(conn: &mut Conn, batch: &JoinedAppends) -> Result<Vec<Conflic
 }
 
 fn to_json<T: serde::Serialize>(value: &T) -> Result<String> {
-    serde_json::to_string(value).map_err(Error::corrupt)
+    serde_json::to_string(value).map_err(Error::fault)
 }
 
 /// The head before the batch, once [`LOG_BATCH`] has run.

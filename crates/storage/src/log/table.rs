@@ -198,7 +198,9 @@ fn weight<R: TableRow>(append: &Append) -> usize {
 }
 
 fn claims<'a, R: TableRow>(append: &'a Append, claims: &mut Vec<Claim<'a>>) {
-    R::rows_of(append).iter().for_each(|row| row.claims(claims));
+    for row in R::rows_of(append) {
+        row.claims(claims);
+    }
 }
 
 fn join<R: TableRow>(appends: &[Placed<'_>]) -> serde_json::Result<Option<Rows>> {

@@ -7,8 +7,9 @@
 //! for much, and reads slowly or never, does not keep everybody else waiting. Where too many wait,
 //! or for too long, the answer is 429.
 //!
-//! An answer that turns out to be heavier than its estimate takes more places once it is put
-//! together, and is given up where there are none.
+//! While an answer is put together, what it reads is counted ([`Allowance`]). One that turns out to
+//! be heavier than its place is given up, and put together anew in a larger one. Once it is written,
+//! it keeps as much of its place as it has bytes.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -31,6 +32,7 @@ use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 use ruma::{OwnedUserId, UserId};
 use serde::Serialize;
+use stoa_base::{Allowance, Exceeded};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{Error, Result, respond::json_bytes};
@@ -44,6 +46,12 @@ const UNIT: u64 = 1_024;
 
 /// The weight up to which an answer is a small one.
 const SMALL: u64 = 1 << 20;
+
+/// The weight that every answer is expected to have at least.
+const LIGHTEST: u64 = 64 * 1_024;
+
+/// How many times as large a place is as the one before, where that was too small.
+const LARGER: u64 = 4;
 
 /// How many answers may wait for a place, and for how long. Clients wait for a first sync for more
 /// than a minute.
@@ -92,6 +100,35 @@ impl Admission {
         let lane = if weight > SMALL { &self.0.large } else { &self.0.small };
         let admitted = tokio::time::timeout(MAX_WAIT, lane.admit(user, weight));
         admitted.await.unwrap_or_else(|_| Err(refused()))
+    }
+
+    /// Puts an answer to `user` together, which is expected to have about this weight, and gives it
+    /// with its place. Where it turns out to be heavier, so that `assemble` takes more than it is
+    /// allowed, it is begun anew in a larger place; the largest one is for answers of any weight.
+    pub async fn assemble<T, F>(
+        &self,
+        user: &UserId,
+        weight: u64,
+        assemble: impl Fn(Allowance) -> F,
+    ) -> Result<(T, Place)>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        let mut place = self.admit(user, weight.max(LIGHTEST)).await?;
+        loop {
+            let allowance = place.allowance();
+            let answer = assemble(allowance.clone()).await;
+            if answer.is_ok() || !allowance.is_exceeded() {
+                return Ok((answer?, place));
+            }
+            drop(answer);
+            let larger = place.bytes().max(SMALL).saturating_mul(LARGER);
+            if !place.grow(larger) {
+                // Who waits for a larger place holds none.
+                drop(place);
+                place = self.admit(user, larger).await?;
+            }
+        }
     }
 
     /// How many bytes are taken at the moment.
@@ -155,6 +192,13 @@ fn refused() -> Error {
     Error::limit_exceeded(RETRY_AFTER)
 }
 
+/// Where it is not begun anew in a larger place.
+impl From<Exceeded> for Error {
+    fn from(_: Exceeded) -> Self {
+        Self::limit_exceeded(RETRY_AFTER)
+    }
+}
+
 /// One that waits, until it is dropped.
 struct Waiting<'a> {
     count: &'a AtomicUsize,
@@ -192,6 +236,11 @@ struct Held {
 }
 
 impl Held {
+    /// Whether there is no more.
+    fn is_all(&self) -> bool {
+        self.permit.num_permits() >= self.largest as usize
+    }
+
     /// Gives up what is more than `units`, or takes what is less, if it is free.
     fn resize(&mut self, units: u64) -> Option<()> {
         let units = u32::try_from(units).unwrap_or(u32::MAX).min(self.largest) as usize;
@@ -208,6 +257,28 @@ impl Held {
 }
 
 impl Place {
+    /// How many bytes it has.
+    fn bytes(&self) -> u64 {
+        self.lane.permit.num_permits() as u64 * UNIT
+    }
+
+    /// What an answer may take that is put together in this place.
+    fn allowance(&self) -> Allowance {
+        let is_largest = self.is_large() && self.lane.is_all();
+        if is_largest { Allowance::unlimited() } else { Allowance::new(self.bytes()) }
+    }
+
+    /// Whether it is one for large answers.
+    fn is_large(&self) -> bool {
+        self.bytes() > SMALL
+    }
+
+    /// Takes as many bytes in all, if they are free. Small answers have places of their own.
+    fn grow(&mut self, bytes: u64) -> bool {
+        let units = bytes.div_ceil(UNIT);
+        self.is_large() && self.share.resize(units).and_then(|()| self.lane.resize(units)).is_some()
+    }
+
     /// The answer, which holds the place until it is sent. The part of the place that it does not need
     /// is given up at once.
     pub fn json<T: Serialize>(mut self, value: T) -> Response {
@@ -328,6 +399,37 @@ mod tests {
         let _second = second.now_or_never().expect("room").expect("a place");
         let _third = third.now_or_never().expect("room").expect("a place");
         assert_eq!(admission.taken(), 10 * MIB);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_turns_out_to_be_heavier_is_put_together_anew_in_a_larger_place() {
+        let admission = Admission::new(128 * MIB);
+        // The places that an answer of `needed` bytes is tried in, which is expected to have `weight`.
+        let places = async |weight: u64, needed: u64| {
+            let tried = Mutex::new(Vec::new());
+            let assemble = |allowance: Allowance| {
+                tried.lock().expect("no panic").push(admission.taken());
+                async move {
+                    for _ in 0..needed / 1_024 {
+                        allowance.take(1_024)?;
+                    }
+                    Ok(needed)
+                }
+            };
+            let answer = admission.assemble(&somebody(), weight, assemble).await;
+            assert_eq!(answer.expect("a place").0, needed);
+            assert_eq!(admission.taken(), 0);
+            tried.into_inner().expect("no panic")
+        };
+        assert_eq!(places(0, 64 * 1_024).await, [64 * 1_024]);
+        assert_eq!(places(0, 65 * 1_024).await, [64 * 1_024, 4 * MIB]);
+        assert_eq!(places(3 * MIB, 4 * MIB).await, [3 * MIB, 12 * MIB]);
+        let all = [64 * 1_024, 4 * MIB, 16 * MIB, 64 * MIB, 96 * MIB];
+        assert_eq!(places(0, 1 << 30).await, all);
+        // Another error is an answer.
+        let refuse = |_| async { Err::<(), _>(Error::not_found("none")) };
+        let refused = admission.assemble(&somebody(), MIB, refuse).await.expect_err("an error");
+        assert!(refused.to_string().contains("404"), "{refused}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -157,6 +157,13 @@ both_databases! {
             let sent = alice.put(&path, json!({ "body": text })).await.ok();
             event = sent["event_id"].as_str().unwrap().to_owned();
         }
+        for _ in 0..2 {
+            let other = alice.create_public_room().await;
+            for n in 0..20 {
+                let path = in_room(&other, &format!("send/m.room.message/{n}"));
+                alice.put(&path, json!({ "body": text })).await.ok();
+            }
+        }
         let admission = server.state().admission.clone();
         let context = format!("context/{}?limit=100", encode(&event));
         let filter = encode(r#"{"room":{"timeline":{"limit":50}}}"#);
@@ -171,6 +178,97 @@ both_databases! {
             assert!(admission.taken() >= size, "{path}: {} of {size}", admission.taken());
             drop(response);
         }
+    }
+
+    /// What turns out to be heavier than expected while it is put together waits for a larger place.
+    async fn what_is_read_counts_before_the_rest_is_read(db: TestDatabase) {
+        let server = start(db, 16).await;
+        let alice = server.register("alice").await;
+        let before = alice.get(SYNC).await.ok();
+        let text = "x".repeat(60_000);
+        let room = alice.create_room(json!({})).await;
+        for n in 0..40 {
+            alice.set_state(&room, "a.b", &n.to_string(), json!({ "text": text })).await;
+        }
+        let entered = alice.get(SYNC).await.ok();
+        for n in 0..20 {
+            let path = in_room(&room, &format!("send/m.room.message/{n}"));
+            alice.put(&path, json!({ "body": text })).await.ok();
+        }
+        let filter = encode(r#"{"room":{"timeline":{"limit":50}}}"#);
+        let since = |token: &Value| {
+            format!("{SYNC}?since={}&filter={filter}", token["next_batch"].as_str().unwrap())
+        };
+        let admission = server.state().admission.clone();
+        // As many events as these are expected to take less than a megabyte, which is free.
+        let all = admission.admit(user_id!("@other:test"), 1 << 40).await.unwrap();
+        let paths = [
+            SYNC.to_owned(),
+            since(&before),
+            since(&entered),
+            in_room(&room, "state"),
+        ];
+        let waiting = paths.map(|path| {
+            let alice = alice.clone();
+            tokio::spawn(async move { alice.get(&path).await })
+        });
+        sleep(Duration::from_secs(1)).await;
+        for (n, waiting) in waiting.iter().enumerate() {
+            assert!(!waiting.is_finished(), "request {n}");
+        }
+        drop(all);
+        for (n, waiting) in waiting.into_iter().enumerate() {
+            let answer = timeout(Duration::from_secs(60), waiting).await.unwrap().unwrap();
+            assert_eq!(answer.status, 200, "request {n}");
+            assert!(answer.body.len() > 600_000, "request {n}: {}", answer.body.len());
+        }
+        assert_eq!(admission.taken(), 0);
+    }
+
+    /// Small events that replace or redact large ones, which are told with them.
+    async fn what_stands_beside_an_event_counts(db: TestDatabase) {
+        let server = start(db, 16).await;
+        let alice = server.register("alice").await;
+        let room = alice.create_room(json!({})).await;
+        let text = "x".repeat(60_000);
+        for n in 0..20 {
+            alice.set_state(&room, "a.b", &n.to_string(), json!({ "text": text })).await;
+        }
+        let before = alice.get(SYNC).await.ok();
+        for n in 0..20 {
+            alice.set_state(&room, "a.b", &n.to_string(), json!({})).await;
+        }
+        let admission = server.state().admission.clone();
+        let all = admission.admit(user_id!("@other:test"), 1 << 40).await.unwrap();
+        let filter = encode(r#"{"room":{"timeline":{"limit":50}}}"#);
+        let since = before["next_batch"].as_str().unwrap();
+        let waiting = tokio::spawn({
+            let path = format!("{SYNC}?since={since}&filter={filter}");
+            let alice = alice.clone();
+            async move { alice.get(&path).await }
+        });
+        sleep(Duration::from_millis(500)).await;
+        assert!(!waiting.is_finished());
+        drop(all);
+        assert!(waiting.await.unwrap().body.len() > 1_000_000, "the contents that were replaced");
+    }
+
+    /// Who finds nothing new for them among much that is, is answered, and waits without a place.
+    async fn nobody_waits_for_news_in_a_place(db: TestDatabase) {
+        let server = start(db, 16).await;
+        let alice = server.register("alice").await;
+        let room = alice.create_room(json!({})).await;
+        let before = alice.get(SYNC).await.ok();
+        let text = "x".repeat(60_000);
+        for n in 0..20 {
+            let path = in_room(&room, &format!("send/m.room.message/{n}"));
+            alice.put(&path, json!({ "body": text })).await.ok();
+        }
+        let filter = encode(r#"{"room":{"timeline":{"limit":50,"types":["a.b"]}}}"#);
+        let since = before["next_batch"].as_str().unwrap();
+        let path = format!("{SYNC}?since={since}&filter={filter}&timeout=30000");
+        timeout(Duration::from_secs(15), alice.get(&path)).await.unwrap().ok();
+        assert_eq!(server.state().admission.taken(), 0);
     }
 
     /// One user with many requests that are never read does not keep others from theirs.

@@ -11,11 +11,12 @@ use std::{
 use ruma::{OwnedEventId, RoomId, UserId};
 use serde::Serialize;
 use serde_json::value::RawValue;
-use stoa_base::EventNid;
+use stoa_base::{Allowance, EventNid};
 
 use crate::{
     Result, RoomError, Rooms,
     events::Event,
+    pages::Stay,
     pdu::{MAX_ID_BYTES, Pdu},
 };
 
@@ -75,29 +76,32 @@ struct StrippedEvent<'a> {
 }
 
 impl Rooms {
-    /// Writes events for a reader, each with the reader's membership at it where that is given.
+    /// Writes events for a reader, each with the reader's membership at it where that is given, as
+    /// long as the texts, and what is read for them, do not take more than is allowed.
     pub async fn to_client<'e>(
         &self,
         reader: Reader<'_>,
         events: impl IntoIterator<Item = (&'e Arc<Event>, Option<&'e str>)>,
+        allowance: &Allowance,
     ) -> Result<Vec<Box<RawValue>>> {
         let events: Vec<_> = events.into_iter().collect();
         let others = events.iter().flat_map(|(event, _)| [event.replaces, event.redacted_by]);
         let others: Vec<EventNid> = others.flatten().collect();
-        self.write_all(reader, events, others).await
+        self.write_all(reader, events, others, allowance).await
     }
 
-    /// Writes events of a state for a reader. What each of them replaced is not said, as it would
+    /// Writes events of a state for a reader, as [`Rooms::to_client`]. What each of them replaced is not said, as it would
     /// have to be read: there may be as many as a room has members.
     pub async fn state_to_client<'e>(
         &self,
         reader: Reader<'_>,
         events: impl IntoIterator<Item = &'e Arc<Event>>,
+        allowance: &Allowance,
     ) -> Result<Vec<Box<RawValue>>> {
         let events = self.without_erased(reader.user_id, events).await?;
         let redactions = events.iter().filter_map(|event| event.redacted_by).collect();
         let events = events.iter().map(|event| (event, None)).collect();
-        self.write_all(reader, events, redactions).await
+        self.write_all(reader, events, redactions, allowance).await
     }
 
     /// Writes events, of which `others` say more.
@@ -106,9 +110,9 @@ impl Rooms {
         reader: Reader<'_>,
         events: Vec<(&Arc<Event>, Option<&str>)>,
         others: Vec<EventNid>,
+        allowance: &Allowance,
     ) -> Result<Vec<Box<RawValue>>> {
-        let mut others =
-            if others.is_empty() { HashMap::new() } else { self.events.get_many(others).await? };
+        let mut others = self.events_within(&others, Stay::InMemory, allowance).await?;
         let erased = self.erased.all().await?;
         if !erased.is_empty() {
             // What stands beside an event is shown to all alike.
@@ -119,7 +123,11 @@ impl Rooms {
         }
         events
             .into_iter()
-            .map(|(event, membership)| self.write(reader, event, membership, &others))
+            .map(|(event, membership)| {
+                let text = self.write(reader, event, membership, &others)?;
+                allowance.take(text.get().len() as u64)?;
+                Ok(text)
+            })
             .collect()
     }
 

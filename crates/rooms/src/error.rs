@@ -50,6 +50,9 @@ pub enum RoomError {
     /// The state of a fork could not be resolved.
     #[error(transparent)]
     Resolution(#[from] ResolutionError),
+    /// What is to be told takes more memory than is allowed.
+    #[error(transparent)]
+    Exceeded(#[from] stoa_base::Exceeded),
     /// The database failed.
     #[error(transparent)]
     Storage(#[from] stoa_storage::Error),

@@ -23,9 +23,6 @@ use crate::pdu::Pdu;
 
 /// Of how many rooms the version stays in memory.
 const VERSIONS: u64 = 20_000;
-/// How many events are read at once at most, of as many as a room may have members.
-pub(crate) const PAGE: usize = 500;
-
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// An event, with all that this server knows of it.
@@ -77,7 +74,7 @@ impl Event {
     }
 
     /// How many bytes it takes, roughly.
-    pub(crate) fn weight(&self) -> usize {
+    pub fn weight(&self) -> usize {
         1_024 + 2 * self.pdu.json().len()
     }
 
@@ -168,15 +165,9 @@ impl Events {
         })
     }
 
-    /// The events with these numbers, in their order.
-    pub(crate) async fn in_order(&self, nids: &[EventNid]) -> Result<Vec<Arc<Event>>> {
-        let events = self.get_many(nids.iter().copied()).await?;
-        nids.iter().map(|nid| events.get(nid).cloned().ok_or_else(|| missing(*nid))).collect()
-    }
-
     /// The events with these numbers, in no order, for whoever reads many that others may never ask
     /// for: what is not in memory does not come to stay there, where it would push out all else.
-    pub async fn read_many(&self, nids: &[EventNid]) -> Result<Vec<Arc<Event>>> {
+    pub(crate) async fn read_many(&self, nids: &[EventNid]) -> Result<Vec<Arc<Event>>> {
         let mut found = Vec::with_capacity(nids.len());
         let mut missing = Vec::new();
         for nid in nids {
@@ -185,11 +176,12 @@ impl Events {
                 None => missing.push(*nid),
             }
         }
-        for page in missing.chunks(PAGE) {
-            let mut conn = self.store.read().await?;
-            let rows = repo::events::by_nids(&mut conn, page.to_vec()).await?;
-            found.extend(self.from_rows(&mut conn, rows).await?);
+        if missing.is_empty() {
+            return Ok(found);
         }
+        let mut conn = self.store.read().await?;
+        let rows = repo::events::by_nids(&mut conn, missing).await?;
+        found.extend(self.from_rows(&mut conn, rows).await?);
         Ok(found)
     }
 
@@ -267,7 +259,7 @@ impl Events {
     }
 }
 
-fn missing(nid: EventNid) -> Error {
+pub(crate) fn missing(nid: EventNid) -> Error {
     Error::corrupt(format_args!("no event {}", nid.0))
 }
 

@@ -16,6 +16,7 @@ mod key;
 mod many;
 mod membership;
 mod memberships;
+mod pages;
 pub mod pdu;
 mod power;
 mod read;
@@ -53,6 +54,7 @@ pub use self::{
     key::load_or_create as load_or_create_key,
     membership::{MemberProfile, MembershipChange},
     memberships::{Membership, Memberships, MembershipsOfUser},
+    pages::Stay,
     power::Power,
     receive::Received,
     room::{Committed, Room},

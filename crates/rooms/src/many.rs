@@ -3,10 +3,15 @@
 use std::{collections::HashMap, sync::Arc};
 
 use ruma::UserId;
-use stoa_base::{Pos, RoomNid};
+use stoa_base::{Allowance, EventNid, Pos, RoomNid};
 use stoa_storage::repo::{self, events::Order, state::StateChange};
 
-use crate::{Page, Result, Room, Rooms, Seen, events::Event};
+use crate::{
+    Page, Result, Room, Rooms, Seen, events::Event, pages::Stay, state_changes::take_changes,
+};
+
+/// How many bytes the number of an event takes in lists of them, roughly.
+const NUMBER_BYTES: u64 = 32;
 
 impl Rooms {
     /// The rooms with these numbers. [`Rooms::committed`] of any of them reads no table afterwards,
@@ -18,26 +23,29 @@ impl Rooms {
         self.rooms.get_many(nids).await
     }
 
-    /// As [`Rooms::newest`], of each of these rooms. A room without any may be absent.
+    /// As [`Rooms::newest`], of each of these rooms, as long as all of them together do not take more
+    /// than is allowed. A room without any may be absent.
     pub async fn newest_of_rooms(
         &self,
         rooms: &[&Room],
         since: Pos,
         up_to: Pos,
         limit: usize,
+        allowance: &Allowance,
     ) -> Result<HashMap<RoomNid, Page>> {
         let mut pages = HashMap::new();
         let mut missing = Vec::new();
         for room in rooms {
             match self.recent.newest(room.nid, since, up_to, limit) {
                 Some(page) => {
+                    allowance.take(page.weight())?;
                     pages.insert(room.nid, page);
                 }
                 None => missing.push(*room),
             }
         }
         if let [room] = missing[..] {
-            pages.insert(room.nid, self.newest(room, since, up_to, limit).await?);
+            pages.insert(room.nid, self.newest(room, since, up_to, limit, allowance).await?);
             return Ok(pages);
         }
         if missing.is_empty() {
@@ -50,8 +58,10 @@ impl Rooms {
             let after = if since == Pos::START { Order::START } else { Order::after(since) };
             repo::events::newest_nids(&mut conn, missing, after, up_to, limit).await?
         };
-        let nids = found.iter().flat_map(|(_, nids)| nids.iter().copied());
-        let events = self.events.get_many(nids).await?;
+        let count = found.iter().map(|(_, nids)| nids.len() as u64).sum::<u64>();
+        allowance.take(NUMBER_BYTES * count)?;
+        let nids: Vec<EventNid> = found.iter().flat_map(|(_, nids)| nids.iter().copied()).collect();
+        let events = self.events_within(&nids, Stay::InMemory, allowance).await?;
         pages.extend(found.into_iter().map(|(room, nids)| {
             let mut page: Vec<Arc<Event>> =
                 nids.iter().filter_map(|nid| events.get(nid)).cloned().collect();
@@ -63,31 +73,31 @@ impl Rooms {
         Ok(pages)
     }
 
-    /// As [`Rooms::state_changes`], of each of these rooms. A room without any may be absent.
+    /// As [`Rooms::state_changes`], of each of these rooms, as long as all of them together do not
+    /// take more than is allowed. A room without any may be absent.
     pub async fn state_changes_of_rooms(
         &self,
         rooms: &[&Room],
         since: Pos,
         up_to: Pos,
+        allowance: &Allowance,
     ) -> Result<HashMap<RoomNid, Vec<StateChange>>> {
         let mut changes: HashMap<RoomNid, Vec<StateChange>> = HashMap::new();
         let mut missing = Vec::new();
         for room in rooms {
             match self.recent_changes.between(room.nid, since, up_to) {
                 Some(found) => {
+                    take_changes(allowance, &found)?;
                     changes.insert(room.nid, found);
                 }
                 None => missing.push(*room),
             }
         }
         if let [room] = missing[..] {
-            changes.insert(room.nid, self.state_changes(room, since, up_to).await?);
+            changes.insert(room.nid, self.state_changes(room, since, up_to, allowance).await?);
         } else if !missing.is_empty() {
-            let mut conn = self.store.read().await?;
             let missing = missing.iter().map(|room| room.nid);
-            let found =
-                repo::state::changes_in_rooms(&mut conn, missing, since, up_to, i64::MAX).await?;
-            for (room, change) in found {
+            for (room, change) in self.read_changes(missing, since, up_to, allowance).await? {
                 changes.entry(room).or_default().push(change);
             }
         }

@@ -7,11 +7,12 @@ use std::{
 
 use ruma::{EventId, UserId, events::StateEventType};
 use serde_json::value::RawValue;
-use stoa_base::{EventNid, StateNid};
+use stoa_base::{Allowance, EventNid, StateNid};
 
 use crate::{
     Reader, Result, RoomError, Rooms,
-    events::{Event, PAGE},
+    events::Event,
+    pages::Pages,
     room::Room,
     state::{Part, StateKey},
     visibility::visible,
@@ -84,14 +85,16 @@ impl Rooms {
         Ok(events)
     }
 
-    /// For each of these states, the internal numbers of the events of a part of it.
+    /// For each of these states, the internal numbers of the events of a part of it, as long as they do
+    /// not take more than is allowed.
     pub async fn entries_of(
         &self,
         states: impl IntoIterator<Item = VisibleState>,
         part: Part,
+        allowance: &Allowance,
     ) -> Result<HashMap<VisibleState, BTreeMap<StateKey, EventNid>>> {
         let states: Vec<StateNid> = states.into_iter().map(VisibleState::nid).collect();
-        let entries = self.states.entries_of(&states, part).await?;
+        let entries = self.states.entries_of(&states, part, allowance).await?;
         Ok(entries
             .into_iter()
             .map(|(state, entries)| (VisibleState::unchecked(state), entries))
@@ -113,7 +116,7 @@ impl Rooms {
 
     /// The events of a part of a state that the reader may see, in the room's order.
     pub async fn state_events(&self, state: VisibleState, part: Part) -> Result<Vec<Arc<Event>>> {
-        let entries = self.states.entries(state.nid(), part).await?;
+        let entries = self.states.entries(state.nid(), part, &Allowance::unlimited()).await?;
         let nids: Vec<EventNid> = entries.into_values().collect();
         let mut events = self.events.read_many(&nids).await?;
         events.sort_unstable_by_key(|event| (event.order, event.nid));
@@ -121,21 +124,29 @@ impl Rooms {
     }
 
     /// Writes the events of a part of a state that the reader may see, those that are `wanted`, in
-    /// the room's order. There is one page of them in memory at a time.
+    /// the room's order, as long as that does not take more than is allowed. There is one page of the
+    /// events in memory at a time.
     pub async fn write_state(
         &self,
         reader: Reader<'_>,
         state: VisibleState,
         part: Part,
         wanted: impl Fn(&Event) -> bool,
+        allowance: &Allowance,
     ) -> Result<Vec<Box<RawValue>>> {
-        let entries = self.states.entries(state.nid(), part).await?;
+        let entries = self.states.entries(state.nid(), part, allowance).await?;
         let nids: Vec<EventNid> = entries.into_values().collect();
         let mut written = Vec::with_capacity(nids.len());
-        for page in nids.chunks(PAGE) {
+        let mut pages = Pages::new(&nids);
+        while let Some(page) = pages.next() {
             let mut events = self.events.read_many(page).await?;
+            let bytes = pages.learn(&events);
+            allowance.take(bytes)?;
             events.retain(|event| wanted(event));
-            let texts = self.state_to_client(reader, &events).await?;
+            let texts = self.state_to_client(reader, &events, allowance).await?;
+            // Each is once more in the answer.
+            allowance.take(texts.iter().map(|text| text.get().len() as u64).sum())?;
+            allowance.give_back(bytes);
             let places = events.iter().map(|event| (event.order, event.nid));
             written.extend(places.zip(texts));
         }

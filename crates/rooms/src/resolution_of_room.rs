@@ -6,7 +6,7 @@ use std::{
 };
 
 use ruma::{EventId, OwnedEventId, events::StateEventType};
-use stoa_base::{EventNid, StateNid};
+use stoa_base::{Allowance, EventNid, StateNid};
 use stoa_storage::log::Append;
 
 use crate::{
@@ -64,18 +64,20 @@ impl Rooms {
         let [base, _, ..] = roots else {
             return Ok(roots.first().copied().unwrap_or(crate::state::EMPTY));
         };
+        // The events are counted, below.
+        let any = Allowance::unlimited();
         let mut known: HashMap<OwnedEventId, Arc<Event>> = HashMap::new();
         let mut keys: HashMap<(StateEventType, String), StateKey> = HashMap::new();
         let mut state_sets = Vec::with_capacity(roots.len());
         for root in roots {
-            let entries = self.states.entries(*root, Part::All).await?;
+            let entries = self.states.entries(*root, Part::All, &any).await?;
             state_sets.push(self.state_map(&entries, &mut known, &mut keys).await?);
         }
         let resolved = self.resolve_maps(room, state_sets, &mut known).await?;
 
         // The new state shares with the first all that did not change.
         let mut state = *base;
-        let before = self.states.entries(state, Part::All).await?;
+        let before = self.states.entries(state, Part::All, &any).await?;
         let mut after: BTreeMap<StateKey, EventNid> = BTreeMap::new();
         for (entry, id) in &resolved {
             let key =

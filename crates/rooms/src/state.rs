@@ -15,7 +15,7 @@ use std::{
 
 use ruma::events::StateEventType;
 use sha2::{Digest, Sha256};
-use stoa_base::{EventNid, Pos, StateNid};
+use stoa_base::{Allowance, EventNid, Pos, StateNid};
 use stoa_cluster::{Batch, CacheKeeper, LogCache};
 use stoa_storage::{Error, NidAllocator, Result, Store, log::StateNodeRow, repo};
 
@@ -23,6 +23,10 @@ use self::node::{Node, Slot};
 
 /// The state of a room before its first event. It has no node.
 pub const EMPTY: StateNid = StateNid(0);
+
+/// How many bytes an entry and a node take while a state is walked, roughly.
+const ENTRY_BYTES: u64 = 128;
+const NODE_BYTES: u64 = 512;
 
 const BITS: usize = 4;
 const LEVELS: usize = 128 / BITS;
@@ -181,21 +185,24 @@ impl States {
         Err(Error::corrupt("a state tree is too deep"))
     }
 
-    /// All entries of a part of a state.
+    /// All entries of a part of a state, as long as they do not take more than is allowed.
     pub async fn entries(
         &self,
         root: StateNid,
         part: Part,
-    ) -> Result<BTreeMap<StateKey, EventNid>> {
-        Ok(self.entries_of(&[root], part).await?.remove(&root).unwrap_or_default())
+        allowance: &Allowance,
+    ) -> crate::Result<BTreeMap<StateKey, EventNid>> {
+        Ok(self.entries_of(&[root], part, allowance).await?.remove(&root).unwrap_or_default())
     }
 
-    /// For each state, all entries of a part of it: one query a level for all of them together.
+    /// For each state, all entries of a part of it: one query a level for all of them together, as long
+    /// as they do not take more than is allowed.
     pub async fn entries_of(
         &self,
         roots: &[StateNid],
         part: Part,
-    ) -> Result<HashMap<StateNid, BTreeMap<StateKey, EventNid>>> {
+        allowance: &Allowance,
+    ) -> crate::Result<HashMap<StateNid, BTreeMap<StateKey, EventNid>>> {
         let mut entries: HashMap<StateNid, BTreeMap<StateKey, EventNid>> =
             roots.iter().map(|root| (*root, BTreeMap::new())).collect();
         let mut open: Vec<(StateNid, StateNid)> =
@@ -206,20 +213,24 @@ impl States {
             }
             let nodes = self.nodes_of(open.iter().map(|(_, at)| *at)).await?;
             let mut next = Vec::new();
+            let mut found = 0;
             for (root, at) in open {
                 let slots = nodes.get(&at).into_iter().flat_map(|node| node.slots());
                 for (_, slot) in slots.filter(|(digit, _)| part.has_digit(level, *digit)) {
                     match slot {
                         Slot::Entry(key, event) => {
+                            found += 1;
                             entries.entry(root).or_default().insert(key, event);
                         }
                         Slot::Subtree(child) => next.push((root, child)),
                     }
                 }
             }
+            // The nodes of the next level are not read yet.
+            allowance.take(ENTRY_BYTES * found + NODE_BYTES * next.len() as u64)?;
             open = next;
         }
-        Err(Error::corrupt("a state tree is too deep"))
+        Err(Error::corrupt("a state tree is too deep").into())
     }
 
     /// About how many entries a part of each of these states has, all together, from the nodes on one

@@ -3,7 +3,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use stoa_base::{Pos, RoomNid};
+use stoa_base::{Allowance, Exceeded, Pos, RoomNid};
 use stoa_cluster::{Batch, CacheKeeper, SingleFlight};
 use stoa_storage::{
     log::{Stream, Topic},
@@ -19,16 +19,22 @@ use crate::{
 /// How many bytes of changes stay in memory, roughly.
 const BYTES: usize = 4 << 20;
 
+/// How many bytes a change takes, roughly, beside its texts.
+const MIN_WEIGHT: usize = 128;
+
 impl Rooms {
-    /// The changes of a room's current state after `since` and up to `up_to`, in order.
+    /// The changes of a room's current state after `since` and up to `up_to`, in order, as long as
+    /// they do not take more than is allowed.
     pub async fn state_changes(
         &self,
         room: &Room,
         since: Pos,
         up_to: Pos,
+        allowance: &Allowance,
     ) -> Result<Vec<StateChange>> {
         let in_memory = || self.recent_changes.between(room.nid, since, up_to);
         if let Some(changes) = in_memory() {
+            take_changes(allowance, &changes)?;
             return Ok(changes);
         }
         // Whoever comes first reads for all.
@@ -36,14 +42,41 @@ impl Rooms {
         for other in others {
             other.landed().await;
             if let Some(changes) = in_memory() {
+                take_changes(allowance, &changes)?;
                 return Ok(changes);
             }
         }
-        let mut conn = self.store.read().await?;
-        let changes = repo::state::changes(&mut conn, room.nid, since, up_to).await?;
+        let found = self.read_changes([room.nid], since, up_to, allowance).await?;
+        let changes: Vec<StateChange> = found.into_iter().map(|(_, change)| change).collect();
         self.recent_changes.lock().fill(room.nid, changes.clone(), since, up_to);
         Ok(changes)
     }
+
+    /// Reads the changes of these rooms from the database, each with its room.
+    pub(crate) async fn read_changes(
+        &self,
+        rooms: impl IntoIterator<Item = RoomNid>,
+        since: Pos,
+        up_to: Pos,
+        allowance: &Allowance,
+    ) -> Result<Vec<(RoomNid, StateChange)>> {
+        // No more rows than are allowed if each is as small as can be, and one to see that there are
+        // more.
+        let most = allowance.left() / MIN_WEIGHT as u64;
+        let limit = i64::try_from(most).unwrap_or(i64::MAX).saturating_add(1);
+        let mut conn = self.store.read().await?;
+        let found = repo::state::changes_in_rooms(&mut conn, rooms, since, up_to, limit).await?;
+        take_changes(allowance, found.iter().map(|(_, change)| change))?;
+        Ok(found)
+    }
+}
+
+/// Takes the memory of these changes.
+pub(crate) fn take_changes<'a>(
+    allowance: &Allowance,
+    changes: impl IntoIterator<Item = &'a StateChange>,
+) -> Result<(), Exceeded> {
+    allowance.take(changes.into_iter().map(|change| change.weight() as u64).sum())
 }
 
 /// The newest changes of rooms.
@@ -59,7 +92,7 @@ impl RecentRow for StateChange {
     }
 
     fn weight(&self) -> usize {
-        128 + self.kind.len() + self.state_key.len()
+        MIN_WEIGHT + self.kind.len() + self.state_key.len()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use stoa_base::{EventNid, Pos, RoomNid};
+use stoa_base::{Allowance, EventNid, Pos, RoomNid};
 use stoa_cluster::{Batch, CacheKeeper, SingleFlight};
 use stoa_storage::{
     log::{EventStatus, Stream, Topic},
@@ -11,10 +11,14 @@ use stoa_storage::{
 
 use crate::{
     Result, Rooms,
-    events::{Event, Events},
+    events::{Event, Events, missing},
+    pages::Pages,
     recent::{Newest, Recent, RecentRow},
     room::Room,
 };
+
+/// A page ends where its events take more than this, roughly, however many are wanted.
+const PAGE_BYTES: u64 = 4 << 20;
 
 /// A stretch of a room's timeline.
 #[derive(Clone, Debug, Default)]
@@ -25,12 +29,28 @@ pub struct Page {
     pub more: bool,
 }
 
+impl Page {
+    /// How many bytes its events take, roughly.
+    pub fn weight(&self) -> u64 {
+        self.events.iter().map(|event| event.weight() as u64).sum()
+    }
+}
+
 impl Rooms {
     /// The newest events of a room after `since` and up to `up_to`, which this node has applied, at
-    /// most `limit`, oldest first. `more` says that there are older ones after `since`.
-    pub async fn newest(&self, room: &Room, since: Pos, up_to: Pos, limit: usize) -> Result<Page> {
+    /// most `limit`, oldest first, as long as they do not take more than is allowed. `more` says that
+    /// there are older ones after `since`.
+    pub async fn newest(
+        &self,
+        room: &Room,
+        since: Pos,
+        up_to: Pos,
+        limit: usize,
+        allowance: &Allowance,
+    ) -> Result<Page> {
         let in_memory = || self.recent.newest(room.nid, since, up_to, limit);
         if let Some(page) = in_memory() {
+            allowance.take(page.weight())?;
             return Ok(page);
         }
         // Whoever comes first reads for all.
@@ -38,54 +58,80 @@ impl Rooms {
         for other in others {
             other.landed().await;
             if let Some(page) = in_memory() {
+                allowance.take(page.weight())?;
                 return Ok(page);
             }
         }
         let after = if since == Pos::START { Order::START } else { Order::after(since) };
-        let mut page =
-            self.before(room, Order::after(up_to), after, limit.saturating_add(1)).await?;
+        let one_more = limit.saturating_add(1);
+        let mut page = self.before(room, Order::after(up_to), after, one_more, allowance).await?;
         self.recent.fill(room.nid, &page, since, up_to);
-        page.more = page.events.len() > limit;
+        page.more |= page.events.len() > limit;
         page.events.truncate(limit);
         page.events.reverse();
         Ok(page)
     }
 
-    /// The events of a room up to `from` and after `until`, newest first, at most `limit`.
+    /// The events of a room up to `from` and after `until`, newest first, at most `limit`, as long as
+    /// they do not take more than is allowed.
     pub async fn before(
         &self,
         room: &Room,
         from: Order,
         until: Order,
         limit: usize,
+        allowance: &Allowance,
     ) -> Result<Page> {
         let mut conn = self.store.read().await?;
         let nids =
             repo::events::backward(&mut conn, room.nid, from, until, row_limit(limit)).await?;
         drop(conn);
-        self.page(nids, limit).await
+        self.page(nids, limit, allowance).await
     }
 
-    /// The events of a room after `from` and up to `until`, oldest first, at most `limit`.
+    /// The events of a room after `from` and up to `until`, oldest first, at most `limit`, as long as
+    /// they do not take more than is allowed.
     pub async fn after(
         &self,
         room: &Room,
         from: Order,
         until: Order,
         limit: usize,
+        allowance: &Allowance,
     ) -> Result<Page> {
         let mut conn = self.store.read().await?;
         let nids =
             repo::events::forward(&mut conn, room.nid, from, until, row_limit(limit)).await?;
         drop(conn);
-        self.page(nids, limit).await
+        self.page(nids, limit, allowance).await
     }
 
-    /// The first `limit` of these events; `more` says that there are others.
-    async fn page(&self, mut nids: Vec<EventNid>, limit: usize) -> Result<Page> {
-        let more = nids.len() > limit;
+    /// The first of these events, `limit` or as many as are large; `more` says that there are others.
+    async fn page(
+        &self,
+        mut nids: Vec<EventNid>,
+        limit: usize,
+        allowance: &Allowance,
+    ) -> Result<Page> {
+        let mut more = nids.len() > limit;
         nids.truncate(limit);
-        Ok(Page { events: self.events.in_order(&nids).await?, more })
+        let mut events = Vec::with_capacity(nids.len());
+        let mut bytes = 0;
+        let mut pages = Pages::new(&nids);
+        while let Some(page) = pages.next() {
+            if bytes > PAGE_BYTES {
+                more = true;
+                break;
+            }
+            let found = self.events.get_many(page.iter().copied()).await?;
+            let taken = pages.learn(found.values());
+            allowance.take(taken)?;
+            bytes += taken;
+            for nid in page {
+                events.push(found.get(nid).cloned().ok_or_else(|| missing(*nid))?);
+            }
+        }
+        Ok(Page { events, more })
     }
 }
 

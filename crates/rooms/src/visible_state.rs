@@ -9,7 +9,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use ruma::UserId;
-use stoa_base::{Pos, StateNid};
+use stoa_base::{Allowance, Pos, StateNid};
 use stoa_storage::repo::events::Order;
 
 use crate::{
@@ -89,7 +89,8 @@ impl Rooms {
     ) -> Result<VisibleState> {
         // Who may see nothing at all is refused here.
         let present = self.visible_state(reader, room).await?;
-        let latest = self.before(room, at, Order::START, 1).await?.events;
+        let any = Allowance::unlimited();
+        let latest = self.before(room, at, Order::START, 1, &any).await?.events;
         let known = match latest.first() {
             Some(event) => self.visible_state_after(reader, room, event).await?,
             None => self.state_of_nearest_stay(reader, room, Pos(at.pos)).await?,

@@ -9,6 +9,9 @@ pub enum SyncError {
     /// Rooms could not be read.
     #[error(transparent)]
     Rooms(#[from] stoa_rooms::RoomError),
+    /// The answer takes more memory than is allowed.
+    #[error(transparent)]
+    Exceeded(#[from] stoa_base::Exceeded),
     /// The database failed.
     #[error(transparent)]
     Storage(#[from] stoa_storage::Error),

@@ -1,6 +1,7 @@
 //! Who asks for news.
 
 use ruma::{DeviceId, OwnedUserId, UserId};
+use stoa_base::Allowance;
 use stoa_storage::log::Topic;
 
 /// A user's device that asks for news.
@@ -12,6 +13,8 @@ pub struct Reader {
     pub(crate) device: String,
     /// The user, as the log names them.
     pub(crate) topic: Topic,
+    /// How much memory the answer may take.
+    pub(crate) allowance: Allowance,
 }
 
 impl Reader {
@@ -21,6 +24,13 @@ impl Reader {
             user_id: user_id.to_owned(),
             device: format!("{user_id} {device_id}"),
             topic: Topic::from(user_id),
+            allowance: Allowance::unlimited(),
         }
+    }
+
+    /// The same, of whose answer no more may be in memory than `allowance` says.
+    #[must_use]
+    pub fn within(self, allowance: Allowance) -> Self {
+        Self { allowance, ..self }
     }
 }

@@ -7,19 +7,15 @@ pub mod response;
 mod sections;
 mod wait;
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use ruma::{api::client::filter::FilterDefinition, events::room::member::MembershipState};
+use ruma::api::client::filter::FilterDefinition;
 use stoa_base::Pos;
-use stoa_rooms::{Room, tokens::SyncToken};
+use stoa_rooms::tokens::SyncToken;
 use stoa_storage::log;
 
 pub use self::{response::Response, wait::MAX_TIMEOUT};
-use crate::{
-    Reader, Result, Streams,
-    standing::{Standing, standings},
-    stream::timeline,
-};
+use crate::{Reader, Result, Streams, stream::timeline};
 
 /// What a client asks for.
 #[derive(Clone, Copy, Debug)]
@@ -73,7 +69,8 @@ pub async fn checked<'a>(streams: &Streams, request: Request<'a>) -> Result<Requ
     Ok(request)
 }
 
-/// As [`sync`], for a request that was [`checked`].
+/// As [`sync`], for a request that was [`checked`]. It fails where the answer would take more memory
+/// than the reader is allowed.
 pub async fn sync_checked(
     streams: &Streams,
     reader: &Reader,
@@ -84,6 +81,7 @@ pub async fn sync_checked(
     loop {
         // What is read may be newer than this, never older.
         let seen = Seen::now(streams);
+        reader.allowance.reset();
         let memberships = streams.rooms.memberships(&reader.user_id).await?;
         let began = tokio::time::Instant::now();
         let answer = answer::answer(streams, reader, request, &memberships, seen.head).await?;
@@ -118,30 +116,6 @@ impl Seen {
         let Streams { tailer, typing, .. } = streams;
         Self { head: tailer.applied(), typing: (typing.epoch(), typing.version()) }
     }
-}
-
-/// The rooms that an answer to a request which goes on from a token tells as a whole: those that the
-/// reader has entered since.
-pub async fn entered(
-    streams: &Streams,
-    reader: &Reader,
-    request: Request<'_>,
-) -> Result<Vec<Arc<Room>>> {
-    let Some(since) = request.since else { return Ok(Vec::new()) };
-    let head = streams.tailer.applied();
-    let since = since.log.min(head);
-    let memberships = streams.rooms.memberships(&reader.user_id).await?;
-    if !memberships.values().any(|row| row.is_joined() && row.pos > since) {
-        return Ok(Vec::new());
-    }
-    let since = Some(since);
-    let standings = standings(&streams.rooms, &reader.user_id, &memberships, since, head).await?;
-    let has_entered = |standing: &&Standing| {
-        standing.membership == MembershipState::Join
-            && standing.moved.as_ref().is_some_and(|moved| !moved.stayed_joined)
-    };
-    let entered = standings.iter().filter(has_entered).map(|standing| standing.room);
-    Ok(streams.rooms.rooms_by_nid(entered).await?.into_values().collect())
 }
 
 /// How many events of one room's timeline an answer may have under a filter.

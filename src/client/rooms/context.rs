@@ -5,14 +5,18 @@
 use std::sync::Arc;
 
 use axum::{extract::State, response::Response as HttpResponse};
-use ruma::api::client::{context::get_context::v3::Request, filter::LazyLoadOptions};
+use ruma::api::client::{
+    context::get_context::v3::Request,
+    filter::{LazyLoadOptions, RoomEventFilter},
+};
 use serde::Serialize;
 use serde_json::value::RawValue;
-use stoa_rooms::{Event, Rooms, VisibleState, state::Part, tokens::PaginationToken};
+use stoa_base::Allowance;
+use stoa_rooms::{Event, Room, Rooms, VisibleState, state::Part, tokens::PaginationToken};
 use stoa_storage::repo::events::Order;
 use stoa_sync::filter;
 
-use super::lazy_members::{members_of_senders, reader};
+use super::lazy_members::{ReadingDevice, members_of_senders, reader};
 use crate::http::{Admission, Error, Result, Ruma, admission::EVENT};
 
 /// How many events one answer may have around the one asked for.
@@ -45,7 +49,6 @@ pub(crate) async fn get_context(
     let (event, membership) = rooms.event(user_id, &room, &body.event_id).await?;
     let order = event.order.ok_or_else(|| Error::not_found("event not found"))?;
     let limit = usize::try_from(u64::from(body.limit)).unwrap_or(MAX_LIMIT).min(MAX_LIMIT);
-    let before_limit = limit.div_ceil(2);
     // Of the event asked for, which differs little from that of the last one shown.
     let state = rooms.visible_state_after(user_id, &room, &event).await?;
     let part = match body.filter.lazy_load_options {
@@ -53,47 +56,83 @@ pub(crate) async fn get_context(
         LazyLoadOptions::Enabled { .. } => Part::WithoutMembers,
     };
     let weight = EVENT * (limit as u64 + rooms.about_how_many(state, part).await?);
-    let place = admission.admit(user_id, weight).await?;
-
-    let until = PaginationToken::before(order).0;
-    let before = rooms.before(&room, until, Order::START, before_limit).await?.events;
-    let reach = rooms.reach(user_id, &room).await?;
-    let after = rooms.after(&room, order, reach, limit - before_limit).await?.events;
-    let edge = |events: &[Arc<Event>]| events.last().and_then(|event| event.order);
-    let start = edge(&before).map_or(until, |order| PaginationToken::before(order).0);
-    let end = edge(&after).unwrap_or(order);
-
-    let passes = |event: &Arc<Event>| {
-        filter::is_about(&body.filter, &room.id) && filter::passes_event(&body.filter, event)
-    };
-    let mut before = rooms.visible(user_id, &room, before).await?;
-    before.retain(|(event, _)| passes(event));
-    let mut after = rooms.visible(user_id, &room, after).await?;
-    after.retain(|(event, _)| passes(event));
-
-    let last = after.last().map_or(&event, |(event, _)| event);
-    // Who is shown an event is not always shown the state there: of their own ban, say.
-    let at = rooms.visible_state_after(user_id, &room, last).await?;
-    let at = at.unwrap_or(VisibleState::NOTHING);
-    let shown = || before.iter().chain(&after).map(|(event, _)| event).chain([&event]);
-    let device = reader(&session);
-    let members = match body.filter.lazy_load_options {
-        LazyLoadOptions::Disabled => Vec::new(),
-        LazyLoadOptions::Enabled { .. } => members_of_senders(&rooms, at, shown()).await?,
-    };
-    let mut state = rooms.write_state(device.in_room(), at, part, |_| true).await?;
-    state.extend(rooms.state_to_client(device.in_room(), &members).await?);
-
-    let mut written = rooms.to_client(device.in_room(), [(&event, Some(&*membership))]).await?;
-    let event = written.pop().ok_or_else(|| Error::internal("an event was not written"))?;
-    Ok(place.json(Response {
-        start: PaginationToken::after(start).to_string(),
-        end: PaginationToken::after(end).to_string(),
+    let context = Context {
+        rooms: &rooms,
+        room: &room,
+        reader: reader(&session),
+        filter: &body.filter,
         event,
-        events_before: rooms.to_client(device.in_room(), pairs(&before)).await?,
-        events_after: rooms.to_client(device.in_room(), pairs(&after)).await?,
-        state,
-    }))
+        order,
+        membership,
+        limit,
+        part,
+    };
+    let context = &context;
+    let assemble = |allowance| async move { context.assemble(&allowance).await };
+    let (answer, place) = admission.assemble(user_id, weight, assemble).await?;
+    Ok(place.json(answer))
+}
+
+/// What is to be told of an event and of what is around it.
+struct Context<'a> {
+    rooms: &'a Rooms,
+    room: &'a Room,
+    reader: ReadingDevice<'a>,
+    filter: &'a RoomEventFilter,
+    event: Arc<Event>,
+    order: Order,
+    membership: String,
+    limit: usize,
+    part: Part,
+}
+
+impl Context<'_> {
+    async fn assemble(&self, allowance: &Allowance) -> Result<Response> {
+        let Self { rooms, room, filter, event, order, .. } = self;
+        let reader = self.reader.in_room();
+        let before_limit = self.limit.div_ceil(2);
+        let until = PaginationToken::before(*order).0;
+        let before = rooms.before(room, until, Order::START, before_limit, allowance);
+        let before = before.await?.events;
+        let reach = rooms.reach(reader.user_id, room).await?;
+        let after = rooms.after(room, *order, reach, self.limit - before_limit, allowance);
+        let after = after.await?.events;
+        let edge = |events: &[Arc<Event>]| events.last().and_then(|event| event.order);
+        let start = edge(&before).map_or(until, |order| PaginationToken::before(order).0);
+        let end = edge(&after).unwrap_or(*order);
+
+        let passes = |event: &Arc<Event>| {
+            filter::is_about(filter, &room.id) && filter::passes_event(filter, event)
+        };
+        let mut before = rooms.visible(reader.user_id, room, before).await?;
+        before.retain(|(event, _)| passes(event));
+        let mut after = rooms.visible(reader.user_id, room, after).await?;
+        after.retain(|(event, _)| passes(event));
+
+        let last = after.last().map_or(event, |(event, _)| event);
+        // Who is shown an event is not always shown the state there: of their own ban, say.
+        let at = rooms.visible_state_after(reader.user_id, room, last).await?;
+        let at = at.unwrap_or(VisibleState::NOTHING);
+        let shown = || before.iter().chain(&after).map(|(event, _)| event).chain([event]);
+        let members = match filter.lazy_load_options {
+            LazyLoadOptions::Disabled => Vec::new(),
+            LazyLoadOptions::Enabled { .. } => members_of_senders(rooms, at, shown()).await?,
+        };
+        let mut state = rooms.write_state(reader, at, self.part, |_| true, allowance).await?;
+        state.extend(rooms.state_to_client(reader, &members, allowance).await?);
+
+        let itself = [(event, Some(&*self.membership))];
+        let mut written = rooms.to_client(reader, itself, allowance).await?;
+        let event = written.pop().ok_or_else(|| Error::internal("an event was not written"))?;
+        Ok(Response {
+            start: PaginationToken::after(start).to_string(),
+            end: PaginationToken::after(end).to_string(),
+            event,
+            events_before: rooms.to_client(reader, pairs(&before), allowance).await?,
+            events_after: rooms.to_client(reader, pairs(&after), allowance).await?,
+            state,
+        })
+    }
 }
 
 #[cfg(test)]

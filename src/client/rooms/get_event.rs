@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use axum::{extract::State, response::Response};
 use ruma::api::client::room::get_room_event::v3::Request;
+use stoa_base::Allowance;
 use stoa_rooms::Rooms;
 
 use super::lazy_members::reader;
@@ -19,7 +20,9 @@ pub(crate) async fn get_event(
     let room = rooms.room(&body.room_id).await?;
     let (event, membership) = rooms.event(&session.user_id, &room, &body.event_id).await?;
     let device = reader(&session);
-    let mut written = rooms.to_client(device.in_room(), [(&event, Some(&*membership))]).await?;
+    let mut written = rooms
+        .to_client(device.in_room(), [(&event, Some(&*membership))], &Allowance::unlimited())
+        .await?;
     let written = written.pop().ok_or_else(|| Error::internal("an event was not written"))?;
     Ok(json_bytes(written.get().to_owned()))
 }

@@ -20,9 +20,13 @@ pub(crate) async fn get_state(
     let room = known_room(&rooms, &body.room_id).await?;
     let state = rooms.visible_state(&session.user_id, &room).await?;
     let weight = EVENT * rooms.about_how_many([state], Part::All).await?;
-    let place = admission.admit(&session.user_id, weight).await?;
     let device = reader(&session);
-    Ok(place.json(rooms.write_state(device.in_room(), state, Part::All, |_| true).await?))
+    let (rooms, reader) = (&rooms, device.in_room());
+    let assemble = |allowance| async move {
+        Ok(rooms.write_state(reader, state, Part::All, |_| true, &allowance).await?)
+    };
+    let (state, place) = admission.assemble(&session.user_id, weight, assemble).await?;
+    Ok(place.json(state))
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use axum::{extract::State, response::Response};
 use ruma::api::client::state::get_state_event_for_key::v3::{Request, StateEventFormat};
+use stoa_base::Allowance;
 use stoa_rooms::Rooms;
 
 use super::{known_room, lazy_members::reader};
@@ -25,7 +26,8 @@ pub(crate) async fn get_state_event(
         return Ok(json_bytes(event.pdu.content.get().to_owned()));
     }
     let device = reader(&session);
-    let mut written = rooms.to_client(device.in_room(), [(&event, None)]).await?;
+    let mut written =
+        rooms.to_client(device.in_room(), [(&event, None)], &Allowance::unlimited()).await?;
     let written = written.pop().ok_or_else(|| Error::internal("an event was not written"))?;
     Ok(json_bytes(written.get().to_owned()))
 }

@@ -44,10 +44,13 @@ pub(crate) async fn get_members(
         }
     };
     let weight = EVENT * rooms.about_how_many([state], Part::Members).await?;
-    let place = admission.admit(user_id, weight).await?;
     let wanted = |event: &Event| event.membership().is_some_and(|membership| wanted(&membership));
     let device = reader(&session);
-    let chunk = rooms.write_state(device.in_room(), state, Part::Members, wanted).await?;
+    let (rooms, reader, wanted) = (&rooms, device.in_room(), &wanted);
+    let assemble = |allowance| async move {
+        Ok(rooms.write_state(reader, state, Part::Members, wanted, &allowance).await?)
+    };
+    let (chunk, place) = admission.assemble(user_id, weight, assemble).await?;
     Ok(place.json(Response { chunk }))
 }
 

@@ -14,6 +14,7 @@ use ruma::{
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
+use stoa_base::Allowance;
 use stoa_rooms::{
     Event, Room, Rooms, Seen, VisibleState,
     tokens::{PaginationToken, RoomToken},
@@ -85,8 +86,10 @@ pub(crate) async fn get_messages(
     }
 
     let device = reader(&session);
+    // What a page holds is limited.
+    let any = Allowance::unlimited();
     let chunk = found.iter().map(|(event, membership)| (event, Some(&**membership)));
-    let chunk = rooms.to_client(device.in_room(), chunk).await?;
+    let chunk = rooms.to_client(device.in_room(), chunk, &any).await?;
     let newest = match body.dir {
         Direction::Backward => found.first(),
         Direction::Forward => found.last(),
@@ -99,7 +102,7 @@ pub(crate) async fn get_messages(
         }
         _ => Vec::new(),
     };
-    let state = rooms.state_to_client(device.in_room(), &members).await?;
+    let state = rooms.state_to_client(device.in_room(), &members, &any).await?;
     // At the newest event there may be more to come, to be asked for from where it is.
     let is_end = walk.is_end() && (body.dir == Direction::Backward || found.is_empty());
     let is_end = is_end || !is_about;
@@ -192,9 +195,12 @@ impl<'a> Walk<'a> {
     }
 
     async fn read(&mut self, limit: usize) -> Result<()> {
+        let Self { rooms, room, at, until, .. } = *self;
+        // There are few, and those that are large end the page.
+        let any = Allowance::unlimited();
         let page = match self.direction {
-            Direction::Backward => self.rooms.before(self.room, self.at, self.until, limit).await?,
-            Direction::Forward => self.rooms.after(self.room, self.at, self.until, limit).await?,
+            Direction::Backward => rooms.before(room, at, until, limit, &any).await?,
+            Direction::Forward => rooms.after(room, at, until, limit, &any).await?,
         };
         self.more = page.more;
         self.looked_at += page.events.len();

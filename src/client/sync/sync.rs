@@ -2,7 +2,7 @@
 //!
 //! <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3sync>
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     extract::State,
@@ -16,7 +16,8 @@ use ruma::{
     },
 };
 use stoa_accounts::{Accounts, Filter};
-use stoa_rooms::{Room, RoomError, Rooms, state::Part, tokens::SyncToken};
+use stoa_base::Allowance;
+use stoa_rooms::{RoomError, Rooms, state::Part, tokens::SyncToken};
 use stoa_sync::{Reader, Streams, filter::passes_room, v3};
 
 use crate::http::{Admission, Class, Error, Limits, Result, Ruma, admission::EVENT, respond::Json};
@@ -24,8 +25,11 @@ use crate::http::{Admission, Class, Error, Limits, Result, Ruma, admission::EVEN
 /// What a sync of everything costs, as heavy reads.
 const FULL_SYNC: usize = 10;
 
-/// Up to which weight rooms that were entered lately are told without waiting for a place.
+/// Up to which weight what happened since a token is told without waiting for a place.
 const LIGHT: u64 = 1 << 20;
+
+/// How many times as heavy an answer is expected to be that turned out not to be light.
+const HEAVIER: u64 = 4;
 
 /// Tells what is new, or waits until something is.
 pub(crate) async fn sync(
@@ -45,27 +49,41 @@ pub(crate) async fn sync(
         use_state_after: body.use_state_after,
         timeout: body.timeout.unwrap_or_default(),
     };
-    let reader = Reader::new(&session.user_id, &session.device_key());
     let request = v3::checked(&streams, request).await?;
-    let user_id = &*session.user_id;
-    let weight = if request.is_whole() {
-        weight_of_all(&rooms, &accounts, user_id, request.filter).await?
-    } else {
-        // Rooms that the client knows nothing of are told as a whole, however old its token is.
-        let entered = v3::entered(&streams, &reader, request).await?;
-        weight_of(&rooms, user_id, request.filter, entered.iter()).await?
-    };
-    if !request.is_whole() && weight <= LIGHT {
-        let answer = v3::sync_checked(&streams, &reader, request).await?;
-        // Whoever waited may have been logged out meanwhile: what happened since is not for them.
-        if !request.timeout.is_zero() {
-            accounts.check_goes_on(&session).await?;
+    let allowance = Allowance::new(LIGHT);
+    let reader = Reader::new(&session.user_id, &session.device_key()).within(allowance.clone());
+    if !request.is_whole() {
+        let answer = v3::sync_checked(&streams, &reader, request).await;
+        // Where so much has happened that it is not light, the answer takes a place.
+        if !allowance.is_exceeded() {
+            let answer = answer?;
+            // Whoever waited may have been logged out meanwhile: what happened since is not for them.
+            if !request.timeout.is_zero() {
+                accounts.check_goes_on(&session).await?;
+            }
+            return Ok(Json(answer).into_response());
         }
-        return Ok(Json(answer).into_response());
     }
-    limits.charge(Class::HeavyReads, user_id, FULL_SYNC)?;
-    let place = admission.admit(user_id, weight).await?;
-    Ok(place.json(v3::sync_checked(&streams, &reader, request).await?))
+    limits.charge(Class::HeavyReads, &session.user_id, FULL_SYNC)?;
+    // Boxed, so that the many syncs that are light do not take the room of this.
+    let large = Box::pin(async {
+        let weight = if request.is_whole() {
+            weight_of_all(&rooms, &accounts, &session.user_id, request.filter).await?
+        } else {
+            HEAVIER * LIGHT
+        };
+        let (streams, reader) = (&streams, &reader);
+        // Nobody holds a place while they wait for news.
+        let request = v3::Request { timeout: Duration::ZERO, ..request };
+        let assemble = |allowance| async move {
+            let reader = reader.clone().within(allowance);
+            Ok(v3::sync_checked(streams, &reader, request).await?)
+        };
+        admission.assemble(&session.user_id, weight, assemble).await
+    });
+    let (answer, place) = large.await?;
+    accounts.check_goes_on(&session).await?;
+    Ok(place.json(answer))
 }
 
 /// About how much memory it takes to put everything together.
@@ -78,26 +96,12 @@ async fn weight_of_all(
     let memberships = rooms.memberships(user_id).await?;
     let joined = memberships.values().filter(|membership| membership.is_joined());
     let found = rooms.rooms_by_nid(joined.map(|membership| membership.room)).await?;
-    let weight = weight_of(rooms, user_id, filter, found.values()).await?;
-    // Account data is read, and written into the answer.
-    let account_data = 2 * accounts.account_data_bytes(user_id).await?;
-    Ok(weight.saturating_add(account_data))
-}
-
-/// About how much memory it takes to tell of these rooms as a whole.
-async fn weight_of(
-    rooms: &Rooms,
-    user_id: &UserId,
-    filter: &FilterDefinition,
-    told: impl Iterator<Item = &Arc<Room>>,
-) -> Result<u64> {
     let part = match filter.room.state.lazy_load_options {
         LazyLoadOptions::Disabled => Part::All,
         LazyLoadOptions::Enabled { .. } => Part::WithoutMembers,
     };
-    let timeline = v3::timeline_limit(filter) as u64;
     let mut states = Vec::new();
-    for room in told.filter(|room| passes_room(&filter.room, &room.id)) {
+    for room in found.values().filter(|room| passes_room(&filter.room, &room.id)) {
         match rooms.visible_state(user_id, room).await {
             Ok(state) => states.push(state),
             // The user has left it in this moment, and is told nothing of it.
@@ -105,9 +109,11 @@ async fn weight_of(
             Err(error) => return Err(error.into()),
         }
     }
-    let timelines = timeline.saturating_mul(states.len() as u64);
+    let timelines = (v3::timeline_limit(filter) as u64).saturating_mul(states.len() as u64);
     let events = rooms.about_how_many(states, part).await?.saturating_add(timelines);
-    Ok(EVENT.saturating_mul(events))
+    // Account data is read, and written into the answer.
+    let account_data = 2 * accounts.account_data_bytes(user_id).await?;
+    Ok(EVENT.saturating_mul(events).saturating_add(account_data))
 }
 
 /// A filter that is stored, or stands in the request.

@@ -21,6 +21,7 @@ impl From<RoomError> for Error {
             RoomError::InvalidRoomState(_) => {
                 Self::new(StatusCode::BAD_REQUEST, ErrorKind::InvalidRoomState, message)
             }
+            RoomError::Exceeded(error) => error.into(),
             RoomError::NotLeft => Self::bad_request(message),
             RoomError::Append(error) => error.into(),
             RoomError::Storage(error) => error.into(),

@@ -8,6 +8,7 @@ impl From<SyncError> for Error {
     fn from(error: SyncError) -> Self {
         match error {
             SyncError::Rooms(error) => error.into(),
+            SyncError::Exceeded(error) => error.into(),
             SyncError::Storage(error) => error.into(),
         }
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use stoa_base::Pos;
+use stoa_base::{Allowance, Pos};
 use stoa_rooms::RoomsOptions;
 use stoa_testing::{Backend, TestRooms, run_on};
 
@@ -21,7 +21,11 @@ fn power_levels_that_are_not_stored_yet_count() {
             world.send(&other, ALICE, "other").await;
         }
         let head = world.node.tailer.applied();
-        let page = world.rooms.newest(&other, Pos::START, head, 40).await.unwrap();
+        let page = world
+            .rooms
+            .newest(&other, Pos::START, head, 40, &Allowance::unlimited())
+            .await
+            .unwrap();
         let others: Vec<_> = page.events.iter().map(|event| event.nid).collect();
 
         let version = Some(ruma::RoomVersionId::V10);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ruma::{DeviceId, TransactionId};
 use serde_json::json;
-use stoa_base::Pos;
+use stoa_base::{Allowance, Pos};
 use stoa_rooms::{RoomError, Transaction};
 use stoa_testing::{Backend, both_databases, run_on};
 
@@ -28,7 +28,8 @@ both_databases! {
                 sent.push(world.send(&room, BOB, text).await);
             }
             let head = world.node.tailer.applied();
-            let page = world.rooms.newest(&room, Pos::START, head, 6).await.unwrap();
+            let any = Allowance::unlimited();
+            let page = world.rooms.newest(&room, Pos::START, head, 6, &any).await.unwrap();
             let ids: Vec<_> = page.events.iter().map(|event| event.pdu.event_id.clone()).collect();
             assert_eq!(ids, sent);
             assert!(page.more);
@@ -58,7 +59,8 @@ both_databases! {
             done.unwrap();
         }
         let head = world.node.tailer.applied();
-        let page = world.rooms.newest(&room, Pos::START, head, 1_000).await.unwrap();
+        let any = Allowance::unlimited();
+        let page = world.rooms.newest(&room, Pos::START, head, 1_000, &any).await.unwrap();
         assert_eq!(page.events.len(), 6 + 8 + 80);
         // One node builds each event on the one before: there is no fork.
         for pair in page.events.windows(2) {
@@ -105,7 +107,8 @@ both_databases! {
         assert_eq!(one.as_ref().unwrap(), two.as_ref().unwrap());
         assert_eq!(one.unwrap(), three.unwrap());
         let head = world.node.tailer.applied();
-        let page = world.rooms.newest(&room, Pos::START, head, 1_000).await.unwrap();
+        let any = Allowance::unlimited();
+        let page = world.rooms.newest(&room, Pos::START, head, 1_000, &any).await.unwrap();
         assert_eq!(page.events.len(), 7);
     }
 

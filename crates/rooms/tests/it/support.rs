@@ -8,7 +8,7 @@ use ruma::{
     events::StateEventType,
 };
 use serde_json::{Value, json};
-use stoa_base::Actor;
+use stoa_base::{Actor, Allowance};
 use stoa_rooms::{
     CreateRoom, Event, MemberProfile, MembershipChange, Reader, Result, Room, RoomError, Rooms,
     Transaction, state::Part,
@@ -155,7 +155,8 @@ impl World {
         let user_id = user(who);
         let (event, membership) = self.rooms.event(&user_id, room, id).await?;
         let reader = Reader { user_id: &user_id, device: None, with_room_id: true };
-        let written = self.rooms.to_client(reader, [(&event, Some(&*membership))]).await?;
+        let any = Allowance::unlimited();
+        let written = self.rooms.to_client(reader, [(&event, Some(&*membership))], &any).await?;
         Ok(serde_json::from_str(written[0].get()).unwrap())
     }
 }

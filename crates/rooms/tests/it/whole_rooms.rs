@@ -2,7 +2,8 @@
 
 use ruma::user_id;
 use serde_json::{Value, json};
-use stoa_rooms::{Reader, RoomsOptions, state::Part};
+use stoa_base::Allowance;
+use stoa_rooms::{Reader, RoomError, RoomsOptions, state::Part};
 use stoa_storage::{StatementKind, Store};
 use stoa_testing::{TestRooms, both_databases};
 
@@ -35,17 +36,26 @@ both_databases! {
         let user_id = user_id!("@alice:test");
         let reader = Reader { user_id, device: None, with_room_id: true };
 
+        // A state that takes more than is allowed is not read to its end.
+        let before = reads(&node.store);
+        let little = Allowance::new(10_000);
+        let refused = rooms.entries_of([state], Part::Members, &little).await.unwrap_err();
+        assert!(matches!(refused, RoomError::Exceeded(_)), "{refused}");
+        assert_eq!(reads(&node.store) - before, 2, "the first two levels of the tree");
+
+        let any = Allowance::unlimited();
         // The levels of the tree, the pages of events, and who is erased. Nothing is read for what an
         // event replaced.
         let before = reads(&node.store);
-        let members = rooms.write_state(reader, state, Part::Members, |_| true).await.unwrap();
+        let write = || rooms.write_state(reader, state, Part::Members, |_| true, &any);
+        let members = write().await.unwrap();
         let cold = reads(&node.store) - before;
         assert_eq!(members.len(), MEMBERS);
-        assert!(cold <= 8, "{cold}");
+        assert!(cold <= 10, "{cold}");
         // The tree is in memory now, and the members are not.
         let before = reads(&node.store);
-        rooms.write_state(reader, state, Part::Members, |_| true).await.unwrap();
-        assert_eq!(reads(&node.store) - before, 2);
+        write().await.unwrap();
+        assert_eq!(reads(&node.store) - before, 4, "pages that grow");
 
         let before = reads(&node.store);
         rooms.events().get(hot).await.unwrap();

@@ -43,21 +43,6 @@ impl FromRow for StateChange {
     }
 }
 
-/// The changes of a room's current state after `after` and up to `up_to`, in order.
-pub async fn changes(
-    conn: &mut Conn,
-    room: RoomNid,
-    after: Pos,
-    up_to: Pos,
-) -> Result<Vec<StateChange>> {
-    conn.all(
-        "SELECT pos, type, state_key, old_nid, new_nid FROM state_changes
-         WHERE room_nid = $1 AND pos > $2 AND pos <= $3 ORDER BY pos, type, state_key",
-        &[room.0.into(), after.0.into(), up_to.0.into()],
-    )
-    .await
-}
-
 /// The changes of these rooms' current states after `after` and up to `up_to`, each with its room,
 /// in order, at most `limit`.
 pub async fn changes_in_rooms(

@@ -59,6 +59,12 @@ impl AccountData {
         Ok(data)
     }
 
+    /// How many bytes it takes, here and in the answer.
+    pub(crate) fn bytes(&self) -> u64 {
+        let rows = self.global.iter().chain(self.of_rooms.values().flatten());
+        rows.map(|row| 2 * row.content.len() as u64).sum()
+    }
+
     /// The rooms for which something was set.
     pub(crate) fn rooms(&self) -> impl Iterator<Item = RoomNid> {
         self.of_rooms.keys().copied()

@@ -62,6 +62,8 @@ impl RoomStream for Receipts<'_> {
             } else {
                 self.read_state.receipts_changed(user_id, &rooms, since, up_to).await?
             };
+            let count = changed.values().map(|receipts| receipts.len() as u64).sum::<u64>();
+            reader.allowance.take(RECEIPT * count)?;
             news.extend(changed.into_iter().map(|(room, receipts)| (room, to_events(receipts))));
         }
         Ok(news)
@@ -69,6 +71,9 @@ impl RoomStream for Receipts<'_> {
 }
 
 const KIND: &str = "m.receipt";
+
+/// How many bytes a receipt takes, roughly, as it is read and in the answer.
+const RECEIPT: u64 = 1_024;
 
 /// Writes receipts as events: one, unless a user has several receipts at an event, of which one event
 /// can only say one.

@@ -17,7 +17,7 @@ use std::{
 use ruma::{UserId, api::client::filter::RoomEventFilter, events::TimelineEventType};
 use stoa_base::{EventNid, Pos, RoomNid};
 use stoa_rooms::{
-    Room, Rooms, VisibleState,
+    Room, Rooms, Stay, VisibleState,
     events::Event,
     state::{Part, StateKey},
 };
@@ -33,6 +33,10 @@ use crate::{
     span::{ByRoom, End, KnownState, Span},
     stream::{RoomStream, summary::Summary, timeline::Timeline},
 };
+
+/// How many events of one room's state come to stay in memory where they are read together. A first
+/// sync of large rooms would push all else out.
+const SMALL: usize = 50;
 
 /// How the state of each room changed since the client knew it.
 pub(crate) type Deltas = ByRoom<Vec<StateChange>>;
@@ -60,7 +64,8 @@ pub(crate) async fn deltas(
     }
     let mut deltas = Deltas::new();
     for ((since, up_to), together) in together {
-        deltas.extend(rooms.state_changes_of_rooms(&together, since, up_to).await?);
+        let changes = rooms.state_changes_of_rooms(&together, since, up_to, &reader.allowance);
+        deltas.extend(changes.await?);
     }
     for span in changed {
         let delta = deltas.entry(span.room.nid).or_default();
@@ -130,7 +135,7 @@ impl RoomStream for States<'_> {
         for span in spans {
             plans.extend(self.plan(reader, span, lazily.is_some()).await?);
         }
-        self.load(&mut plans, lazily.is_some()).await?;
+        self.load(reader, &mut plans, lazily.is_some()).await?;
 
         let mut chosen: Vec<Chosen<'_>> = Vec::new();
         for plan in &mut plans {
@@ -143,16 +148,16 @@ impl RoomStream for States<'_> {
             }
             chosen.push((plan.span, events, plan.cut));
         }
-        // Of whole rooms with all their members, nothing comes to stay in memory.
-        let (large, small): (Vec<_>, Vec<_>) = chosen
-            .iter()
-            .partition(|(span, ..)| lazily.is_none() && span.state == KnownState::Nothing);
-        let nids = |chosen: &[&Chosen<'_>]| -> Vec<EventNid> {
-            chosen.iter().flat_map(|(_, nids, _)| nids.iter().copied()).collect()
+        // Of large rooms that are told as a whole, nothing comes to stay in memory.
+        let (large, small): (Vec<_>, Vec<_>) =
+            chosen.iter().partition(|(_, events, _)| events.len() > SMALL);
+        let read = async |chosen: &[&Chosen<'_>], stay| {
+            let nids = chosen.iter().flat_map(|(_, nids, _)| nids.iter().copied());
+            let nids: Vec<EventNid> = nids.collect();
+            self.rooms.events_within(&nids, stay, &reader.allowance).await
         };
-        let mut events = self.rooms.events().get_many(nids(&small)).await?;
-        let large = self.rooms.events().read_many(&nids(&large)).await?;
-        events.extend(large.into_iter().map(|event| (event.nid, event)));
+        let mut events = read(&small, Stay::InMemory).await?;
+        events.extend(read(&large, Stay::No).await?);
         let news = chosen.into_iter().map(|(span, nids, cut)| {
             let mut events: Vec<Arc<Event>> = nids
                 .iter()
@@ -263,7 +268,7 @@ impl States<'_> {
             }
         }
         if lazily {
-            plan.members.extend(self.changed_members(span).await?);
+            plan.members.extend(self.changed_members(reader, span).await?);
             let heroes =
                 self.summaries.get(&span.room.nid).and_then(|summary| summary.heroes.as_deref());
             plan.members.extend(
@@ -290,8 +295,10 @@ impl States<'_> {
             let committed = self.rooms.committed(&span.room).await?;
             // The reader is in the room at the end of the span, and what changed since is undone.
             plan.root = VisibleState::unchecked(committed.state);
-            let changes = if committed.state_pos > span.up_to {
-                self.rooms.state_changes(&span.room, span.up_to, committed.state_pos).await?
+            let up_to = committed.state_pos;
+            let changes = if up_to > span.up_to {
+                let (after, allowance) = (span.up_to, &reader.allowance);
+                self.rooms.state_changes(&span.room, after, up_to, allowance).await?
             } else {
                 Vec::new()
             };
@@ -304,21 +311,22 @@ impl States<'_> {
     }
 
     /// The members whom the client may have as they were.
-    async fn changed_members(&self, span: &Span) -> Result<Vec<StateKey>> {
+    async fn changed_members(&self, reader: &Reader, span: &Span) -> Result<Vec<StateKey>> {
         let Some(since) = span.members_since.filter(|_| span.state == KnownState::Nothing) else {
             return Ok(Vec::new());
         };
-        let changes = self.rooms.state_changes(&span.room, since, span.state_up_to()).await?;
+        let (up_to, allowance) = (span.state_up_to(), &reader.allowance);
+        let changes = self.rooms.state_changes(&span.room, since, up_to, allowance).await?;
         let keys = changes.iter().map(|change| StateKey::new(&change.kind, &change.state_key));
         Ok(keys.filter(|key| key.is_member()).collect())
     }
 
     /// Reads what the plans need of the rooms' states.
-    async fn load(&self, plans: &mut [Plan<'_>], lazily: bool) -> Result<()> {
+    async fn load(&self, reader: &Reader, plans: &mut [Plan<'_>], lazily: bool) -> Result<()> {
         let part = if lazily { Part::WithoutMembers } else { Part::All };
         let whole: Vec<VisibleState> =
             plans.iter().filter(|plan| plan.is_whole()).map(|plan| plan.root).collect();
-        let mut whole = self.rooms.entries_of(whole, part).await?;
+        let mut whole = self.rooms.entries_of(whole, part, &reader.allowance).await?;
         let mut wanted = Vec::new();
         for plan in &*plans {
             let shown = plan.timeline.entries.keys().filter(|_| lazily && plan.is_whole());

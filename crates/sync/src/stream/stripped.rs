@@ -6,9 +6,9 @@ use std::collections::HashMap;
 
 use serde_json::value::RawValue;
 use stoa_base::{EventNid, RoomNid, StateNid};
-use stoa_rooms::{Rooms, state::StateKey};
+use stoa_rooms::{Rooms, Stay, state::StateKey};
 
-use crate::{Result, span::ByRoom};
+use crate::{Reader, Result, span::ByRoom};
 
 /// What is shown of a room beside the member event.
 const SHOWN: [&str; 7] = [
@@ -24,19 +24,23 @@ const SHOWN: [&str; 7] = [
 /// The stripped state of rooms as it was at these member events, which come last.
 pub(crate) async fn stripped_states(
     rooms: &Rooms,
+    reader: &Reader,
     members: &HashMap<RoomNid, EventNid>,
 ) -> Result<ByRoom<Vec<Box<RawValue>>>> {
     if members.is_empty() {
         return Ok(ByRoom::new());
     }
     let keys = SHOWN.map(|kind| StateKey::new(kind, ""));
-    let member_events = rooms.events().get_many(members.values().copied()).await?;
+    let read = async |nids: Vec<EventNid>| {
+        rooms.events_within(&nids, Stay::InMemory, &reader.allowance).await
+    };
+    let member_events = read(members.values().copied().collect()).await?;
     let states: Vec<StateNid> =
         member_events.values().filter_map(|event| event.state_after).collect();
     let wanted: Vec<(StateNid, StateKey)> =
         states.iter().flat_map(|state| keys.map(|key| (*state, key))).collect();
     let nids = rooms.unchecked_states().get_many(&wanted).await?;
-    let events = rooms.events().get_many(nids.values().copied()).await?;
+    let events = read(nids.values().copied().collect()).await?;
 
     let stripped = members.iter().map(|(room, member)| {
         let Some(member) = member_events.get(member) else { return (*room, Vec::new()) };

@@ -21,8 +21,13 @@ use crate::{
 const DEFAULT_LIMIT: usize = 10;
 /// How many it has at most.
 const MAX_LIMIT: usize = 1_000;
-/// How often more events of a room are looked at, where too few of them may be shown.
+/// How many bytes of events it has of a room, but for the newest one.
+const MAX_BYTES: usize = 1 << 20;
+/// How many times as many events of a room are looked at as are wanted, where too few of them may be
+/// shown.
 const ROUNDS: usize = 4;
+/// How many events are looked at together at most.
+const MAX_LOOK: usize = 500;
 
 /// The timelines of rooms.
 pub(crate) struct Timelines<'a> {
@@ -63,7 +68,7 @@ impl RoomStream for Timelines<'_> {
 
     async fn read(&self, reader: &Reader, spans: &[Span]) -> Result<ByRoom<Timeline>> {
         let limit = limit(self.filter);
-        let pages = self.newest(spans, limit).await?;
+        let pages = self.newest(reader, spans, limit).await?;
         let all: Vec<Arc<Event>> =
             pages.iter().flat_map(|page| page.events.iter().cloned()).collect();
         let mut seen = if all.is_empty() {
@@ -91,6 +96,7 @@ impl RoomStream for Timelines<'_> {
             {
                 more = self.fill(reader, span, &mut events, oldest, limit).await?;
             }
+            more |= shorten(&mut events);
             let first = events.first().and_then(|(event, _)| event.order);
             let timeline = Timeline {
                 events,
@@ -109,7 +115,8 @@ impl RoomStream for Timelines<'_> {
 impl Timelines<'_> {
     /// The newest events of each span, before anybody looks at who may see them: one query for all
     /// spans between the same positions that are not in memory.
-    async fn newest(&self, spans: &[Span], limit: usize) -> Result<Vec<Page>> {
+    async fn newest(&self, reader: &Reader, spans: &[Span], limit: usize) -> Result<Vec<Page>> {
+        let allowance = &reader.allowance;
         let mut together: BTreeMap<(Pos, Pos), Vec<&Room>> = BTreeMap::new();
         for span in spans {
             let is_asked_for = !passes_none(self.filter) && is_about(self.filter, &span.room.id);
@@ -120,7 +127,8 @@ impl Timelines<'_> {
         }
         let mut pages = ByRoom::new();
         for ((since, up_to), rooms) in together {
-            pages.extend(self.rooms.newest_of_rooms(&rooms, since, up_to, limit).await?);
+            let newest = self.rooms.newest_of_rooms(&rooms, since, up_to, limit, allowance);
+            pages.extend(newest.await?);
         }
         let page = |span: &Span| pages.remove(&span.room.nid).unwrap_or_default();
         Ok(spans.iter().map(page).collect())
@@ -146,21 +154,32 @@ impl Timelines<'_> {
     ) -> Result<bool> {
         let until = span.after.map_or(Order::START, Order::after);
         let chunk = if passes_all(self.filter) { limit } else { 4 * limit.max(DEFAULT_LIMIT) };
-        for _ in 0..ROUNDS {
+        let mut left = ROUNDS * chunk;
+        while left > 0 {
             let from = PaginationToken::before(oldest).0;
-            let page = self.rooms.before(&span.room, from, until, chunk).await?;
+            let look = left.min(chunk).min(MAX_LOOK);
+            left -= look;
+            let page = self.rooms.before(&span.room, from, until, look, &reader.allowance).await?;
             let Some(last) = page.events.last().and_then(|event| event.order) else {
                 return Ok(false);
             };
             oldest = last;
+            let mut dropped = page.weight();
             let shown = self.rooms.visible(&reader.user_id, &span.room, page.events).await?;
+            let mut is_full = false;
             for (event, membership) in shown {
                 if passes_event(self.filter, &event) {
-                    if events.len() >= limit {
-                        return Ok(true);
+                    is_full = events.len() >= limit;
+                    if is_full {
+                        break;
                     }
+                    dropped = dropped.saturating_sub(event.weight() as u64);
                     events.insert(0, (event, membership));
                 }
+            }
+            reader.allowance.give_back(dropped);
+            if is_full {
+                return Ok(true);
             }
             if !page.more {
                 return Ok(false);
@@ -171,4 +190,16 @@ impl Timelines<'_> {
         }
         Ok(true)
     }
+}
+
+/// Drops the oldest events of a timeline that has too many bytes. Says whether it did.
+fn shorten(events: &mut Vec<(Arc<Event>, String)>) -> bool {
+    let mut bytes = 0;
+    let newest = events.iter().rev().take_while(|(event, _)| {
+        bytes += event.pdu.json().len();
+        bytes <= MAX_BYTES
+    });
+    let surplus = events.len().saturating_sub(newest.count().max(1));
+    events.drain(..surplus);
+    surplus > 0
 }

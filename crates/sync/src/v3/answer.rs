@@ -45,6 +45,7 @@ pub(crate) async fn answer(
     let since = request.since.map(|token| token.log.min(head));
     let filter = request.filter;
     let data = AccountData::read(&streams.store, &streams.changes, reader, since).await?;
+    reader.allowance.take(data.bytes())?;
     let standings = standings(&streams.rooms, &reader.user_id, memberships, since, head).await?;
     let is_joined = |standing: &&Standing| standing.membership == MembershipState::Join;
     let joined = standings.iter().filter(is_joined).map(|standing| standing.room);
@@ -67,19 +68,21 @@ pub(crate) async fn answer(
         answer.account_data.events.extend(data.default_push_rules(&filter.account_data, reader));
     }
     let Sections { spans, invited, knocked } = sections;
-    for (room, events) in stripped_states(&streams.rooms, &invited).await? {
+    for (room, events) in stripped_states(&streams.rooms, reader, &invited).await? {
         let invite_state = Events { events };
         let room_id = streams.rooms.room_by_nid(room).await?.id.clone();
         answer.rooms.invite.insert(room_id, response::InvitedRoom { invite_state });
     }
-    for (room, events) in stripped_states(&streams.rooms, &knocked).await? {
+    for (room, events) in stripped_states(&streams.rooms, reader, &knocked).await? {
         let knock_state = Events { events };
         let room_id = streams.rooms.room_by_nid(room).await?.id.clone();
         answer.rooms.knock.insert(room_id, response::KnockedRoom { knock_state });
     }
     if !spans.is_empty() {
         let beside = Beside { data, typing };
-        add_rooms(streams, reader, request, &spans, &beside, head, &mut answer).await?;
+        // Boxed, since it is large and most answers go without it.
+        let rooms = add_rooms(streams, reader, request, &spans, &beside, head, &mut answer);
+        Box::pin(rooms).await?;
     }
     Ok(answer)
 }
@@ -262,11 +265,12 @@ impl Written {
             let told = streams.rooms.without_erased(&reader.user_id, told).await?;
             (raw(shown.into_iter().map(|(event, _)| event))?, raw(&told)?)
         } else {
-            let device = Some(reader.device.as_str());
+            let (device, allowance) = (Some(reader.device.as_str()), &reader.allowance);
             let user_id = &*reader.user_id;
             let reader = stoa_rooms::Reader { user_id, device, with_room_id: false };
             let rooms = &streams.rooms;
-            (rooms.to_client(reader, shown).await?, rooms.state_to_client(reader, told).await?)
+            let timelines = rooms.to_client(reader, shown, allowance).await?;
+            (timelines, rooms.state_to_client(reader, told, allowance).await?)
         };
         if let Some(fields) = EventFields::of(request.filter.event_fields.as_deref()) {
             for event in timelines.iter_mut().chain(&mut states) {

@@ -1,10 +1,12 @@
 //! The timelines of rooms.
 
 use serde_json::json;
+use stoa_base::Allowance;
 use stoa_rooms::{
     Preset, Transaction,
     tokens::{PaginationToken, RoomToken},
 };
+use stoa_storage::repo::events::Order;
 use stoa_testing::both_databases;
 
 use crate::{
@@ -13,6 +15,35 @@ use crate::{
 };
 
 both_databases! {
+    async fn a_timeline_has_so_many_bytes(db: TestDatabase) {
+        let site = Site::start(db).await;
+        let room = site.create("alice").await;
+        let filter = json!({ "room": { "timeline": { "limit": 100 } } });
+        let mut alice = Client::with_filter("alice", filter);
+        alice.sync(&site).await;
+        let text = "x".repeat(60_000);
+        for n in 0..20 {
+            site.send("alice", &room, &format!("{n} {text}")).await;
+        }
+        let answer = alice.sync(&site).await;
+        let timeline = &joined(&answer, &room)["timeline"];
+        let told: Vec<String> =
+            brief(timeline).iter().map(|body| body.replace('x', "").trim().to_owned()).collect();
+        let newest: Vec<String> = (3..20).map(|n| n.to_string()).collect();
+        assert_eq!(told, newest, "a megabyte");
+        assert_eq!(timeline["limited"], true);
+        // The others stand before it.
+        let from: RoomToken = timeline["prev_batch"].as_str().unwrap().parse().unwrap();
+        let room = site.room(&room).await;
+        let any = Allowance::unlimited();
+        let before = site.rooms.before(&room, from.order(), Order::START, 3, &any).await.unwrap();
+        let contents: Vec<_> = before.events.iter().map(|event| event.pdu.content.get()).collect();
+        for (content, n) in contents.iter().zip(["2", "1", "0"]) {
+            assert!(content.contains(&format!("\"{n} xxx")), "{n}");
+        }
+        assert_eq!(contents.len(), 3);
+    }
+
     async fn an_initial_sync_has_the_newest_events(db: TestDatabase) {
         let site = Site::start(db).await;
         let room = site.create("alice").await;
@@ -35,8 +66,9 @@ both_databases! {
         // What stands before it is found there.
         let from: RoomToken = timeline["prev_batch"].as_str().unwrap().parse().unwrap();
         let room = site.room(&room).await;
-        let until = PaginationToken::after(stoa_storage::repo::events::Order::START).0;
-        let before = site.rooms.before(&room, from.order(), until, 2).await.unwrap();
+        let until = PaginationToken::after(Order::START).0;
+        let any = Allowance::unlimited();
+        let before = site.rooms.before(&room, from.order(), until, 2, &any).await.unwrap();
         let bodies: Vec<_> = before.events.iter().map(|event| event.pdu.content.get()).collect();
         assert!(bodies[0].contains("m1") && bodies[1].contains("m0"), "{bodies:?}");
     }
@@ -76,9 +108,10 @@ both_databases! {
         assert_eq!(timeline["limited"], true);
         let start: PaginationToken = timeline["prev_batch"].as_str().unwrap().parse().unwrap();
         let room = site.room(&room).await;
+        let any = Allowance::unlimited();
         let gap = site
             .rooms
-            .after(&room, RoomToken::Sync(since).order(), start.0, 100)
+            .after(&room, RoomToken::Sync(since).order(), start.0, 100, &any)
             .await
             .unwrap();
         assert_eq!(gap.events.len(), 5, "m0 to m4");

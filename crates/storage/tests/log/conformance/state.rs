@@ -1,5 +1,6 @@
 use stoa_base::{EventNid, Pos, RoomNid, StateNid};
 use stoa_storage::{
+    Conn,
     log::{StateChangeRow, StateNodeRow},
     repo::state::{self, StateChange},
 };
@@ -65,6 +66,13 @@ fn short(found: &[StateChange]) -> Vec<Short<'_>> {
         .collect()
 }
 
+/// The changes of one room.
+async fn changes(conn: &mut Conn, room: RoomNid, after: Pos, up_to: Pos) -> Vec<StateChange> {
+    let found = state::changes_in_rooms(conn, [room], after, up_to, i64::MAX).await.unwrap();
+    assert!(found.iter().all(|(of, _)| *of == room));
+    found.into_iter().map(|(_, change)| change).collect()
+}
+
 both_databases! {
     async fn nothing(db: TestDatabase) {
         let store = db.store().await;
@@ -72,7 +80,7 @@ both_databases! {
         assert_eq!(state::nodes(&mut conn, &[]).await.unwrap(), []);
         assert_eq!(state::nodes(&mut conn, &[StateNid(1)]).await.unwrap(), []);
         let (first, last) = (Pos(i64::MIN), Pos(i64::MAX));
-        assert_eq!(state::changes(&mut conn, ROOM, first, last).await.unwrap(), []);
+        assert_eq!(changes(&mut conn, ROOM, first, last).await, []);
         assert_eq!(state::changes_of_entry(&mut conn, ROOM, "topic", "").await.unwrap(), []);
         let found = state::changes_of_entry_in_rooms(&mut conn, [ROOM], "topic", "", first).await;
         assert_eq!(found.unwrap(), []);
@@ -114,10 +122,10 @@ both_databases! {
             (0, i64::MAX, &all[..]), (1, 4, &all[1..6]), (2, 3, &[]), (5, i64::MAX, &[]),
             (4, 2, &[]), (i64::MIN, 1, &all[..1]),
         ] {
-            let found = state::changes(&mut conn, ROOM, Pos(after), Pos(up_to)).await.unwrap();
+            let found = changes(&mut conn, ROOM, Pos(after), Pos(up_to)).await;
             assert_eq!(short(&found), expected, "after {after} up to {up_to}");
         }
-        let found = state::changes(&mut conn, OTHER, Pos(0), Pos(9)).await.unwrap();
+        let found = changes(&mut conn, OTHER, Pos(0), Pos(9)).await;
         assert_eq!(short(&found), [(3, "topic", "", None, Some(6))]);
     }
 
@@ -186,7 +194,7 @@ both_databases! {
             assert_eq!(in_rooms.unwrap(), [(room, found[0].clone())]);
         }
         let mut conn = node.store.read().await.unwrap();
-        let all = state::changes(&mut conn, room, Pos(0), Pos(i64::MAX)).await.unwrap();
+        let all = changes(&mut conn, room, Pos(0), Pos(i64::MAX)).await;
         assert_eq!(all.len(), UNUSUAL.len());
         refused(state::changes_of_entry(&mut conn, room, "a\0b", "").await);
         refused(state::changes_of_entry_in_rooms(&mut conn, [room], "", "a\0b", Pos(0)).await);

@@ -1,0 +1,82 @@
+//! How much memory may be taken by what grows with what is found.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+/// How many bytes an answer may take while it is put together. Cheap to clone: all clones take from
+/// the same bytes.
+///
+/// Whoever reads for an answer takes as much as it has read, before it reads on. So nothing has to
+/// be known in advance, and what turns out heavier than expected ends early.
+#[derive(Clone, Debug)]
+pub struct Allowance(Arc<Bytes>);
+
+#[derive(Debug)]
+struct Bytes {
+    allowed: u64,
+    taken: AtomicU64,
+}
+
+/// More was needed than is allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("more memory is needed than is allowed")]
+pub struct Exceeded;
+
+impl Allowance {
+    /// So many bytes.
+    pub fn new(bytes: u64) -> Self {
+        Self(Arc::new(Bytes { allowed: bytes, taken: AtomicU64::new(0) }))
+    }
+
+    /// As many bytes as there are.
+    pub fn unlimited() -> Self {
+        Self::new(u64::MAX)
+    }
+
+    /// Takes so many bytes more.
+    pub fn take(&self, bytes: u64) -> Result<(), Exceeded> {
+        let before = self.0.taken.fetch_add(bytes, Ordering::Relaxed);
+        if before.saturating_add(bytes) > self.0.allowed { Err(Exceeded) } else { Ok(()) }
+    }
+
+    /// Gives so many bytes back that were taken.
+    pub fn give_back(&self, bytes: u64) {
+        self.0.taken.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Gives everything back, to begin anew.
+    pub fn reset(&self) {
+        self.0.taken.store(0, Ordering::Relaxed);
+    }
+
+    /// How many bytes may still be taken.
+    pub fn left(&self) -> u64 {
+        self.0.allowed.saturating_sub(self.0.taken.load(Ordering::Relaxed))
+    }
+
+    /// Whether more was needed than is allowed.
+    pub fn is_exceeded(&self) -> bool {
+        self.0.taken.load(Ordering::Relaxed) > self.0.allowed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_is_taken_than_is_allowed() {
+        let allowance = Allowance::new(10);
+        let clone = allowance.clone();
+        assert_eq!(allowance.take(6), Ok(()));
+        assert_eq!((clone.take(4), clone.left(), clone.is_exceeded()), (Ok(()), 0, false));
+        assert_eq!((allowance.take(1), clone.is_exceeded()), (Err(Exceeded), true));
+        allowance.reset();
+        assert_eq!((allowance.take(10), clone.is_exceeded()), (Ok(()), false));
+        allowance.give_back(3);
+        assert_eq!((clone.left(), clone.take(3)), (3, Ok(())));
+        assert_eq!(Allowance::unlimited().take(u64::MAX), Ok(()));
+    }
+}

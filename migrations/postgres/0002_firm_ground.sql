@@ -602,73 +602,75 @@ CREATE TABLE audit_chain (
     link TEXT COLLATE "C" NOT NULL
 );
 
--- Writes the tables of a batch: `tables` has a key for each, with its rows, and nothing else. A
--- migration that adds a table replaces this function, and no other.
+-- Writes the tables of a batch, and refuses a batch with keys that it does not know. A migration that
+-- adds a table replaces this function, and no other.
 
-CREATE FUNCTION append_tables(tables JSONB, head BIGINT) RETURNS VOID
+CREATE FUNCTION append_tables(batch JSONB, head BIGINT) RETURNS VOID
 LANGUAGE plpgsql VOLATILE
 AS $$
 BEGIN
     -- What this schema does not know must not be left out silently.
-    IF tables - '{rooms,events,room_updates,event_updates,redactions,missing_prev_events,state_nodes,
+    IF batch - '{incarnation,seq,now_ms,seen,seen_key,positions,touched,audit,
+        room_guards,session_guards,account_guards,
+        rooms,events,room_updates,event_updates,redactions,missing_prev_events,state_nodes,
         state_changes,memberships,forgotten_rooms,account_data,receipts,account_updates,
         all_device_removals,device_removals,session_ends,token_removals,users,profile_fields,
         interactive_results,devices,sessions,tokens,device_changes}'::text[] <> '{}' THEN
         RAISE EXCEPTION 'append_batch does not know one of the keys %',
-            (SELECT array_agg(key) FROM jsonb_object_keys(tables) AS key);
+            (SELECT array_agg(key) FROM jsonb_object_keys(batch) AS key);
     END IF;
 
-    IF tables ? 'rooms' THEN PERFORM append_rooms(tables->'rooms', head); END IF;
-    IF tables ? 'events' THEN PERFORM append_events(tables->'events', head); END IF;
-    IF tables ? 'room_updates' THEN
-        PERFORM append_room_updates(tables->'room_updates', head);
+    IF batch ? 'rooms' THEN PERFORM append_rooms(batch->'rooms', head); END IF;
+    IF batch ? 'events' THEN PERFORM append_events(batch->'events', head); END IF;
+    IF batch ? 'room_updates' THEN
+        PERFORM append_room_updates(batch->'room_updates', head);
     END IF;
-    IF tables ? 'event_updates' THEN
-        PERFORM append_event_updates(tables->'event_updates', head);
+    IF batch ? 'event_updates' THEN
+        PERFORM append_event_updates(batch->'event_updates', head);
     END IF;
-    IF tables ? 'redactions' THEN PERFORM append_redactions(tables->'redactions', head); END IF;
-    IF tables ? 'missing_prev_events' THEN
-        PERFORM append_missing_prev_events(tables->'missing_prev_events', head);
+    IF batch ? 'redactions' THEN PERFORM append_redactions(batch->'redactions', head); END IF;
+    IF batch ? 'missing_prev_events' THEN
+        PERFORM append_missing_prev_events(batch->'missing_prev_events', head);
     END IF;
-    IF tables ? 'state_nodes' THEN PERFORM append_state_nodes(tables->'state_nodes', head); END IF;
-    IF tables ? 'state_changes' THEN
-        PERFORM append_state_changes(tables->'state_changes', head);
+    IF batch ? 'state_nodes' THEN PERFORM append_state_nodes(batch->'state_nodes', head); END IF;
+    IF batch ? 'state_changes' THEN
+        PERFORM append_state_changes(batch->'state_changes', head);
     END IF;
-    IF tables ? 'memberships' THEN PERFORM append_memberships(tables->'memberships', head); END IF;
-    IF tables ? 'forgotten_rooms' THEN
-        PERFORM append_forgotten_rooms(tables->'forgotten_rooms', head);
+    IF batch ? 'memberships' THEN PERFORM append_memberships(batch->'memberships', head); END IF;
+    IF batch ? 'forgotten_rooms' THEN
+        PERFORM append_forgotten_rooms(batch->'forgotten_rooms', head);
     END IF;
-    IF tables ? 'account_data' THEN
-        PERFORM append_account_data(tables->'account_data', head);
+    IF batch ? 'account_data' THEN
+        PERFORM append_account_data(batch->'account_data', head);
     END IF;
-    IF tables ? 'receipts' THEN PERFORM append_receipts(tables->'receipts', head); END IF;
-    IF tables ? 'account_updates' THEN
-        PERFORM append_account_updates(tables->'account_updates', head);
+    IF batch ? 'receipts' THEN PERFORM append_receipts(batch->'receipts', head); END IF;
+    IF batch ? 'account_updates' THEN
+        PERFORM append_account_updates(batch->'account_updates', head);
     END IF;
-    IF tables ? 'all_device_removals' THEN
-        PERFORM append_all_device_removals(tables->'all_device_removals', head);
+    IF batch ? 'all_device_removals' THEN
+        PERFORM append_all_device_removals(batch->'all_device_removals', head);
     END IF;
-    IF tables ? 'device_removals' THEN
-        PERFORM append_device_removals(tables->'device_removals', head);
+    IF batch ? 'device_removals' THEN
+        PERFORM append_device_removals(batch->'device_removals', head);
     END IF;
-    IF tables ? 'session_ends' THEN
-        PERFORM append_session_ends(tables->'session_ends', head);
+    IF batch ? 'session_ends' THEN
+        PERFORM append_session_ends(batch->'session_ends', head);
     END IF;
-    IF tables ? 'token_removals' THEN
-        PERFORM append_token_removals(tables->'token_removals', head);
+    IF batch ? 'token_removals' THEN
+        PERFORM append_token_removals(batch->'token_removals', head);
     END IF;
-    IF tables ? 'users' THEN PERFORM append_users(tables->'users', head); END IF;
-    IF tables ? 'profile_fields' THEN
-        PERFORM append_profile_fields(tables->'profile_fields', head);
+    IF batch ? 'users' THEN PERFORM append_users(batch->'users', head); END IF;
+    IF batch ? 'profile_fields' THEN
+        PERFORM append_profile_fields(batch->'profile_fields', head);
     END IF;
-    IF tables ? 'interactive_results' THEN
-        PERFORM append_interactive_results(tables->'interactive_results', head);
+    IF batch ? 'interactive_results' THEN
+        PERFORM append_interactive_results(batch->'interactive_results', head);
     END IF;
-    IF tables ? 'devices' THEN PERFORM append_devices(tables->'devices', head); END IF;
-    IF tables ? 'sessions' THEN PERFORM append_sessions(tables->'sessions', head); END IF;
-    IF tables ? 'tokens' THEN PERFORM append_tokens(tables->'tokens', head); END IF;
-    IF tables ? 'device_changes' THEN
-        PERFORM append_device_changes(tables->'device_changes', head);
+    IF batch ? 'devices' THEN PERFORM append_devices(batch->'devices', head); END IF;
+    IF batch ? 'sessions' THEN PERFORM append_sessions(batch->'sessions', head); END IF;
+    IF batch ? 'tokens' THEN PERFORM append_tokens(batch->'tokens', head); END IF;
+    IF batch ? 'device_changes' THEN
+        PERFORM append_device_changes(batch->'device_changes', head);
     END IF;
 END
 $$;
@@ -798,8 +800,7 @@ BEGIN
 
     -- Where a room or an event is not new, the block is undone and nothing is written.
     BEGIN
-        PERFORM append_tables(batch - '{incarnation,seq,now_ms,seen,seen_key,positions,touched,
-            room_guards,session_guards,account_guards,audit}'::text[], head);
+        PERFORM append_tables(batch, head);
     EXCEPTION WHEN SQLSTATE 'STOA1' THEN
         SELECT jsonb_agg(jsonb_build_object('nid', t.nid, 'reason', t.reason)) INTO conflicts
         FROM taken(batch) AS t;

@@ -90,8 +90,8 @@ impl Rooms {
         self.write_all(reader, events, others, allowance).await
     }
 
-    /// Writes events of a state for a reader, as [`Rooms::to_client`]. What each of them replaced is not said, as it would
-    /// have to be read: there may be as many as a room has members.
+    /// Writes events of a state for a reader, as [`Rooms::to_client`] does. What each of them replaced is
+    /// not said, as it would have to be read: there may be as many as a room has members.
     pub async fn state_to_client<'e>(
         &self,
         reader: Reader<'_>,

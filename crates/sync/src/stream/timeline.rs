@@ -92,6 +92,7 @@ impl RoomStream for Timelines<'_> {
             let mut more = page.more;
             if more
                 && events.len() < limit
+                && !is_long(&events)
                 && let Some(oldest) = oldest
             {
                 more = self.fill(reader, span, &mut events, oldest, limit).await?;
@@ -142,8 +143,8 @@ impl Timelines<'_> {
             && self.rooms.committed(&span.room).await?.head_pos > after)
     }
 
-    /// Puts older events before `events`, which reach back to `oldest`, until there are `limit`.
-    /// Says whether there may be more.
+    /// Puts older events before `events`, which reach back to `oldest`, until there are `limit`, or as
+    /// many as have too many bytes. Says whether there may be more.
     async fn fill(
         &self,
         reader: &Reader,
@@ -184,12 +185,17 @@ impl Timelines<'_> {
             if !page.more {
                 return Ok(false);
             }
-            if events.len() >= limit {
+            if events.len() >= limit || is_long(events) {
                 return Ok(true);
             }
         }
         Ok(true)
     }
+}
+
+/// Whether a timeline has all the bytes that it may have.
+fn is_long(events: &[(Arc<Event>, String)]) -> bool {
+    events.iter().map(|(event, _)| event.pdu.json().len()).sum::<usize>() > MAX_BYTES
 }
 
 /// Drops the oldest events of a timeline that has too many bytes. Says whether it did.

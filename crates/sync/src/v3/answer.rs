@@ -4,7 +4,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use ruma::{OwnedRoomId, api::client::filter::EventFormat, events::room::member::MembershipState};
 use serde_json::value::RawValue;
-use stoa_base::{Pos, RoomNid};
+use stoa_base::{Allowance, Pos, RoomNid};
 use stoa_rooms::{
     Memberships,
     events::Event,
@@ -263,7 +263,8 @@ impl Written {
         let (mut timelines, mut states) = if request.filter.event_format == EventFormat::Federation
         {
             let told = streams.rooms.without_erased(&reader.user_id, told).await?;
-            (raw(shown.into_iter().map(|(event, _)| event))?, raw(&told)?)
+            let shown = shown.into_iter().map(|(event, _)| event);
+            (raw(shown, &reader.allowance)?, raw(&told, &reader.allowance)?)
         } else {
             let (device, allowance) = (Some(reader.device.as_str()), &reader.allowance);
             let user_id = &*reader.user_id;
@@ -289,8 +290,15 @@ impl Written {
     }
 }
 
-/// Events as servers exchange them.
-fn raw<'e>(events: impl IntoIterator<Item = &'e Arc<Event>>) -> Result<Vec<Json>> {
-    let raw = events.into_iter().map(|event| RawValue::from_string(event.pdu.json().to_owned()));
-    Ok(raw.collect::<Result<_, _>>().map_err(stoa_storage::Error::corrupt)?)
+/// Events as servers exchange them, as long as the texts do not take more than is allowed.
+fn raw<'e>(
+    events: impl IntoIterator<Item = &'e Arc<Event>>,
+    allowance: &Allowance,
+) -> Result<Vec<Json>> {
+    let raw = events.into_iter().map(|event| {
+        let text = event.pdu.json();
+        allowance.take(text.len() as u64)?;
+        Ok(RawValue::from_string(text.to_owned()).map_err(stoa_storage::Error::corrupt)?)
+    });
+    raw.collect()
 }

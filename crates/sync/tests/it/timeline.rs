@@ -1,5 +1,7 @@
 //! The timelines of rooms.
 
+use std::time::Duration;
+
 use serde_json::json;
 use stoa_base::Allowance;
 use stoa_rooms::{
@@ -7,12 +9,26 @@ use stoa_rooms::{
     tokens::{PaginationToken, RoomToken},
 };
 use stoa_storage::repo::events::Order;
+use stoa_sync::v3;
 use stoa_testing::both_databases;
 
 use crate::{
     client::{Client, brief, is_empty, joined},
     site::{Site, object, user_id},
 };
+
+/// Whether the answer to a client takes no more than so many bytes while it is put together.
+async fn fits(site: &Site, client: &Client, bytes: u64) -> bool {
+    let request = v3::Request {
+        since: client.since,
+        filter: &client.filter,
+        full_state: false,
+        use_state_after: false,
+        timeout: Duration::ZERO,
+    };
+    let reader = client.reader.clone().within(Allowance::new(bytes));
+    v3::sync(&site.streams, &reader, request).await.is_ok()
+}
 
 both_databases! {
     async fn a_timeline_has_so_many_bytes(db: TestDatabase) {
@@ -42,6 +58,40 @@ both_databases! {
             assert!(content.contains(&format!("\"{n} xxx")), "{n}");
         }
         assert_eq!(contents.len(), 3);
+    }
+
+    /// However many are asked for.
+    async fn no_more_is_read_than_a_timeline_may_have(db: TestDatabase) {
+        let site = Site::start(db).await;
+        let room = site.create("alice").await;
+        let filter = json!({ "room": { "timeline": { "limit": 200 } } });
+        let mut alice = Client::with_filter("alice", filter);
+        alice.sync(&site).await;
+        let text = "x".repeat(60_000);
+        for _ in 0..200 {
+            site.send("alice", &room, &text).await;
+        }
+        site.catch_up().await;
+        // All of them take 24 megabytes, those that are told three.
+        assert!(fits(&site, &alice, 12 << 20).await);
+        assert!(!fits(&site, &alice, 2 << 20).await);
+    }
+
+    /// Ten events take 1.2 megabytes, and their texts 0.6.
+    async fn texts_count_in_either_format(db: TestDatabase) {
+        let site = Site::start(db).await;
+        let room = site.create("alice").await;
+        let text = "x".repeat(60_000);
+        for _ in 0..10 {
+            site.send("alice", &room, &text).await;
+        }
+        site.catch_up().await;
+        for format in ["client", "federation"] {
+            let filter = json!({ "event_format": format, "room": { "state": { "limit": 0 } } });
+            let alice = Client::with_filter("alice", filter);
+            assert!(!fits(&site, &alice, 1_500_000).await, "{format}");
+            assert!(fits(&site, &alice, 2_500_000).await, "{format}");
+        }
     }
 
     async fn an_initial_sync_has_the_newest_events(db: TestDatabase) {

@@ -679,6 +679,8 @@ $$;
 -- reason: only the extremities of a room are other ones, on which the append does not rely.
 --
 -- STABLE, so that it becomes part of the statement that calls it, with that one's plan and snapshot.
+-- Sessions and tokens are not looked up with EXISTS: while there are few, that would be planned as a
+-- hash of all of them.
 
 CREATE FUNCTION broken_guards(batch JSONB) RETURNS TABLE (member BIGINT, reason TEXT)
 LANGUAGE sql STABLE
@@ -694,10 +696,10 @@ AS $$
     FROM jsonb_to_recordset(batch->'session_guards')
         AS g(member BIGINT, session_id TEXT, token_hash TEXT)
     WHERE g.session_id IS NOT NULL
-        AND NOT EXISTS (SELECT FROM sessions s
-            WHERE s.session_id = g.session_id AND s.ended_ms IS NULL)
+        AND (SELECT s.ended_ms IS NULL FROM sessions s
+            WHERE s.session_id = g.session_id) IS NOT TRUE
     OR g.token_hash IS NOT NULL
-        AND NOT EXISTS (SELECT FROM access_tokens t WHERE t.token_hash = g.token_hash)
+        AND (SELECT t.token_hash FROM access_tokens t WHERE t.token_hash = g.token_hash) IS NULL
     UNION ALL
     SELECT g.member, 'account'
     FROM jsonb_to_recordset(batch->'account_guards')

@@ -1,9 +1,8 @@
 //! What the database says stands in the way of a batch.
 //!
 //! The rules stand in SQL, once for each database: those of guards in `guard.rs` and the function
-//! `broken_guards`, those of rooms and events that must be new in the tables' `TAKEN` and the functions
-//! `taken_rooms` and `taken_events`. Appends that stand in each other's way are never in one batch
-//! ([`super::claims`]).
+//! `broken_guards`, those of rooms and events that must be new in the tables' `TAKEN` and the function
+//! `taken`. Appends that stand in each other's way are never in one batch ([`super::claims`]).
 
 use serde::Deserialize;
 use stoa_base::Nid;

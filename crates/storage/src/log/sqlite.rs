@@ -66,11 +66,13 @@ impl Text {
         if link.is_none() {
             text.add("BEGIN IMMEDIATE");
         }
-        for guards in &batch.guards {
-            let json = text.bind(guards.json.clone());
-            for sql in guards.sqlite {
-                text.add_guards(&sql.replace("$1", &json));
-            }
+        let mut guards = Vec::new();
+        for kind in &batch.guards {
+            let json = text.bind(kind.json.clone());
+            guards.extend(kind.sqlite.iter().map(|sql| sql.replace("$1", &json)));
+        }
+        if !guards.is_empty() {
+            text.add_guards(&guards.join("\nUNION ALL"));
         }
         text.add(LOG_BATCH);
         for rows in &batch.tables {
@@ -226,3 +228,26 @@ SELECT (SELECT max(last_pos) FROM log_batches), key, value FROM json_each($1)";
 
 const AUDIT_LINK: &str = "
 INSERT INTO audit_chain (pos, link) SELECT max(last_pos), $1 FROM log_batches";
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use stoa_base::RoomNid;
+
+    use super::*;
+    use crate::log::{AccountState, Append, Chain, Guard};
+
+    #[test]
+    fn the_guards_of_a_batch_are_one_statement() {
+        let guards = vec![
+            Guard::Head(Arc::new(Chain::new(RoomNid(7), Pos(1), Pos(1)))),
+            Guard::Session("session".to_owned()),
+            Guard::Account("@a:test".to_owned(), AccountState::Open),
+        ];
+        let batch = JoinedAppends::new(&[&Append { guards, ..Append::new() }]).unwrap();
+        let text = Text::new(&batch, BatchKey { incarnation: 1, seq: 1 }, 1, None).unwrap();
+        assert_eq!(text.sql.matches("CASE reason").count(), 1, "{}", text.sql);
+        assert_eq!(text.texts.len(), 4);
+    }
+}

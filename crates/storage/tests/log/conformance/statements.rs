@@ -263,6 +263,28 @@ fn every_function_of_the_log_is_understood() {
     });
 }
 
+/// The plan for the guards is made once, perhaps while the tables are small: none of it may read a whole
+/// table, or hash one.
+#[test]
+fn guards_are_looked_up_by_key() {
+    run_on(Backend::Postgres, async |db| {
+        db.store().await.close().await;
+        let mut conn = PgConnection::connect(db.url()).await.unwrap();
+        for setting in ["enable_seqscan", "enable_hashjoin", "enable_mergejoin"] {
+            let set = format!("SET {setting} = off");
+            conn.execute(raw_sql(AssertSqlSafe(set))).await.unwrap();
+        }
+        conn.execute("SET plan_cache_mode = force_generic_plan").await.unwrap();
+        let prepare = "PREPARE guards (jsonb) AS SELECT * FROM broken_guards($1)";
+        conn.execute(prepare).await.unwrap();
+        let explain = "EXPLAIN EXECUTE guards ('{}')";
+        let plan: Vec<String> = sqlx::query_scalar(explain).fetch_all(&mut conn).await.unwrap();
+        let lines = |with: &str| plan.iter().filter(|line| line.contains(with)).count();
+        let (scans, keys) = (lines("Scan using"), lines("Index Cond:"));
+        assert_eq!((scans, keys, lines("Bitmap"), lines("hashed")), (5, 5, 0, 0), "{plan:#?}");
+    });
+}
+
 #[test]
 fn nothing_that_looks_like_a_statement_is_left_out() {
     let Found { statements, pieces } = found();

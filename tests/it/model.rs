@@ -42,16 +42,19 @@ fn a_client_of_two_nodes_holds_what_a_new_one_is_told() {
 }
 
 /// While the server is upgraded, an older node runs next to a newer one: a stream that it does not know
-/// stops nothing, and all that it knows is right.
+/// stops nothing, and all that it knows is right. These are the streams that the users here use most;
+/// `two_nodes/freshness.rs` has a node lack each.
 #[test]
 fn a_client_of_a_node_that_lacks_a_stream_holds_what_a_new_one_is_told() {
+    let streams = [Stream::Timeline, Stream::State, Stream::Membership, Stream::AccountData];
     stoa_testing::run_on(Backend::Postgres, async |db| {
-        for (stream, seed) in Stream::ALL.iter().zip(number("STOA_TEST_SEED", 1)..) {
+        for (stream, seed) in streams.into_iter().zip(number("STOA_TEST_SEED", 1)..) {
             let database = TestDatabase::create(db.backend()).await.unwrap();
             let store = database.store().await;
-            surgery::hide_stream(&store, *stream).await;
-            run(&database, 2, seed, 120).await;
-            eprintln!("HIDDEN {stream:?} {}", surgery::hidden_batches(&store).await);
+            surgery::hide_stream(&store, stream).await;
+            run(&database, 2, seed, 60).await;
+            let hidden = surgery::hidden_batches(&store).await;
+            assert!(hidden > 0, "the first node has said nothing of {stream:?}");
         }
     });
 }

@@ -33,7 +33,10 @@ use hyper::body::{Frame, SizeHint};
 use ruma::{OwnedUserId, UserId};
 use serde::Serialize;
 use stoa_base::{Allowance, Exceeded};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
 
 use super::{Error, Result, respond::json_bytes};
 
@@ -44,17 +47,21 @@ pub const EVENT: u64 = 4 * 1_024;
 /// The unit in which weights are counted.
 const UNIT: u64 = 1_024;
 
-/// The weight up to which an answer is a small one.
-const SMALL: u64 = 1 << 20;
+/// The weight up to which an answer is a small one, in bytes.
+pub const SMALL: u64 = 1 << 20;
 
 /// The weight that every answer is expected to have at least.
 const LIGHTEST: u64 = 64 * 1_024;
 
-/// How many times as large a place is as the one before, where that was too small.
-const LARGER: u64 = 4;
+/// How many times as large the next place is where one was too small.
+pub const LARGER: u64 = 4;
 
-/// How many answers may wait for a place, and for how long. Clients wait for a first sync for more
-/// than a minute.
+/// How many times the size of all places an answer may take that is alone in them. One that takes
+/// more would take the memory of the whole node.
+const MOST_OF_ALL: u64 = 2;
+
+/// How many answers may wait for a place, and for how long, each with all the places that it is tried
+/// in. Clients wait for a first sync for more than a minute.
 const MAX_WAITING: usize = 100;
 const MAX_WAIT: Duration = Duration::from_secs(30);
 
@@ -97,14 +104,19 @@ impl Admission {
     /// Waits for a place for an answer to `user` of about this weight, in bytes. One that is heavier
     /// than all places together gets all of them.
     pub async fn admit(&self, user: &UserId, weight: u64) -> Result<Place> {
+        self.admit_until(Instant::now() + MAX_WAIT, user, weight).await
+    }
+
+    async fn admit_until(&self, deadline: Instant, user: &UserId, weight: u64) -> Result<Place> {
         let lane = if weight > SMALL { &self.0.large } else { &self.0.small };
-        let admitted = tokio::time::timeout(MAX_WAIT, lane.admit(user, weight));
+        let admitted = tokio::time::timeout_at(deadline, lane.admit(user, weight));
         admitted.await.unwrap_or_else(|_| Err(refused()))
     }
 
-    /// Puts an answer to `user` together, which is expected to have about this weight, and gives it
-    /// with its place. Where it turns out to be heavier, so that `assemble` takes more than it is
-    /// allowed, it is begun anew in a larger place; the largest one is for answers of any weight.
+    /// Puts an answer to `user` together, which is expected to have about this weight, in bytes, and
+    /// gives it with its place. Where it turns out to be heavier, so that `assemble` takes more than it
+    /// is allowed, it is begun anew in a larger place. One that does not even fit where it is alone is
+    /// an error of the server, which is logged.
     pub async fn assemble<T, F>(
         &self,
         user: &UserId,
@@ -114,7 +126,10 @@ impl Admission {
     where
         F: Future<Output = Result<T>>,
     {
-        let mut place = self.admit(user, weight.max(LIGHTEST)).await?;
+        let weight = weight.max(LIGHTEST);
+        let mut place = self.admit(user, weight).await?;
+        // Only the time counts in which it waits.
+        let mut left = MAX_WAIT;
         loop {
             let allowance = place.allowance();
             let answer = assemble(allowance.clone()).await;
@@ -122,11 +137,20 @@ impl Admission {
                 return Ok((answer?, place));
             }
             drop(answer);
-            let larger = place.bytes().max(SMALL).saturating_mul(LARGER);
+            let Some(larger) = self.0.larger(place.bytes()) else {
+                let bytes = self.0.large.bytes();
+                return Err(Error::internal(format_args!(
+                    "an answer to {user} takes more than {MOST_OF_ALL} times the {bytes} bytes that \
+                     there are for large ones: raise limits.large_response_bytes"
+                )));
+            };
+            metrics::counter!("stoa_answers_begun_anew_total").increment(1);
             if !place.grow(larger) {
-                // Who waits for a larger place holds none.
+                // Nobody holds a place while they wait for a larger one.
                 drop(place);
-                place = self.admit(user, larger).await?;
+                let began = Instant::now();
+                place = self.admit_until(began + left, user, larger).await?;
+                left = left.saturating_sub(began.elapsed());
             }
         }
     }
@@ -134,6 +158,22 @@ impl Admission {
     /// How many bytes are taken at the moment.
     pub fn taken(&self) -> u64 {
         self.0.large.taken() + self.0.small.taken()
+    }
+}
+
+impl Lanes {
+    /// How large the next place is after one of so many bytes that was too small. The last but one is
+    /// half of all, so that what needs little more does not wait until everybody else has gone.
+    fn larger(&self, bytes: u64) -> Option<u64> {
+        let (half, all) = (u64::from(self.large.largest_share()) * UNIT, self.large.bytes());
+        let larger = match bytes.saturating_mul(LARGER) {
+            _ if bytes >= all => return None,
+            _ if bytes < SMALL => SMALL,
+            larger if larger < half => larger,
+            _ if bytes < half => half,
+            _ => all,
+        };
+        Some(larger)
     }
 }
 
@@ -161,6 +201,10 @@ impl Lane {
         }
         let permit = free.acquire_many_owned(units).await.map_err(|_| refused())?;
         Ok(Place { share, lane: Held { permit, largest: self.units } })
+    }
+
+    fn bytes(&self) -> u64 {
+        u64::from(self.units) * UNIT
     }
 
     /// How much of the lane one user may have.
@@ -192,7 +236,8 @@ fn refused() -> Error {
     Error::limit_exceeded(RETRY_AFTER)
 }
 
-/// Where it is not begun anew in a larger place.
+/// For an answer that is not put together by [`Admission::assemble`], which begins anew in a larger
+/// place instead.
 impl From<Exceeded> for Error {
     fn from(_: Exceeded) -> Self {
         Self::limit_exceeded(RETRY_AFTER)
@@ -236,7 +281,7 @@ struct Held {
 }
 
 impl Held {
-    /// Whether there is no more.
+    /// Whether this is all that there is.
     fn is_all(&self) -> bool {
         self.permit.num_permits() >= self.largest as usize
     }
@@ -258,14 +303,14 @@ impl Held {
 
 impl Place {
     /// How many bytes it has.
-    fn bytes(&self) -> u64 {
+    pub fn bytes(&self) -> u64 {
         self.lane.permit.num_permits() as u64 * UNIT
     }
 
     /// What an answer may take that is put together in this place.
     fn allowance(&self) -> Allowance {
         let is_largest = self.is_large() && self.lane.is_all();
-        if is_largest { Allowance::unlimited() } else { Allowance::new(self.bytes()) }
+        Allowance::new(self.bytes() * if is_largest { MOST_OF_ALL } else { 1 })
     }
 
     /// Whether it is one for large answers.
@@ -276,7 +321,8 @@ impl Place {
     /// Takes as many bytes in all, if they are free. Small answers have places of their own.
     fn grow(&mut self, bytes: u64) -> bool {
         let units = bytes.div_ceil(UNIT);
-        self.is_large() && self.share.resize(units).and_then(|()| self.lane.resize(units)).is_some()
+        let is_of_this_kind = self.is_large() == (bytes > SMALL);
+        is_of_this_kind && self.share.resize(units).and_then(|()| self.lane.resize(units)).is_some()
     }
 
     /// The answer, which holds the place until it is sent. The part of the place that it does not need
@@ -422,14 +468,66 @@ mod tests {
             tried.into_inner().expect("no panic")
         };
         assert_eq!(places(0, 64 * 1_024).await, [64 * 1_024]);
-        assert_eq!(places(0, 65 * 1_024).await, [64 * 1_024, 4 * MIB]);
+        assert_eq!(places(0, 65 * 1_024).await, [64 * 1_024, MIB]);
         assert_eq!(places(3 * MIB, 4 * MIB).await, [3 * MIB, 12 * MIB]);
-        let all = [64 * 1_024, 4 * MIB, 16 * MIB, 64 * MIB, 96 * MIB];
-        assert_eq!(places(0, 1 << 30).await, all);
+        let all = [64 * 1_024, MIB, 4 * MIB, 16 * MIB, 48 * MIB, 96 * MIB];
+        assert_eq!(places(0, 2 * 96 * MIB).await, all);
         // Another error is an answer.
         let refuse = |_| async { Err::<(), _>(Error::not_found("none")) };
         let refused = admission.assemble(&somebody(), MIB, refuse).await.expect_err("an error");
         assert!(refused.to_string().contains("404"), "{refused}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_without_end_is_an_error() {
+        let admission = Admission::new(16 * MIB);
+        let endless = |allowance: Allowance| async move {
+            loop {
+                allowance.take(MIB)?;
+            }
+        };
+        let user = somebody();
+        let error = admission.assemble::<(), _>(&user, MIB, endless).await.expect_err("an error");
+        assert!(error.to_string().contains("500"), "{error}");
+        assert_eq!(admission.taken(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_needs_little_more_does_not_wait_for_all_others() {
+        let admission = Admission::new(128 * MIB);
+        let _others = admit(&admission, 40 * MIB).await.expect("a place");
+        let assemble = |allowance: Allowance| async move { Ok(allowance.take(25 * MIB)?) };
+        let answer = admission.assemble(&somebody(), 24 * MIB, assemble).now_or_never();
+        answer.expect("no waiting").expect("a place");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn all_larger_places_are_waited_for_no_longer_than_one() {
+        let admission = Admission::new(128 * MIB);
+        let all = admit(&admission, 96 * MIB).await.expect("a place");
+        let began = Instant::now();
+        let next = {
+            let admission = admission.clone();
+            async move {
+                tokio::time::sleep(MAX_WAIT / 2).await;
+                drop(all);
+                // In the place that this one gives up.
+                let _others = admit(&admission, 90 * MIB).await.expect("a place");
+                tokio::time::sleep(2 * MAX_WAIT).await;
+            }
+        };
+        let assemble = |allowance: Allowance| async move {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            Ok(allowance.take(5 * MIB)?)
+        };
+        let user = somebody();
+        let small = admission.assemble(&user, MIB, assemble);
+        let waiting = tokio::spawn(next);
+        let refused = small.await.expect_err("no place");
+        assert!(refused.to_string().contains("429"), "{refused}");
+        let waited = began.elapsed();
+        assert!(waited < MAX_WAIT + Duration::from_secs(1), "{waited:?}");
+        waiting.abort();
     }
 
     #[tokio::test(start_paused = true)]

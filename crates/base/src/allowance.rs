@@ -1,4 +1,4 @@
-//! How much memory may be taken by what grows with what is found.
+//! How much memory an answer may take while it is put together.
 
 use std::sync::{
     Arc,
@@ -8,8 +8,8 @@ use std::sync::{
 /// How many bytes an answer may take while it is put together. Cheap to clone: all clones take from
 /// the same bytes.
 ///
-/// Whoever reads for an answer takes as much as it has read, before it reads on. So nothing has to
-/// be known in advance, and what turns out heavier than expected ends early.
+/// Whoever reads for an answer takes as much as they have read, before they read on. So nothing has
+/// to be known in advance, and an answer that turns out to be heavier than expected ends early.
 #[derive(Clone, Debug)]
 pub struct Allowance(Arc<Bytes>);
 
@@ -25,23 +25,24 @@ struct Bytes {
 pub struct Exceeded;
 
 impl Allowance {
-    /// So many bytes.
+    /// An allowance of so many bytes.
     pub fn new(bytes: u64) -> Self {
         Self(Arc::new(Bytes { allowed: bytes, taken: AtomicU64::new(0) }))
     }
 
-    /// As many bytes as there are.
+    /// An allowance that is never exceeded.
     pub fn unlimited() -> Self {
         Self::new(u64::MAX)
     }
 
-    /// Takes so many bytes more.
+    /// Takes so many bytes more, or fails where that is more than is allowed. They count even then, so
+    /// that [`Allowance::is_exceeded`] says so afterwards.
     pub fn take(&self, bytes: u64) -> Result<(), Exceeded> {
         let before = self.0.taken.fetch_add(bytes, Ordering::Relaxed);
         if before.saturating_add(bytes) > self.0.allowed { Err(Exceeded) } else { Ok(()) }
     }
 
-    /// Gives so many bytes back that were taken.
+    /// Gives so many bytes back, no more than were taken.
     pub fn give_back(&self, bytes: u64) {
         self.0.taken.fetch_sub(bytes, Ordering::Relaxed);
     }

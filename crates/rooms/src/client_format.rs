@@ -16,7 +16,7 @@ use stoa_base::{Allowance, EventNid};
 use crate::{
     Result, RoomError, Rooms,
     events::Event,
-    pages::Stay,
+    pages::Caching,
     pdu::{MAX_ID_BYTES, Pdu},
 };
 
@@ -112,7 +112,7 @@ impl Rooms {
         others: Vec<EventNid>,
         allowance: &Allowance,
     ) -> Result<Vec<Box<RawValue>>> {
-        let mut others = self.events_within(&others, Stay::InMemory, allowance).await?;
+        let mut others = self.events_within(&others, Caching::Fill, allowance).await?;
         let erased = self.erased.all().await?;
         if !erased.is_empty() {
             // What stands beside an event is shown to all alike.

@@ -12,7 +12,7 @@ use stoa_base::{Allowance, EventNid, StateNid};
 use crate::{
     Reader, Result, RoomError, Rooms,
     events::Event,
-    pages::Pages,
+    pages::{Caching, Pages},
     room::Room,
     state::{Part, StateKey},
     visibility::visible,
@@ -68,18 +68,21 @@ impl Rooms {
         Ok(self.states.about_how_many(states, part).await?)
     }
 
-    /// The member events of these users in a state that the reader may see, by user ID.
+    /// The member events of these users in a state that the reader may see, by user ID, as long as they
+    /// do not take more than is allowed.
     pub async fn members_at(
         &self,
         state: VisibleState,
         users: impl IntoIterator<Item = &UserId>,
+        allowance: &Allowance,
     ) -> Result<Vec<Arc<Event>>> {
         let mut keys: Vec<_> =
             users.into_iter().map(|user| (state.nid(), StateKey::member(user))).collect();
         keys.sort_unstable();
         keys.dedup();
         let nids = self.states.get_many(&keys).await?;
-        let events = self.events.get_many(nids.into_values()).await?;
+        let nids: Vec<EventNid> = nids.into_values().collect();
+        let events = self.events_within(&nids, Caching::Fill, allowance).await?;
         let mut events: Vec<_> = events.into_values().collect();
         events.sort_unstable_by(|one, other| one.pdu.state_key.cmp(&other.pdu.state_key));
         Ok(events)

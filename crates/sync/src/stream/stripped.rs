@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use serde_json::value::RawValue;
 use stoa_base::{EventNid, RoomNid, StateNid};
-use stoa_rooms::{Rooms, Stay, state::StateKey};
+use stoa_rooms::{Caching, Rooms, state::StateKey};
 
 use crate::{Reader, Result, span::ByRoom};
 
@@ -32,7 +32,7 @@ pub(crate) async fn stripped_states(
     }
     let keys = SHOWN.map(|kind| StateKey::new(kind, ""));
     let read = async |nids: Vec<EventNid>| {
-        rooms.events_within(&nids, Stay::InMemory, &reader.allowance).await
+        rooms.events_within(&nids, Caching::Fill, &reader.allowance).await
     };
     let member_events = read(members.values().copied().collect()).await?;
     let states: Vec<StateNid> =

@@ -21,10 +21,10 @@ use crate::{
 const DEFAULT_LIMIT: usize = 10;
 /// How many it has at most.
 const MAX_LIMIT: usize = 1_000;
-/// How many bytes of events it has of a room, but for the newest one.
+/// How many bytes of events it has at most. The newest event is there however large it is.
 const MAX_BYTES: usize = 1 << 20;
-/// How many times as many events of a room are looked at as are wanted, where too few of them may be
-/// shown.
+/// How many chunks of older events are looked at, where too few events may be shown.
+/// [`Timelines::fill`] says how large a chunk is.
 const ROUNDS: usize = 4;
 /// How many events are looked at together at most.
 const MAX_LOOK: usize = 500;
@@ -143,8 +143,8 @@ impl Timelines<'_> {
             && self.rooms.committed(&span.room).await?.head_pos > after)
     }
 
-    /// Puts older events before `events`, which reach back to `oldest`, until there are `limit`, or as
-    /// many as have too many bytes. Says whether there may be more.
+    /// Puts older events before `events`, which reach back to `oldest`, until there are `limit`, or
+    /// they have more than [`MAX_BYTES`]. Says whether there may be more.
     async fn fill(
         &self,
         reader: &Reader,
@@ -193,7 +193,7 @@ impl Timelines<'_> {
     }
 }
 
-/// Whether a timeline has all the bytes that it may have.
+/// Whether a timeline has more bytes than it may have.
 fn is_long(events: &[(Arc<Event>, String)]) -> bool {
     events.iter().map(|(event, _)| event.pdu.json().len()).sum::<usize>() > MAX_BYTES
 }

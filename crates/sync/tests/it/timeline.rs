@@ -77,6 +77,30 @@ both_databases! {
         assert!(!fits(&site, &alice, 2 << 20).await);
     }
 
+    async fn no_more_is_read_of_several_rooms_than_their_timelines_may_have(db: TestDatabase) {
+        let site = Site::start(db).await;
+        let rooms = [site.create("alice").await, site.create("alice").await];
+        let filter = json!({ "room": { "timeline": { "limit": 100 } } });
+        let mut alice = Client::with_filter("alice", filter);
+        alice.sync(&site).await;
+        let text = "x".repeat(60_000);
+        for room in &rooms {
+            for n in 0..100 {
+                site.send("alice", room, &format!("{n} {text}")).await;
+            }
+        }
+        site.catch_up().await;
+        // All of them take 24 megabytes.
+        assert!(fits(&site, &alice, 20 << 20).await);
+        let answer = alice.sync(&site).await;
+        for room in &rooms {
+            let timeline = &joined(&answer, room)["timeline"];
+            let told = brief(timeline);
+            assert!(told.len() < 20 && told.last().unwrap().starts_with("99 "));
+            assert_eq!(timeline["limited"], true);
+        }
+    }
+
     /// Ten events take 1.2 megabytes, and their texts 0.6.
     async fn texts_count_in_either_format(db: TestDatabase) {
         let site = Site::start(db).await;

@@ -57,6 +57,12 @@ impl Allowance {
         self.0.allowed.saturating_sub(self.0.taken.load(Ordering::Relaxed))
     }
 
+    /// How many rows to ask a database for, each of which takes at least so many bytes: as many as may
+    /// still be taken, and one to see that there are more.
+    pub fn rows(&self, bytes: u64) -> i64 {
+        i64::try_from(self.left() / bytes.max(1)).unwrap_or(i64::MAX).saturating_add(1)
+    }
+
     /// Whether more was needed than is allowed.
     pub fn is_exceeded(&self) -> bool {
         self.0.taken.load(Ordering::Relaxed) > self.0.allowed
@@ -66,6 +72,15 @@ impl Allowance {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_row_more_than_is_allowed_is_asked_for() {
+        let allowance = Allowance::new(10);
+        assert_eq!([1, 3, 10, 11].map(|bytes| allowance.rows(bytes)), [11, 4, 2, 1]);
+        allowance.take(11).unwrap_err();
+        assert_eq!(allowance.rows(1), 1);
+        assert_eq!(Allowance::unlimited().rows(1), i64::MAX);
+    }
 
     #[test]
     fn no_more_is_taken_than_is_allowed() {

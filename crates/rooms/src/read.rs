@@ -14,7 +14,7 @@ use crate::{
     events::Event,
     pages::{Caching, Pages},
     room::Room,
-    state::{Part, StateKey},
+    state::{ENTRY_BYTES, Part, StateKey},
     visibility::visible,
     visible_state::VisibleState,
 };
@@ -104,12 +104,15 @@ impl Rooms {
             .collect())
     }
 
-    /// For each of these states, the internal numbers of the events of these entries.
+    /// For each of these states, the internal numbers of the events of these entries, as long as they
+    /// do not take more than is allowed.
     pub async fn entries_at(
         &self,
         wanted: impl IntoIterator<Item = (VisibleState, StateKey)>,
+        allowance: &Allowance,
     ) -> Result<HashMap<(VisibleState, StateKey), EventNid>> {
         let wanted: Vec<_> = wanted.into_iter().map(|(state, key)| (state.nid(), key)).collect();
+        allowance.take(ENTRY_BYTES * wanted.len() as u64)?;
         let entries = self.states.get_many(&wanted).await?;
         Ok(entries
             .into_iter()

@@ -332,7 +332,7 @@ impl States<'_> {
             let shown = plan.timeline.entries.keys().filter(|_| lazily && plan.is_whole());
             wanted.extend(plan.members.iter().chain(shown).map(|key| (plan.root, *key)));
         }
-        let members = self.rooms.entries_at(wanted).await?;
+        let members = self.rooms.entries_at(wanted, &reader.allowance).await?;
         for plan in plans {
             if plan.is_whole() {
                 plan.current = whole.get_mut(&plan.root).cloned().unwrap_or_default();

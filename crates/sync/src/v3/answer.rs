@@ -45,8 +45,7 @@ pub(crate) async fn answer(
     let since = request.since.map(|token| token.log.min(head));
     let filter = request.filter;
     let data = AccountData::read(&streams.store, &streams.changes, reader, since).await?;
-    reader.allowance.take(data.bytes())?;
-    let standings = standings(&streams.rooms, &reader.user_id, memberships, since, head).await?;
+    let standings = standings(&streams.rooms, reader, memberships, since, head).await?;
     let is_joined = |standing: &&Standing| standing.membership == MembershipState::Join;
     let joined = standings.iter().filter(is_joined).map(|standing| standing.room);
     let known = request.since.map(|token| token.ephemeral);
@@ -149,6 +148,8 @@ async fn add_rooms(
         .read(reader, spans)
         .await?;
 
+    let mut written = Written::new(streams, reader, request, spans, &timelines, &states).await?;
+    // An answer that is given up before it is written was not sent.
     if lazy_members(&filter.state).is_some() {
         let shown = timelines.values().flat_map(|timeline| &timeline.events);
         let told = states.values().flat_map(|state| &state.events);
@@ -160,7 +161,6 @@ async fn add_rooms(
         streams.known.sent(&reader.device, sending);
     }
 
-    let mut written = Written::new(streams, reader, request, spans, &timelines, &states).await?;
     for span in spans {
         let nid = span.room.nid;
         let room = RoomNews {

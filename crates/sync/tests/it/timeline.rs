@@ -1,7 +1,5 @@
 //! The timelines of rooms.
 
-use std::time::Duration;
-
 use serde_json::json;
 use stoa_base::Allowance;
 use stoa_rooms::{
@@ -9,26 +7,12 @@ use stoa_rooms::{
     tokens::{PaginationToken, RoomToken},
 };
 use stoa_storage::repo::events::Order;
-use stoa_sync::v3;
 use stoa_testing::both_databases;
 
 use crate::{
     client::{Client, brief, is_empty, joined},
     site::{Site, object, user_id},
 };
-
-/// Whether the answer to a client takes no more than so many bytes while it is put together.
-async fn fits(site: &Site, client: &Client, bytes: u64) -> bool {
-    let request = v3::Request {
-        since: client.since,
-        filter: &client.filter,
-        full_state: false,
-        use_state_after: false,
-        timeout: Duration::ZERO,
-    };
-    let reader = client.reader.clone().within(Allowance::new(bytes));
-    v3::sync(&site.streams, &reader, request).await.is_ok()
-}
 
 both_databases! {
     async fn a_timeline_has_so_many_bytes(db: TestDatabase) {
@@ -71,10 +55,9 @@ both_databases! {
         for _ in 0..200 {
             site.send("alice", &room, &text).await;
         }
-        site.catch_up().await;
         // All of them take 24 megabytes, those that are told three.
-        assert!(fits(&site, &alice, 12 << 20).await);
-        assert!(!fits(&site, &alice, 2 << 20).await);
+        assert!(alice.fits(&site, 12 << 20).await);
+        assert!(!alice.fits(&site, 2 << 20).await);
     }
 
     async fn no_more_is_read_of_several_rooms_than_their_timelines_may_have(db: TestDatabase) {
@@ -89,9 +72,8 @@ both_databases! {
                 site.send("alice", room, &format!("{n} {text}")).await;
             }
         }
-        site.catch_up().await;
         // All of them take 24 megabytes.
-        assert!(fits(&site, &alice, 20 << 20).await);
+        assert!(alice.fits(&site, 20 << 20).await);
         let answer = alice.sync(&site).await;
         for room in &rooms {
             let timeline = &joined(&answer, room)["timeline"];
@@ -109,13 +91,28 @@ both_databases! {
         for _ in 0..10 {
             site.send("alice", &room, &text).await;
         }
-        site.catch_up().await;
         for format in ["client", "federation"] {
             let filter = json!({ "event_format": format, "room": { "state": { "limit": 0 } } });
             let alice = Client::with_filter("alice", filter);
-            assert!(!fits(&site, &alice, 1_500_000).await, "{format}");
-            assert!(fits(&site, &alice, 2_500_000).await, "{format}");
+            assert!(!alice.fits(&site, 1_500_000).await, "{format}");
+            assert!(alice.fits(&site, 2_500_000).await, "{format}");
         }
+    }
+
+    /// Ten events with redactions that take 1.2 megabytes, and of which the texts have 0.6.
+    async fn redactions_count_with_what_they_redact(db: TestDatabase) {
+        let site = Site::start(db).await;
+        let room = site.create("alice").await;
+        for n in 0..10 {
+            let event = site.set("alice", &room, "m.test", &n.to_string(), json!({})).await;
+            site.redact("alice", &room, &event, &"x".repeat(60_000)).await;
+        }
+        // The redactions themselves are not told.
+        site.send("alice", &room, "newest").await;
+        let alice = Client::with_filter("alice", json!({ "room": { "timeline": { "limit": 1 } } }));
+        assert!(!alice.fits(&site, 1_000_000).await, "read");
+        assert!(!alice.fits(&site, 1_500_000).await, "and written");
+        assert!(alice.fits(&site, 2_500_000).await);
     }
 
     async fn an_initial_sync_has_the_newest_events(db: TestDatabase) {

@@ -1,73 +1,26 @@
 use stoa_base::{EventNid, RoomNid, StateNid};
 
 use super::*;
-use crate::log::{AuditAction, account_rows::*, rows::*};
-
-fn update(added: i64, consumed: i64, head: i64) -> RoomUpdateRow {
-    RoomUpdateRow {
-        room_nid: RoomNid(7),
-        added: vec![EventNid(added)],
-        consumed: vec![EventNid(consumed)],
-        state_root: (added == 2).then_some(StateNid(70)),
-        state_pos: None,
-        head_pos: Some(RelPos(head)),
-        joined: 1,
-        invited: -1,
-    }
-}
+use crate::log::{AuditAction, joined_appends::JoinedAppends};
 
 #[test]
-fn updates_of_one_room_become_one() {
-    let mut members: Vec<Append> = Vec::new();
-    for row in [update(1, 0, 1), update(2, 1, 1), update(3, 2, 1)] {
-        members.push(Append { room_updates: vec![row], ..Append::default() });
-    }
-    let members: Vec<&Append> = members.iter().collect();
-    let updates = shifted(&members, &[0, 1, 2], |append| &append.room_updates);
-    let rows = merged(updates, |row| row.room_nid, merge_room_update);
-    let [row] = rows.as_slice() else { panic!("one row") };
-    assert_eq!(row.added, [EventNid(3)]);
-    assert_eq!(row.consumed, [EventNid(0), EventNid(1), EventNid(2)]);
-    assert_eq!(row.state_root, Some(StateNid(70)));
-    assert_eq!(row.head_pos, Some(RelPos(3)));
-    assert_eq!((row.joined, row.invited), (3, -3));
-}
-
-#[test]
-fn who_enters_a_room_after_forgetting_it_has_not_forgotten_it() {
-    let user_id = "@a:example.org".to_owned();
-    let forgotten = ForgottenRoomRow { user_id: user_id.clone(), room_nid: RoomNid(7) };
-    let entered = MembershipRow {
-        user_id: user_id.clone(),
-        room_nid: RoomNid(7),
-        membership: "join".to_owned(),
-        event_nid: EventNid(1),
-        sender: user_id,
-        pos: RelPos(1),
-    };
-    let forgets = Append { forgotten_rooms: vec![forgotten], ..Append::default() };
-    let enters = Append { memberships: vec![entered], ..Append::default() };
-    assert_eq!(still_forgotten(&[&forgets, &enters]).len(), 0);
-    assert_eq!(still_forgotten(&[&enters, &forgets]).len(), 1);
-}
-
-#[test]
-fn the_last_row_of_a_key_stays() {
-    let rows = last_of_each([(1, 'a'), (2, 'b'), (1, 'c')], |row| row.0);
-    assert_eq!(rows, [(1, 'c'), (2, 'b')]);
-}
-
-/// Without a `..`, so that a new table does not compile until it is here.
-#[test]
-fn every_table_of_an_append_reaches_the_batch() {
-    let (user, key, pos) = (|| "@a:test".to_owned(), || "key".to_owned(), RelPos(1));
+fn every_table_of_an_append_reaches_the_batch_with_its_positions_moved() {
+    let (user, key, pos) = (|| "@a:test".to_owned(), || "key".to_owned(), RelPos(8));
     let (event, room) = (EventNid(1), RoomNid(7));
+    let before = Append { positions: 90, ..Append::default() };
     let append = Append {
-        positions: 1,
         guards: vec![Guard::Session(key())],
-        touched: Touched::default(),
         rooms: vec![RoomRow { nid: room, room_id: key(), version: key(), created_ms: 1 }],
-        room_updates: vec![update(1, 0, 1)],
+        room_updates: vec![RoomUpdateRow {
+            room_nid: room,
+            added: vec![event],
+            consumed: vec![],
+            state_root: None,
+            state_pos: Some(pos),
+            head_pos: Some(pos),
+            joined: 0,
+            invited: 0,
+        }],
         events: vec![EventRow {
             nid: event,
             event_id: key(),
@@ -92,7 +45,7 @@ fn every_table_of_an_append_reaches_the_batch() {
         }],
         event_updates: vec![EventUpdateRow {
             nid: event,
-            pos: None,
+            pos: Some(pos),
             ord_pos: None,
             ord_depth: None,
             ord_seq: None,
@@ -180,10 +133,11 @@ fn every_table_of_an_append_reaches_the_batch() {
             kind: DeviceChangeKind::Created,
             pos,
         }],
+        ..Append::default()
     };
-    let batch = Batch::join(&[&append]).unwrap();
-    let names: Vec<&str> = batch.tables.iter().map(|rows| rows.table.name()).collect();
-    assert_eq!(batch.audit.len(), 1);
+    let batch = JoinedAppends::new(&[&before, &append]).unwrap();
+    let names: Vec<&str> = batch.tables.iter().map(|rows| rows.name).collect();
+    assert_eq!((batch.guards.len(), batch.audit.len()), (1, 1));
     assert_eq!(
         names,
         [
@@ -213,16 +167,23 @@ fn every_table_of_an_append_reaches_the_batch() {
             "device_changes",
         ]
     );
-}
-
-#[test]
-fn members_get_consecutive_positions_and_an_empty_one_takes_one() {
-    let mut first = Append::new();
-    first.next_pos();
-    first.next_pos();
-    let second = Append::new();
-    let third = Append::new();
-    let batch = Batch::join(&[&first, &second, &third]).unwrap();
-    assert_eq!(batch.bases, [0, 2, 3]);
-    assert_eq!(batch.positions, 4);
+    let moved: Vec<(&str, usize)> = batch
+        .tables
+        .iter()
+        .map(|rows| (rows.name, rows.json.matches("98").count()))
+        .filter(|(_, positions)| *positions > 0)
+        .collect();
+    assert_eq!(
+        moved,
+        [
+            ("events", 1),
+            ("room_updates", 2),
+            ("event_updates", 1),
+            ("state_changes", 1),
+            ("memberships", 1),
+            ("account_data", 1),
+            ("receipts", 1),
+            ("device_changes", 1),
+        ]
+    );
 }

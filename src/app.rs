@@ -12,6 +12,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::Router;
 use stoa_accounts::{Accounts, AttemptLimits, DeploymentSecret, SessionCache, Totals};
+use stoa_appservices::{RegistrationErrors, Registrations};
 use stoa_base::{Clock, Random};
 use stoa_cluster::{
     CacheKeeper, Freshness, Job, Jobs, JobsOptions, Leases, Nodes, Tailer, TailerOptions, Waiters,
@@ -19,6 +20,8 @@ use stoa_cluster::{
 use stoa_config::{Config, DatabaseUrl};
 use stoa_directory::Directory;
 use stoa_ephemeral::Typing;
+use stoa_federation::Federation;
+use stoa_http::{Admission, Context, Limits, TrustedProxies, panics::Panics};
 use stoa_push::ReadState;
 use stoa_rooms::{RoomCaches, Rooms, RoomsOptions};
 use stoa_storage::{
@@ -34,12 +37,7 @@ pub use self::{
     folder::{DataFolder, FolderError},
     state::{AppState, Parts},
 };
-use crate::{
-    audit::HeadExport,
-    http::{Admission, Limits, TrustedProxies, panics::Panics},
-    jobs::deactivate_account::DeactivateAccount,
-    router,
-};
+use crate::{audit::HeadExport, jobs::deactivate_account::DeactivateAccount, router};
 
 /// How many bytes of sessions a node remembers, roughly.
 const SESSION_CACHE: u64 = 32 << 20;
@@ -93,6 +91,9 @@ pub enum StartError {
     /// The database cannot be used.
     #[error(transparent)]
     Database(#[from] OpenError),
+    /// The registration files of application services are wrong.
+    #[error(transparent)]
+    Registrations(#[from] RegistrationErrors),
     /// Passwords cannot be hashed at the cost that is asked for.
     #[error(transparent)]
     PasswordCost(#[from] stoa_accounts::BadPasswordCost),
@@ -119,6 +120,11 @@ pub struct App {
 impl App {
     /// Puts the server together on its database, which is made or brought up to date.
     pub async fn start(config: Config, environment: Environment) -> Result<Self, StartError> {
+        let files = &config.appservices.registrations;
+        let registrations = Registrations::load(files, &config.server_name)?;
+        for warning in registrations.warnings() {
+            tracing::warn!("{warning}");
+        }
         let (folder, store) = open_database(&config).await?;
         store.prepare(config.server_name.as_str()).await?;
         let incarnation = begin_run(&store).await?;
@@ -208,11 +214,21 @@ impl App {
             stopping: stopping.clone(),
         }));
 
+        let limits = Limits::new(&config.limits, &clock);
         let state = AppState::new(Parts {
-            limits: Limits::new(&config.limits, &clock),
+            http: Arc::new(Context {
+                accounts: Arc::clone(&accounts),
+                freshness: freshness.clone(),
+                limits: limits.clone(),
+                max_request_bytes: config.limits.max_request_bytes as usize,
+                anonymous: config.anonymous.clone(),
+                trusted_proxies: TrustedProxies::new(config.listen.trusted_proxies.clone()),
+                clock: clock.clone(),
+                random: random.clone(),
+            }),
+            federation: Arc::new(Federation { well_known: config.federation.well_known.clone() }),
+            limits,
             admission: Admission::new(config.limits.large_response_bytes.into()),
-            trusted_proxies: TrustedProxies::new(config.listen.trusted_proxies.clone()),
-            max_request_bytes: config.limits.max_request_bytes as usize,
             nids,
             audit,
             directory: Arc::new(Directory::new(store.clone(), Arc::clone(&rooms))),

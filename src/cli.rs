@@ -18,10 +18,11 @@ use clap::{Args, Parser, Subcommand};
 use stoa::{
     app::{App, Environment, StartError},
     control::{self, AskError, Reply},
-    http::server::BindError,
     metrics::MetricsError,
 };
+use stoa_appservices::RegistrationErrors;
 use stoa_config::{Config, ConfigErrors};
+use stoa_http::server::BindError;
 
 /// A Matrix homeserver
 #[derive(Debug, Parser)]
@@ -62,6 +63,8 @@ enum Command {
 pub(crate) enum CliError {
     #[error(transparent)]
     Config(#[from] ConfigErrors),
+    #[error(transparent)]
+    Registrations(#[from] RegistrationErrors),
     #[error("cannot write the output: {0}")]
     Output(#[from] io::Error),
     #[error("cannot start a runtime: {0}")]

@@ -16,8 +16,7 @@ pub(crate) mod sync;
 pub(crate) mod typing;
 
 use ruma::UserId;
-
-use crate::http::{Error, Result};
+use stoa_http::{Error, Result};
 
 /// Refuses a request that names another user than the one who makes it.
 fn own(user: &UserId, requester: &UserId) -> Result<()> {

@@ -9,7 +9,6 @@ pub mod audit;
 pub mod client;
 pub mod control;
 pub mod health;
-pub mod http;
 mod jobs;
 pub mod logging;
 pub mod metrics;

@@ -79,6 +79,7 @@ async fn render(State((metrics, state)): State<(Metrics, AppState)>) -> impl Int
     for (cache, bytes) in state.rooms.cached_bytes() {
         metrics::gauge!("stoa_cache_bytes", "cache" => cache).set(bytes as f64);
     }
+    metrics::gauge!("stoa_large_response_bytes").set(state.admission.taken() as f64);
     metrics::gauge!("stoa_log_applied").set(state.tailer.applied().0 as f64);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], metrics.0.render())
 }
@@ -92,7 +93,7 @@ enum Kind {
 }
 
 /// Everything that is measured, and what it means: `docs/metrics.md` says the same.
-const METRICS: [(Kind, &str, &str); 38] = [
+const METRICS: [(Kind, &str, &str); 40] = [
     (
         Kind::Histogram,
         "stoa_http_request_duration_seconds",
@@ -170,6 +171,16 @@ const METRICS: [(Kind, &str, &str); 38] = [
         Kind::Counter,
         "stoa_limited_total",
         "Requests that were refused for coming too often, by class: the settings under `limits`",
+    ),
+    (
+        Kind::Gauge,
+        "stoa_large_response_bytes",
+        "Memory that answers hold of what `limits.large_response_bytes` allows",
+    ),
+    (
+        Kind::Counter,
+        "stoa_answers_begun_anew_total",
+        "Answers that turned out to be heavier than expected, and were begun anew in a larger place",
     ),
     (
         Kind::Counter,

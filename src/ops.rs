@@ -1,5 +1,12 @@
-//! Operations that concern more than one part of the engine, a file for each.
+//! Operations that concern more than one part of the engine, or that several APIs share, a file for
+//! each. They take the parts that they need.
 
+pub(crate) mod canonical_alias;
+pub(crate) mod change_membership;
+pub(crate) mod create_room;
 pub(crate) mod deactivate_account;
 pub(crate) mod delete_alias;
+pub(crate) mod find_room;
 pub(crate) mod set_profile;
+pub(crate) mod state_checks;
+pub(crate) mod walk;

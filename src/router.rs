@@ -2,9 +2,12 @@
 
 mod operations;
 
+use std::sync::Arc;
+
 use axum::{Router, middleware::from_fn_with_state};
 use http::{Method, StatusCode};
 use ruma::api::error::ErrorKind;
+use stoa_http::{Error, Routes, cors, observe};
 
 use self::operations::OPERATIONS;
 use crate::{
@@ -14,11 +17,10 @@ use crate::{
         registration, rooms, session, sync, typing,
     },
     health,
-    http::{Error, Routes, cors, observe},
 };
 
-/// Everything that is served to clients.
-pub fn routes() -> Routes {
+/// Everything that is served, to clients and to other servers.
+pub fn routes() -> Routes<AppState> {
     Routes::new(OPERATIONS)
         // Server discovery and negotiation.
         .public(Method::GET, "/_matrix/client/versions", discovery::versions::get_versions)
@@ -112,6 +114,8 @@ pub fn routes() -> Routes {
         .ruma(typing::set_typing::set_typing)
         .ruma(receipts::set_receipt::set_receipt)
         .ruma(receipts::set_read_markers::set_read_markers)
+        // Other servers.
+        .merge(stoa_federation::routes())
         // What load balancers ask.
         .public(Method::GET, "/health", health::health)
         .public(Method::GET, "/ready", health::ready)
@@ -133,7 +137,7 @@ pub fn router(state: AppState) -> Router {
         .fallback(unknown_endpoint)
         .method_not_allowed_fallback(wrong_method)
         .layer(state.panics.layer())
-        .layer(from_fn_with_state(state.clone(), observe::observe))
+        .layer(from_fn_with_state(Arc::clone(&state.http), observe::observe))
         .layer(cors::layer())
         .with_state(state)
 }
@@ -155,9 +159,8 @@ mod tests {
 
     use http::{HeaderName, Method, header};
     use serde_json::json;
+    use stoa_http::observe;
     use stoa_testing::{TestServer, both_databases};
-
-    use crate::http::observe;
 
     both_databases! {
         async fn what_is_not_served_is_said_so(db: TestDatabase) {
@@ -211,7 +214,7 @@ mod tests {
             let alice = server.register("alice").await;
             let path = "/_matrix/client/v3/user/@alice:test/account_data/test.key";
             let put = |body: String| alice.request(Method::PUT, path).body(body).send();
-            let limit = server.state().max_request_bytes;
+            let limit = server.state().http.max_request_bytes;
             let large = format!("{{\"a\":\"{}\"}}", "x".repeat(limit));
             put(large).await.refused(413, "M_TOO_LARGE");
             let nested = format!("{{\"a\":{}{}}}", "[".repeat(100), "]".repeat(100));

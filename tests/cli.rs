@@ -106,6 +106,70 @@ fn check_config_says_what_is_wrong() {
     );
 }
 
+const REGISTRATION: &str = "\
+id: irc
+url: http://localhost:9999
+as_token: hunter2
+hs_token: hunter3
+sender_localpart: _irc_bot
+namespaces:
+  users:
+    - exclusive: true
+      regex: '@_irc_.*'
+  rooms:
+    - exclusive: false
+      regex: '!.*'
+";
+
+const APPSERVICES: &str = "appservices.registrations = ['irc.yaml', 'xmpp.yaml']\n";
+
+#[test]
+fn check_config_lists_application_services() {
+    let xmpp = "{ id: xmpp, url: null, as_token: hunter4, hs_token: hunter5, \
+                sender_localpart: xmpp, namespaces: {} }";
+    let terminal = Terminal::new()
+        .file("stoa.toml", APPSERVICES)
+        .file("irc.yaml", REGISTRATION)
+        .file("xmpp.yaml", xmpp);
+    let printed = terminal.prints(&["check-config"]);
+    assert!(
+        printed.ends_with(
+            "\n\
+             \x20 appservice   irc, http://localhost:9999/\n\
+             \x20   file       irc.yaml\n\
+             \x20   sender     @_irc_bot:localhost\n\
+             \x20   users      @_irc_.* (exclusive)\n\
+             \x20   rooms      !.*\n\
+             \x20 appservice   xmpp, not called\n\
+             \x20   file       xmpp.yaml\n\
+             \x20   sender     @xmpp:localhost\n\
+             warning: irc.yaml: `namespaces.rooms[0]`: \"!.*\" takes in all rooms of this server\n"
+        ),
+        "{printed}"
+    );
+}
+
+#[test]
+fn check_config_and_serve_say_the_same_of_application_services() {
+    let terminal = Terminal::new()
+        .file("stoa.toml", APPSERVICES)
+        .file("irc.yaml", REGISTRATION)
+        .file("xmpp.yaml", &REGISTRATION.replace("http:", "gopher:"));
+    let said = terminal.fails(&["check-config"]);
+    assert_eq!(
+        said,
+        "error: the application services cannot be registered:\n\
+         \x20 xmpp.yaml: `url` must be an address such as \"http://localhost:9999\", or null\n\
+         \x20 xmpp.yaml: `id`: \"irc\" is the ID of irc.yaml already\n\
+         \x20 xmpp.yaml: `as_token` is a token of irc.yaml already\n\
+         \x20 xmpp.yaml: `hs_token` is a token of irc.yaml already\n\
+         \x20 xmpp.yaml: `namespaces.users[0]`: \"@_irc_.*\" is a namespace of irc.yaml already, \
+         and both are exclusive\n"
+    );
+    assert_eq!(terminal.fails(&["serve"]), said);
+    assert!(!terminal.folder.path().join("stoa-data").exists(), "it did not begin to start");
+}
+
 #[test]
 fn the_file_that_is_read() {
     let first_line = |terminal: &Terminal, arguments: &[&str]| {

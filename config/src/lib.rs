@@ -12,10 +12,12 @@
 //! its own and speaks of the setting, not of the code.
 
 mod anonymous;
+mod appservices;
 mod audit;
 mod base_url;
 mod database;
 mod error;
+mod federation;
 mod kind;
 mod layout;
 mod limits;
@@ -43,10 +45,12 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     anonymous::Anonymous,
+    appservices::Appservices,
     audit::Audit,
     base_url::BaseUrl,
     database::{Database, DatabaseUrl, PostgresUrl},
     error::{ConfigError, ConfigErrors},
+    federation::Federation,
     limits::{Limits, Rate, Totals},
     listen::Listen,
     log::{Log, LogFilter, LogFormat},
@@ -93,6 +97,12 @@ pub struct Config {
     /// Each setting takes one `address:port` or a list of them; an empty list turns a listener off.
     pub listen: Listen,
 
+    /// How other Matrix servers find this one.
+    pub federation: Federation,
+
+    /// Application services: bridges and bots that act as many users.
+    pub appservices: Appservices,
+
     /// Where everything that must last is kept.
     pub database: Database,
 
@@ -127,6 +137,8 @@ impl Default for Config {
             data_dir: PathBuf::from("./stoa-data"),
             public_base_url: None,
             listen: Listen::default(),
+            federation: Federation::default(),
+            appservices: Appservices::default(),
             database: Database::default(),
             rooms: Rooms::default(),
             registration: Registration::default(),

@@ -14,9 +14,9 @@ pub struct Limits {
     #[schemars(range(min = 65_536, max = 1_073_741_824))]
     pub max_request_bytes: u32,
 
-    /// How many bytes of memory large answers may take on one node: first syncs, lists of members,
-    /// states, pages of history. Further ones wait, and are refused with `M_LIMIT_EXCEEDED` after
-    /// half a minute.
+    /// How many bytes of memory large answers may take on one node: first syncs and those after a
+    /// long absence, lists of members, states, pages of history. Further ones wait, and are refused
+    /// with `M_LIMIT_EXCEEDED` after half a minute.
     ///
     /// A first sync takes about four kilobytes for each event in it: 40 MB for 100 rooms of 100
     /// members where the client asks for all of them.
@@ -48,7 +48,8 @@ pub struct Limits {
     pub reads: Rate,
 
     /// Requests of one user that read much: pages of history, members, whole states, the room
-    /// list. A first sync counts ten times.
+    /// list. A first sync counts ten times. A later one counts once where it takes more than 1 MiB of
+    /// memory, and once for each 4 MiB where it takes more than that, ten times at most.
     pub heavy_reads: Rate,
 
     /// Syncs of one user, over all their devices, that go on from an earlier one.

@@ -16,7 +16,7 @@ use self::layer::Layer;
 use crate::{
     Config, ConfigErrors,
     error::{ConfigError, Origin, Problem},
-    settings::{Setting, Settings},
+    settings::Settings,
 };
 
 pub(crate) fn load(
@@ -75,9 +75,14 @@ impl Loader {
     /// The layer over the defaults, in the form that the types are deserialized from.
     fn merge(&self, layer: &Layer) -> Table {
         let mut root = Table::new();
+        // A section is there, also where nothing in it is set.
+        let sections = self.settings.sections.iter().filter(|section| !section.path.is_empty());
+        for section in sections {
+            insert(&mut root, &section.path, Table::new().into());
+        }
         for setting in self.settings.iter() {
             if let Some(value) = layer.value(&setting.path).or(setting.default.as_ref()) {
-                insert(&mut root, setting, value.clone());
+                insert(&mut root, &setting.path, value.clone());
             }
         }
         root
@@ -96,9 +101,9 @@ impl Loader {
     }
 }
 
-/// Puts a value at the path of its setting, and makes the sections on the way.
-fn insert(root: &mut Table, setting: &Setting, value: Value) {
-    let mut keys = setting.path.split('.').collect::<Vec<_>>();
+/// Puts a value at its path, and makes the sections on the way.
+fn insert(root: &mut Table, path: &str, value: Value) {
+    let mut keys = path.split('.').collect::<Vec<_>>();
     let last = keys.pop().unwrap_or_default();
     let table = keys.into_iter().try_fold(root, |table, key| {
         table.entry(key).or_insert_with(|| Value::Table(Table::new())).as_table_mut()

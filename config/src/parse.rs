@@ -30,8 +30,22 @@ pub(crate) fn server_name<'de, D: Deserializer<'de>>(d: D) -> Result<OwnedServer
     text(d, expected, |text| ServerName::parse(text).ok())
 }
 
+pub(crate) fn host_and_port<'de, D: Deserializer<'de>>(
+    d: D,
+) -> Result<Option<OwnedServerName>, D::Error> {
+    let expected = "a host and a port such as \"matrix.example.com:443\"";
+    text(d, expected, |text| {
+        let has_port = |name: &OwnedServerName| name.port().is_some_and(|port| port > 0);
+        ServerName::parse(text).ok().filter(has_port).map(Some)
+    })
+}
+
 pub(crate) fn path<'de, D: Deserializer<'de>>(d: D) -> Result<PathBuf, D::Error> {
     text(d, "a path", |text| (!text.is_empty()).then(|| PathBuf::from(text)))
+}
+
+pub(crate) fn paths<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<PathBuf>, D::Error> {
+    list(d, "paths", |text| (!text.is_empty()).then(|| PathBuf::from(text)))
 }
 
 pub(crate) fn room_version<'de, D: Deserializer<'de>>(d: D) -> Result<RoomVersionId, D::Error> {

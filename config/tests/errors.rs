@@ -108,8 +108,8 @@ fn an_unknown_key_near_none() {
     assert_eq!(
         said_of("[a.b]\nc = 1\n"),
         [
-            "stoa.toml:1: `a`: there is no such setting; possible here: `anonymous`, `audit`, `data_dir`, \
-          `database`, `limits`, `listen`, `log`, `public_base_url`, `registration`, `rooms`, \
+            "stoa.toml:1: `a`: there is no such setting; possible here: `anonymous`, `appservices`, `audit`, `data_dir`, \
+          `database`, `federation`, `limits`, `listen`, `log`, `public_base_url`, `registration`, `rooms`, \
           `server_name`"
         ]
     );
@@ -234,10 +234,34 @@ fn a_server_name_that_is_none() {
 }
 
 #[test]
+fn a_host_and_port_that_are_none() {
+    for wrong in [
+        "https://matrix.example.com",
+        "matrix.example.com",
+        "example.com:0",
+        "example.com:66000",
+        ":443",
+        "",
+    ] {
+        assert_eq!(
+            said_of(format!("[federation]\nwell_known = '{wrong}'\n")),
+            [format!(
+                "stoa.toml:2: `federation.well_known`: expected a host and a port such as \
+                 \"matrix.example.com:443\", found \"{wrong}\""
+            )]
+        );
+    }
+}
+
+#[test]
 fn a_path_that_is_none() {
     assert_eq!(
         said_of("data_dir = ''\n"),
         ["stoa.toml:1: `data_dir`: expected a path, found \"\""]
+    );
+    assert_eq!(
+        said_of("[appservices]\nregistrations = ['irc.yaml', '']\n"),
+        ["stoa.toml:2: `appservices.registrations`: expected paths, found [\"irc.yaml\", \"\"]"]
     );
 }
 

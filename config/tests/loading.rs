@@ -166,6 +166,15 @@ fn databases() {
 }
 
 #[test]
+fn a_well_known_server_is_a_host_with_a_port() {
+    for host in ["matrix.example.com:443", "192.0.2.1:8448", "[2001:db8::1]:8448"] {
+        let config = load(&format!("federation.well_known = '{host}'"), NONE);
+        assert_eq!(config.federation.well_known.unwrap(), host);
+    }
+    assert_eq!(load("", NONE).federation.well_known, None);
+}
+
+#[test]
 fn a_base_url_is_kept_without_its_last_slash() {
     let config = load("public_base_url = 'https://example.com/chat/'", NONE);
     assert_eq!(config.public_base_url.unwrap().as_str(), "https://example.com/chat");

@@ -1,5 +1,5 @@
--- The call that appends to the log becomes a short driver over one function a table: a table that
--- is added later brings its own function, and only the driver is replaced.
+-- The call that appends to the log becomes a driver over one function for each table. A table that is
+-- added later brings its own function, and `append_tables` is replaced.
 --
 -- Each function inserts the rows of one table of a batch. `rows` is the JSON array; positions in it
 -- are relative to `head`, the log's head before the batch.
@@ -383,7 +383,7 @@ END
 $$;
 
 -- Inserts the audit entries of a batch, an array of texts, and the link of the chain over them.
--- `last` is the batch's last position. `AuditChain` in the program computes the same.
+-- `last` is the batch's last position. `log::audit::link` in the program computes the same.
 
 CREATE FUNCTION append_audit(entries JSONB, last BIGINT) RETURNS VOID
 LANGUAGE plpgsql VOLATILE
@@ -421,190 +421,6 @@ BEGIN
     END IF;
     RETURN run <= 0 OR NOT EXISTS (SELECT FROM log_batches
         WHERE incarnation = run AND batch_seq > seq AND last_pos > pos);
-END
-$$;
-
--- As before, with the tables' own functions; see 0001_foundation.sql for what it takes and gives.
--- It also takes
---   seen_key           run and number of the batch that ended at `seen`; the log has lost what was
---                      seen where that batch is not there any more
--- and says itself what it relies on: READ COMMITTED, without which the head that it reads may be
--- older than the lock, and a commit that waits for the flush, also on a synchronous standby.
-
-CREATE OR REPLACE FUNCTION append_batch(batch JSONB, OUT answer JSONB)
-LANGUAGE plpgsql VOLATILE
-AS $$
-DECLARE
-    asked TIMESTAMPTZ := clock_timestamp();
-    lock_wait_us BIGINT;
-    head BIGINT;
-    conflicts JSONB;
-    moved JSONB;
-BEGIN
-    -- What this schema does not know must not be left out silently.
-    IF batch - '{incarnation,seq,now_ms,seen,seen_key,positions,touched,room_guards,session_guards,rooms,
-        events,room_updates,event_updates,redactions,missing_prev_events,state_nodes,state_changes,
-        memberships,forgotten_rooms,account_data,receipts,account_guards,account_updates,
-        all_device_removals,device_removals,session_ends,token_removals,users,profile_fields,
-        interactive_results,devices,sessions,tokens,device_changes,audit}'::text[]
-        <> '{}' THEN
-        RAISE EXCEPTION 'append_batch does not know one of the keys %',
-            (SELECT array_agg(key) FROM jsonb_object_keys(batch) AS key);
-    END IF;
-    IF current_setting('transaction_isolation') <> 'read committed' THEN
-        RAISE EXCEPTION 'append_batch needs READ COMMITTED, and runs under %: set '
-            'default_transaction_isolation of this role and database',
-            upper(current_setting('transaction_isolation'));
-    END IF;
-    IF current_setting('synchronous_commit') NOT IN ('on', 'remote_apply') THEN
-        PERFORM set_config('synchronous_commit', 'on', true);
-    END IF;
-
-    PERFORM pg_advisory_xact_lock(7310579619);
-    lock_wait_us := extract(epoch FROM clock_timestamp() - asked) * 1000000;
-
-    -- A batch that is found was committed, but perhaps not by a server that waited for its standby:
-    -- writing its row again has this call wait. Whether extremities had moved when it was written
-    -- is not known any more, so that all count as moved.
-    UPDATE log_batches SET committed_ms = committed_ms
-    WHERE incarnation = (batch->>'incarnation')::bigint AND batch_seq = (batch->>'seq')::bigint
-    RETURNING jsonb_build_object('prev', prev_pos, 'last', last_pos, 'lock_wait_us', lock_wait_us)
-    INTO answer;
-    IF FOUND THEN
-        SELECT answer || jsonb_build_object('moved', jsonb_agg(g.member)) INTO answer
-        FROM jsonb_to_recordset(batch->'room_guards') AS g(member BIGINT, whole BOOLEAN)
-        WHERE NOT g.whole;
-        RETURN;
-    END IF;
-
-    SELECT coalesce(max(last_pos), 0) INTO head FROM log_batches;
-    IF head < (batch->>'seen')::bigint OR log_has_lost((batch->>'seen')::bigint,
-        (batch->'seen_key'->>0)::bigint, (batch->'seen_key'->>1)::bigint) THEN
-        answer := jsonb_build_object('behind', head);
-        RETURN;
-    END IF;
-
-    IF batch ?| '{room_guards,session_guards,account_guards}' THEN
-        SELECT jsonb_agg(jsonb_build_object('member', c.member, 'reason', c.reason))
-                FILTER (WHERE c.reason <> 'moved'),
-            jsonb_agg(c.member) FILTER (WHERE c.reason = 'moved')
-        INTO conflicts, moved
-        FROM (
-            SELECT g.member, CASE WHEN g.whole OR coalesce(r.state_pos, 0) <> g.state_pos
-                THEN 'room' ELSE 'moved' END AS reason
-            FROM jsonb_to_recordset(batch->'room_guards') AS g(member BIGINT, room_nid BIGINT,
-                state_pos BIGINT, head_pos BIGINT, whole BOOLEAN)
-            LEFT JOIN rooms r ON r.nid = g.room_nid
-            WHERE coalesce(r.state_pos, 0) <> g.state_pos OR coalesce(r.head_pos, 0) <> g.head_pos
-            UNION ALL
-            SELECT g.member, 'session'
-            FROM jsonb_to_recordset(batch->'session_guards')
-                AS g(member BIGINT, session_id TEXT, token_hash TEXT)
-            WHERE g.session_id IS NOT NULL
-                AND NOT EXISTS (SELECT FROM sessions s
-                    WHERE s.session_id = g.session_id AND s.ended_ms IS NULL)
-            OR g.token_hash IS NOT NULL
-                AND NOT EXISTS (SELECT FROM access_tokens t WHERE t.token_hash = g.token_hash)
-            UNION ALL
-            SELECT g.member, 'account'
-            FROM jsonb_to_recordset(batch->'account_guards')
-                AS g(member BIGINT, user_id TEXT, expected TEXT, password_hash TEXT, devices JSONB)
-            LEFT JOIN users u ON u.user_id = g.user_id
-            WHERE CASE g.expected
-                WHEN 'absent' THEN u.user_id IS NOT NULL
-                WHEN 'password' THEN coalesce(u.deactivated, 1) <> 0
-                    OR u.password_hash IS DISTINCT FROM g.password_hash
-                WHEN 'devices' THEN EXISTS (SELECT FROM devices d
-                    WHERE d.user_id = g.user_id AND NOT g.devices ? d.device_id)
-                ELSE coalesce(u.deactivated, 1) <> 0 END
-        ) AS c;
-        IF conflicts IS NOT NULL THEN
-            answer := jsonb_build_object('conflicts', conflicts);
-            RETURN;
-        END IF;
-    END IF;
-
-    -- Rooms and events must be new. Where one is not, the block is undone and nothing is written.
-    BEGIN
-        IF batch ? 'rooms' THEN PERFORM append_rooms(batch->'rooms', head); END IF;
-        IF batch ? 'events' THEN PERFORM append_events(batch->'events', head); END IF;
-    EXCEPTION WHEN SQLSTATE 'STOA1' THEN
-        SELECT jsonb_agg(jsonb_build_object('nid', c.nid, 'reason', c.reason)) INTO conflicts
-        FROM (
-            SELECT r.nid, CASE WHEN w.room_id = r.room_id THEN 'room' ELSE 'nid' END AS reason
-            FROM jsonb_to_recordset(batch->'rooms') AS r(nid BIGINT, room_id TEXT)
-            JOIN rooms w ON w.room_id = r.room_id OR w.nid = r.nid
-            UNION
-            SELECT e.nid, 'event'
-            FROM jsonb_to_recordset(batch->'events')
-                AS e(nid BIGINT, event_id TEXT, txn_device TEXT, txn_id TEXT)
-            JOIN events w ON w.event_id = e.event_id
-                OR (w.txn_device = e.txn_device AND w.txn_id = e.txn_id)
-            UNION
-            SELECT e.nid, 'nid'
-            FROM jsonb_to_recordset(batch->'events') AS e(nid BIGINT, event_id TEXT)
-            JOIN events w ON w.nid = e.nid AND w.event_id <> e.event_id
-        ) AS c;
-        answer := jsonb_build_object('conflicts', conflicts);
-        RETURN;
-    END;
-
-    IF batch ? 'room_updates' THEN PERFORM append_room_updates(batch->'room_updates', head); END IF;
-    IF batch ? 'event_updates' THEN
-        PERFORM append_event_updates(batch->'event_updates', head);
-    END IF;
-    IF batch ? 'redactions' THEN PERFORM append_redactions(batch->'redactions', head); END IF;
-    IF batch ? 'missing_prev_events' THEN
-        PERFORM append_missing_prev_events(batch->'missing_prev_events', head);
-    END IF;
-    IF batch ? 'state_nodes' THEN PERFORM append_state_nodes(batch->'state_nodes', head); END IF;
-    IF batch ? 'state_changes' THEN
-        PERFORM append_state_changes(batch->'state_changes', head);
-    END IF;
-    IF batch ? 'memberships' THEN PERFORM append_memberships(batch->'memberships', head); END IF;
-    IF batch ? 'forgotten_rooms' THEN
-        PERFORM append_forgotten_rooms(batch->'forgotten_rooms', head);
-    END IF;
-    IF batch ? 'account_data' THEN PERFORM append_account_data(batch->'account_data', head); END IF;
-    IF batch ? 'receipts' THEN PERFORM append_receipts(batch->'receipts', head); END IF;
-    IF batch ? 'account_updates' THEN
-        PERFORM append_account_updates(batch->'account_updates', head);
-    END IF;
-    IF batch ? 'all_device_removals' THEN
-        PERFORM append_all_device_removals(batch->'all_device_removals', head);
-    END IF;
-    IF batch ? 'device_removals' THEN
-        PERFORM append_device_removals(batch->'device_removals', head);
-    END IF;
-    IF batch ? 'session_ends' THEN
-        PERFORM append_session_ends(batch->'session_ends', head);
-    END IF;
-    IF batch ? 'token_removals' THEN
-        PERFORM append_token_removals(batch->'token_removals', head);
-    END IF;
-    IF batch ? 'users' THEN PERFORM append_users(batch->'users', head); END IF;
-    IF batch ? 'profile_fields' THEN
-        PERFORM append_profile_fields(batch->'profile_fields', head);
-    END IF;
-    IF batch ? 'interactive_results' THEN
-        PERFORM append_interactive_results(batch->'interactive_results', head);
-    END IF;
-    IF batch ? 'devices' THEN PERFORM append_devices(batch->'devices', head); END IF;
-    IF batch ? 'sessions' THEN PERFORM append_sessions(batch->'sessions', head); END IF;
-    IF batch ? 'tokens' THEN PERFORM append_tokens(batch->'tokens', head); END IF;
-    IF batch ? 'audit' THEN
-        PERFORM append_audit(batch->'audit', head + (batch->>'positions')::bigint);
-    END IF;
-    IF batch ? 'device_changes' THEN
-        PERFORM append_device_changes(batch->'device_changes', head);
-    END IF;
-
-    INSERT INTO log_batches (last_pos, prev_pos, incarnation, batch_seq, committed_ms, touched)
-    VALUES (head + (batch->>'positions')::bigint, head, (batch->>'incarnation')::bigint,
-        (batch->>'seq')::bigint, (batch->>'now_ms')::bigint, batch->>'touched');
-
-    answer := jsonb_build_object('prev', head, 'last', head + (batch->>'positions')::bigint,
-        'moved', moved, 'lock_wait_us', lock_wait_us);
 END
 $$;
 
@@ -785,3 +601,221 @@ CREATE TABLE audit_chain (
     pos BIGINT PRIMARY KEY,
     link TEXT COLLATE "C" NOT NULL
 );
+
+-- Writes the tables of a batch, and refuses a batch with keys that it does not know. A migration that
+-- adds a table replaces this function, and no other.
+
+CREATE FUNCTION append_tables(batch JSONB, head BIGINT) RETURNS VOID
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    -- What this schema does not know must not be left out silently.
+    IF batch - '{incarnation,seq,now_ms,seen,seen_key,positions,touched,audit,
+        room_guards,session_guards,account_guards,
+        rooms,events,room_updates,event_updates,redactions,missing_prev_events,state_nodes,
+        state_changes,memberships,forgotten_rooms,account_data,receipts,account_updates,
+        all_device_removals,device_removals,session_ends,token_removals,users,profile_fields,
+        interactive_results,devices,sessions,tokens,device_changes}'::text[] <> '{}' THEN
+        RAISE EXCEPTION 'append_batch does not know one of the keys %',
+            (SELECT array_agg(key) FROM jsonb_object_keys(batch) AS key);
+    END IF;
+
+    IF batch ? 'rooms' THEN PERFORM append_rooms(batch->'rooms', head); END IF;
+    IF batch ? 'events' THEN PERFORM append_events(batch->'events', head); END IF;
+    IF batch ? 'room_updates' THEN
+        PERFORM append_room_updates(batch->'room_updates', head);
+    END IF;
+    IF batch ? 'event_updates' THEN
+        PERFORM append_event_updates(batch->'event_updates', head);
+    END IF;
+    IF batch ? 'redactions' THEN PERFORM append_redactions(batch->'redactions', head); END IF;
+    IF batch ? 'missing_prev_events' THEN
+        PERFORM append_missing_prev_events(batch->'missing_prev_events', head);
+    END IF;
+    IF batch ? 'state_nodes' THEN PERFORM append_state_nodes(batch->'state_nodes', head); END IF;
+    IF batch ? 'state_changes' THEN
+        PERFORM append_state_changes(batch->'state_changes', head);
+    END IF;
+    IF batch ? 'memberships' THEN PERFORM append_memberships(batch->'memberships', head); END IF;
+    IF batch ? 'forgotten_rooms' THEN
+        PERFORM append_forgotten_rooms(batch->'forgotten_rooms', head);
+    END IF;
+    IF batch ? 'account_data' THEN
+        PERFORM append_account_data(batch->'account_data', head);
+    END IF;
+    IF batch ? 'receipts' THEN PERFORM append_receipts(batch->'receipts', head); END IF;
+    IF batch ? 'account_updates' THEN
+        PERFORM append_account_updates(batch->'account_updates', head);
+    END IF;
+    IF batch ? 'all_device_removals' THEN
+        PERFORM append_all_device_removals(batch->'all_device_removals', head);
+    END IF;
+    IF batch ? 'device_removals' THEN
+        PERFORM append_device_removals(batch->'device_removals', head);
+    END IF;
+    IF batch ? 'session_ends' THEN
+        PERFORM append_session_ends(batch->'session_ends', head);
+    END IF;
+    IF batch ? 'token_removals' THEN
+        PERFORM append_token_removals(batch->'token_removals', head);
+    END IF;
+    IF batch ? 'users' THEN PERFORM append_users(batch->'users', head); END IF;
+    IF batch ? 'profile_fields' THEN
+        PERFORM append_profile_fields(batch->'profile_fields', head);
+    END IF;
+    IF batch ? 'interactive_results' THEN
+        PERFORM append_interactive_results(batch->'interactive_results', head);
+    END IF;
+    IF batch ? 'devices' THEN PERFORM append_devices(batch->'devices', head); END IF;
+    IF batch ? 'sessions' THEN PERFORM append_sessions(batch->'sessions', head); END IF;
+    IF batch ? 'tokens' THEN PERFORM append_tokens(batch->'tokens', head); END IF;
+    IF batch ? 'device_changes' THEN
+        PERFORM append_device_changes(batch->'device_changes', head);
+    END IF;
+END
+$$;
+
+-- The appends of a batch that must not be written, by their place in it, and why. `moved` is no
+-- reason: only the extremities of a room are other ones, on which the append does not rely.
+--
+-- STABLE, so that it becomes part of the statement that calls it, with that one's plan and snapshot.
+-- Sessions and tokens are not looked up with EXISTS: while there are few, that would be planned as a
+-- hash of all of them.
+
+CREATE FUNCTION broken_guards(batch JSONB) RETURNS TABLE (member BIGINT, reason TEXT)
+LANGUAGE sql STABLE
+AS $$
+    SELECT g.member, CASE WHEN g.whole OR coalesce(r.state_pos, 0) <> g.state_pos
+        THEN 'room' ELSE 'moved' END
+    FROM jsonb_to_recordset(batch->'room_guards') AS g(member BIGINT, room_nid BIGINT,
+        state_pos BIGINT, head_pos BIGINT, whole BOOLEAN)
+    LEFT JOIN rooms r ON r.nid = g.room_nid
+    WHERE coalesce(r.state_pos, 0) <> g.state_pos OR coalesce(r.head_pos, 0) <> g.head_pos
+    UNION ALL
+    SELECT g.member, 'session'
+    FROM jsonb_to_recordset(batch->'session_guards')
+        AS g(member BIGINT, session_id TEXT, token_hash TEXT)
+    WHERE g.session_id IS NOT NULL
+        AND (SELECT s.ended_ms IS NULL FROM sessions s
+            WHERE s.session_id = g.session_id) IS NOT TRUE
+    OR g.token_hash IS NOT NULL
+        AND (SELECT t.token_hash FROM access_tokens t WHERE t.token_hash = g.token_hash) IS NULL
+    UNION ALL
+    SELECT g.member, 'account'
+    FROM jsonb_to_recordset(batch->'account_guards')
+        AS g(member BIGINT, user_id TEXT, expected TEXT, password_hash TEXT, devices JSONB)
+    LEFT JOIN users u ON u.user_id = g.user_id
+    WHERE CASE g.expected
+        WHEN 'absent' THEN u.user_id IS NOT NULL
+        WHEN 'password' THEN coalesce(u.deactivated, 1) <> 0
+            OR u.password_hash IS DISTINCT FROM g.password_hash
+        WHEN 'devices' THEN EXISTS (SELECT FROM devices d
+            WHERE d.user_id = g.user_id AND NOT g.devices ? d.device_id)
+        ELSE coalesce(u.deactivated, 1) <> 0 END
+$$;
+
+-- The rooms and events of a batch that must be new and are there already, and why they conflict.
+
+CREATE FUNCTION taken(batch JSONB) RETURNS TABLE (nid BIGINT, reason TEXT)
+LANGUAGE sql STABLE
+AS $$
+    SELECT r.nid, CASE WHEN w.room_id = r.room_id THEN 'room' ELSE 'nid' END
+    FROM jsonb_to_recordset(batch->'rooms') AS r(nid BIGINT, room_id TEXT)
+    JOIN rooms w ON w.room_id = r.room_id OR w.nid = r.nid
+    UNION
+    SELECT e.nid, 'event'
+    FROM jsonb_to_recordset(batch->'events')
+        AS e(nid BIGINT, event_id TEXT, txn_device TEXT, txn_id TEXT)
+    JOIN events w ON w.event_id = e.event_id
+        OR (w.txn_device = e.txn_device AND w.txn_id = e.txn_id)
+    UNION
+    SELECT e.nid, 'nid'
+    FROM jsonb_to_recordset(batch->'events') AS e(nid BIGINT, event_id TEXT)
+    JOIN events w ON w.nid = e.nid AND w.event_id <> e.event_id
+$$;
+
+-- As before, by the functions above; see 0001_foundation.sql for what it takes and gives. It also
+-- takes
+--   seen_key           run and number of the batch that ended at `seen`; the log has lost what was
+--                      seen where that batch is not there any more
+--   account_guards     accounts that must be in a certain state
+--   audit              entries of the audit log
+-- and says itself what it relies on: READ COMMITTED, without which the head that it reads may be
+-- older than the lock, and a commit that waits for the flush, also on a synchronous standby.
+
+CREATE OR REPLACE FUNCTION append_batch(batch JSONB, OUT answer JSONB)
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    asked TIMESTAMPTZ := clock_timestamp();
+    lock_wait_us BIGINT;
+    head BIGINT;
+    last BIGINT;
+    conflicts JSONB;
+    moved JSONB;
+BEGIN
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'append_batch needs READ COMMITTED, and runs under %: set '
+            'default_transaction_isolation of this role and database',
+            upper(current_setting('transaction_isolation'));
+    END IF;
+    IF current_setting('synchronous_commit') NOT IN ('on', 'remote_apply') THEN
+        PERFORM set_config('synchronous_commit', 'on', true);
+    END IF;
+
+    PERFORM pg_advisory_xact_lock(7310579619);
+    lock_wait_us := extract(epoch FROM clock_timestamp() - asked) * 1000000;
+
+    -- A batch that is found was committed, but perhaps not by a server that waited for its standby:
+    -- writing its row again has this call wait. Whether extremities had moved when it was written
+    -- is not known any more, so that all count as moved.
+    UPDATE log_batches SET committed_ms = committed_ms
+    WHERE incarnation = (batch->>'incarnation')::bigint AND batch_seq = (batch->>'seq')::bigint
+    RETURNING jsonb_build_object('prev', prev_pos, 'last', last_pos, 'lock_wait_us', lock_wait_us)
+    INTO answer;
+    IF FOUND THEN
+        SELECT answer || jsonb_build_object('moved', jsonb_agg(g.member)) INTO answer
+        FROM jsonb_to_recordset(batch->'room_guards') AS g(member BIGINT, whole BOOLEAN)
+        WHERE NOT g.whole;
+        RETURN;
+    END IF;
+
+    SELECT coalesce(max(last_pos), 0) INTO head FROM log_batches;
+    IF head < (batch->>'seen')::bigint OR log_has_lost((batch->>'seen')::bigint,
+        (batch->'seen_key'->>0)::bigint, (batch->'seen_key'->>1)::bigint) THEN
+        answer := jsonb_build_object('behind', head);
+        RETURN;
+    END IF;
+    last := head + (batch->>'positions')::bigint;
+
+    IF batch ?| '{room_guards,session_guards,account_guards}' THEN
+        SELECT jsonb_agg(jsonb_build_object('member', g.member, 'reason', g.reason))
+                FILTER (WHERE g.reason <> 'moved'),
+            jsonb_agg(g.member) FILTER (WHERE g.reason = 'moved')
+        INTO conflicts, moved
+        FROM broken_guards(batch) AS g;
+        IF conflicts IS NOT NULL THEN
+            answer := jsonb_build_object('conflicts', conflicts);
+            RETURN;
+        END IF;
+    END IF;
+
+    -- Where a room or an event is not new, the block is undone and nothing is written.
+    BEGIN
+        PERFORM append_tables(batch, head);
+    EXCEPTION WHEN SQLSTATE 'STOA1' THEN
+        SELECT jsonb_agg(jsonb_build_object('nid', t.nid, 'reason', t.reason)) INTO conflicts
+        FROM taken(batch) AS t;
+        answer := jsonb_build_object('conflicts', conflicts);
+        RETURN;
+    END;
+    IF batch ? 'audit' THEN PERFORM append_audit(batch->'audit', last); END IF;
+
+    INSERT INTO log_batches (last_pos, prev_pos, incarnation, batch_seq, committed_ms, touched)
+    VALUES (last, head, (batch->>'incarnation')::bigint, (batch->>'seq')::bigint,
+        (batch->>'now_ms')::bigint, batch->>'touched');
+
+    answer := jsonb_build_object('prev', head, 'last', last, 'moved', moved,
+        'lock_wait_us', lock_wait_us);
+END
+$$;

@@ -7,6 +7,8 @@ use stoa_cluster::{Freshness, Jobs, Leases, Nodes, Tailer, Waiters};
 use stoa_config::Config;
 use stoa_directory::Directory;
 use stoa_ephemeral::Typing;
+use stoa_federation::Federation;
+use stoa_http::{Admission, Context, Limits, panics::Panics};
 use stoa_push::ReadState;
 use stoa_rooms::Rooms;
 use stoa_storage::{
@@ -16,10 +18,7 @@ use stoa_storage::{
 use stoa_sync::Streams;
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    audit::HeadExport,
-    http::{Admission, Limits, TrustedProxies, panics::Panics},
-};
+use crate::audit::HeadExport;
 
 /// How long the log is kept, in milliseconds: a node that lags by more than this begins anew.
 const LOG_KEPT_MS: i64 = 3_600_000;
@@ -75,10 +74,10 @@ pub struct Parts {
     pub limits: Limits,
     /// How many large answers are put together at once.
     pub admission: Admission,
-    /// The reverse proxies whose word counts.
-    pub trusted_proxies: TrustedProxies,
-    /// How large a request may be.
-    pub max_request_bytes: usize,
+    /// What the HTTP layer needs.
+    pub http: Arc<Context>,
+    /// What the server-server API needs.
+    pub federation: Arc<Federation>,
     /// How many requests panicked.
     pub panics: Panics,
     /// Cancelled when the server stops: whoever waits for news answers at once.
@@ -155,7 +154,9 @@ parts! {
     admission: Admission,
     clock: Clock,
     directory: Arc<Directory>,
+    federation: Arc<Federation>,
     freshness: Freshness,
+    http: Arc<Context>,
     jobs: Jobs,
     limits: Limits,
     random: Random,

@@ -1,10 +1,15 @@
 use std::io::Write;
 
+use stoa_appservices::{Kind, Registration, Registrations};
+
 use super::{CliError, ConfigArgs};
 
-/// Loads the configuration and shows what most often turns out to be another one than was meant.
+/// Loads the configuration, and the files that it names. Shows what most often turns out to be another
+/// one than was meant.
 pub(super) fn run(args: &ConfigArgs, out: &mut impl Write) -> Result<(), CliError> {
     let config = args.load()?;
+    let registrations =
+        Registrations::load(&config.appservices.registrations, &config.server_name)?;
     let heading = match args.file() {
         Some(file) => format!("The configuration in {} is right.", file.display()),
         None => "There is no configuration file, and what holds without one is right.".to_owned(),
@@ -15,5 +20,28 @@ pub(super) fn run(args: &ConfigArgs, out: &mut impl Write) -> Result<(), CliErro
     writeln!(out, "  data folder  {}", config.data_dir.display())?;
     writeln!(out, "  database     {}", config.database_url())?;
     writeln!(out, "  clients      {}", addresses.join(", "))?;
+    for registration in registrations.iter() {
+        show(registration, out)?;
+    }
+    for warning in registrations.warnings() {
+        writeln!(out, "warning: {warning}")?;
+    }
+    Ok(())
+}
+
+/// Shows an application service and its namespaces.
+fn show(registration: &Registration, out: &mut impl Write) -> Result<(), CliError> {
+    let url = registration.shown_url();
+    let url = url.as_deref().unwrap_or("not called");
+    writeln!(out, "  appservice   {}, {url}", registration.id)?;
+    writeln!(out, "    file       {}", registration.file.display())?;
+    writeln!(out, "    sender     {}", registration.sender)?;
+    for kind in Kind::ALL {
+        let label = kind.to_string();
+        for namespace in registration.namespaces.of(kind) {
+            let exclusive = if namespace.exclusive { " (exclusive)" } else { "" };
+            writeln!(out, "    {label:<9}  {}{exclusive}", namespace.regex())?;
+        }
+    }
     Ok(())
 }

@@ -3,11 +3,11 @@ use std::{env, io, io::Write};
 use stoa::{
     app::{App, Environment},
     control::ControlSocket,
-    http::server::{BindError, Server},
     logging,
     metrics::Metrics,
 };
 use stoa_config::{Config, DatabaseUrl};
+use stoa_http::server::{BindError, Server};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{CliError, ConfigArgs, block_on};

@@ -6,11 +6,9 @@ use ruma::OwnedUserId;
 use stoa_accounts::Accounts;
 use stoa_base::Actor;
 use stoa_cluster::Jobs;
+use stoa_http::{Error, Result};
 
-use crate::{
-    http::{Error, Result},
-    jobs::deactivate_account::{KIND, Parameters},
-};
+use crate::jobs::deactivate_account::{KIND, Parameters};
 
 /// For how long the job waits for the request to close the account itself.
 const HEAD_START: Duration = Duration::from_secs(10);

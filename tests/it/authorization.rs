@@ -27,6 +27,7 @@ both_databases! {
 /// What anybody may ask for, at the paths of today's version.
 const OPEN: &[&str] = &[
     "GET /.well-known/matrix/client",
+    "GET /.well-known/matrix/server",
     "GET /_matrix/client/v3/directory/list/room/{room_id}",
     "GET /_matrix/client/v3/directory/room/{room_alias}",
     "GET /_matrix/client/v3/login",
@@ -35,6 +36,7 @@ const OPEN: &[&str] = &[
     "GET /_matrix/client/v3/publicRooms",
     "GET /_matrix/client/v3/register/available",
     "GET /_matrix/client/versions",
+    "GET /_matrix/federation/v1/version",
     "GET /_synapse/admin/v1/register",
     "GET /health",
     "GET /ready",

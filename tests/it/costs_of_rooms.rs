@@ -36,13 +36,15 @@ both_databases! {
         let lazily = encode(r#"{"lazy_load_members":true}"#);
         let full = encode(r#"{"room":{"timeline":{"limit":1}}}"#);
         for (path, most) in [
-            // The room and who asks, what it weighs, the levels of the tree, and pages of events.
-            (in_room(&room, "state"), 20),
-            (in_room(&room, "members"), 20),
-            (in_room(&room, "joined_members"), 10),
-            (in_room(&room, &format!("context/{sent}")), 28),
-            (in_room(&room, &format!("context/{sent}?filter={lazily}")), 24),
-            (in_room(&room, &format!("messages?dir=b&limit=100&filter={lazily}")), 20),
+            // The room and who asks, what it weighs, the levels of the tree, and pages of events. How
+            // deep the tree is differs by some levels with the hashes of the state keys, hence the
+            // room above what it commonly takes.
+            (in_room(&room, "state"), 26),
+            (in_room(&room, "members"), 26),
+            (in_room(&room, "joined_members"), 16),
+            (in_room(&room, &format!("context/{sent}")), 34),
+            (in_room(&room, &format!("context/{sent}?filter={lazily}")), 26),
+            (in_room(&room, &format!("messages?dir=b&limit=100&filter={lazily}")), 24),
             (format!("/_matrix/client/v3/sync?filter={full}"), 40),
         ] {
             // Nothing is in memory.

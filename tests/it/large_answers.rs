@@ -225,7 +225,7 @@ both_databases! {
         assert_eq!(admission.taken(), 0);
     }
 
-    /// Small events that replace or redact large ones, which are told with them.
+    /// Small events that replace large ones, whose contents are told with them.
     async fn what_stands_beside_an_event_counts(db: TestDatabase) {
         let server = start(db, 16).await;
         let alice = server.register("alice").await;
@@ -235,25 +235,36 @@ both_databases! {
             alice.set_state(&room, "a.b", &n.to_string(), json!({ "text": text })).await;
         }
         let before = alice.get(SYNC).await.ok();
+        let mut last = String::new();
         for n in 0..20 {
-            alice.set_state(&room, "a.b", &n.to_string(), json!({})).await;
+            last = alice.set_state(&room, "a.b", &n.to_string(), json!({})).await;
         }
         let admission = server.state().admission.clone();
         let all = admission.admit(user_id!("@other:test"), 1 << 40).await.unwrap();
         let filter = encode(r#"{"room":{"timeline":{"limit":50}}}"#);
         let since = before["next_batch"].as_str().unwrap();
-        let waiting = tokio::spawn({
-            let path = format!("{SYNC}?since={since}&filter={filter}");
+        let paths = [
+            format!("{SYNC}?since={since}&filter={filter}"),
+            in_room(&room, "messages?dir=b&limit=20"),
+            in_room(&room, &format!("context/{}?limit=40", encode(&last))),
+        ];
+        let waiting = paths.map(|path| {
             let alice = alice.clone();
-            async move { alice.get(&path).await }
+            tokio::spawn(async move { alice.get(&path).await })
         });
         sleep(Duration::from_millis(500)).await;
-        assert!(!waiting.is_finished());
+        for waiting in &waiting {
+            assert!(!waiting.is_finished());
+        }
         drop(all);
-        assert!(waiting.await.unwrap().body.len() > 1_000_000, "the contents that were replaced");
+        for waiting in waiting {
+            let told = waiting.await.unwrap();
+            assert!(told.body.len() > 1_000_000, "the contents that were replaced");
+        }
     }
 
-    /// Who finds nothing new for them among much that is, is answered, and waits without a place.
+    /// A client for which nothing is new, although much has to be read to find that out, is answered at
+    /// once instead of waiting in its place.
     async fn nobody_waits_for_news_in_a_place(db: TestDatabase) {
         let server = start(db, 16).await;
         let alice = server.register("alice").await;

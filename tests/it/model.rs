@@ -14,7 +14,8 @@ mod filters;
 mod operations;
 
 use serde_json::json;
-use stoa_testing::{TestClient, TestDatabase, TestServer, both_databases};
+use stoa_storage::log::Stream;
+use stoa_testing::{Backend, TestClient, TestDatabase, TestServer, both_databases, surgery};
 
 use self::{
     client::{Client, Device},
@@ -37,18 +38,37 @@ both_databases! {
 
 #[test]
 fn a_client_of_two_nodes_holds_what_a_new_one_is_told() {
-    stoa_testing::run_on(stoa_testing::Backend::Postgres, async |db| soak(db, 2).await);
+    stoa_testing::run_on(Backend::Postgres, async |db| soak(db, 2).await);
+}
+
+/// While the server is upgraded, an older node runs next to a newer one: a stream that it does not know
+/// stops nothing, and all that it knows is right. These are the streams that the users here use most;
+/// `two_nodes/freshness.rs` has a node lack each.
+#[test]
+fn a_client_of_a_node_that_lacks_a_stream_holds_what_a_new_one_is_told() {
+    let streams = [Stream::Timeline, Stream::State, Stream::Membership, Stream::AccountData];
+    stoa_testing::run_on(Backend::Postgres, async |db| {
+        for (stream, seed) in streams.into_iter().zip(number("STOA_TEST_SEED", 1)..) {
+            let database = TestDatabase::create(db.backend()).await.unwrap();
+            let store = database.store().await;
+            surgery::hide_stream(&store, stream).await;
+            run(&database, 2, seed, 60).await;
+            let hidden = surgery::hidden_batches(&store).await;
+            assert!(hidden > 0, "the first node has said nothing of {stream:?}");
+        }
+    });
 }
 
 async fn soak(db: &TestDatabase, nodes: usize) {
     let first = number("STOA_TEST_SEED", 1);
     for seed in first..first + number("STOA_TEST_RUNS", 2) {
         let database = TestDatabase::create(db.backend()).await.unwrap();
-        run(&database, nodes, seed).await;
+        run(&database, nodes, seed, 240).await;
     }
 }
 
-async fn run(db: &TestDatabase, nodes: usize, seed: u64) {
+/// `steps` are done unless somebody asks for more.
+async fn run(db: &TestDatabase, nodes: usize, seed: u64, steps: u64) {
     let mut servers = Vec::new();
     for _ in 0..nodes {
         servers.push(TestServer::start(db).await);
@@ -63,7 +83,7 @@ async fn run(db: &TestDatabase, nodes: usize, seed: u64) {
     }
     let mut world = World::new(users);
     let mut course = Course { seed, steps: Vec::new() };
-    for step in 1..=number("STOA_TEST_STEPS", 240) {
+    for step in 1..=number("STOA_TEST_STEPS", steps) {
         let client = &mut members[dice.below(USERS)].client;
         let done = match dice.below(10) {
             0..5 => world.step(&dice).await,

@@ -1,4 +1,4 @@
-//! How much memory may be taken by what grows with what is found.
+//! How much memory an answer may take while it is put together.
 
 use std::sync::{
     Arc,
@@ -8,8 +8,8 @@ use std::sync::{
 /// How many bytes an answer may take while it is put together. Cheap to clone: all clones take from
 /// the same bytes.
 ///
-/// Whoever reads for an answer takes as much as it has read, before it reads on. So nothing has to
-/// be known in advance, and what turns out heavier than expected ends early.
+/// Whoever reads for an answer takes as much as they have read, before they read on. So nothing has
+/// to be known in advance, and an answer that turns out to be heavier than expected ends early.
 #[derive(Clone, Debug)]
 pub struct Allowance(Arc<Bytes>);
 
@@ -25,23 +25,24 @@ struct Bytes {
 pub struct Exceeded;
 
 impl Allowance {
-    /// So many bytes.
+    /// An allowance of so many bytes.
     pub fn new(bytes: u64) -> Self {
         Self(Arc::new(Bytes { allowed: bytes, taken: AtomicU64::new(0) }))
     }
 
-    /// As many bytes as there are.
+    /// An allowance that is never exceeded.
     pub fn unlimited() -> Self {
         Self::new(u64::MAX)
     }
 
-    /// Takes so many bytes more.
+    /// Takes so many bytes more, or fails where that is more than is allowed. They count even then, so
+    /// that [`Allowance::is_exceeded`] says so afterwards.
     pub fn take(&self, bytes: u64) -> Result<(), Exceeded> {
         let before = self.0.taken.fetch_add(bytes, Ordering::Relaxed);
         if before.saturating_add(bytes) > self.0.allowed { Err(Exceeded) } else { Ok(()) }
     }
 
-    /// Gives so many bytes back that were taken.
+    /// Gives so many bytes back, no more than were taken.
     pub fn give_back(&self, bytes: u64) {
         self.0.taken.fetch_sub(bytes, Ordering::Relaxed);
     }
@@ -56,6 +57,12 @@ impl Allowance {
         self.0.allowed.saturating_sub(self.0.taken.load(Ordering::Relaxed))
     }
 
+    /// How many rows to ask a database for, each of which takes at least so many bytes: as many as may
+    /// still be taken, and one to see that there are more.
+    pub fn rows(&self, bytes: u64) -> i64 {
+        i64::try_from(self.left() / bytes.max(1)).unwrap_or(i64::MAX).saturating_add(1)
+    }
+
     /// Whether more was needed than is allowed.
     pub fn is_exceeded(&self) -> bool {
         self.0.taken.load(Ordering::Relaxed) > self.0.allowed
@@ -65,6 +72,15 @@ impl Allowance {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_row_more_than_is_allowed_is_asked_for() {
+        let allowance = Allowance::new(10);
+        assert_eq!([1, 3, 10, 11].map(|bytes| allowance.rows(bytes)), [11, 4, 2, 1]);
+        allowance.take(11).unwrap_err();
+        assert_eq!(allowance.rows(1), 1);
+        assert_eq!(Allowance::unlimited().rows(1), i64::MAX);
+    }
 
     #[test]
     fn no_more_is_taken_than_is_allowed() {

@@ -164,8 +164,21 @@ impl ReadState {
         since: Pos,
         up_to: Pos,
     ) -> Result<HashMap<RoomNid, Vec<Receipt>>, Error> {
+        self.receipts_changed_within(reader, rooms, since, up_to, i64::MAX).await
+    }
+
+    /// As [`ReadState::receipts_changed`], but no more than `most` are read: where there are so many,
+    /// others may be left out.
+    pub async fn receipts_changed_within(
+        &self,
+        reader: &UserId,
+        rooms: &[RoomNid],
+        since: Pos,
+        up_to: Pos,
+        most: i64,
+    ) -> Result<HashMap<RoomNid, Vec<Receipt>>, Error> {
         let mut conn = self.store.read().await?;
-        let rows = receipts::changed(&mut conn, reader, rooms, since, up_to).await?;
+        let rows = receipts::changed(&mut conn, reader, rooms, since, up_to, most).await?;
         let mut changed = HashMap::new();
         add(&mut changed, rows)?;
         Ok(changed)
@@ -173,15 +186,17 @@ impl ReadState {
 
     /// The receipts of these rooms up to `up_to` for one who knows none of them, oldest first: the
     /// newest thousand of each, and all of the reader's own. Private ones are given to their own user
-    /// only.
-    pub async fn newest_receipts(
+    /// only. No more than `most` are read: where there are so many, others may be left out.
+    pub async fn newest_receipts_within(
         &self,
         reader: &UserId,
         rooms: &[RoomNid],
         up_to: Pos,
+        most: i64,
     ) -> Result<HashMap<RoomNid, Vec<Receipt>>, Error> {
         let mut conn = self.store.read().await?;
-        let rows = receipts::newest(&mut conn, reader, rooms, up_to, MAX_NEWEST).await?;
+        let rows = receipts::newest(&mut conn, reader, rooms, up_to, MAX_NEWEST, most).await?;
+        let left = most.saturating_sub(i64::try_from(rows.len()).unwrap_or(i64::MAX));
         let mut newest = HashMap::new();
         add(&mut newest, rows)?;
         let is_full = |receipts: &Vec<Receipt>| i64::try_from(receipts.len()) == Ok(MAX_NEWEST);
@@ -189,8 +204,11 @@ impl ReadState {
         let full: Vec<RoomNid> = full.map(|(room, _)| *room).collect();
         if !full.is_empty() {
             let oldest = |room: &RoomNid| newest.get(room)?.first().map(|receipt| receipt.pos);
-            let mut own = receipts::of_user(&mut conn, reader, &full, up_to).await?;
-            own.retain(|row| oldest(&row.room).is_some_and(|oldest| row.pos < oldest));
+            let mut own = receipts::of_user(&mut conn, reader, &full, up_to, left).await?;
+            // Where others may be left out, the number of those that are given must say so.
+            let are_all = i64::try_from(own.len()).is_ok_and(|len| len < left);
+            let is_new = |row: &StoredReceipt| oldest(&row.room).is_some_and(|at| row.pos < at);
+            own.retain(|row| !are_all || is_new(row));
             add(&mut newest, own)?;
             for room in &full {
                 if let Some(receipts) = newest.get_mut(room) {

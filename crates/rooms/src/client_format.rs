@@ -16,7 +16,7 @@ use stoa_base::{Allowance, DeviceKey, EventNid};
 use crate::{
     Result, RoomError, Rooms,
     events::Event,
-    pages::Stay,
+    pages::Caching,
     pdu::{MAX_ID_BYTES, Pdu},
 };
 
@@ -90,7 +90,7 @@ impl Rooms {
         self.write_all(recipient, events, others, allowance).await
     }
 
-    /// Writes events of a state for a recipient, as [`Rooms::to_client`]. What each of them replaced is
+    /// Writes events of a state for a recipient, as [`Rooms::to_client`] does. What each of them replaced is
     /// not said, as it would have to be read: there may be as many as a room has members.
     pub async fn state_to_client<'e>(
         &self,
@@ -112,7 +112,7 @@ impl Rooms {
         others: Vec<EventNid>,
         allowance: &Allowance,
     ) -> Result<Vec<Box<RawValue>>> {
-        let mut others = self.events_within(&others, Stay::InMemory, allowance).await?;
+        let mut others = self.events_within(&others, Caching::Fill, allowance).await?;
         let erased = self.erased.all().await?;
         if !erased.is_empty() {
             // What stands beside an event is shown to all alike.

@@ -23,6 +23,7 @@ use crate::pdu::Pdu;
 
 /// Of how many rooms the version stays in memory.
 const VERSIONS: u64 = 20_000;
+
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// An event, with all that this server knows of it.

@@ -54,7 +54,7 @@ pub use self::{
     key::load_or_create as load_or_create_key,
     membership::{MemberProfile, MembershipChange},
     memberships::{Membership, Memberships, MembershipsOfUser},
-    pages::Stay,
+    pages::Caching,
     power::Power,
     receive::Received,
     room::{Committed, Room},

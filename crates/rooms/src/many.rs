@@ -3,15 +3,19 @@
 use std::{collections::HashMap, sync::Arc};
 
 use ruma::UserId;
-use stoa_base::{Allowance, EventNid, Pos, RoomNid};
+use stoa_base::{Allowance, Pos, RoomNid};
 use stoa_storage::repo::{self, events::Order, state::StateChange};
 
 use crate::{
-    Page, Result, Room, Rooms, Seen, events::Event, pages::Stay, state_changes::take_changes,
+    Page, Result, Room, Rooms, Seen, events::Event, state_changes::take_changes,
+    timeline::row_limit,
 };
 
 /// How many bytes the number of an event takes in lists of them, roughly.
 const NUMBER_BYTES: u64 = 32;
+
+/// How many numbers of events are read at once at most.
+const MOST_NUMBERS: usize = 50_000;
 
 impl Rooms {
     /// The rooms with these numbers. [`Rooms::committed`] of any of them reads no table afterwards,
@@ -51,25 +55,25 @@ impl Rooms {
         if missing.is_empty() {
             return Ok(pages);
         }
-        let found = {
-            let mut conn = self.store.read().await?;
-            let limit = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
-            let missing = missing.iter().map(|room| room.nid);
-            let after = if since == Pos::START { Order::START } else { Order::after(since) };
-            repo::events::newest_nids(&mut conn, missing, after, up_to, limit).await?
-        };
-        let count = found.iter().map(|(_, nids)| nids.len() as u64).sum::<u64>();
-        allowance.take(NUMBER_BYTES * count)?;
-        let nids: Vec<EventNid> = found.iter().flat_map(|(_, nids)| nids.iter().copied()).collect();
-        let events = self.events_within(&nids, Stay::InMemory, allowance).await?;
-        pages.extend(found.into_iter().map(|(room, nids)| {
-            let mut page: Vec<Arc<Event>> =
-                nids.iter().filter_map(|nid| events.get(nid)).cloned().collect();
-            page.sort_unstable_by_key(|event| event.order);
-            let surplus = page.len().saturating_sub(limit);
-            page.drain(..surplus);
-            (room, Page { events: page, more: surplus > 0 })
-        }));
+        let at_once = (MOST_NUMBERS / limit.saturating_add(1)).max(1);
+        for rooms in missing.chunks(at_once) {
+            let (rooms, lists): (Vec<_>, Vec<_>) = {
+                let mut conn = self.store.read().await?;
+                let rooms = rooms.iter().map(|room| room.nid);
+                let after = if since == Pos::START { Order::START } else { Order::after(since) };
+                let limit = row_limit(limit);
+                let found = repo::events::newest_nids(&mut conn, rooms, after, up_to, limit);
+                found.await?.into_iter().unzip()
+            };
+            let numbers = NUMBER_BYTES * lists.iter().map(|nids| nids.len() as u64).sum::<u64>();
+            allowance.take(numbers)?;
+            let found = self.pages(&lists, limit, allowance).await?;
+            allowance.give_back(numbers);
+            pages.extend(rooms.into_iter().zip(found.into_iter().map(|mut page| {
+                page.events.reverse();
+                page
+            })));
+        }
         Ok(pages)
     }
 

@@ -14,7 +14,7 @@ use stoa_cluster::{Batch, CacheKeeper, LogCache};
 use stoa_storage::{
     Store,
     log::{self, Stream, Topic},
-    repo::{self, memberships::MembershipRow},
+    repo::{self, memberships::StoredMembership},
 };
 
 use crate::{MemberProfile, Result, Room, RoomError, Rooms};
@@ -43,7 +43,7 @@ pub struct Membership {
 }
 
 impl Membership {
-    fn from_row(row: &MembershipRow) -> Self {
+    fn from_row(row: &StoredMembership) -> Self {
         Self {
             room: row.room,
             by_other: row.sender != row.user_id,
@@ -269,7 +269,7 @@ impl Rooms {
     }
 
     /// The invited members of a room, by user ID, at most `limit`.
-    pub async fn invited_members(&self, room: &Room, limit: i64) -> Result<Vec<MembershipRow>> {
+    pub async fn invited_members(&self, room: &Room, limit: i64) -> Result<Vec<StoredMembership>> {
         let mut conn = self.store.read().await?;
         Ok(repo::memberships::of_room(&mut conn, room.nid, "invite", limit).await?)
     }

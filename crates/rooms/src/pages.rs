@@ -4,26 +4,36 @@ use std::{collections::HashMap, sync::Arc};
 
 use stoa_base::{Allowance, EventNid};
 
-use crate::{Result, Rooms, events::Event};
+use crate::{
+    Page, Result, Rooms,
+    events::{Event, missing},
+};
 
 /// How many events are read at first, when nobody knows how large they are, and at once at most.
 const FIRST: usize = 50;
 const MOST: usize = 500;
 
+/// How many events of each of several lists are read at first at least.
+const FIRST_OF_MANY: usize = 16;
+
+/// A page of a timeline ends where its events take more bytes than this, roughly, however many are
+/// wanted.
+const PAGE_BYTES: u64 = 4 << 20;
+
 /// About how many bytes of events are read at once.
 const BYTES: usize = 1 << 20;
 
-/// Whether events stay in memory for others who ask for them.
+/// Whether events that are read from the database are kept in memory for others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stay {
-    /// They do.
-    InMemory,
-    /// They do not: others may never ask for them, and they would push out all else.
-    No,
+pub enum Caching {
+    /// They are.
+    Fill,
+    /// They are not: others may never ask for them, and they would push out all else.
+    Bypass,
 }
 
-/// A list of events that is read some at a time: as many as are about [`BYTES`], as far as those
-/// before tell.
+/// A list of events that is read some at a time: each time as many as take about [`BYTES`], judging
+/// by the size of those before.
 #[derive(Debug)]
 pub(crate) struct Pages<'a> {
     rest: &'a [EventNid],
@@ -32,7 +42,11 @@ pub(crate) struct Pages<'a> {
 
 impl<'a> Pages<'a> {
     pub(crate) const fn new(nids: &'a [EventNid]) -> Self {
-        Self { rest: nids, next: FIRST }
+        Self::beginning_with(FIRST, nids)
+    }
+
+    const fn beginning_with(first: usize, nids: &'a [EventNid]) -> Self {
+        Self { rest: nids, next: first }
     }
 
     /// The events to be read next.
@@ -61,27 +75,92 @@ impl Rooms {
     pub async fn events_within(
         &self,
         nids: &[EventNid],
-        stay: Stay,
+        caching: Caching,
         allowance: &Allowance,
     ) -> Result<HashMap<EventNid, Arc<Event>>> {
-        let mut found = HashMap::new();
+        let mut found = HashMap::with_capacity(nids.len());
         let mut pages = Pages::new(nids);
         while let Some(page) = pages.next() {
-            let events: HashMap<EventNid, Arc<Event>> = match stay {
-                Stay::InMemory => self.events.get_many(page.iter().copied()).await?,
-                Stay::No => {
+            let bytes = match caching {
+                Caching::Fill => {
+                    let events = self.events.get_many(page.iter().copied()).await?;
+                    let bytes = pages.learn(events.values());
+                    found.extend(events);
+                    bytes
+                }
+                Caching::Bypass => {
                     let events = self.events.read_many(page).await?;
-                    events.into_iter().map(|event| (event.nid, event)).collect()
+                    let bytes = pages.learn(&events);
+                    found.extend(events.into_iter().map(|event| (event.nid, event)));
+                    bytes
                 }
             };
-            allowance.take(pages.learn(events.values()))?;
-            if found.is_empty() {
-                found = events;
-            } else {
-                found.extend(events);
-            }
+            allowance.take(bytes)?;
         }
         Ok(found)
+    }
+
+    /// A page of the first of each of these lists of events: at most `limit`, and fewer where they
+    /// take more than [`PAGE_BYTES`]. All of them together take no more than is allowed. `more` says
+    /// that the list has others.
+    pub(crate) async fn pages(
+        &self,
+        lists: &[Vec<EventNid>],
+        limit: usize,
+        allowance: &Allowance,
+    ) -> Result<Vec<Page>> {
+        let first = FIRST_OF_MANY.max(FIRST / lists.len().max(1));
+        let mut readings: Vec<Reading<'_>> =
+            lists.iter().map(|nids| Reading::new(nids, limit, first)).collect();
+        loop {
+            let next: Vec<&[EventNid]> = readings.iter_mut().map(Reading::next).collect();
+            let nids = next.concat();
+            if nids.is_empty() {
+                return Ok(readings.into_iter().map(|reading| reading.page).collect());
+            }
+            let events = self.events_within(&nids, Caching::Fill, allowance).await?;
+            for (reading, nids) in readings.iter_mut().zip(next) {
+                reading.add(nids, &events)?;
+            }
+        }
+    }
+}
+
+/// A page that is being read.
+struct Reading<'a> {
+    pages: Pages<'a>,
+    page: Page,
+    bytes: u64,
+}
+
+impl<'a> Reading<'a> {
+    fn new(nids: &'a [EventNid], limit: usize, first: usize) -> Self {
+        let wanted = &nids[..limit.min(nids.len())];
+        let page =
+            Page { events: Vec::with_capacity(wanted.len()), more: wanted.len() < nids.len() };
+        Self { pages: Pages::beginning_with(first, wanted), page, bytes: 0 }
+    }
+
+    /// The events to be read next: none at the end of the page.
+    fn next(&mut self) -> &'a [EventNid] {
+        let next = self.pages.next().unwrap_or_default();
+        if self.bytes > PAGE_BYTES && !next.is_empty() {
+            self.page.more = true;
+            self.pages = Pages::new(&[]);
+            return &[];
+        }
+        next
+    }
+
+    fn add(&mut self, nids: &[EventNid], events: &HashMap<EventNid, Arc<Event>>) -> Result<()> {
+        let before = self.page.events.len();
+        for nid in nids {
+            self.page.events.push(events.get(nid).cloned().ok_or_else(|| missing(*nid))?);
+        }
+        if !nids.is_empty() {
+            self.bytes += self.pages.learn(&self.page.events[before..]);
+        }
+        Ok(())
     }
 }
 

@@ -12,9 +12,9 @@ use stoa_base::{Allowance, EventNid, StateNid};
 use crate::{
     Recipient, Result, RoomError, Rooms,
     events::Event,
-    pages::Pages,
+    pages::{Caching, Pages},
     room::Room,
-    state::{Part, StateKey},
+    state::{ENTRY_BYTES, Part, StateKey},
     visibility::visible,
     visible_state::VisibleState,
 };
@@ -68,18 +68,21 @@ impl Rooms {
         Ok(self.states.about_how_many(states, part).await?)
     }
 
-    /// The member events of these users in a state that the reader may see, by user ID.
+    /// The member events of these users in a state that the reader may see, by user ID, as long as they
+    /// do not take more than is allowed.
     pub async fn members_at(
         &self,
         state: VisibleState,
         users: impl IntoIterator<Item = &UserId>,
+        allowance: &Allowance,
     ) -> Result<Vec<Arc<Event>>> {
         let mut keys: Vec<_> =
             users.into_iter().map(|user| (state.nid(), StateKey::member(user))).collect();
         keys.sort_unstable();
         keys.dedup();
         let nids = self.states.get_many(&keys).await?;
-        let events = self.events.get_many(nids.into_values()).await?;
+        let nids: Vec<EventNid> = nids.into_values().collect();
+        let events = self.events_within(&nids, Caching::Fill, allowance).await?;
         let mut events: Vec<_> = events.into_values().collect();
         events.sort_unstable_by(|one, other| one.pdu.state_key.cmp(&other.pdu.state_key));
         Ok(events)
@@ -101,12 +104,15 @@ impl Rooms {
             .collect())
     }
 
-    /// For each of these states, the internal numbers of the events of these entries.
+    /// For each of these states, the internal numbers of the events of these entries, as long as they
+    /// do not take more than is allowed.
     pub async fn entries_at(
         &self,
         wanted: impl IntoIterator<Item = (VisibleState, StateKey)>,
+        allowance: &Allowance,
     ) -> Result<HashMap<(VisibleState, StateKey), EventNid>> {
         let wanted: Vec<_> = wanted.into_iter().map(|(state, key)| (state.nid(), key)).collect();
+        allowance.take(ENTRY_BYTES * wanted.len() as u64)?;
         let entries = self.states.get_many(&wanted).await?;
         Ok(entries
             .into_iter()

@@ -64,7 +64,7 @@ impl Rooms {
         let [base, _, ..] = roots else {
             return Ok(roots.first().copied().unwrap_or(crate::state::EMPTY));
         };
-        // The events are counted, below.
+        // No answer is put together here.
         let any = Allowance::unlimited();
         let mut known: HashMap<OwnedEventId, Arc<Event>> = HashMap::new();
         let mut keys: HashMap<(StateEventType, String), StateKey> = HashMap::new();

@@ -25,7 +25,7 @@ use self::node::{Node, Slot};
 pub const EMPTY: StateNid = StateNid(0);
 
 /// How many bytes an entry and a node take while a state is walked, roughly.
-const ENTRY_BYTES: u64 = 128;
+pub(crate) const ENTRY_BYTES: u64 = 128;
 const NODE_BYTES: u64 = 512;
 
 const BITS: usize = 4;

@@ -60,10 +60,7 @@ impl Rooms {
         up_to: Pos,
         allowance: &Allowance,
     ) -> Result<Vec<(RoomNid, StateChange)>> {
-        // No more rows than are allowed if each is as small as can be, and one to see that there are
-        // more.
-        let most = allowance.left() / MIN_WEIGHT as u64;
-        let limit = i64::try_from(most).unwrap_or(i64::MAX).saturating_add(1);
+        let limit = allowance.rows(MIN_WEIGHT as u64);
         let mut conn = self.store.read().await?;
         let found = repo::state::changes_in_rooms(&mut conn, rooms, since, up_to, limit).await?;
         take_changes(allowance, found.iter().map(|(_, change)| change))?;

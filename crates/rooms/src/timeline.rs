@@ -11,14 +11,10 @@ use stoa_storage::{
 
 use crate::{
     Result, Rooms,
-    events::{Event, Events, missing},
-    pages::Pages,
+    events::{Event, Events},
     recent::{Newest, Recent, RecentRow},
     room::Room,
 };
-
-/// A page ends where its events take more than this, roughly, however many are wanted.
-const PAGE_BYTES: u64 = 4 << 20;
 
 /// A stretch of a room's timeline.
 #[derive(Clone, Debug, Default)]
@@ -106,37 +102,13 @@ impl Rooms {
         self.page(nids, limit, allowance).await
     }
 
-    /// The first of these events, `limit` or as many as are large; `more` says that there are others.
-    async fn page(
-        &self,
-        mut nids: Vec<EventNid>,
-        limit: usize,
-        allowance: &Allowance,
-    ) -> Result<Page> {
-        let mut more = nids.len() > limit;
-        nids.truncate(limit);
-        let mut events = Vec::with_capacity(nids.len());
-        let mut bytes = 0;
-        let mut pages = Pages::new(&nids);
-        while let Some(page) = pages.next() {
-            if bytes > PAGE_BYTES {
-                more = true;
-                break;
-            }
-            let found = self.events.get_many(page.iter().copied()).await?;
-            let taken = pages.learn(found.values());
-            allowance.take(taken)?;
-            bytes += taken;
-            for nid in page {
-                events.push(found.get(nid).cloned().ok_or_else(|| missing(*nid))?);
-            }
-        }
-        Ok(Page { events, more })
+    async fn page(&self, nids: Vec<EventNid>, limit: usize, allowance: &Allowance) -> Result<Page> {
+        Ok(self.pages(&[nids], limit, allowance).await?.pop().unwrap_or_default())
     }
 }
 
 /// One more than asked for, to know whether there are more.
-fn row_limit(limit: usize) -> i64 {
+pub(crate) fn row_limit(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1)
 }
 

@@ -15,6 +15,12 @@ pub enum Error {
     /// A row holds what no version of the program writes.
     #[error("the database holds a row that cannot be read: {0}")]
     Corrupt(String),
+    /// The database answered what this version does not understand.
+    #[error("the database gave an answer that cannot be read: {0}")]
+    Answer(String),
+    /// The program asked for what cannot be done. Trying again is in vain.
+    #[error("a fault of the program: {0}")]
+    Fault(String),
     /// A text holds a null character, which PostgreSQL cannot store: nothing there has it.
     #[error("a text holds a null character")]
     Null,
@@ -29,6 +35,16 @@ impl Error {
         Self::Corrupt(what.to_string())
     }
 
+    /// An answer that cannot be understood, with what is wrong with it.
+    pub(crate) fn answer(what: impl std::fmt::Display) -> Self {
+        Self::Answer(what.to_string())
+    }
+
+    /// What the program must not do, with why.
+    pub(crate) fn fault(what: impl std::fmt::Display) -> Self {
+        Self::Fault(what.to_string())
+    }
+
     /// Whether a uniqueness constraint refused the row.
     pub fn is_unique_violation(&self) -> bool {
         matches!(self, Self::Database(sqlx::Error::Database(error)) if error.is_unique_violation())
@@ -39,7 +55,9 @@ impl Error {
     pub fn is_outage(&self) -> bool {
         match self {
             Self::Timeout(_) => true,
-            Self::Corrupt(_) | Self::Null | Self::LeaseLost => false,
+            Self::Corrupt(_) | Self::Answer(_) | Self::Fault(_) | Self::Null | Self::LeaseLost => {
+                false
+            }
             Self::Database(error) => match error {
                 sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => true,
                 // Broken connections, a lack of resources, and a server that goes down or comes up.
@@ -60,10 +78,12 @@ impl Error {
     pub(crate) fn is_refusal(&self) -> bool {
         let error = match self {
             Self::Database(sqlx::Error::Database(error)) => error,
-            Self::Database(sqlx::Error::Encode(_)) | Self::Null => return true,
-            Self::Database(_) | Self::Timeout(_) | Self::Corrupt(_) | Self::LeaseLost => {
-                return false;
-            }
+            Self::Database(sqlx::Error::Encode(_)) | Self::Fault(_) | Self::Null => return true,
+            Self::Database(_)
+            | Self::Timeout(_)
+            | Self::Corrupt(_)
+            | Self::Answer(_)
+            | Self::LeaseLost => return false,
         };
         let Some(code) = error.code() else { return false };
         if error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().is_some() {

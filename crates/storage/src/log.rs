@@ -7,37 +7,39 @@
 //!
 //! `log_batches` is pruned by age. A reader whose place is pruned drops all that it has cached.
 
-mod account_rows;
 mod announce;
 mod append;
 mod audit;
-mod batch;
 mod chain;
+mod claims;
+mod conflict;
+mod group;
+mod guard;
+mod joined_appends;
 mod jump;
 mod logged_rows;
-mod members;
 mod postgres;
 mod prune;
 mod reader;
-mod rows;
 mod sqlite;
+mod table;
 mod touched;
 mod writer;
 
 pub use self::{
-    account_rows::*,
     announce::{Listener, announce},
-    append::{AccountState, Append, Guard},
+    append::RelPos,
     audit::{
         AuditAction, AuditCheck, AuditFault, AuditLink, AuditOutcome, AuditRow, audit_head,
         has_audit_link, verify_audit,
     },
     chain::Chain,
+    guard::{AccountState, Guard},
     jump::{raise, rise_to_now, was_lost},
     logged_rows::{BatchRows, LoggedRows},
     prune::prune,
     reader::{LogReader, LoggedBatch, Mark, News, batches_after, head, head_mark},
-    rows::*,
+    table::*,
     touched::{Stream, Topic, Touched},
     writer::{
         AppendError, Appended, BUILD_LIMIT, BatchKey, CommittedBatch, OnCommit, Pending, Writer,

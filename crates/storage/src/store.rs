@@ -259,7 +259,7 @@ impl Store {
     pub(crate) async fn sqlite_writer(&self) -> Result<PoolConnection<Sqlite>> {
         match &self.pools {
             Pools::Sqlite { writer, .. } => Ok(writer.acquire().await?),
-            Pools::Postgres { .. } => Err(Error::corrupt("not SQLite")),
+            Pools::Postgres { .. } => Err(Error::fault("not SQLite")),
         }
     }
 

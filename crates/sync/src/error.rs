@@ -1,5 +1,7 @@
 //! Why a sync fails. A client is never at fault: what it sends was understood before.
 
+use stoa_rooms::RoomError;
+
 /// The result of a sync.
 pub type Result<T, E = SyncError> = std::result::Result<T, E>;
 
@@ -8,11 +10,30 @@ pub type Result<T, E = SyncError> = std::result::Result<T, E>;
 pub enum SyncError {
     /// Rooms could not be read.
     #[error(transparent)]
-    Rooms(#[from] stoa_rooms::RoomError),
-    /// The answer takes more memory than is allowed.
+    Rooms(RoomError),
+    /// The answer takes more memory than is allowed, whoever read too much for it.
     #[error(transparent)]
     Exceeded(#[from] stoa_base::Exceeded),
     /// The database failed.
     #[error(transparent)]
     Storage(#[from] stoa_storage::Error),
+}
+
+impl From<SyncError> for stoa_http::Error {
+    fn from(error: SyncError) -> Self {
+        match error {
+            SyncError::Rooms(error) => error.into(),
+            SyncError::Exceeded(error) => error.into(),
+            SyncError::Storage(error) => error.into(),
+        }
+    }
+}
+
+impl From<RoomError> for SyncError {
+    fn from(error: RoomError) -> Self {
+        match error {
+            RoomError::Exceeded(exceeded) => Self::Exceeded(exceeded),
+            error => Self::Rooms(error),
+        }
+    }
 }

@@ -28,7 +28,7 @@ impl Reader {
         }
     }
 
-    /// The same, of whose answer no more may be in memory than `allowance` says.
+    /// The same reader, whose answer may take no more memory than `allowance` has.
     #[must_use]
     pub fn within(self, allowance: Allowance) -> Self {
         Self { allowance, ..self }

@@ -17,8 +17,8 @@
 //!    was told of the state begins at the cut already.
 //!
 //! Account data, receipts and typing depend on nothing. Last, what the timelines and the state show
-//! is noted as known to a device that loads members lazily, and is written for the client: both
-//! need timelines that are cut.
+//! is written for the client, and noted as known to a device that loads members lazily: both need
+//! timelines that are cut.
 
 mod beside;
 mod written;
@@ -134,10 +134,11 @@ pub async fn room_news<'a>(
         TypingLists { typing: &streams.typing, changes: &beside.typing, filter: &wants.ephemeral }
             .read(spans);
 
+    let mut written = Written::new(rooms, reader, question, &timelines, &states).await?;
+    // News that are given up before they are written were not sent.
     if wants.state.members.are_lazy() {
         note_members(streams, reader, question, &timelines, &states);
     }
-    let mut written = Written::new(rooms, reader, question, &timelines, &states).await?;
     Ok(spans.iter().filter_map(move |span| {
         let room = span.room.nid;
         let timeline = timelines.remove(&room)?;

@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 
-use ruma::{UserId, events::room::member::MembershipState};
+use ruma::events::room::member::MembershipState;
 use stoa_base::{EventNid, Pos, RoomNid};
-use stoa_rooms::{Membership, Memberships, Rooms};
+use stoa_rooms::{Caching, Membership, Memberships, Rooms};
 use stoa_storage::repo::state::StateChange;
 
-use crate::Result;
+use crate::{Reader, Result};
 
 /// A user's membership of a room at a moment.
 #[derive(Clone, Debug)]
@@ -46,12 +46,12 @@ pub struct Departure {
     pub event: EventNid,
 }
 
-/// The memberships of a user at `head`, and how they changed after `since`.
+/// The memberships of the reader at `head`, and how they changed after `since`.
 ///
 /// `memberships` are those of now, which may be later than `head`.
 pub(crate) async fn standings(
     rooms: &Rooms,
-    user_id: &UserId,
+    reader: &Reader,
     memberships: &Memberships,
     since: Option<Pos>,
     head: Pos,
@@ -59,9 +59,9 @@ pub(crate) async fn standings(
     let from = since.map_or(head, |since| since.min(head));
     let moved = || memberships.values().filter(|row| row.pos > from);
     let by_head = moved().filter(|row| row.pos <= head).map(|row| row.room).collect();
-    let mut history = History::read(rooms, user_id, by_head, from, head).await?;
+    let mut history = History::read(rooms, reader, by_head, from, head).await?;
     let later = moved().filter(|row| row.pos > head).map(|row| row.room).collect();
-    history.extend(History::read(rooms, user_id, later, from, Pos(i64::MAX)).await?);
+    history.extend(History::read(rooms, reader, later, from, Pos(i64::MAX)).await?);
     Ok(memberships
         .values()
         .filter_map(|row| {
@@ -80,13 +80,13 @@ pub(crate) async fn standings(
         .collect())
 }
 
-/// How the user last left each of these rooms, of those that they have ever been in.
+/// How the reader last left each of these rooms, of those that they have ever been in.
 pub(crate) async fn departures(
     rooms: &Rooms,
-    user_id: &UserId,
+    reader: &Reader,
     among: Vec<RoomNid>,
 ) -> Result<HashMap<RoomNid, Departure>> {
-    let history = History::read(rooms, user_id, among, Pos::START, Pos(i64::MAX)).await?;
+    let history = History::read(rooms, reader, among, Pos::START, Pos(i64::MAX)).await?;
     let departures = history.changes.iter();
     Ok(departures
         .filter_map(|(room, changes)| Some((*room, history.departure(changes)?)))
@@ -128,7 +128,7 @@ struct History {
 impl History {
     async fn read(
         rooms: &Rooms,
-        user_id: &UserId,
+        reader: &Reader,
         moved: Vec<RoomNid>,
         from: Pos,
         up_to: Pos,
@@ -136,10 +136,15 @@ impl History {
         if moved.is_empty() {
             return Ok(Self { changes: HashMap::new(), memberships: HashMap::new() });
         }
-        let changes = rooms.membership_changes(user_id, moved, from, up_to).await?;
+        let changes = rooms.membership_changes(&reader.user_id, moved, from, up_to).await?;
         let nids = changes.values().flatten().flat_map(|change| [change.old, change.new]);
-        let nids: Vec<EventNid> = nids.flatten().collect();
-        let events = rooms.events().get_many(nids).await?;
+        let mut nids: Vec<EventNid> = nids.flatten().collect();
+        // What one change set, the next one replaced.
+        nids.sort_unstable();
+        nids.dedup();
+        let events = rooms.events_within(&nids, Caching::Fill, &reader.allowance).await?;
+        // No more than the memberships is kept of them.
+        reader.allowance.give_back(events.values().map(|event| event.weight() as u64).sum());
         let memberships = events
             .into_iter()
             .map(|(nid, event)| (nid, event.membership().as_deref().unwrap_or("leave").into()))

@@ -10,12 +10,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, head
 use http_body_util::BodyExt as _;
 use ruma::UserId;
 use serde_json::{Value, json};
-use stoa::{
-    app::{App, AppState, Environment},
-    http::{Audited, Class, Operation, client_address::Peer, limits::Caller},
-};
+use stoa::app::{App, AppState, Environment};
 use stoa_accounts::PasswordCost;
 use stoa_config::{Config, DatabaseUrl};
+use stoa_http::{Audited, Class, Operation, client_address::Peer, limits::Caller};
 use tower::ServiceExt as _;
 
 use crate::TestDatabase;

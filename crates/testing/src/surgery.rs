@@ -2,7 +2,8 @@
 
 use stoa_base::{Pos, RoomNid};
 use stoa_storage::{
-    Conn, Result, Store, log,
+    Conn, Result, Store,
+    log::{self, Stream},
     repo::leases::{self, Fence},
 };
 
@@ -244,4 +245,37 @@ pub async fn prune_log(store: &Store, before_ms: i64) -> Result<u64> {
     leases::release(&mut conn, &lease).await?;
     conn.commit().await?;
     pruned
+}
+
+/// Has all nodes but the oldest lack a stream: what that one says of it, it says in a word that nobody
+/// knows.
+pub async fn hide_stream(store: &Store, stream: Stream) {
+    let stream = serde_json::to_value(stream).expect("a name");
+    let function = "
+        CREATE FUNCTION hide_streams() RETURNS TRIGGER LANGUAGE plpgsql AS $$
+        BEGIN
+            IF NEW.incarnation = (SELECT min(incarnation) FROM nodes) THEN
+                SELECT replace(NEW.touched, format('\"%s\"', name), '\"rockets\"') INTO NEW.touched
+                FROM hidden_streams;
+            END IF;
+            RETURN NEW;
+        END $$";
+    let trigger = "
+        CREATE TRIGGER hide_streams BEFORE INSERT ON log_batches
+        FOR EACH ROW EXECUTE FUNCTION hide_streams()";
+    let mut conn = store.write().await.expect("the database answers");
+    conn.execute("CREATE TABLE hidden_streams (name TEXT)", &[]).await.expect("a table");
+    let insert = "INSERT INTO hidden_streams VALUES ($1)";
+    conn.execute(insert, &[stream.as_str().into()]).await.expect("a row");
+    conn.execute(function, &[]).await.expect("a function");
+    conn.execute(trigger, &[]).await.expect("a trigger");
+    conn.commit().await.expect("a trigger");
+}
+
+/// How many batches name a stream that is hidden.
+pub async fn hidden_batches(store: &Store) -> i64 {
+    let sql = "SELECT count(*) FROM log_batches WHERE touched LIKE '%\"rockets\"%'";
+    let mut conn = store.read().await.expect("the database answers");
+    let (count,) = conn.one(sql, &[]).await.expect("a number");
+    count
 }

@@ -11,8 +11,7 @@ use ruma::{
     api::client::device::{Device, get_device::v3 as get_device, get_devices::v3 as get_devices},
 };
 use stoa_accounts::Accounts;
-
-use crate::http::{Answer, Error, Result, Ruma};
+use stoa_http::{Answer, Error, Result, Ruma};
 
 /// Lists the user's devices.
 pub(crate) async fn get_devices(

@@ -8,8 +8,7 @@ use axum::extract::State;
 use ruma::api::client::account::change_password::v3::{Request, Response};
 use serde::Serialize;
 use stoa_accounts::{Accounts, InteractiveAuth, InteractiveRequest, Stage};
-
-use crate::http::{Answer, Error, Result, Ruma};
+use stoa_http::{Answer, Error, Result, Ruma};
 
 /// What the user is asked to confirm.
 #[derive(Serialize)]

@@ -6,8 +6,7 @@ use ruma::{
     api::client::account::whoami::v3::{Request, Response},
     assign,
 };
-
-use crate::http::{Answer, Ruma};
+use stoa_http::{Answer, Ruma};
 
 /// Says whose token it is.
 pub(crate) async fn whoami(Ruma { session, .. }: Ruma<Request>) -> Answer<Response> {

@@ -13,12 +13,10 @@ use ruma::{
     serde::Raw,
 };
 use stoa_accounts::Accounts;
+use stoa_http::{Answer, Error, Result, Ruma};
 
 use super::UNIT;
-use crate::{
-    client::own,
-    http::{Answer, Error, Result, Ruma},
-};
+use crate::client::own;
 
 /// Gives what was set.
 pub(crate) async fn get_account_data(

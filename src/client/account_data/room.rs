@@ -13,13 +13,11 @@ use ruma::{
     serde::Raw,
 };
 use stoa_accounts::Accounts;
+use stoa_http::{Answer, Error, Result, Ruma};
 use stoa_rooms::Rooms;
 
 use super::UNIT;
-use crate::{
-    client::own,
-    http::{Answer, Error, Result, Ruma},
-};
+use crate::client::own;
 
 /// Gives what was set for a room.
 pub(crate) async fn get_account_data(

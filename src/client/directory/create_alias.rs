@@ -7,12 +7,10 @@ use std::sync::Arc;
 use axum::extract::State;
 use ruma::api::client::alias::create_alias::v3::{Request, Response};
 use stoa_directory::Directory;
+use stoa_http::{Answer, Result, Ruma};
 use stoa_rooms::Rooms;
 
-use crate::{
-    client::rooms::known_room,
-    http::{Answer, Result, Ruma},
-};
+use crate::ops::find_room::known_room;
 
 /// Gives a room that the user is in an alias of this server.
 pub(crate) async fn create_alias(

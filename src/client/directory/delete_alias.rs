@@ -2,22 +2,26 @@
 //!
 //! <https://spec.matrix.org/v1.19/client-server-api/#delete_matrixclientv3directoryroomroomalias>
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use ruma::api::client::alias::delete_alias::v3::{Request, Response};
+use stoa_directory::Directory;
+use stoa_http::{Answer, Error, Result, Ruma};
+use stoa_rooms::Rooms;
 
-use crate::{
-    app::AppState,
-    http::{Answer, Error, Result, Ruma},
-    ops,
-};
+use crate::ops;
 
 /// Deletes an alias that the user made, or that they have power over.
 pub(crate) async fn delete_alias(
-    State(state): State<AppState>,
+    State(rooms): State<Arc<Rooms>>,
+    State(directory): State<Arc<Directory>>,
     request: Ruma<Request>,
 ) -> Result<Answer<Response>> {
-    let (actor, session) = (request.actor(), request.session);
-    let work = ops::delete_alias::delete_alias(state, actor, session, request.body.room_alias);
+    let work = async move {
+        let (actor, alias) = (request.actor(), &request.body.room_alias);
+        ops::delete_alias::delete_alias(&rooms, &directory, &actor, &request.session, alias).await
+    };
     // In a task of its own: a client that hangs up does not leave it half-way.
     tokio::spawn(work).await.map_err(Error::internal)??;
     Ok(Answer(Response::new()))

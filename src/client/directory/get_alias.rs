@@ -7,8 +7,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use ruma::api::client::alias::get_alias::v3::{Request, Response};
 use stoa_directory::{Directory, DirectoryError};
-
-use crate::http::{Answer, Result, Ruma};
+use stoa_http::{Answer, Result, Ruma};
 
 /// The room that an alias leads to.
 pub(crate) async fn get_alias(

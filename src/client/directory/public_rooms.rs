@@ -10,11 +10,9 @@ use ruma::{
     directory::RoomNetwork,
 };
 use stoa_directory::{List, ListOptions};
+use stoa_http::{Answer, Error, MayReadRoomList, Result, Ruma};
 
-use crate::{
-    app::AppState,
-    http::{Answer, Error, MayReadRoomList, Result, Ruma},
-};
+use crate::app::AppState;
 
 /// The room list.
 pub(crate) async fn get_public_rooms(

@@ -7,12 +7,10 @@ use std::sync::Arc;
 use axum::extract::State;
 use ruma::api::client::room::aliases::v3::{Request, Response};
 use stoa_directory::Directory;
+use stoa_http::{Answer, Result, Ruma};
 use stoa_rooms::Rooms;
 
-use crate::{
-    client::rooms::known_room,
-    http::{Answer, Result, Ruma},
-};
+use crate::ops::find_room::known_room;
 
 /// The local aliases of a room.
 pub(crate) async fn get_room_aliases(

@@ -11,9 +11,8 @@ use ruma::api::client::{
     room::Visibility,
 };
 use stoa_directory::Directory;
+use stoa_http::{Answer, Error, Result, Ruma};
 use stoa_rooms::Rooms;
-
-use crate::http::{Answer, Error, Result, Ruma};
 
 /// Whether a room is on the room list.
 pub(crate) async fn get_visibility(

@@ -8,11 +8,9 @@ use axum::extract::State;
 use ruma::{RoomVersionId, api::client::discovery::get_capabilities::v3::Request};
 use serde::Serialize;
 use stoa_config::SUPPORTED_ROOM_VERSIONS;
+use stoa_http::{Ruma, respond::Json};
 
-use crate::{
-    app::AppState,
-    http::{Ruma, respond::Json},
-};
+use crate::app::AppState;
 
 /// What can be done here. ruma's type leaves out whatever has the value that the specification
 /// assumes, and some clients assume otherwise.

@@ -3,8 +3,7 @@
 //! <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientversions>
 
 use axum::response::Response;
-
-use crate::http::respond::json_bytes;
+use stoa_http::respond::json_bytes;
 
 /// The versions whose rules are followed, and the unstable features that are served. A client that
 /// finds neither what it needs does not connect at all.

@@ -4,11 +4,9 @@
 
 use axum::extract::State;
 use ruma::api::client::discovery::discover_homeserver::{HomeserverInfo, Request, Response};
+use stoa_http::{Answer, Error, Result, Ruma};
 
-use crate::{
-    app::AppState,
-    http::{Answer, Error, Result, Ruma},
-};
+use crate::app::AppState;
 
 /// Where clients find the server; 404 where the admin has not said so, and they try the server
 /// name itself.

@@ -8,11 +8,9 @@ use axum::extract::State;
 use ruma::api::client::filter::create_filter::v3::{Request, Response};
 use serde_json::value::RawValue;
 use stoa_accounts::Accounts;
+use stoa_http::{Answer, Error, Result, Ruma};
 
-use crate::{
-    client::own,
-    http::{Answer, Error, Result, Ruma},
-};
+use crate::client::own;
 
 /// Stores a filter, and gives an id for it.
 pub(crate) async fn create_filter(

@@ -7,11 +7,9 @@ use std::sync::Arc;
 use axum::{extract::State, response::Response};
 use ruma::api::client::filter::get_filter::v3::Request;
 use stoa_accounts::Accounts;
+use stoa_http::{Error, Result, Ruma, respond::json_bytes};
 
-use crate::{
-    client::own,
-    http::{Error, Result, Ruma, respond::json_bytes},
-};
+use crate::client::own;
 
 /// Gives a filter as it was stored.
 pub(crate) async fn get_filter(

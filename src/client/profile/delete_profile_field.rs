@@ -2,24 +2,27 @@
 //!
 //! <https://spec.matrix.org/v1.19/client-server-api/#delete_matrixclientv3profileuseridkeyname>
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use ruma::api::client::profile::delete_profile_field::v3::{Request, Response};
+use stoa_accounts::Accounts;
+use stoa_http::{Answer, Limits, Result, Ruma};
+use stoa_rooms::Rooms;
 
-use crate::{
-    app::AppState,
-    client::own,
-    http::{Answer, Result, Ruma},
-    ops,
-};
+use crate::{client::own, ops::set_profile};
 
 /// Deletes a field of one's own profile.
 pub(crate) async fn delete_profile_field(
-    State(state): State<AppState>,
+    State(accounts): State<Arc<Accounts>>,
+    State(rooms): State<Arc<Rooms>>,
+    State(limits): State<Limits>,
     request: Ruma<Request>,
 ) -> Result<Answer<Response>> {
     own(&request.body.user_id, &request.session.user_id)?;
     let field = request.body.field.as_str();
-    ops::set_profile::set_profile_field(&state, &request.actor(), field, None).await?;
+    let actor = request.actor();
+    set_profile::set_profile_field(&accounts, &rooms, &limits, &actor, field, None).await?;
     Ok(Answer(Response::new()))
 }
 

@@ -7,8 +7,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use ruma::api::client::profile::get_profile::v3::{Request, Response};
 use stoa_accounts::Accounts;
-
-use crate::http::{Answer, Error, MayReadProfiles, Result, Ruma};
+use stoa_http::{Answer, Error, MayReadProfiles, Result, Ruma};
 
 /// Gives the whole profile of a user, to anybody who may read profiles.
 pub(crate) async fn get_profile(

@@ -8,8 +8,7 @@ use axum::extract::State;
 use ruma::api::client::profile::get_profile_field::v3::Request;
 use serde_json::Value;
 use stoa_accounts::Accounts;
-
-use crate::http::{Error, MayReadProfiles, Result, Ruma, respond::Json};
+use stoa_http::{Error, MayReadProfiles, Result, Ruma, respond::Json};
 
 /// Gives one field of the profile of a user, to anybody who may read profiles.
 pub(crate) async fn get_profile_field(

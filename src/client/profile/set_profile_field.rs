@@ -2,6 +2,8 @@
 //!
 //! <https://spec.matrix.org/v1.19/client-server-api/#put_matrixclientv3profileuseridkeyname>
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use ruma::{
     OwnedUserId,
@@ -14,13 +16,11 @@ use ruma::{
 };
 use serde::{Deserialize, de::Error as _};
 use serde_json::{Map, Value};
+use stoa_accounts::Accounts;
+use stoa_http::{Answer, Limits, Result, Ruma, endpoint_of};
+use stoa_rooms::Rooms;
 
-use crate::{
-    app::AppState,
-    client::own,
-    http::{Answer, Result, Ruma, extract::endpoint_of},
-    ops,
-};
+use crate::{client::own, ops::set_profile};
 
 /// Like ruma's request, whose types refuse the `null` by which clients take back a display name or
 /// an avatar.
@@ -56,12 +56,15 @@ impl IncomingRequest for Request {
 
 /// Sets a field of one's own profile.
 pub(crate) async fn set_profile_field(
-    State(state): State<AppState>,
+    State(accounts): State<Arc<Accounts>>,
+    State(rooms): State<Arc<Rooms>>,
+    State(limits): State<Limits>,
     request: Ruma<Request>,
 ) -> Result<Answer<Response>> {
     let Request { user_id, field, value } = &request.body;
     own(user_id, &request.session.user_id)?;
-    ops::set_profile::set_profile_field(&state, &request.actor(), field, Some(value)).await?;
+    let actor = request.actor();
+    set_profile::set_profile_field(&accounts, &rooms, &limits, &actor, field, Some(value)).await?;
     Ok(Answer(Response::new()))
 }
 

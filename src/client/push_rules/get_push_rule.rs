@@ -7,8 +7,7 @@ use ruma::api::client::push::{
     get_pushrule_actions::v3 as get_actions,
     get_pushrule_enabled::v3 as get_enabled,
 };
-
-use crate::http::{Answer, Error, Result, Ruma};
+use stoa_http::{Answer, Error, Result, Ruma};
 
 /// Gives one rule.
 pub(crate) async fn get_push_rule(

@@ -12,8 +12,7 @@ use ruma::{
     push::{RuleKind, Ruleset},
 };
 use serde::Serialize;
-
-use crate::http::{Ruma, respond::Json};
+use stoa_http::{Ruma, respond::Json};
 
 /// The rules of each scope.
 #[derive(Debug, Serialize)]

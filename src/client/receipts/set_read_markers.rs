@@ -9,13 +9,11 @@ use ruma::{
     api::client::read_marker::set_read_marker::v3::{Request, Response},
     events::receipt::ReceiptThread,
 };
+use stoa_http::{Answer, Result, Ruma};
 use stoa_push::{Mark, MarkKind, ReadState};
 use stoa_rooms::Rooms;
 
-use crate::{
-    client::rooms::known_room,
-    http::{Answer, Result, Ruma},
-};
+use crate::ops::find_room::known_room;
 
 /// Moves the fully-read marker, the public and the private receipt, whichever are given.
 pub(crate) async fn set_read_markers(

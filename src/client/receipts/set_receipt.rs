@@ -10,13 +10,11 @@ use ruma::{
     api::client::receipt::create_receipt::v3::{ReceiptType, Request as RumaRequest, Response},
     events::receipt::ReceiptThread,
 };
+use stoa_http::{Answer, Error, FreeForm, Result, Ruma};
 use stoa_push::{Mark, MarkKind, ReadState};
 use stoa_rooms::Rooms;
 
-use crate::{
-    client::rooms::known_room,
-    http::{Answer, Error, FreeForm, Result, Ruma},
-};
+use crate::ops::find_room::known_room;
 
 /// Like ruma's, whose type cannot say that a wrong `thread_id` is an invalid parameter.
 pub(crate) type Request = FreeForm<RumaRequest, (OwnedRoomId, ReceiptType, OwnedEventId)>;

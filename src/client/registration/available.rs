@@ -7,8 +7,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use ruma::api::client::account::get_username_availability::v3::{Request, Response};
 use stoa_accounts::Accounts;
-
-use crate::http::{Answer, Result, Ruma};
+use stoa_http::{Answer, Result, Ruma};
 
 /// Says whether an account of this name can be made.
 pub(crate) async fn get_username_availability(

@@ -10,8 +10,7 @@ use ruma::api::client::account::register::{
     v3::{Request, Response},
 };
 use stoa_accounts::{Accounts, NewDevice, Registration, RegistrationAnswer};
-
-use crate::http::{Answer, Error, Result, Ruma};
+use stoa_http::{Answer, Error, Result, Ruma};
 
 /// Makes an account, after the client has authenticated itself interactively.
 pub(crate) async fn register(

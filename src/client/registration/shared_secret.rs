@@ -10,8 +10,7 @@ use axum::extract::State;
 use ruma::{OwnedDeviceId, OwnedUserId};
 use serde::{Deserialize, Serialize};
 use stoa_accounts::{Accounts, SharedSecretRegistration};
-
-use crate::http::{ClientAddress, Result, body::JsonBody, respond::Json};
+use stoa_http::{ClientAddress, Result, body::JsonBody, respond::Json};
 
 /// A number that is used once, so that a request that was overheard cannot be repeated.
 #[derive(Debug, Serialize)]

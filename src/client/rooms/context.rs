@@ -5,19 +5,22 @@
 use std::sync::Arc;
 
 use axum::{extract::State, response::Response as HttpResponse};
-use ruma::api::client::{
-    context::get_context::v3::Request,
-    filter::{LazyLoadOptions, RoomEventFilter},
+use ruma::{
+    EventId,
+    api::client::{
+        context::get_context::v3::Request,
+        filter::{LazyLoadOptions, RoomEventFilter},
+    },
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
 use stoa_base::Allowance;
+use stoa_http::{Admission, Error, Result, Ruma, admission::EVENT};
 use stoa_rooms::{Event, Room, Rooms, VisibleState, state::Part, tokens::PaginationToken};
 use stoa_storage::repo::events::Order;
 use stoa_sync::filter::EventFilter;
 
 use super::lazy_members::{ReadingDevice, members_of_senders, reader};
-use crate::http::{Admission, Error, Result, Ruma, admission::EVENT};
 
 /// How many events one answer may have around the one asked for.
 const MAX_LIMIT: usize = 100;
@@ -46,7 +49,7 @@ pub(crate) async fn get_context(
 ) -> Result<HttpResponse> {
     let room = rooms.room(&body.room_id).await?;
     let user_id = &session.user_id;
-    let (event, membership) = rooms.event(user_id, &room, &body.event_id).await?;
+    let (event, _) = rooms.event(user_id, &room, &body.event_id).await?;
     let order = event.order.ok_or_else(|| Error::not_found("event not found"))?;
     let limit = usize::try_from(u64::from(body.limit)).unwrap_or(MAX_LIMIT).min(MAX_LIMIT);
     // Of the event asked for, which differs little from that of the last one shown.
@@ -61,9 +64,8 @@ pub(crate) async fn get_context(
         room: &room,
         reader: reader(&session),
         filter: &body.filter,
-        event,
+        event_id: &body.event_id,
         order,
-        membership,
         limit,
         part,
     };
@@ -79,17 +81,18 @@ struct Context<'a> {
     room: &'a Room,
     reader: ReadingDevice<'a>,
     filter: &'a RoomEventFilter,
-    event: Arc<Event>,
+    event_id: &'a EventId,
     order: Order,
-    membership: String,
     limit: usize,
     part: Part,
 }
 
 impl Context<'_> {
     async fn assemble(&self, allowance: &Allowance) -> Result<Response> {
-        let Self { rooms, room, filter, event, order, .. } = self;
+        let Self { rooms, room, filter, event_id, order, .. } = self;
         let reader = self.reader.in_room();
+        // Anew, since it may have been redacted while this answer waited for its place.
+        let (event, membership) = rooms.event(reader.user_id, room, event_id).await?;
         let before_limit = self.limit.div_ceil(2);
         let until = PaginationToken::before(*order).0;
         let before = rooms.before(room, until, Order::START, before_limit, allowance);
@@ -108,19 +111,21 @@ impl Context<'_> {
         let mut after = rooms.visible(reader.user_id, room, after).await?;
         after.retain(|(event, _)| passes(event));
 
-        let last = after.last().map_or(event, |(event, _)| event);
+        let last = after.last().map_or(&event, |(event, _)| event);
         // Who is shown an event is not always shown the state there: of their own ban, say.
         let at = rooms.visible_state_after(reader.user_id, room, last).await?;
         let at = at.unwrap_or(VisibleState::NOTHING);
-        let shown = || before.iter().chain(&after).map(|(event, _)| event).chain([event]);
+        let shown = || before.iter().chain(&after).map(|(event, _)| event).chain([&event]);
         let members = match filter.lazy_load_options {
             LazyLoadOptions::Disabled => Vec::new(),
-            LazyLoadOptions::Enabled { .. } => members_of_senders(rooms, at, shown()).await?,
+            LazyLoadOptions::Enabled { .. } => {
+                members_of_senders(rooms, at, shown(), allowance).await?
+            }
         };
         let mut state = rooms.write_state(reader, at, self.part, |_| true, allowance).await?;
         state.extend(rooms.state_to_client(reader, &members, allowance).await?);
 
-        let itself = [(event, Some(&*self.membership))];
+        let itself = [(&event, Some(&*membership))];
         let mut written = rooms.to_client(reader, itself, allowance).await?;
         let event = written.pop().ok_or_else(|| Error::internal("an event was not written"))?;
         Ok(Response {

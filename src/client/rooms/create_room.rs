@@ -2,34 +2,30 @@
 //!
 //! <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3createroom>
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use axum::extract::State;
-use http::StatusCode;
 use ruma::{
-    CanonicalJsonObject, OwnedRoomId, OwnedUserId, RoomAliasId,
-    api::{
-        client::room::{
-            Visibility,
-            create_room::v3::{Request, Response, RoomPreset},
-        },
-        error::ErrorKind,
+    CanonicalJsonObject, OwnedUserId,
+    api::client::room::{
+        Visibility,
+        create_room::v3::{Request, Response, RoomPreset},
     },
     events::StateEventType,
     serde::Raw,
 };
 use serde::{Deserialize, de::DeserializeOwned};
+use stoa_accounts::Accounts;
 use stoa_base::Actor;
-use stoa_directory::{DirectoryError, Reservation};
-use stoa_rooms::{CreateRoom, MemberProfile, Preset};
+use stoa_directory::Directory;
+use stoa_http::{Answer, Error, Result, RumaSend};
+use stoa_rooms::{CreateRoom, MemberProfile, Preset, Rooms};
 
-use super::{
+use crate::ops::{
+    self,
     change_membership::{check_invitee, member_profile},
+    create_room::Findable,
     state_checks,
-};
-use crate::{
-    app::AppState,
-    http::{Answer, Error, Result, RumaSend},
 };
 
 /// How many users a room may begin with, and how many entries of state may be given: all of it is
@@ -39,7 +35,9 @@ const MAX_INITIAL_STATE: usize = 500;
 
 /// Creates a room.
 pub(crate) async fn create_room(
-    State(state): State<AppState>,
+    State(rooms): State<Arc<Rooms>>,
+    State(accounts): State<Arc<Accounts>>,
+    State(directory): State<Arc<Directory>>,
     request: RumaSend<Request>,
 ) -> Result<Answer<Response>> {
     let (actor, session, budget, body) =
@@ -50,63 +48,17 @@ pub(crate) async fn create_room(
         _ => return Err(Error::invalid_param("`visibility` is `public` or `private`.")),
     };
     let alias = body.room_alias_name.as_deref();
-    let alias = alias.map(|name| state.directory.local_alias(name)).transpose()?;
+    let alias = alias.map(|name| directory.local_alias(name)).transpose()?;
     check_size(&body)?;
     budget.charge(&actor.user_id, body.invite.len() + body.initial_state.len())?;
-    let mut create = read(&state, &actor, body).await?;
+    let create = read(&rooms, &accounts, &actor, body).await?;
     for (kind, key, content) in &create.initial_state {
-        state_checks::check_new(&state, alias.as_deref(), (kind, key), content)?;
+        state_checks::check_new(&rooms, alias.as_deref(), (kind, key), content)?;
     }
-    let reservation = match alias {
-        Some(alias) => Some(reserve(&state, &actor, &alias).await?),
-        None => None,
-    };
-    create.canonical_alias = reservation.as_ref().map(|reserved| reserved.alias().to_string());
-
-    let work = finish(state, actor, session.id.clone(), create, reservation, is_public);
-    // In a task of its own: a client that hangs up leaves no room without its alias.
-    let created = tokio::spawn(work).await.map_err(Error::internal)??;
+    let (session, findable) = (session.id.clone(), Findable { alias, is_public });
+    let create = ops::create_room::create_room(rooms, directory, actor, session, create, findable);
+    let created = create.await?;
     Ok(Answer(Response::new(created)))
-}
-
-/// Creates the room, and puts it where others find it.
-async fn finish(
-    state: AppState,
-    actor: Actor,
-    session: String,
-    create: CreateRoom,
-    reservation: Option<Reservation>,
-    is_public: bool,
-) -> Result<OwnedRoomId> {
-    let room_id = match state.rooms.create(&actor, Some(&session), create).await {
-        Ok(room_id) => room_id,
-        Err(error) => {
-            if let Some(reservation) = reservation {
-                state.directory.release(reservation).await?;
-            }
-            return Err(error.into());
-        }
-    };
-    let room = state.rooms.room(&room_id).await?;
-    if let Some(reservation) = reservation {
-        state.directory.add(reservation, &room).await?;
-    }
-    if is_public {
-        state.directory.publish(&room).await?;
-    }
-    Ok(room_id)
-}
-
-async fn reserve(state: &AppState, actor: &Actor, alias: &RoomAliasId) -> Result<Reservation> {
-    match state.directory.reserve(actor, alias).await {
-        Err(DirectoryError::Taken) => Err(in_use(alias)),
-        reserved => Ok(reserved?),
-    }
-}
-
-fn in_use(alias: &RoomAliasId) -> Error {
-    let message = format!("`{alias}` leads to another room.");
-    Error::new(StatusCode::BAD_REQUEST, ErrorKind::RoomInUse, message)
 }
 
 fn check_size(body: &Request) -> Result<()> {
@@ -122,7 +74,12 @@ fn check_size(body: &Request) -> Result<()> {
 }
 
 /// The room that the request describes, without its alias.
-async fn read(state: &AppState, actor: &Actor, body: Request) -> Result<CreateRoom> {
+async fn read(
+    rooms: &Rooms,
+    accounts: &Accounts,
+    actor: &Actor,
+    body: Request,
+) -> Result<CreateRoom> {
     if !body.invite_3pid.is_empty() {
         return Err(Error::invalid_param("Users are invited by their Matrix ID here."));
     }
@@ -136,8 +93,8 @@ async fn read(state: &AppState, actor: &Actor, body: Request) -> Result<CreateRo
     };
     let mut invite: Vec<(OwnedUserId, MemberProfile)> = Vec::new();
     for invitee in body.invite.into_iter().collect::<BTreeSet<_>>() {
-        check_invitee(state, &invitee)?;
-        let profile = member_profile(state, &invitee).await?;
+        check_invitee(rooms, &invitee)?;
+        let profile = member_profile(accounts, &invitee).await?;
         invite.push((invitee, profile));
     }
     let initial_state = body.initial_state.iter().map(initial_state).collect::<Result<_>>()?;
@@ -152,7 +109,7 @@ async fn read(state: &AppState, actor: &Actor, body: Request) -> Result<CreateRo
         topic: body.topic,
         invite,
         is_direct: body.is_direct,
-        profile: member_profile(state, &actor.user_id).await?,
+        profile: member_profile(accounts, &actor.user_id).await?,
     })
 }
 

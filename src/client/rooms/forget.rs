@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use ruma::api::client::membership::forget_room::v3::{Request, Response};
+use stoa_http::{Answer, Result, Ruma};
 use stoa_rooms::Rooms;
 
-use super::known_room;
-use crate::http::{Answer, Result, Ruma};
+use crate::ops::find_room::known_room;
 
 /// Forgets a room that the user has left: they can no longer read anything of it, unless they join
 /// again.

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use axum::{extract::State, response::Response};
 use ruma::api::client::room::get_room_event::v3::Request;
 use stoa_base::Allowance;
+use stoa_http::{Error, Result, Ruma, respond::json_bytes};
 use stoa_rooms::Rooms;
 
 use super::lazy_members::reader;
-use crate::http::{Error, Result, Ruma, respond::json_bytes};
 
 /// Gives one event. One that the user may not see is not found.
 pub(crate) async fn get_event(

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use axum::{extract::State, response::Response};
 use ruma::api::client::state::get_state_events::v3::Request;
+use stoa_http::{Admission, Result, Ruma, admission::EVENT};
 use stoa_rooms::{Rooms, state::Part};
 
-use super::{known_room, lazy_members::reader};
-use crate::http::{Admission, Result, Ruma, admission::EVENT};
+use super::lazy_members::reader;
+use crate::ops::find_room::known_room;
 
 /// Gives the room's current state; to one who has left, the state at that time.
 pub(crate) async fn get_state(

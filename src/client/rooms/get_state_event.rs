@@ -9,10 +9,11 @@ use std::sync::Arc;
 use axum::{extract::State, response::Response};
 use ruma::api::client::state::get_state_event_for_key::v3::{Request, StateEventFormat};
 use stoa_base::Allowance;
+use stoa_http::{Error, Result, Ruma, respond::json_bytes};
 use stoa_rooms::Rooms;
 
-use super::{known_room, lazy_members::reader};
-use crate::http::{Error, Result, Ruma, respond::json_bytes};
+use super::lazy_members::reader;
+use crate::ops::find_room::known_room;
 
 /// Gives one entry of the room's state: its content, or with `format=event` the whole event.
 pub(crate) async fn get_state_event(

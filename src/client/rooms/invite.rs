@@ -2,19 +2,20 @@
 //!
 //! <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3roomsroomidinvite>
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use ruma::api::client::membership::invite_user::v3::{InvitationRecipient, Request, Response};
-use stoa_rooms::MembershipChange;
+use stoa_accounts::Accounts;
+use stoa_http::{Answer, Error, Result, RumaSend};
+use stoa_rooms::{MembershipChange, Rooms};
 
-use super::change_membership::change_membership;
-use crate::{
-    app::AppState,
-    http::{Answer, Error, Result, RumaSend},
-};
+use crate::ops::change_membership::change_membership;
 
 /// Invites a user of this server.
 pub(crate) async fn invite(
-    State(state): State<AppState>,
+    State(rooms): State<Arc<Rooms>>,
+    State(accounts): State<Arc<Accounts>>,
     request: RumaSend<Request>,
 ) -> Result<Answer<Response>> {
     let (actor, body) = (request.actor(), request.body);
@@ -22,8 +23,8 @@ pub(crate) async fn invite(
         return Err(Error::invalid_param("Users are invited by their Matrix ID here."));
     };
     let change = MembershipChange::Invite(invitee.user_id);
-    change_membership(&state, &actor, &request.session, &body.room_id, change, invitee.reason)
-        .await?;
+    let (session, room_id) = (&request.session, &body.room_id);
+    change_membership(&rooms, &accounts, &actor, session, room_id, change, invitee.reason).await?;
     Ok(Answer(Response::new()))
 }
 

@@ -4,20 +4,21 @@
 //! <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3joinroomidoralias>,
 //! <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3roomsroomidjoin>
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use ruma::{
     CanonicalJsonObject, OwnedRoomId, OwnedRoomOrAliasId, RoomId,
     api::client::membership::{join_room_by_id, join_room_by_id_or_alias},
 };
-use stoa_accounts::Session;
+use stoa_accounts::{Accounts, Session};
 use stoa_base::Actor;
-use stoa_rooms::MembershipChange;
+use stoa_directory::Directory;
+use stoa_http::{Answer, FreeForm, Result, RumaSend};
+use stoa_rooms::{MembershipChange, Rooms};
 
-use super::{change_membership::change_membership, find_room, take_reason};
-use crate::{
-    app::AppState,
-    http::{Answer, FreeForm, Result, RumaSend},
-};
+use super::take_reason;
+use crate::ops::{change_membership::change_membership, find_room::find_room};
 
 /// A join by alias or ID, with a body of which unknown keys go into the member event.
 pub(crate) type ByIdOrAlias =
@@ -28,28 +29,33 @@ pub(crate) type ById = FreeForm<join_room_by_id::v3::Request, (OwnedRoomId,)>;
 
 /// Joins a room by its alias or ID.
 pub(crate) async fn join_by_id_or_alias(
-    State(state): State<AppState>,
+    State(rooms): State<Arc<Rooms>>,
+    State(accounts): State<Arc<Accounts>>,
+    State(directory): State<Arc<Directory>>,
     request: RumaSend<ByIdOrAlias>,
 ) -> Result<Answer<join_room_by_id_or_alias::v3::Response>> {
     let (actor, FreeForm { path: (id_or_alias,), body, .. }) = (request.actor(), request.body);
-    let room = find_room(&state, &id_or_alias).await?;
-    join(&state, &actor, &request.session, &room.id, body).await?;
+    let room = find_room(&rooms, &directory, &id_or_alias).await?;
+    join(&rooms, &accounts, &actor, &request.session, &room.id, body).await?;
     Ok(Answer(join_room_by_id_or_alias::v3::Response::new(room.id.clone())))
 }
 
 /// Joins a room by its ID.
 pub(crate) async fn join_by_id(
-    State(state): State<AppState>,
+    State(rooms): State<Arc<Rooms>>,
+    State(accounts): State<Arc<Accounts>>,
+    State(directory): State<Arc<Directory>>,
     request: RumaSend<ById>,
 ) -> Result<Answer<join_room_by_id::v3::Response>> {
     let (actor, FreeForm { path: (room_id,), body, .. }) = (request.actor(), request.body);
-    let room = find_room(&state, (&*room_id).into()).await?;
-    join(&state, &actor, &request.session, &room.id, body).await?;
+    let room = find_room(&rooms, &directory, (&*room_id).into()).await?;
+    join(&rooms, &accounts, &actor, &request.session, &room.id, body).await?;
     Ok(Answer(join_room_by_id::v3::Response::new(room_id)))
 }
 
 async fn join(
-    state: &AppState,
+    rooms: &Rooms,
+    accounts: &Accounts,
     actor: &Actor,
     session: &Session,
     room_id: &RoomId,
@@ -59,7 +65,7 @@ async fn join(
     // The proof of an invite by e-mail address, which is not for the event as it is.
     content.remove("third_party_signed");
     let change = MembershipChange::Join(content);
-    change_membership(state, actor, session, room_id, change, reason).await?;
+    change_membership(rooms, accounts, actor, session, room_id, change, reason).await?;
     Ok(())
 }
 

@@ -7,10 +7,10 @@ use std::{collections::BTreeMap, sync::Arc};
 use axum::{extract::State, response::Response as HttpResponse};
 use ruma::api::client::membership::joined_members::v3::Request;
 use serde::Serialize;
+use stoa_http::{Admission, Result, Ruma};
 use stoa_rooms::{MemberProfile, Rooms};
 
-use super::known_room;
-use crate::http::{Admission, Result, Ruma};
+use crate::ops::find_room::known_room;
 
 /// The memory that one member takes while the answer is put together, in bytes.
 const MEMBER: u64 = 512;

@@ -9,9 +9,8 @@ use ruma::{
     OwnedRoomId,
     api::client::membership::joined_rooms::v3::{Request, Response},
 };
+use stoa_http::{Answer, Result, Ruma};
 use stoa_rooms::Rooms;
-
-use crate::http::{Answer, Result, Ruma};
 
 /// Lists the rooms that the user is joined to.
 pub(crate) async fn get_joined_rooms(

@@ -5,10 +5,9 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use ruma::UserId;
 use stoa_accounts::Session;
-use stoa_base::DeviceKey;
+use stoa_base::{Allowance, DeviceKey};
+use stoa_http::Result;
 use stoa_rooms::{Event, Recipient, Rooms, VisibleState};
-
-use crate::http::Result;
 
 /// The device that reads.
 pub(crate) struct ReadingDevice<'a> {
@@ -28,12 +27,14 @@ impl ReadingDevice<'_> {
     }
 }
 
-/// The member events, in `state`, of those who sent `events`.
+/// The member events, in `state`, of those who sent `events`, as long as they do not take more than is
+/// allowed.
 pub(crate) async fn members_of_senders(
     rooms: &Rooms,
     state: VisibleState,
     events: impl IntoIterator<Item = &Arc<Event>>,
+    allowance: &Allowance,
 ) -> Result<Vec<Arc<Event>>> {
     let senders: BTreeSet<&UserId> = events.into_iter().map(|event| &*event.pdu.sender).collect();
-    Ok(rooms.members_at(state, senders).await?)
+    Ok(rooms.members_at(state, senders, allowance).await?)
 }

@@ -8,10 +8,11 @@ use axum::{extract::State, response::Response as HttpResponse};
 use ruma::api::client::membership::get_member_events::v3::Request;
 use serde::Serialize;
 use serde_json::value::RawValue;
+use stoa_http::{Admission, Error, Result, Ruma, admission::EVENT};
 use stoa_rooms::{Event, Rooms, state::Part, tokens::RoomToken};
 
-use super::{known_room, lazy_members::reader};
-use crate::http::{Admission, Error, Result, Ruma, admission::EVENT};
+use super::lazy_members::reader;
+use crate::ops::find_room::known_room;
 
 /// Like ruma's, of events that are written already.
 #[derive(Debug, Serialize)]

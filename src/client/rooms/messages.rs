@@ -2,46 +2,33 @@
 //!
 //! <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3roomsroomidmessages>
 
-use std::{collections::VecDeque, sync::Arc};
+use std::sync::Arc;
 
 use axum::{extract::State, response::Response as HttpResponse};
-use ruma::{
-    UserId,
-    api::{
-        Direction,
-        client::{filter::LazyLoadOptions, message::get_message_events::v3::Request},
+use ruma::api::{
+    Direction,
+    client::{
+        filter::{LazyLoadOptions, RoomEventFilter},
+        message::get_message_events::v3::Request,
     },
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
 use stoa_base::Allowance;
-use stoa_rooms::{
-    Event, Room, Rooms, Seen, VisibleState,
-    tokens::{PaginationToken, RoomToken},
-};
+use stoa_http::{Admission, Error, Result, Ruma, admission::EVENT};
+use stoa_rooms::{Event, Room, Rooms, VisibleState, tokens::RoomToken};
 use stoa_storage::repo::events::Order;
 use stoa_sync::filter::EventFilter;
 
-use super::{
-    known_room,
-    lazy_members::{members_of_senders, reader},
-};
-use crate::http::{Admission, Error, Result, Ruma, admission::EVENT};
+use super::lazy_members::{ReadingDevice, members_of_senders, reader};
+use crate::ops::{find_room::known_room, walk::Walk};
 
 /// How many events one answer may have.
 const MAX_LIMIT: usize = 1_000;
 
-/// How many events one request may look at, those included that the filter or the room's history
-/// visibility withholds.
-const MAX_LOOKED_AT: usize = 5_000;
-
 /// How many bytes of events one answer may have. It ends with the event that reaches them, and the
 /// client goes on from there.
 const MAX_BYTES: usize = 1 << 20;
-
-/// How many events are read at once at least, and at most.
-const MIN_READ: usize = 50;
-const MAX_READ: usize = 100;
 
 /// Like ruma's, of events that are written already.
 #[derive(Debug, Serialize)]
@@ -66,161 +53,86 @@ pub(crate) async fn get_messages(
     rooms.visible_state(user_id, &room).await?;
     let (from, to) = (token("from", body.from.as_deref())?, token("to", body.to.as_deref())?);
     let limit = usize::try_from(u64::from(body.limit)).unwrap_or(MAX_LIMIT).clamp(1, MAX_LIMIT);
-    let place = admission.admit(user_id, EVENT * limit as u64).await?;
+    let wanted = Wanted {
+        rooms: &rooms,
+        room: &room,
+        reader: reader(&session),
+        filter: &body.filter,
+        direction: body.dir,
+        from,
+        to,
+        limit,
+    };
+    let wanted = &wanted;
+    let assemble = |allowance| async move { wanted.assemble(&allowance).await };
+    let (mut answer, place) = admission.assemble(user_id, EVENT * limit as u64, assemble).await?;
+    // Clients tell by it which page this is, so it is the very text that they gave.
+    answer.start = body.from.unwrap_or(answer.start);
+    Ok(place.json(answer))
+}
 
-    let mut walk = Walk::new(&rooms, &room, user_id, body.dir, from, to).await?;
-    let mut found: Vec<(Arc<Event>, String)> = Vec::new();
-    let filter = EventFilter::from(&body.filter);
-    let is_about = filter.is_about(&room.id);
-    let mut bytes = 0;
-    if is_about {
-        while found.len() < limit
-            && bytes < MAX_BYTES
-            && let Some(seen) = walk.next(limit).await?
-        {
-            if filter.passes_event(&seen.0) {
-                bytes += seen.0.pdu.json().len();
-                found.push(seen);
+/// The page that is wanted.
+struct Wanted<'a> {
+    rooms: &'a Rooms,
+    room: &'a Room,
+    reader: ReadingDevice<'a>,
+    filter: &'a RoomEventFilter,
+    direction: Direction,
+    from: Option<Order>,
+    to: Option<Order>,
+    limit: usize,
+}
+
+impl Wanted<'_> {
+    async fn assemble(&self, allowance: &Allowance) -> Result<Response> {
+        let Self { rooms, room, filter, .. } = self;
+        let reader = self.reader.in_room();
+        let mut walk =
+            Walk::new(rooms, room, reader.user_id, self.direction, self.from, self.to).await?;
+        let mut found: Vec<(Arc<Event>, String)> = Vec::new();
+        let passed = EventFilter::from(*filter);
+        let is_about = passed.is_about(&room.id);
+        let mut bytes = 0;
+        if is_about {
+            while found.len() < self.limit
+                && bytes < MAX_BYTES
+                && let Some(seen) = walk.next(self.limit, allowance).await?
+            {
+                if passed.passes_event(&seen.0) {
+                    bytes += seen.0.pdu.json().len();
+                    found.push(seen);
+                }
             }
         }
-    }
 
-    let device = reader(&session);
-    // What a page holds is limited.
-    let any = Allowance::unlimited();
-    let chunk = found.iter().map(|(event, membership)| (event, Some(&**membership)));
-    let chunk = rooms.to_client(device.in_room(), chunk, &any).await?;
-    let newest = match body.dir {
-        Direction::Backward => found.first(),
-        Direction::Forward => found.last(),
-    };
-    let members = match (&body.filter.lazy_load_options, newest) {
-        (LazyLoadOptions::Enabled { .. }, Some((newest, _))) => {
-            let state = rooms.visible_state_after(user_id, &room, newest).await?;
-            let state = state.unwrap_or(VisibleState::NOTHING);
-            members_of_senders(&rooms, state, found.iter().map(|(event, _)| event)).await?
-        }
-        _ => Vec::new(),
-    };
-    let state = rooms.state_to_client(device.in_room(), &members, &any).await?;
-    // At the newest event there may be more to come, to be asked for from where it is.
-    let is_end = walk.is_end() && (body.dir == Direction::Backward || found.is_empty());
-    let is_end = is_end || !is_about;
-    let end = (!is_end).then(|| walk.at().to_string());
-    // Clients tell by it which page this is, so it is the very text that they gave.
-    let start = body.from.unwrap_or_else(|| walk.start().to_string());
-    Ok(place.json(Response { start, end, chunk, state }))
+        let chunk = found.iter().map(|(event, membership)| (event, Some(&**membership)));
+        let chunk = rooms.to_client(reader, chunk, allowance).await?;
+        let newest = match self.direction {
+            Direction::Backward => found.first(),
+            Direction::Forward => found.last(),
+        };
+        let members = match (&filter.lazy_load_options, newest) {
+            (LazyLoadOptions::Enabled { .. }, Some((newest, _))) => {
+                let state = rooms.visible_state_after(reader.user_id, room, newest).await?;
+                let state = state.unwrap_or(VisibleState::NOTHING);
+                members_of_senders(rooms, state, found.iter().map(|(event, _)| event), allowance)
+                    .await?
+            }
+            _ => Vec::new(),
+        };
+        let state = rooms.state_to_client(reader, &members, allowance).await?;
+        // At the newest event there may be more to come, to be asked for from where it is.
+        let is_end = walk.is_end() && (self.direction == Direction::Backward || found.is_empty());
+        let is_end = is_end || !is_about;
+        let end = (!is_end).then(|| walk.at().to_string());
+        Ok(Response { start: walk.start().to_string(), end, chunk, state })
+    }
 }
 
 fn token(name: &str, token: Option<&str>) -> Result<Option<Order>> {
     let token = token.map(str::parse::<RoomToken>).transpose();
     let token = token.map_err(|error| Error::invalid_param(format!("`{name}`: {error}.")))?;
     Ok(token.map(RoomToken::order))
-}
-
-/// A walk through a room's events in one direction, over those that the reader may see.
-struct Walk<'a> {
-    rooms: &'a Rooms,
-    room: &'a Room,
-    reader: &'a UserId,
-    direction: Direction,
-    start: PaginationToken,
-    /// The gap that the walk has come to.
-    at: Order,
-    /// Where it ends at the latest.
-    until: Order,
-    /// What was read and not given yet, each with whether it may be seen.
-    ahead: VecDeque<(Arc<Event>, Seen)>,
-    /// Whether there may be more than what was read.
-    more: bool,
-    looked_at: usize,
-}
-
-impl<'a> Walk<'a> {
-    async fn new(
-        rooms: &'a Rooms,
-        room: &'a Room,
-        reader: &'a UserId,
-        direction: Direction,
-        from: Option<Order>,
-        to: Option<Order>,
-    ) -> Result<Self> {
-        // What lies beyond is passed over at once, instead of being looked at event by event.
-        let reach = rooms.reach(reader, room).await?;
-        let (from, at, until) = match direction {
-            Direction::Backward => {
-                let newest = Order::after(rooms.committed(room).await?.head_pos);
-                let from = from.unwrap_or(newest);
-                (from, from.min(reach), to.unwrap_or(Order::START))
-            }
-            Direction::Forward => {
-                let from = from.unwrap_or(Order::START);
-                (from, from, to.unwrap_or(Order::END).min(reach))
-            }
-        };
-        Ok(Self {
-            rooms,
-            room,
-            reader,
-            direction,
-            start: PaginationToken::after(from),
-            at,
-            until,
-            ahead: VecDeque::new(),
-            more: true,
-            looked_at: 0,
-        })
-    }
-
-    /// The next event that the reader may see, with their membership at it. `limit` says how many may
-    /// be wanted.
-    async fn next(&mut self, limit: usize) -> Result<Option<(Arc<Event>, String)>> {
-        loop {
-            if let Some((event, seen)) = self.ahead.pop_front() {
-                if let Some(order) = event.order {
-                    self.at = match self.direction {
-                        Direction::Backward => PaginationToken::before(order).0,
-                        Direction::Forward => order,
-                    };
-                }
-                if let Some(shown) = seen.show(event) {
-                    return Ok(Some(shown));
-                }
-            } else if self.more && self.looked_at < MAX_LOOKED_AT {
-                self.read(limit.clamp(MIN_READ, MAX_READ)).await?;
-            } else {
-                return Ok(None);
-            }
-        }
-    }
-
-    async fn read(&mut self, limit: usize) -> Result<()> {
-        let Self { rooms, room, at, until, .. } = *self;
-        // There are few, and those that are large end the page.
-        let any = Allowance::unlimited();
-        let page = match self.direction {
-            Direction::Backward => rooms.before(room, at, until, limit, &any).await?,
-            Direction::Forward => rooms.after(room, at, until, limit, &any).await?,
-        };
-        self.more = page.more;
-        self.looked_at += page.events.len();
-        let seen = self.rooms.see(self.reader, self.room, &page.events).await?;
-        self.ahead.extend(page.events.into_iter().zip(seen));
-        Ok(())
-    }
-
-    /// Whether there is nothing more in this direction.
-    fn is_end(&self) -> bool {
-        !self.more && self.ahead.is_empty()
-    }
-
-    const fn start(&self) -> PaginationToken {
-        self.start
-    }
-
-    const fn at(&self) -> PaginationToken {
-        PaginationToken::after(self.at)
-    }
 }
 
 #[cfg(test)]

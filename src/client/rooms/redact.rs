@@ -9,10 +9,10 @@ use ruma::{
     CanonicalJsonObject, CanonicalJsonValue,
     api::client::redact::redact_event::v3::{Request, Response},
 };
+use stoa_http::{Answer, Result, RumaSend};
 use stoa_rooms::{Rooms, Transaction};
 
-use super::known_room;
-use crate::http::{Answer, Result, RumaSend};
+use crate::ops::find_room::known_room;
 
 /// Takes the content of an event away.
 pub(crate) async fn redact(

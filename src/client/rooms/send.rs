@@ -10,10 +10,10 @@ use ruma::{
     api::client::message::send_message_event::v3::{Request as RumaRequest, Response},
     events::TimelineEventType,
 };
+use stoa_http::{Answer, Error, FreeForm, Result, RumaSend};
 use stoa_rooms::{Rooms, Transaction};
 
-use super::known_room;
-use crate::http::{Answer, Error, FreeForm, Result, RumaSend};
+use crate::ops::find_room::known_room;
 
 /// Like ruma's, with canonical content.
 pub(crate) type Request =

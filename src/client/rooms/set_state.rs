@@ -2,6 +2,8 @@
 //!
 //! <https://spec.matrix.org/v1.19/client-server-api/#put_matrixclientv3roomsroomidstateeventtypestatekey>
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use ruma::{
     OwnedRoomId,
@@ -9,12 +11,12 @@ use ruma::{
     events::StateEventType,
 };
 use serde::Deserialize;
+use stoa_cluster::Freshness;
+use stoa_directory::Directory;
+use stoa_http::{Answer, FreeForm, Result, RumaSend};
+use stoa_rooms::Rooms;
 
-use super::{known_room, state_checks};
-use crate::{
-    app::AppState,
-    http::{Answer, FreeForm, Result, RumaSend},
-};
+use crate::ops::{find_room::known_room, state_checks};
 
 /// Like ruma's, with canonical content.
 pub(crate) type Request = FreeForm<RumaRequest, Path>;
@@ -30,16 +32,19 @@ pub(crate) struct Path {
 
 /// Sets an entry of the room's state. What is set already is not set again.
 pub(crate) async fn set_state(
-    State(state): State<AppState>,
+    State(rooms): State<Arc<Rooms>>,
+    State(directory): State<Arc<Directory>>,
+    State(freshness): State<Freshness>,
     request: RumaSend<Request>,
 ) -> Result<Answer<Response>> {
     let (actor, session) = (request.actor(), request.session);
     let FreeForm { path: Path { room_id, kind, state_key }, body: content, .. } = request.body;
-    let room = known_room(&state.rooms, &room_id).await?;
-    state_checks::check(&state, &actor.user_id, &room, (&kind, &state_key), &content).await?;
+    let room = known_room(&rooms, &room_id).await?;
+    let entry = (&kind, &*state_key);
+    let sender = &actor.user_id;
+    state_checks::check(&rooms, &directory, &freshness, sender, &room, entry, &content).await?;
     let session = Some(&*session.id);
-    let event_id =
-        state.rooms.send_state(&actor, session, &room, kind, &state_key, content).await?;
+    let event_id = rooms.send_state(&actor, session, &room, kind, &state_key, content).await?;
     Ok(Answer(Response::new(event_id)))
 }
 

@@ -2,24 +2,26 @@
 //!
 //! <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3roomsroomidunban>
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use ruma::api::client::membership::unban_user::v3::{Request, Response};
-use stoa_rooms::MembershipChange;
+use stoa_accounts::Accounts;
+use stoa_http::{Answer, Result, RumaSend};
+use stoa_rooms::{MembershipChange, Rooms};
 
-use super::change_membership::change_membership;
-use crate::{
-    app::AppState,
-    http::{Answer, Result, RumaSend},
-};
+use crate::ops::change_membership::change_membership;
 
 /// Lifts a user's ban. That does not bring them into the room.
 pub(crate) async fn unban(
-    State(state): State<AppState>,
+    State(rooms): State<Arc<Rooms>>,
+    State(accounts): State<Arc<Accounts>>,
     request: RumaSend<Request>,
 ) -> Result<Answer<Response>> {
     let (actor, body) = (request.actor(), request.body);
     let change = MembershipChange::Unban(body.user_id);
-    change_membership(&state, &actor, &request.session, &body.room_id, change, body.reason).await?;
+    let (session, room_id) = (&request.session, &body.room_id);
+    change_membership(&rooms, &accounts, &actor, session, room_id, change, body.reason).await?;
     Ok(Answer(Response::new()))
 }
 

@@ -22,11 +22,9 @@ use ruma::{
 };
 use serde::Deserialize;
 use stoa_accounts::{Accounts, NewDevice, PasswordLogin};
+use stoa_http::{Answer, Error, Result, Ruma, endpoint_of};
 
-use crate::{
-    app::AppState,
-    http::{Answer, Error, Result, Ruma, extract::endpoint_of},
-};
+use crate::app::AppState;
 
 /// The ways to log in.
 pub(crate) async fn get_login_flows(

@@ -8,8 +8,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use ruma::api::client::session::{logout::v3 as logout, logout_all::v3 as logout_all};
 use stoa_accounts::Accounts;
-
-use crate::http::{Answer, Result, Ruma};
+use stoa_http::{Answer, Result, Ruma};
 
 /// Ends the session, and with it its device.
 pub(crate) async fn log_out(

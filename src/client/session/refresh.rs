@@ -10,8 +10,7 @@ use ruma::{
     assign,
 };
 use stoa_accounts::Accounts;
-
-use crate::http::{Answer, Result, Ruma};
+use stoa_http::{Answer, Result, Ruma};
 
 /// Gives new tokens for a refresh token.
 pub(crate) async fn refresh(

@@ -17,19 +17,22 @@ use ruma::{
 };
 use stoa_accounts::{Accounts, Filter};
 use stoa_base::Allowance;
+use stoa_http::{
+    Admission, Class, Error, Limits, Result, Ruma,
+    admission::{EVENT, LARGER, SMALL},
+    respond::Json,
+};
 use stoa_rooms::{RoomError, Rooms, state::Part, tokens::SyncToken};
 use stoa_sync::{Reader, Streams, v3};
-
-use crate::http::{Admission, Class, Error, Limits, Result, Ruma, admission::EVENT, respond::Json};
 
 /// What a sync of everything costs, as heavy reads.
 const FULL_SYNC: usize = 10;
 
-/// Up to which weight what happened since a token is told without waiting for a place.
-const LIGHT: u64 = 1 << 20;
+/// How many bytes a sync that goes on from a token may take without a place.
+const LIGHT: u64 = SMALL;
 
-/// How many times as heavy an answer is expected to be that turned out not to be light.
-const HEAVIER: u64 = 4;
+/// How many bytes a sync that goes on from a token may take for each heavy read that it is counted as.
+const HEAVY: u64 = LARGER * LIGHT;
 
 /// Tells what is new, or waits until something is.
 pub(crate) async fn sync(
@@ -64,13 +67,15 @@ pub(crate) async fn sync(
             return Ok(Json(answer).into_response());
         }
     }
-    limits.charge(Class::HeavyReads, &session.user_id, FULL_SYNC)?;
-    // Boxed, so that the many syncs that are light do not take the room of this.
+    // Others may have sent large events: that is a heavy read as every other.
+    let cost = if request.is_whole() { FULL_SYNC } else { 1 };
+    limits.charge(Class::HeavyReads, &session.user_id, cost)?;
+    // Boxed, so that the future of each light sync does not have the size of this one.
     let large = Box::pin(async {
         let weight = if request.is_whole() {
             weight_of_all(&rooms, &accounts, &session.user_id, request.filter).await?
         } else {
-            HEAVIER * LIGHT
+            HEAVY
         };
         let (streams, reader) = (&streams, &reader);
         // Nobody holds a place while they wait for news.
@@ -83,6 +88,12 @@ pub(crate) async fn sync(
     });
     let (answer, place) = large.await?;
     accounts.check_goes_on(&session).await?;
+    // Whoever was away for so long that it is as a sync of everything pays as for that.
+    let cost = usize::try_from(place.bytes() / HEAVY).unwrap_or(FULL_SYNC).min(FULL_SYNC);
+    if !request.is_whole() && cost > 1 {
+        // Its answer is there: a debt keeps the next one waiting.
+        drop(limits.charge(Class::HeavyReads, &session.user_id, cost - 1));
+    }
     Ok(place.json(answer))
 }
 

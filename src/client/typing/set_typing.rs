@@ -11,12 +11,10 @@ use ruma::{
 };
 use serde::Deserialize;
 use stoa_ephemeral::Typing;
+use stoa_http::{Answer, Error, FreeForm, Result, Ruma};
 use stoa_rooms::Rooms;
 
-use crate::{
-    client::{own, rooms::known_room},
-    http::{Answer, Error, FreeForm, Result, Ruma},
-};
+use crate::{client::own, ops::find_room::known_room};
 
 /// For how long a user is typing whose client does not say.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);

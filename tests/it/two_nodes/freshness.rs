@@ -1,9 +1,13 @@
-//! What one node has acknowledged holds on the other at once, though nobody has told it.
+//! What one node has acknowledged holds on the other at once, though nobody has told it, and though
+//! it may not know the stream that says so.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use stoa_testing::{Backend, TestClient, TestDatabase, TestServer, encode, in_room, run_on};
+use stoa_storage::log::Stream;
+use stoa_testing::{
+    Backend, TestClient, TestDatabase, TestServer, encode, in_room, run_on, surgery,
+};
 
 /// Two nodes that look at the log only when a request makes them.
 struct Nodes {
@@ -37,8 +41,20 @@ async fn deaf(db: &TestDatabase) -> TestServer {
     .await
 }
 
-fn on_two_nodes(test: impl AsyncFnOnce(Nodes)) {
-    run_on(Backend::Postgres, async |db| test(Nodes::start(db).await).await);
+/// Runs a test on two nodes that know every stream, and then with a node B that lacks one of these, as
+/// one of an older version does while the server is upgraded.
+fn on_two_nodes(streams: &[Stream], test: impl AsyncFn(Nodes)) {
+    run_on(Backend::Postgres, async |db| {
+        test(Nodes::start(db).await).await;
+        for stream in streams {
+            let db = TestDatabase::create(db.backend()).await.unwrap();
+            let store = db.store().await;
+            surgery::hide_stream(&store, *stream).await;
+            test(Nodes::start(&db).await).await;
+            let hidden = surgery::hidden_batches(&store).await;
+            assert!(hidden > 0, "A has said nothing of {stream:?}");
+        }
+    });
 }
 
 /// The newest events of a room, with B's caches warm.
@@ -52,7 +68,7 @@ fn say() -> Value {
 
 #[test]
 fn what_is_created_on_one_is_used_on_the_other() {
-    on_two_nodes(async |nodes| {
+    on_two_nodes(&[Stream::Timeline], async |nodes| {
         let (alice, alice_on_b) = nodes.register("alice").await;
         let (bob, bob_on_b) = nodes.register("bob").await;
         alice_on_b.get("/_matrix/client/v3/account/whoami").await.ok();
@@ -75,7 +91,7 @@ fn what_is_created_on_one_is_used_on_the_other() {
 
 #[test]
 fn who_is_banned_on_one_is_out_on_the_other() {
-    on_two_nodes(async |nodes| {
+    on_two_nodes(&[Stream::Membership], async |nodes| {
         let (alice, _) = nodes.register("alice").await;
         let (_, bob) = nodes.register("bob").await;
         let room = alice.create_public_room().await;
@@ -98,7 +114,7 @@ fn who_is_banned_on_one_is_out_on_the_other() {
 
 #[test]
 fn who_leaves_on_one_sees_nothing_more_on_the_other() {
-    on_two_nodes(async |nodes| {
+    on_two_nodes(&[Stream::Membership], async |nodes| {
         let (alice, alice_on_b) = nodes.register("alice").await;
         let (bob, bob_on_b) = nodes.register("bob").await;
         let room = alice.create_public_room().await;
@@ -118,7 +134,7 @@ fn who_leaves_on_one_sees_nothing_more_on_the_other() {
 
 #[test]
 fn who_is_logged_out_on_one_is_so_on_the_other() {
-    on_two_nodes(async |nodes| {
+    on_two_nodes(&[Stream::Sessions, Stream::Devices], async |nodes| {
         let (alice, alice_on_b) = nodes.register("alice").await;
         let room = alice_on_b.create_public_room().await;
         alice_on_b.send(&room, "hello").await;
@@ -142,7 +158,7 @@ fn who_is_logged_out_on_one_is_so_on_the_other() {
 
 #[test]
 fn what_is_redacted_on_one_is_gone_on_the_other() {
-    on_two_nodes(async |nodes| {
+    on_two_nodes(&[Stream::Redaction], async |nodes| {
         let (alice, alice_on_b) = nodes.register("alice").await;
         let room = alice.create_public_room().await;
         let secret = alice.send(&room, "secret").await;
@@ -158,7 +174,7 @@ fn what_is_redacted_on_one_is_gone_on_the_other() {
 
 #[test]
 fn what_is_set_on_one_is_read_on_the_other() {
-    on_two_nodes(async |nodes| {
+    on_two_nodes(&[Stream::State, Stream::AccountData], async |nodes| {
         let (alice, alice_on_b) = nodes.register("alice").await;
         let room = alice_on_b.create_public_room().await;
         let name = "/_matrix/client/v3/profile/@alice:test/displayname";
@@ -177,8 +193,30 @@ fn what_is_set_on_one_is_read_on_the_other() {
 }
 
 #[test]
+fn what_is_read_on_one_is_told_on_the_other() {
+    on_two_nodes(&[Stream::Receipts], async |nodes| {
+        let (alice, alice_on_b) = nodes.register("alice").await;
+        let (bob, _) = nodes.register("bob").await;
+        let room = alice.create_public_room().await;
+        bob.join(&room).await;
+        let mut path = "/_matrix/client/v3/sync".to_owned();
+        for text in ["one", "two"] {
+            let event = alice_on_b.send(&room, text).await;
+            let synced = alice_on_b.get(&path).await.ok();
+            path =
+                format!("/_matrix/client/v3/sync?since={}", synced["next_batch"].as_str().unwrap());
+            let read = in_room(&room, &format!("receipt/m.read/{}", encode(&event)));
+            bob.post(&read, json!({})).await.ok();
+            let synced = alice_on_b.get(&path).await.ok();
+            let told = synced["rooms"]["join"][&room]["ephemeral"]["events"].to_string();
+            assert!(told.contains(&event) && told.contains("@bob:test"), "{synced}");
+        }
+    });
+}
+
+#[test]
 fn one_transaction_on_both_is_one_event() {
-    on_two_nodes(async |nodes| {
+    on_two_nodes(&[Stream::Timeline], async |nodes| {
         let (alice, alice_on_b) = nodes.register("alice").await;
         let room = alice.create_public_room().await;
         for number in 0..20 {

@@ -34,6 +34,8 @@ pub(super) const SHOW_EVENTS: &[(&str, Check)] = &[
 /// What can be asked for and holds no event of a room.
 pub(super) const SHOW_NONE: &[&str] = &[
     "GET /.well-known/matrix/client",
+    "GET /.well-known/matrix/server",
+    "GET /_matrix/federation/v1/version",
     "GET /_synapse/admin/v1/register",
     "GET /account/whoami",
     "GET /capabilities",

@@ -11,6 +11,7 @@ const NODE: &[&str] = &["stoa-outbound", "stoa-cluster"];
 const STATE: &[&str] = &["stoa-rooms", "stoa-accounts"];
 const FEATURES: &[&str] =
     &["stoa-e2ee", "stoa-ephemeral", "stoa-push", "stoa-media", "stoa-directory"];
+const HTTP: &[&str] = &["stoa-http"];
 const SERVICES: &[&str] = &["stoa-federation", "stoa-appservices", "stoa-sync", "stoa-compliance"];
 const PROGRAM: &[&str] = &["stoa"];
 /// Helps the tests of any crate, and so may know all of them.
@@ -30,9 +31,10 @@ const PICTURE: &[(&[&str], &[&[&str]])] = &[
     (NODE, &[BASE, STORAGE]),
     (STATE, &[BASE, CONFIG, STORAGE, NODE]),
     (FEATURES, &[BASE, CONFIG, STORAGE, NODE, STATE]),
-    (SERVICES, &[BASE, CONFIG, STORAGE, NODE, STATE, FEATURES]),
-    (PROGRAM, &[BASE, CONFIG, STORAGE, NODE, STATE, FEATURES, SERVICES]),
-    (TESTING, &[BASE, CONFIG, STORAGE, NODE, STATE, FEATURES, SERVICES, PROGRAM]),
+    (HTTP, &[BASE, CONFIG, STORAGE, NODE, STATE, FEATURES]),
+    (SERVICES, &[BASE, CONFIG, STORAGE, NODE, STATE, FEATURES, HTTP]),
+    (PROGRAM, &[BASE, CONFIG, STORAGE, NODE, STATE, FEATURES, HTTP, SERVICES]),
+    (TESTING, &[BASE, CONFIG, STORAGE, NODE, STATE, FEATURES, HTTP, SERVICES, PROGRAM]),
     (MEASURING, &[BASE, STATE, SERVICES, TESTING]),
     (TOOLS, &[]),
 ];
@@ -127,7 +129,10 @@ mod tests {
             ("stoa-cluster", "stoa-storage"),
             ("stoa-rooms", "stoa-cluster"),
             ("stoa-push", "stoa-rooms"),
+            ("stoa-http", "stoa-push"),
             ("stoa-sync", "stoa-push"),
+            ("stoa-sync", "stoa-http"),
+            ("stoa-federation", "stoa-http"),
             ("stoa", "stoa-sync"),
             ("stoa-testing", "stoa"),
         ] {
@@ -144,6 +149,9 @@ mod tests {
             ("stoa-rooms", "stoa-accounts"),
             ("stoa-rooms", "stoa-sync"),
             ("stoa-push", "stoa-directory"),
+            ("stoa-push", "stoa-http"),
+            ("stoa-http", "stoa-sync"),
+            ("stoa-http", "stoa"),
             ("stoa-sync", "stoa-federation"),
             ("stoa-sync", "stoa"),
             ("stoa", "stoa-testing"),

@@ -4,7 +4,7 @@ use stoa_accounts::{AccountDataError, Failure, put_account_data};
 use stoa_base::{Actor, Pos, RoomNid};
 use stoa_storage::{
     log::{Append, AppendError, head},
-    repo::account_data::{all, changed, of_room},
+    repo::account_data::{GLOBAL, all, changed, of_rooms},
 };
 use stoa_testing::{TestAccounts, both_databases};
 
@@ -112,10 +112,10 @@ both_databases! {
 
         let everything = all(&mut conn, &alice).await.unwrap();
         assert_eq!(everything.len(), 2);
-        let of_the_room = of_room(&mut conn, &alice, ROOM).await.unwrap();
+        let of_the_room = of_rooms(&mut conn, &alice, ROOM.as_slice()).await.unwrap();
         assert_eq!(of_the_room.len(), 1);
         assert_eq!(of_the_room[0].content, r#"{"n":1}"#);
-        let global = of_room(&mut conn, &alice, None).await.unwrap();
+        let global = of_rooms(&mut conn, &alice, &[GLOBAL]).await.unwrap();
         assert_eq!(global[0].content, r#"{"n":2}"#);
     }
 

@@ -110,13 +110,20 @@ impl Shared {
                 continue;
             }
             let now = inner.clock.monotonic();
-            for room in news.rooms {
-                let nid = room.room;
-                if inner.state().put(nid, in_memory(room, now)) {
-                    inner.waiters.wake_topic(&Topic::from(nid));
-                }
+            // Whoever sees a change sees the count that it has.
+            let changed: Vec<Topic> = {
+                let mut state = inner.state();
+                let mut put = |room: TypingRoom| {
+                    let nid = room.room;
+                    state.put(nid, in_memory(room, now)).then(|| Topic::from(nid))
+                };
+                let changed = news.rooms.into_iter().filter_map(&mut put).collect();
+                state.advance(news.counter);
+                changed
+            };
+            for topic in &changed {
+                inner.waiters.wake_topic(topic);
             }
-            inner.state().advance(news.counter);
             if !news.more {
                 return Ok(());
             }

@@ -1,6 +1,6 @@
 //! Receipts and the fully-read marker.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use ruma::{EventId, events::receipt::ReceiptThread};
 use serde_json::json;
@@ -236,10 +236,10 @@ both_databases! {
 
         let mut conn = fixture.node.store.read().await.unwrap();
         let (alice, bob) = (user("alice").to_string(), user("bob").to_string());
-        let newest = receipts::newest(&mut conn, &reader, &nids, head, 1).await.unwrap();
+        let newest = receipts::newest(&mut conn, &reader, &nids, head, 1, 9).await.unwrap();
         let users: Vec<_> = newest.into_iter().map(|row| (row.room, row.user_id)).collect();
         assert_eq!(users, [(nids[0], bob.clone()), (nids[1], bob.clone())]);
-        let own = receipts::of_user(&mut conn, &user("alice"), &nids, head).await.unwrap();
+        let own = receipts::of_user(&mut conn, &user("alice"), &nids, head, 9).await.unwrap();
         let mut users: Vec<_> = own.into_iter().map(|row| (row.room, row.user_id)).collect();
         users.sort();
         assert_eq!(users, [(nids[0], alice.clone()), (nids[1], alice)]);
@@ -275,11 +275,26 @@ both_databases! {
         assert_eq!(users.len(), 2 * MANY * 4 / 5 + 1);
         assert!(changed[&nids[0]].is_sorted_by_key(|receipt| receipt.pos));
         // One who knows nothing is given the newest, and where they have read themselves.
-        let newest = fixture.read_state.newest_receipts(&bob, &nids, head).await.unwrap();
+        let newest =
+            fixture.read_state.newest_receipts_within(&bob, &nids, head, i64::MAX).await.unwrap();
         assert_eq!(newest[&nids[0]].len(), 1_001);
         assert_eq!(newest[&nids[0]][0].user_id, bob);
         assert_eq!(newest[&nids[1]].len(), 1_000);
         assert_eq!(newest[&nids[0]].last().unwrap().pos.0 + 1, head.0);
+
+        // No more are read than are asked for, and as many where others are left out.
+        let count = |found: HashMap<_, Vec<Receipt>>| found.values().map(Vec::len).sum::<usize>();
+        let newcomer = user("user1699");
+        for most in [0, 1, 500, 1_500, 2_000, 2_001] {
+            let read_state = &fixture.read_state;
+            let changed = read_state.receipts_changed_within(&bob, &nids, since, head, most).await;
+            assert_eq!(i64::try_from(count(changed.unwrap())).unwrap(), most);
+            // The receipt of the one is older than the newest thousand, the other's is one of them.
+            for reader in [&bob, &newcomer] {
+                let newest = read_state.newest_receipts_within(reader, &nids, head, most).await;
+                assert_eq!(i64::try_from(count(newest.unwrap())).unwrap(), most, "{reader}");
+            }
+        }
     }
 }
 

@@ -3,7 +3,10 @@
 use ruma::user_id;
 use serde_json::{Value, json};
 use stoa_base::Allowance;
-use stoa_rooms::{Recipient, RoomError, RoomsOptions, state::Part};
+use stoa_rooms::{
+    Recipient, RoomError, RoomsOptions,
+    state::{Part, StateKey},
+};
 use stoa_storage::{StatementKind, Store};
 use stoa_testing::{TestRooms, both_databases};
 
@@ -42,6 +45,14 @@ both_databases! {
         let refused = rooms.entries_of([state], Part::Members, &little).await.unwrap_err();
         assert!(matches!(refused, RoomError::Exceeded(_)), "{refused}");
         assert_eq!(reads(&node.store) - before, 2, "the first two levels of the tree");
+        // The same is so for single entries of it.
+        let before = reads(&node.store);
+        let little = Allowance::new(10_000);
+        let members = (1..MEMBERS).map(|index| format!("@user{index}:test"));
+        let wanted = members.map(|user| (state, StateKey::new("m.room.member", &user)));
+        let refused = rooms.entries_at(wanted, &little).await;
+        assert!(matches!(refused, Err(RoomError::Exceeded(_))));
+        assert_eq!(reads(&node.store) - before, 0);
 
         let any = Allowance::unlimited();
         // The levels of the tree, the pages of events, and who is erased. Nothing is read for what an

@@ -62,7 +62,7 @@ impl Listener {
             let heard = async { Ok::<_, Error>(timeout(SILENCE, listener.try_recv()).await) };
             if let Ok(announced) = Box::pin(lease.wait_for(heard)).await? {
                 let Some(announced) = announced? else { return Ok(None) };
-                let head = announced.payload().parse().map_err(Error::corrupt)?;
+                let head = announced.payload().parse().map_err(Error::answer)?;
                 return Ok(Some(Pos(head)));
             }
             // Nobody has anything to say, or the connection is lost and nobody notices.

@@ -9,7 +9,7 @@ use crate::{
     Conn, Error, Result,
     repo::{
         events::{self, EventInRoom, StoredEventRow},
-        memberships::{self, MembershipRow},
+        memberships::{self, StoredMembership},
         rooms::RoomHeadRow,
         state::{self, StateChange},
     },
@@ -32,7 +32,7 @@ pub struct LoggedRows {
     events: Vec<StoredEventRow>,
     rooms: HashMap<RoomNid, RoomHeadRow>,
     state_changes: Vec<(RoomNid, StateChange)>,
-    memberships: HashMap<String, Vec<MembershipRow>>,
+    memberships: HashMap<String, Vec<StoredMembership>>,
 }
 
 /// The rows of one batch.
@@ -48,7 +48,7 @@ pub struct BatchRows<'a> {
     pub as_of: Pos,
     /// By user, all memberships that became current since the batch began or that are of forgotten
     /// rooms, of those users whose memberships changed.
-    pub memberships: &'a HashMap<String, Vec<MembershipRow>>,
+    pub memberships: &'a HashMap<String, Vec<StoredMembership>>,
 }
 
 impl LoggedRows {
@@ -173,7 +173,7 @@ impl Wanted {
                 up_to = Pos(left_out.pos.0 - 1);
             }
         }
-        let mut memberships: HashMap<String, Vec<MembershipRow>> = HashMap::new();
+        let mut memberships: HashMap<String, Vec<StoredMembership>> = HashMap::new();
         if !self.users.is_empty() {
             let rows = memberships::newer_or_forgotten(conn, self.users, after, limit).await?;
             if rows.len() <= ROWS {

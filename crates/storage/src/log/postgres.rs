@@ -16,9 +16,9 @@ use stoa_base::{Clock, Pos};
 
 use super::{
     BatchKey, LOG_LOCK, Mark,
-    batch::Batch,
+    conflict::Conflict,
+    joined_appends::JoinedAppends,
     jump::{NO_RUN, RAISE_BY},
-    members::Conflict,
     writer::{Timing, Written},
 };
 use crate::{
@@ -121,11 +121,11 @@ enum Answer {
 
 impl Session {
     /// Writes the batch under its key, at most once however often it is called, or finds out which
-    /// members stand in its way and writes nothing. After an error the connection is made anew.
+    /// appends must not be written and writes nothing. After an error the connection is made anew.
     pub(super) async fn write(
         &mut self,
         store: &Store,
-        batch: &Batch,
+        batch: &JoinedAppends,
         key: BatchKey,
         clock: &Clock,
         seen: Mark,
@@ -162,7 +162,7 @@ impl Session {
             }
         };
         self.conn = Some(leased);
-        Ok(match serde_json::from_str(&answer).map_err(Error::corrupt)? {
+        Ok(match serde_json::from_str(&answer).map_err(Error::answer)? {
             Answer::Conflicts { conflicts } => Written::Conflicts(conflicts),
             Answer::Committed { prev, last, moved, lock_wait_us } => {
                 timing.lock_wait = Duration::from_micros(lock_wait_us);
@@ -207,7 +207,7 @@ impl Session {
     /// Opens a connection on which everything that can be seen is durable.
     async fn connect(&mut self, store: &Store) -> Result<Leased> {
         let direct = store.direct_pool().zip(store.server_runs());
-        let (pool, runs) = direct.ok_or_else(|| Error::corrupt("not PostgreSQL"))?;
+        let (pool, runs) = direct.ok_or_else(|| Error::fault("not PostgreSQL"))?;
         let known = self.run.as_ref().unwrap_or_else(|| runs.first());
         let lease = pool.lease();
         let options = pool.options().clone().options(SESSION).application_name("stoa-log");
@@ -286,7 +286,7 @@ async fn jump(conn: &mut PgConnection) -> sqlx::Result<()> {
     transaction.commit().await
 }
 
-fn payload(batch: &Batch, key: BatchKey, now_ms: i64, seen: Mark) -> Result<String> {
+fn payload(batch: &JoinedAppends, key: BatchKey, now_ms: i64, seen: Mark) -> Result<String> {
     use std::fmt::Write as _;
     let BatchKey { incarnation, seq } = key;
     let (pos, positions) = (seen.pos, batch.positions);
@@ -298,21 +298,16 @@ fn payload(batch: &Batch, key: BatchKey, now_ms: i64, seen: Mark) -> Result<Stri
         // Writing to a string cannot fail.
         let _ = write!(payload, r#","seen_key":[{incarnation},{seq}]"#);
     }
-    let guards = [
-        ("room_guards", !batch.room_guards.is_empty(), to_json(&batch.room_guards)?),
-        ("session_guards", !batch.session_guards.is_empty(), to_json(&batch.session_guards)?),
-        ("account_guards", !batch.account_guards.is_empty(), to_json(&batch.account_guards)?),
-        ("audit", !batch.audit.is_empty(), to_json(&batch.audit)?),
-    ];
-    let guards = guards.iter().filter(|guard| guard.1).map(|guard| (guard.0, &guard.2));
-    let tables = batch.tables.iter().map(|rows| (rows.table.name(), &rows.json));
-    for (name, rows) in guards.chain(tables) {
-        let _ = write!(payload, r#","{name}":{rows}"#);
+    if !batch.audit.is_empty() {
+        let _ = write!(payload, r#","audit":{}"#, to_json(&batch.audit)?);
+    }
+    for rows in batch.guards.iter().chain(&batch.tables) {
+        let _ = write!(payload, r#","{}":{}"#, rows.name, rows.json);
     }
     payload.push('}');
     Ok(payload)
 }
 
 fn to_json<T: serde::Serialize>(value: &T) -> Result<String> {
-    serde_json::to_string(value).map_err(Error::corrupt)
+    serde_json::to_string(value).map_err(Error::fault)
 }

@@ -2,7 +2,6 @@
 //! one batch, and answers each caller after the flush.
 
 use std::{
-    collections::HashSet,
     future::Future,
     pin::Pin,
     sync::{
@@ -21,11 +20,12 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     Append, Mark, Touched,
-    batch::Batch,
-    members::{Answer, Conflict, Group, Member},
-    postgres,
-    rows::RelPos,
-    sqlite,
+    append::RelPos,
+    claims::Claims,
+    conflict::Conflict,
+    group::{Answer, Group, QueuedAppend},
+    joined_appends::JoinedAppends,
+    postgres, sqlite,
 };
 use crate::{Backend, Result, Store};
 
@@ -42,7 +42,7 @@ pub struct WriterOptions {
     /// How many appends may wait.
     pub queue: usize,
     /// How many appends are written together at most.
-    pub batch_members: usize,
+    pub batch_appends: usize,
     /// How many bytes are written together at most, roughly.
     pub batch_bytes: usize,
     /// How many bytes may wait, roughly.
@@ -55,7 +55,7 @@ impl Default for WriterOptions {
     fn default() -> Self {
         Self {
             queue: 8_192,
-            batch_members: 512,
+            batch_appends: 512,
             batch_bytes: 4 << 20,
             queue_bytes: 64 << 20,
             unknown_outcome: Duration::from_secs(30),
@@ -166,7 +166,7 @@ pub trait OnCommit: Send + Sync {
 /// What came of one attempt to write a batch.
 #[derive(Debug)]
 pub(super) enum Written {
-    /// It is written, though the extremities of these members' rooms have moved.
+    /// It is written, though the extremities of these appends' rooms have moved.
     Committed {
         prev: Pos,
         last: Pos,
@@ -191,7 +191,7 @@ type BuildFuture = Pin<Box<dyn Future<Output = BuildResult> + Send>>;
 type Build = Box<dyn FnOnce() -> BuildFuture + Send>;
 
 enum Request {
-    Append(Box<Member>),
+    Append(Box<QueuedAppend>),
     Locked { build: Build, reply: oneshot::Sender<Answer> },
 }
 
@@ -251,7 +251,7 @@ impl Writer {
         let (reply, answer) = oneshot::channel();
         // Added before the writer can take it out again.
         self.waiting_bytes.fetch_add(weight, Ordering::Relaxed);
-        let sent = self.send(Request::Append(Box::new(Member { append, reply })));
+        let sent = self.send(Request::Append(Box::new(QueuedAppend { append, reply })));
         if sent.is_err() {
             self.waiting_bytes.fetch_sub(weight, Ordering::Relaxed);
         }
@@ -318,27 +318,29 @@ impl Task {
             match first {
                 Request::Locked { build, reply } => self.write_locked(build, reply).await,
                 Request::Append(first) => {
-                    let members = self.gather(*first, &mut requests);
-                    metrics::histogram!("stoa_log_group_size").record(count(members.len()));
-                    self.write_members(members).await;
+                    let appends = self.gather(*first, &mut requests);
+                    metrics::histogram!("stoa_log_group_size").record(count(appends.len()));
+                    self.write_appends(appends).await;
                 }
             }
         }
     }
 
     /// Takes what waits in the queue, as far as a batch's limits and order allow.
-    fn gather(&mut self, first: Member, requests: &mut mpsc::Receiver<Request>) -> Vec<Member> {
+    fn gather(
+        &mut self,
+        first: QueuedAppend,
+        requests: &mut mpsc::Receiver<Request>,
+    ) -> Vec<QueuedAppend> {
         let mut bytes = first.append.weight();
-        let mut accounts: HashSet<String> = first.append.accounts().map(Into::into).collect();
-        let mut members = vec![first];
-        while members.len() < self.options.batch_members && bytes < self.options.batch_bytes {
+        let mut claims = Claims::default();
+        claims.admit(&first.append);
+        let mut appends = vec![first];
+        while appends.len() < self.options.batch_appends && bytes < self.options.batch_bytes {
             match requests.try_recv() {
-                Ok(Request::Append(member))
-                    if !member.append.accounts().any(|account| accounts.contains(account)) =>
-                {
-                    bytes += member.append.weight();
-                    accounts.extend(member.append.accounts().map(Into::into));
-                    members.push(*member);
+                Ok(Request::Append(queued)) if claims.admit(&queued.append) => {
+                    bytes += queued.append.weight();
+                    appends.push(*queued);
                 }
                 Ok(other) => {
                     self.carried = Some(other);
@@ -348,12 +350,12 @@ impl Task {
             }
         }
         self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
-        members
+        appends
     }
 
-    /// Writes the members, without those that conflict and those that were built on them.
-    async fn write_members(&mut self, members: Vec<Member>) {
-        let mut group = Group::new(members);
+    /// Writes the appends, without those that conflict and those that were built on them.
+    async fn write_appends(&mut self, appends: Vec<QueuedAppend>) {
+        let mut group = Group::new(appends);
         let mut losses = 0;
         loop {
             // Looked at first: where the log has lost something, chains hear of it before the place
@@ -363,7 +365,7 @@ impl Task {
             if group.is_empty() {
                 break;
             }
-            let batch = match group.batch() {
+            let batch = match group.join() {
                 Ok(batch) => batch,
                 Err(error) => {
                     group.refuse_all(&AppendError::Refused(error.to_string()));
@@ -373,7 +375,7 @@ impl Task {
             match self.write(&batch, seen).await {
                 Ok(Written::Committed { prev, last, moved }) => {
                     group.lose_heads(&moved);
-                    self.finish(group.take_members(), batch, prev, last).await;
+                    self.finish(group.take_appends(), batch, prev, last).await;
                 }
                 Ok(Written::Conflicts(conflicts)) => {
                     metrics::counter!("stoa_log_conflicts_total").increment(conflicts.len() as u64);
@@ -388,13 +390,13 @@ impl Task {
                 }
                 Ok(Written::Behind { .. }) => group.refuse_all(&AppendError::Unavailable),
                 Err(AppendError::Refused(reason)) if group.len() > 1 => {
-                    tracing::warn!(reason, members = group.len(), "a batch failed");
-                    for member in group.take_members() {
-                        Box::pin(self.write_members(vec![member])).await;
+                    tracing::warn!(reason, appends = group.len(), "a batch failed");
+                    for queued in group.take_appends() {
+                        Box::pin(self.write_appends(vec![queued])).await;
                     }
                 }
                 Err(error) => {
-                    tracing::error!(%error, members = group.len(), "appends failed");
+                    tracing::error!(%error, appends = group.len(), "appends failed");
                     metrics::counter!("stoa_log_failed_total").increment(group.len() as u64);
                     // Whoever builds on them begins anew before the log's reader may find them.
                     group.break_chains();
@@ -409,7 +411,7 @@ impl Task {
 
     /// Writes a batch under a key of its own, as often as it takes to know what came of it. Where
     /// that is not known in time, the batch is still in flight.
-    async fn write(&mut self, batch: &Batch, seen: Mark) -> Result<Written, AppendError> {
+    async fn write(&mut self, batch: &JoinedAppends, seen: Mark) -> Result<Written, AppendError> {
         self.key.seq += 1;
         self.on_commit.in_flight(Some(self.key));
         let started = self.clock.monotonic();
@@ -443,7 +445,12 @@ impl Task {
         })
     }
 
-    async fn attempt(&mut self, batch: &Batch, seen: Mark, timing: &mut Timing) -> Result<Written> {
+    async fn attempt(
+        &mut self,
+        batch: &JoinedAppends,
+        seen: Mark,
+        timing: &mut Timing,
+    ) -> Result<Written> {
         let Self { store, clock, key, .. } = self;
         match &mut self.postgres {
             None => sqlite::write(store, batch, *key, clock, timing).await,
@@ -457,14 +464,20 @@ impl Task {
         self.postgres.is_some() && !error.is_refusal() && elapsed < self.options.unknown_outcome
     }
 
-    async fn finish(&mut self, members: Vec<Member>, batch: Batch, prev: Pos, last: Pos) {
-        let mut appends = Vec::with_capacity(members.len());
-        let mut replies = Vec::with_capacity(members.len());
-        for (member, base) in members.into_iter().zip(&batch.bases) {
+    async fn finish(
+        &mut self,
+        group: Vec<QueuedAppend>,
+        batch: JoinedAppends,
+        prev: Pos,
+        last: Pos,
+    ) {
+        let mut appends = Vec::with_capacity(group.len());
+        let mut replies = Vec::with_capacity(group.len());
+        for (queued, base) in group.into_iter().zip(&batch.bases) {
             let base = Pos(prev.0 + base);
-            note_commit(&member.append, base);
-            appends.push((base, member.append));
-            replies.push((member.reply, Appended { base, last }));
+            note_commit(&queued.append, base);
+            appends.push((base, queued.append));
+            replies.push((queued.reply, Appended { base, last }));
         }
         if !batch.audit.is_empty() {
             metrics::counter!("stoa_audit_entries_total").increment(batch.audit.len() as u64);
@@ -494,7 +507,7 @@ impl Task {
             }
         };
         match append.and_then(|append| append.check().map(|()| append)) {
-            Ok(append) => self.write_members(vec![Member { append, reply }]).await,
+            Ok(append) => self.write_appends(vec![QueuedAppend { append, reply }]).await,
             Err(error) => {
                 let _ = reply.send(Err(error));
             }

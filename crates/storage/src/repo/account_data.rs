@@ -4,7 +4,7 @@
 use ruma::UserId;
 use stoa_base::{Pos, RoomNid};
 
-use crate::{Conn, FromRow, Result, Row};
+use crate::{Bind, Conn, FromRow, Result, Row};
 
 /// The room number under which global account data stands.
 pub const GLOBAL: RoomNid = RoomNid(0);
@@ -43,18 +43,31 @@ pub async fn all(conn: &mut Conn, user_id: &UserId) -> Result<Vec<StoredAccountD
     .await
 }
 
-/// A user's account data for one room, or the global.
-pub async fn of_room(
+/// A user's account data for these rooms.
+pub async fn of_rooms(
     conn: &mut Conn,
     user_id: &UserId,
-    room: Option<RoomNid>,
+    rooms: &[RoomNid],
 ) -> Result<Vec<StoredAccountData>> {
     conn.all(
         "SELECT room_nid, type, content, pos FROM account_data
-         WHERE user_id = $1 AND room_nid = $2 ORDER BY pos",
-        &[user_id.as_str().into(), room.unwrap_or(GLOBAL).0.into()],
+         WHERE user_id = $1 AND room_nid IN (SELECT CAST(value AS BIGINT) FROM json_each($2))
+         ORDER BY pos",
+        &[user_id.as_str().into(), Bind::list(rooms)],
     )
     .await
+}
+
+/// How many bytes a user's account data for these rooms has, with [`ROW_BYTES`] for each type.
+pub async fn bytes_of_rooms(conn: &mut Conn, user_id: &UserId, rooms: &[RoomNid]) -> Result<i64> {
+    let (bytes,) = conn
+        .one(
+            "SELECT CAST(COALESCE(SUM(octet_length(content) + $3), 0) AS BIGINT) FROM account_data
+             WHERE user_id = $1 AND room_nid IN (SELECT CAST(value AS BIGINT) FROM json_each($2))",
+            &[user_id.as_str().into(), Bind::list(rooms), ROW_BYTES.into()],
+        )
+        .await?;
+    Ok(bytes)
 }
 
 /// What of a user's account data was set after `after` and not after `up_to`.
@@ -70,6 +83,23 @@ pub async fn changed(
         &[user_id.as_str().into(), after.0.into(), up_to.0.into()],
     )
     .await
+}
+
+/// How many bytes that has, with [`ROW_BYTES`] for each type.
+pub async fn bytes_changed(
+    conn: &mut Conn,
+    user_id: &UserId,
+    after: Pos,
+    up_to: Pos,
+) -> Result<i64> {
+    let (bytes,) = conn
+        .one(
+            "SELECT CAST(COALESCE(SUM(octet_length(content) + $4), 0) AS BIGINT) FROM account_data
+             WHERE user_id = $1 AND pos > $2 AND pos <= $3",
+            &[user_id.as_str().into(), after.0.into(), up_to.0.into(), ROW_BYTES.into()],
+        )
+        .await?;
+    Ok(bytes)
 }
 
 /// One piece of account data.

@@ -200,7 +200,7 @@ async fn page(
 }
 
 /// The newest accepted events of each of these rooms after `after` and up to `up_to`, at most
-/// `limit` a room, in no order. A room without any is absent.
+/// `limit` a room, newest first. A room without any is absent.
 pub async fn newest_nids(
     conn: &mut Conn,
     rooms: impl IntoIterator<Item = RoomNid>,
@@ -212,8 +212,11 @@ pub async fn newest_nids(
     let rows: Vec<(i64, Option<String>)> = conn
         .all(
             "SELECT CAST(wanted.value AS BIGINT), (
-                 SELECT string_agg(CAST(newest.nid AS TEXT), ',') FROM (
-                     SELECT nid FROM events
+                 SELECT string_agg(
+                     CAST(newest.nid AS TEXT), ','
+                     ORDER BY newest.ord_pos DESC, newest.ord_depth DESC, newest.ord_seq DESC
+                 ) FROM (
+                     SELECT nid, ord_pos, ord_depth, ord_seq FROM events
                      WHERE room_nid = CAST(wanted.value AS BIGINT)
                        AND status = 0 AND ord_pos IS NOT NULL AND ord_pos <= $2
                        AND ord_pos >= $4 AND (ord_pos, ord_depth, ord_seq) > ($4, $5, $6)

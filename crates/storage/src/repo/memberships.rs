@@ -7,7 +7,7 @@ use crate::{Bind, Conn, Error, FromRow, Result, Row};
 
 /// A user's current membership of a room.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MembershipRow {
+pub struct StoredMembership {
     /// The user.
     pub user_id: String,
     /// The room.
@@ -24,7 +24,7 @@ pub struct MembershipRow {
     pub forgotten: bool,
 }
 
-impl FromRow for MembershipRow {
+impl FromRow for StoredMembership {
     fn from_row(row: &Row) -> Result<Self> {
         Ok(Self {
             user_id: row.get(0)?,
@@ -39,7 +39,7 @@ impl FromRow for MembershipRow {
 }
 
 /// All memberships of a user, past ones too, by room.
-pub async fn of_user(conn: &mut Conn, user_id: &str) -> Result<Vec<MembershipRow>> {
+pub async fn of_user(conn: &mut Conn, user_id: &str) -> Result<Vec<StoredMembership>> {
     conn.all(
         "SELECT user_id, room_nid, membership, event_nid, sender, pos, forgotten
          FROM memberships WHERE user_id = $1 ORDER BY room_nid",
@@ -55,7 +55,7 @@ pub async fn newer_or_forgotten(
     users: impl IntoIterator<Item = String>,
     after: Pos,
     limit: i64,
-) -> Result<Vec<MembershipRow>> {
+) -> Result<Vec<StoredMembership>> {
     conn.all(
         "SELECT user_id, room_nid, membership, event_nid, sender, pos, forgotten
          FROM memberships WHERE user_id IN (SELECT value FROM json_each($1))
@@ -70,7 +70,7 @@ pub async fn of_user_in_room(
     conn: &mut Conn,
     user_id: &str,
     room: RoomNid,
-) -> Result<Option<MembershipRow>> {
+) -> Result<Option<StoredMembership>> {
     conn.optional(
         "SELECT user_id, room_nid, membership, event_nid, sender, pos, forgotten
          FROM memberships WHERE user_id = $1 AND room_nid = $2",
@@ -85,7 +85,7 @@ pub async fn of_room(
     room: RoomNid,
     membership: &str,
     limit: i64,
-) -> Result<Vec<MembershipRow>> {
+) -> Result<Vec<StoredMembership>> {
     conn.all(
         "SELECT user_id, room_nid, membership, event_nid, sender, pos, forgotten
          FROM memberships WHERE room_nid = $1 AND membership = $2 ORDER BY user_id LIMIT $3",

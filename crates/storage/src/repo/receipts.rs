@@ -55,27 +55,30 @@ pub async fn find(
     .await
 }
 
-/// All receipts of these rooms that were set after `after` and not after `up_to`, as `reader` may see
-/// them: their own private ones, and nobody else's. By room and then by age.
+/// The receipts of these rooms that were set after `after` and not after `up_to`, as `reader` may see
+/// them: their own private ones, and nobody else's. By room and then by age, at most `limit`.
 pub async fn changed(
     conn: &mut Conn,
     reader: &UserId,
     rooms: &[RoomNid],
     after: Pos,
     up_to: Pos,
+    limit: i64,
 ) -> Result<Vec<StoredReceipt>> {
     conn.all(
+        // Ordered by a sum, which is in no index: PostgreSQL goes through all receipts otherwise, in
+        // the order of the index, until it has enough.
         "SELECT room_nid, type, user_id, thread, event_id, ts, pos FROM receipts
          WHERE room_nid IN (SELECT CAST(value AS BIGINT) FROM json_each($1))
              AND pos > $2 AND pos <= $3 AND (type <> 'm.read.private' OR user_id = $4)
-         ORDER BY room_nid, pos",
-        &[Bind::list(rooms), after.0.into(), up_to.0.into(), reader.as_str().into()],
+         ORDER BY room_nid + 0, pos LIMIT $5",
+        &[Bind::list(rooms), after.0.into(), up_to.0.into(), reader.as_str().into(), limit.into()],
     )
     .await
 }
 
 /// The newest receipts of each of these rooms that were not set after `up_to`, as `reader` may see
-/// them, at most `limit` a room. By room and then by age.
+/// them, at most `limit` a room. By room and then by age, at most `in_all`.
 ///
 /// It reads no more of a room than it gives, however many receipts there are.
 pub async fn newest(
@@ -84,9 +87,11 @@ pub async fn newest(
     rooms: &[RoomNid],
     up_to: Pos,
     limit: i64,
+    in_all: i64,
 ) -> Result<Vec<StoredReceipt>> {
     conn.all(
-        // CROSS JOIN, since SQLite then takes the rooms first instead of reading all receipts.
+        // CROSS JOIN, since SQLite then takes the rooms first instead of reading all receipts, and
+        // ordered by a sum, as above.
         "SELECT room_nid, type, user_id, thread, event_id, ts, pos
          FROM (
              SELECT CAST(value AS BIGINT) AS room, (
@@ -99,25 +104,27 @@ pub async fn newest(
          ) wanted CROSS JOIN receipts
          WHERE room_nid = room AND pos > COALESCE(older, -1) AND pos <= $2
              AND (type <> 'm.read.private' OR user_id = $3)
-         ORDER BY room_nid, pos",
-        &[Bind::list(rooms), up_to.0.into(), reader.as_str().into(), limit.into()],
+         ORDER BY room_nid + 0, pos LIMIT $5",
+        &[Bind::list(rooms), up_to.0.into(), reader.as_str().into(), limit.into(), in_all.into()],
     )
     .await
 }
 
-/// The receipts that a user has set in these rooms, not after `up_to`, in no order.
+/// The receipts that a user has set in these rooms, not after `up_to`, in no order, at most `limit`.
 pub async fn of_user(
     conn: &mut Conn,
     user_id: &UserId,
     rooms: &[RoomNid],
     up_to: Pos,
+    limit: i64,
 ) -> Result<Vec<StoredReceipt>> {
     conn.all(
         // With the plus, SQLite does not go through all receipts by position.
         "SELECT room_nid, type, user_id, thread, event_id, ts, pos FROM receipts
          WHERE room_nid IN (SELECT CAST(value AS BIGINT) FROM json_each($1))
-             AND type IN ('m.read', 'm.read.private') AND user_id = $2 AND +pos <= $3",
-        &[Bind::list(rooms), user_id.as_str().into(), up_to.0.into()],
+             AND type IN ('m.read', 'm.read.private') AND user_id = $2 AND +pos <= $3
+         LIMIT $4",
+        &[Bind::list(rooms), user_id.as_str().into(), up_to.0.into(), limit.into()],
     )
     .await
 }

@@ -224,7 +224,7 @@ both_databases! {
         assert_eq!(events(&node.store).await, [1, 3]);
     }
 
-    async fn a_member_that_the_database_refuses_fails_alone(db: TestDatabase) {
+    async fn an_append_that_the_database_refuses_fails_alone(db: TestDatabase) {
         let node = TestNode::start(db).await;
         write(&node, sample::creation(ROOM)).await;
         let state_node = |nid| {

@@ -53,7 +53,7 @@ both_databases! {
     }
 
     async fn what_does_not_fit_into_one_batch_goes_into_the_next(db: TestDatabase) {
-        let limits = WriterOptions { batch_members: 4, ..WriterOptions::default() };
+        let limits = WriterOptions { batch_appends: 4, ..WriterOptions::default() };
         let node = limited(db, limits).await;
         let held = hold(&node).await;
         let first = node.writer.enqueue(Append::new()).unwrap();

@@ -14,6 +14,7 @@ mod jumps;
 mod kills;
 mod limits;
 mod logged_rows;
+mod newer_schema;
 mod node_process;
 mod order;
 mod outages;

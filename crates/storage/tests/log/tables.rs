@@ -3,9 +3,11 @@
 use ruma::user_id;
 use stoa_base::{EventNid, RoomNid, StateNid};
 use stoa_storage::log::{
-    AccountDataRow, Append, AppendError, DeviceRemovalRow, EventRow, EventStatus, EventUpdateRow,
-    ForgottenRoomRow, Guard, MissingPrevEventRow, RedactionRow, RoomUpdateRow, SessionEndRow,
-    StateChangeRow, StateNodeRow, TokenRemovalRow,
+    AccountDataRow, AccountUpdateRow, AllDeviceRemovalsRow, Append, AppendError, DeviceChangeKind,
+    DeviceRemovalRow, EventRow, EventStatus, EventUpdateRow, ForgottenRoomRow, Guard,
+    InteractiveResultRow, MissingPrevEventRow, NewDeviceRow, NewUserRow, ProfileFieldRow,
+    RedactionRow, RoomUpdateRow, SessionEndRow, SessionOrigin, SessionRow, StateChangeRow,
+    StateNodeRow, TokenRemovalRow, TokenRow,
 };
 use stoa_testing::{TestNode, both_databases, sample};
 
@@ -350,6 +352,101 @@ both_databases! {
         let answers = together(&node, vec![guarded("B1"), guarded("B2")]).await;
         assert!(answers[0].is_ok());
         assert!(matches!(answers[1], Err(AppendError::SessionEnded)), "{:?}", answers[1]);
+    }
+
+    async fn one_append_may_change_every_table(db: TestDatabase) {
+        let node = TestNode::start(db).await;
+        write(&node, sample::creation(ROOM)).await;
+        write(&node, sample::message(1, ROOM)).await;
+        let user_id = || "@a:test".to_owned();
+        let mut append = sample::creation(RoomNid(8));
+        for part in [
+            sample::message(2, ROOM),
+            sample::membership(3, ROOM, "@a:test", "leave"),
+            sample::receipt(ROOM, user_id!("@a:test"), "$1"),
+        ] {
+            append.events.extend(part.events);
+            append.memberships.extend(part.memberships);
+            append.receipts.extend(part.receipts);
+        }
+        let pos = append.next_pos();
+        append.event_updates.push(EventUpdateRow {
+            nid: EventNid(1), pos: None, ord_pos: None, ord_depth: None, ord_seq: Some(9),
+            status: None, state_before: None, state_after: None, partial: None,
+        });
+        append.redactions.push(RedactionRow {
+            nid: EventNid(1), redacted_by: EventNid(2), json: "{}".to_owned(),
+        });
+        append.missing_prev_events.push(MissingPrevEventRow {
+            prev_event_id: "$a".to_owned(), event_nid: EventNid(2),
+        });
+        append.state_nodes.push(StateNodeRow { nid: StateNid(3), node: "00".to_owned() });
+        append.state_changes.push(StateChangeRow {
+            room_nid: ROOM, pos, kind: "a".to_owned(), state_key: String::new(), old_nid: None,
+            new_nid: None,
+        });
+        append.forgotten_rooms.push(ForgottenRoomRow { user_id: user_id(), room_nid: ROOM });
+        append.account_data.push(AccountDataRow {
+            user_id: user_id(), room_nid: ROOM, kind: "a".to_owned(), content: "{}".to_owned(), pos,
+        });
+        append.account_updates.push(AccountUpdateRow { user_id: user_id(), ..Default::default() });
+        append.all_device_removals.push(AllDeviceRemovalsRow {
+            user_id: user_id(), except_device: None,
+        });
+        append.device_removals.push(DeviceRemovalRow {
+            user_id: user_id(), device_id: "B".to_owned(),
+        });
+        append.session_ends.push(SessionEndRow {
+            user_id: user_id(), session_id: "old".to_owned(), ended_ms: 1,
+        });
+        append.token_removals.push(TokenRemovalRow {
+            user_id: user_id(), token_hash: "old".to_owned(), successor: "older".to_owned(),
+        });
+        append.users.push(NewUserRow {
+            user_id: user_id(), password_hash: None, admin: 0, created_ms: 1,
+        });
+        append.profile_fields.push(ProfileFieldRow {
+            user_id: user_id(), field: "a".to_owned(), value: "1".to_owned(),
+        });
+        append.interactive_results.push(InteractiveResultRow {
+            session_hash: "a".to_owned(), result: "{}".to_owned(),
+        });
+        append.devices.push(NewDeviceRow {
+            user_id: user_id(), device_id: "A".to_owned(), display_name: None, created_ms: 1,
+        });
+        append.sessions.push(SessionRow {
+            session_id: "new".to_owned(), user_id: user_id(), device_id: Some("A".to_owned()),
+            origin: SessionOrigin::Password, created_ms: 1, expires_ms: None,
+        });
+        append.tokens.push(TokenRow {
+            token_hash: "new".to_owned(), user_id: user_id(), session_id: "new".to_owned(),
+            generation: 0, created_ms: 1, expires_ms: None, refresh_hash: None, parent_hash: None,
+        });
+        append.note_device_change(user_id!("@a:test"), "A".into(), DeviceChangeKind::Created);
+        write(&node, append).await;
+
+        let mut conn = node.store.read().await.unwrap();
+        for (table, sql) in [
+            ("rooms", "SELECT COUNT(*) FROM rooms WHERE nid = 8"),
+            ("events", "SELECT COUNT(*) FROM events WHERE nid = 2"),
+            ("event_updates", "SELECT COUNT(*) FROM events WHERE nid = 1 AND ord_seq = 9"),
+            ("redactions", "SELECT COUNT(*) FROM events WHERE nid = 1 AND redacted_by = 2"),
+            ("missing_prev_events", "SELECT COUNT(*) FROM missing_prev_events"),
+            ("state_nodes", "SELECT COUNT(*) FROM state_nodes"),
+            ("state_changes", "SELECT COUNT(*) FROM state_changes"),
+            ("forgotten_rooms", "SELECT COUNT(*) FROM memberships WHERE forgotten = 1"),
+            ("account_data", "SELECT COUNT(*) FROM account_data"),
+            ("receipts", "SELECT COUNT(*) FROM receipts"),
+            ("users", "SELECT COUNT(*) FROM users"),
+            ("profile_fields", "SELECT COUNT(*) FROM profile_fields"),
+            ("devices", "SELECT COUNT(*) FROM devices WHERE generation = 3"),
+            ("sessions", "SELECT COUNT(*) FROM sessions WHERE device_id = 'A'"),
+            ("tokens", "SELECT COUNT(*) FROM access_tokens WHERE device_id = 'A'"),
+            ("device_changes", "SELECT COUNT(*) FROM device_changes WHERE prev_pos IS NULL"),
+        ] {
+            let (count,): (i64,) = conn.one(sql, &[]).await.unwrap();
+            assert_eq!(count, 1, "{table}");
+        }
     }
 
     async fn a_token_makes_way_for_the_one_that_was_refreshed_from_it(db: TestDatabase) {

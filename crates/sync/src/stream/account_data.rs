@@ -27,6 +27,19 @@ pub(crate) struct AccountData {
     is_all: bool,
 }
 
+impl From<Vec<StoredAccountData>> for AccountData {
+    fn from(rows: Vec<StoredAccountData>) -> Self {
+        let mut data = Self::default();
+        for row in rows {
+            match row.room {
+                Some(room) => data.of_rooms.entry(room).or_default().push(row),
+                None => data.global.push(row),
+            }
+        }
+        data
+    }
+}
+
 impl AccountData {
     /// Reads what was set after `since`, or all.
     pub(crate) async fn read(
@@ -35,28 +48,24 @@ impl AccountData {
         reader: &Reader,
         since: Option<Pos>,
     ) -> Result<Self> {
-        let rows = match since {
-            Some(since)
-                if !changes.may_have_changed(&reader.topic, &[Stream::AccountData], since) =>
-            {
-                Vec::new()
-            }
-            // What is newer than the answer is given now and once more.
-            Some(since) => {
-                let end = Pos(i64::MAX);
-                account_data::changed(&mut store.read().await?, &reader.user_id, since, end).await?
-            }
-            None => account_data::all(&mut store.read().await?, &reader.user_id).await?,
-        };
-        reader.allowance.take(rows.iter().map(bytes).sum())?;
-        let mut data = Self { is_all: since.is_none(), ..Self::default() };
-        for row in rows {
-            match row.room {
-                Some(room) => data.of_rooms.entry(room).or_default().push(row),
-                None => data.global.push(row),
-            }
+        if since.is_some_and(|since| {
+            !changes.may_have_changed(&reader.topic, &[Stream::AccountData], since)
+        }) {
+            return Ok(Self::default());
         }
-        Ok(data)
+        // What is newer than the answer is given now and once more.
+        let (after, up_to) = (since.unwrap_or(Pos::START), Pos(i64::MAX));
+        let (mut conn, user_id) = (store.read().await?, &reader.user_id);
+        let bytes = account_data::bytes_changed(&mut conn, user_id, after, up_to).await?;
+        if bytes == 0 {
+            return Ok(Self { is_all: since.is_none(), ..Self::default() });
+        }
+        take(reader, bytes)?;
+        let rows = match since {
+            Some(_) => account_data::changed(&mut conn, user_id, after, up_to).await?,
+            None => account_data::all(&mut conn, user_id).await?,
+        };
+        Ok(Self { is_all: since.is_none(), ..rows.into() })
     }
 
     /// The rooms for which something was set.
@@ -100,18 +109,15 @@ impl RoomAccountData<'_> {
         reader: &Reader,
         spans: &[Span],
     ) -> Result<ByRoom<Vec<Box<RawValue>>>> {
+        let spans = || spans.iter().filter(|span| self.filter.is_about(&span.room.id));
+        // What was set while the reader was not in the room was not told.
+        let lacks_older = |span: &Span| !self.data.is_all && span.state == KnownState::Nothing;
+        let lacking = spans().filter(|span| lacks_older(span)).map(|span| span.room.nid).collect();
+        let older = self.of_rooms(reader, lacking).await?;
         let mut news = ByRoom::new();
-        for span in spans.iter().filter(|span| self.filter.is_about(&span.room.id)) {
-            let older;
-            let rows = if self.data.is_all || span.state != KnownState::Nothing {
-                self.data.of_rooms.get(&span.room.nid)
-            } else {
-                // What was set while the reader was not in the room was not told.
-                let mut conn = self.store.read().await?;
-                let room = Some(span.room.nid);
-                older = account_data::of_room(&mut conn, &reader.user_id, room).await?;
-                Some(&older)
-            };
+        for span in spans() {
+            let data = if lacks_older(span) { &older } else { self.data };
+            let rows = data.of_rooms.get(&span.room.nid);
             let shown = rows.into_iter().flatten().filter(|row| self.filter.passes_type(&row.kind));
             let events: Vec<Box<RawValue>> = shown.filter_map(to_event).collect();
             if !events.is_empty() {
@@ -122,13 +128,29 @@ impl RoomAccountData<'_> {
     }
 }
 
+impl RoomAccountData<'_> {
+    /// All that was ever set for these rooms.
+    async fn of_rooms(&self, reader: &Reader, rooms: Vec<RoomNid>) -> Result<AccountData> {
+        if rooms.is_empty() {
+            return Ok(AccountData::default());
+        }
+        let (mut conn, user_id) = (self.store.read().await?, &reader.user_id);
+        let bytes = account_data::bytes_of_rooms(&mut conn, user_id, &rooms).await?;
+        if bytes == 0 {
+            return Ok(AccountData::default());
+        }
+        take(reader, bytes)?;
+        Ok(account_data::of_rooms(&mut conn, user_id, &rooms).await?.into())
+    }
+}
+
+/// Takes the memory of account data before it is read: what it has here, and in the answer.
+fn take(reader: &Reader, bytes: i64) -> Result<()> {
+    Ok(reader.allowance.take(2 * bytes.unsigned_abs())?)
+}
+
 fn to_event(row: &StoredAccountData) -> Option<Box<RawValue>> {
     // What was stored was JSON.
     let content: &RawValue = serde_json::from_str(&row.content).ok()?;
     EphemeralEvent { kind: &row.kind, content }.to_json()
-}
-
-/// How many bytes it takes, here and in the answer.
-const fn bytes(row: &StoredAccountData) -> u64 {
-    2 * row.content.len() as u64
 }

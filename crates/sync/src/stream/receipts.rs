@@ -59,11 +59,12 @@ impl Receipts<'_> {
             }
         }
         for ((since, up_to), rooms) in together {
-            let user_id = &reader.user_id;
+            let (read_state, user_id) = (self.read_state, &reader.user_id);
+            let most = reader.allowance.rows(RECEIPT);
             let changed = if since == Pos::START {
-                self.read_state.newest_receipts(user_id, &rooms, up_to).await?
+                read_state.newest_receipts_within(user_id, &rooms, up_to, most).await?
             } else {
-                self.read_state.receipts_changed(user_id, &rooms, since, up_to).await?
+                read_state.receipts_changed_within(user_id, &rooms, since, up_to, most).await?
             };
             let count = changed.values().map(|receipts| receipts.len() as u64).sum::<u64>();
             reader.allowance.take(RECEIPT * count)?;

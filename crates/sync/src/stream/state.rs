@@ -17,7 +17,7 @@ use std::{
 use ruma::{UserId, events::TimelineEventType};
 use stoa_base::{EventNid, Pos, RoomNid};
 use stoa_rooms::{
-    Rooms, Stay, VisibleState,
+    Caching, Rooms, VisibleState,
     events::Event,
     state::{Part, StateKey},
 };
@@ -35,8 +35,8 @@ use crate::{
     wants::{Members, StateWants},
 };
 
-/// How many events of one room's state come to stay in memory where they are read together. A first
-/// sync of large rooms would push all else out.
+/// Up to how many events of one room's state are kept in memory once they are read. A first sync of
+/// large rooms would push out all else.
 const SMALL: usize = 50;
 
 /// The state of rooms.
@@ -81,16 +81,16 @@ impl RoomStates<'_> {
             }
             chosen.push((plan.span, events, plan.cut));
         }
-        // Of large rooms that are told as a whole, nothing comes to stay in memory.
+        // Where much of a room is told, as of a large one that is new to the client, nothing is kept.
         let (large, small): (Vec<_>, Vec<_>) =
             chosen.iter().partition(|(_, events, _)| events.len() > SMALL);
-        let read = async |chosen: &[&Chosen<'_>], stay| {
+        let read = async |chosen: &[&Chosen<'_>], caching| {
             let nids = chosen.iter().flat_map(|(_, nids, _)| nids.iter().copied());
             let nids: Vec<EventNid> = nids.collect();
-            self.rooms.events_within(&nids, stay, &reader.allowance).await
+            self.rooms.events_within(&nids, caching, &reader.allowance).await
         };
-        let mut events = read(&small, Stay::InMemory).await?;
-        events.extend(read(&large, Stay::No).await?);
+        let mut events = read(&small, Caching::Fill).await?;
+        events.extend(read(&large, Caching::Bypass).await?);
         let news = chosen.into_iter().map(|(span, nids, cut)| {
             let mut events: Vec<Arc<Event>> = nids
                 .iter()
@@ -261,7 +261,7 @@ impl RoomStates<'_> {
             let shown = plan.timeline.entries.keys().filter(|_| lazily && plan.is_whole());
             wanted.extend(plan.members.iter().chain(shown).map(|key| (plan.root, *key)));
         }
-        let members = self.rooms.entries_at(wanted).await?;
+        let members = self.rooms.entries_at(wanted, &reader.allowance).await?;
         for plan in plans {
             if plan.is_whole() {
                 plan.current = whole.get_mut(&plan.root).cloned().unwrap_or_default();

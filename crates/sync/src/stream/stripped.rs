@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use serde_json::value::RawValue;
 use stoa_base::{EventNid, RoomNid, StateNid};
-use stoa_rooms::{Rooms, Stay, state::StateKey};
+use stoa_rooms::{Caching, Rooms, state::StateKey};
 
 use crate::{Reader, Result, span::ByRoom};
 
@@ -32,7 +32,7 @@ pub(crate) async fn stripped_states(
     }
     let keys = SHOWN.map(|kind| StateKey::new(kind, ""));
     let read = async |nids: Vec<EventNid>| {
-        rooms.events_within(&nids, Stay::InMemory, &reader.allowance).await
+        rooms.events_within(&nids, Caching::Fill, &reader.allowance).await
     };
     let member_events = read(members.values().copied().collect()).await?;
     let states: Vec<StateNid> =
@@ -43,12 +43,14 @@ pub(crate) async fn stripped_states(
     let events = read(nids.values().copied().collect()).await?;
 
     let stripped = members.iter().map(|(room, member)| {
-        let Some(member) = member_events.get(member) else { return (*room, Vec::new()) };
+        let Some(member) = member_events.get(member) else { return Ok((*room, Vec::new())) };
         let of_state = member.state_after.into_iter().flat_map(|state| {
             keys.iter().filter_map(|key| nids.get(&(state, *key))).collect::<Vec<_>>()
         });
         let shown = of_state.filter_map(|nid| events.get(nid)).chain([member]);
-        (*room, shown.filter_map(|event| event.to_stripped()).collect())
+        let texts: Vec<Box<RawValue>> = shown.filter_map(|event| event.to_stripped()).collect();
+        reader.allowance.take(texts.iter().map(|text| text.get().len() as u64).sum())?;
+        Ok((*room, texts))
     });
-    Ok(stripped.collect())
+    stripped.collect()
 }

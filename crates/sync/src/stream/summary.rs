@@ -4,9 +4,9 @@ use std::{collections::HashMap, sync::Arc};
 
 use moka::sync::Cache;
 use serde::Deserialize;
-use stoa_base::{EventNid, Pos, RoomNid, StateNid};
+use stoa_base::{Allowance, EventNid, Pos, RoomNid, StateNid};
 use stoa_cluster::SingleFlight;
-use stoa_rooms::{Committed, Rooms, events::Event, state::StateKey};
+use stoa_rooms::{Caching, Committed, Rooms, events::Event, state::StateKey};
 use stoa_storage::log::{Stream, Topic};
 
 use crate::{
@@ -97,7 +97,8 @@ impl Summaries<'_> {
             }
             wanted.push(Wanted { room: span.room.nid, committed, up_to: span.up_to });
         }
-        let candidates = self.heroes.of_rooms(self.rooms, self.changes, &wanted).await?;
+        let (rooms, changes, allowance) = (self.rooms, self.changes, &reader.allowance);
+        let candidates = self.heroes.of_rooms(rooms, changes, &wanted, allowance).await?;
         let summaries = wanted.into_iter().map(|Wanted { room, committed, .. }| {
             let heroes = candidates.get(&room).and_then(|candidates| candidates.of(reader));
             (room, Summary { heroes, joined: committed.joined, invited: committed.invited })
@@ -138,6 +139,7 @@ impl Heroes {
         rooms: &Rooms,
         changes: &ChangeIndex,
         wanted: &[Wanted],
+        allowance: &Allowance,
     ) -> Result<ByRoom<Arc<Candidates>>> {
         let mut missing: HashMap<RoomNid, &Wanted> =
             wanted.iter().map(|wanted| (wanted.room, wanted)).collect();
@@ -149,13 +151,14 @@ impl Heroes {
         // What many want at once is read by one of them.
         let (mine, others) = self.reading.claim(missing.keys().copied());
         let claimed = mine.keys().iter().filter_map(|room| missing.remove(room)).collect();
-        found.extend(self.read_and_keep(rooms, claimed).await?);
+        found.extend(self.read_and_keep(rooms, claimed, allowance).await?);
         drop(mine);
         for other in others {
             other.landed().await;
         }
         self.take_known(changes, &mut missing, &mut found);
-        found.extend(self.read_and_keep(rooms, missing.into_values().collect()).await?);
+        let missing = missing.into_values().collect();
+        found.extend(self.read_and_keep(rooms, missing, allowance).await?);
         Ok(found)
     }
 
@@ -182,13 +185,14 @@ impl Heroes {
         &self,
         rooms: &Rooms,
         missing: Vec<&Wanted>,
+        allowance: &Allowance,
     ) -> Result<ByRoom<Arc<Candidates>>> {
         if missing.is_empty() {
             return Ok(ByRoom::new());
         }
         let states: Vec<(RoomNid, StateNid)> =
             missing.iter().map(|room| (room.room, room.committed.state)).collect();
-        let read = Self::read(rooms, &states).await?;
+        let read = Self::read(rooms, &states, allowance).await?;
         for room in missing {
             if let Some(candidates) = read.get(&room.room) {
                 let known = Known {
@@ -205,19 +209,24 @@ impl Heroes {
     async fn read(
         rooms: &Rooms,
         states: &[(RoomNid, StateNid)],
+        allowance: &Allowance,
     ) -> Result<ByRoom<Arc<Candidates>>> {
         let naming =
             [StateKey::new("m.room.name", ""), StateKey::new("m.room.canonical_alias", "")];
         let keys: Vec<(StateNid, StateKey)> =
             states.iter().flat_map(|(_, state)| naming.map(|key| (*state, key))).collect();
         let nids = rooms.unchecked_states().get_many(&keys).await?;
-        let events = rooms.events().get_many(nids.values().copied()).await?;
+        let named_by: Vec<EventNid> = nids.values().copied().collect();
+        let events = rooms.events_within(&named_by, Caching::Fill, allowance).await?;
         let has_name = |state: &StateNid| {
             let named = naming.iter().filter_map(|key| nids.get(&(*state, *key)));
             named.filter_map(|nid: &EventNid| events.get(nid)).any(|event| names_room(event))
         };
         let (named, nameless): (Vec<_>, Vec<_>) =
             states.iter().partition(|(_, state)| has_name(state));
+        // Nothing else is told of them here.
+        allowance.give_back(events.values().map(|event| event.weight() as u64).sum());
+        drop(events);
         let mut candidates: HashMap<RoomNid, Candidates> = named
             .into_iter()
             .map(|(room, _)| (room, Candidates { has_name: true, ..Candidates::default() }))

@@ -15,10 +15,11 @@ use crate::{
     wants::TimelineWants,
 };
 
-/// How many bytes of events an answer has of a room, but for the newest one.
+/// How many bytes of events an answer has of a room at most. The newest event is there however large
+/// it is.
 const MAX_BYTES: usize = 1 << 20;
-/// How many times as many events of a room are looked at as are wanted, where too few of them may be
-/// shown.
+/// How many chunks of older events are looked at, where too few events may be shown.
+/// [`Timelines::fill`] says how large a chunk is.
 const ROUNDS: usize = 4;
 /// Where the filter leaves events out, four times as many as are wanted are looked at together, and at
 /// least four times as many as this.
@@ -81,6 +82,7 @@ impl Timelines<'_> {
             let mut more = page.more;
             if more
                 && events.len() < limit
+                && !is_long(&events)
                 && let Some(oldest) = oldest
             {
                 more = self.fill(reader, span, &mut events, oldest, limit).await?;
@@ -130,8 +132,8 @@ impl Timelines<'_> {
             && self.rooms.committed(&span.room).await?.head_pos > after)
     }
 
-    /// Puts older events before `events`, which reach back to `oldest`, until there are `limit`.
-    /// Says whether there may be more.
+    /// Puts older events before `events`, which reach back to `oldest`, until there are `limit`, or
+    /// they have more than [`MAX_BYTES`]. Says whether there may be more.
     async fn fill(
         &self,
         reader: &Reader,
@@ -172,12 +174,17 @@ impl Timelines<'_> {
             if !page.more {
                 return Ok(false);
             }
-            if events.len() >= limit {
+            if events.len() >= limit || is_long(events) {
                 return Ok(true);
             }
         }
         Ok(true)
     }
+}
+
+/// Whether a timeline has more bytes than it may have.
+fn is_long(events: &[(Arc<Event>, String)]) -> bool {
+    events.iter().map(|(event, _)| event.pdu.json().len()).sum::<usize>() > MAX_BYTES
 }
 
 /// Drops the oldest events of a timeline that has too many bytes. Says whether it did.

@@ -29,7 +29,7 @@ pub(crate) async fn answer(
     head: Pos,
 ) -> Result<Response> {
     let since = request.since.map(|token| token.log.min(head));
-    let standings = standings(&streams.rooms, &reader.user_id, memberships, since, head).await?;
+    let standings = standings(&streams.rooms, reader, memberships, since, head).await?;
     let is_joined = |standing: &&Standing| standing.membership == MembershipState::Join;
     let joined = standings.iter().filter(is_joined).map(|standing| standing.room);
     let known = request.since.map(|token| token.ephemeral);

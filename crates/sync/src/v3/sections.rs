@@ -119,7 +119,7 @@ async fn past_rooms(
     };
     let past: Vec<RoomNid> =
         standings.iter().filter(is_past).map(|standing| standing.room).collect();
-    let departures = departures(&streams.rooms, &reader.user_id, past.clone()).await?;
+    let departures = departures(&streams.rooms, reader, past.clone()).await?;
     Ok(past.into_iter().map(|room| (room, departures.get(&room).copied())).collect())
 }
 

@@ -57,4 +57,32 @@ both_databases! {
         let answer = alice.sync(&site).await;
         assert_eq!(joined(&answer, &id)["account_data"]["events"][0]["type"], "m.tag");
     }
+
+    /// A hundred pieces of 130 bytes, in memory and in the answer.
+    async fn small_pieces_count_as_what_they_take(db: TestDatabase) {
+        let site = Site::start(db).await;
+        let id = site.create("alice").await;
+        let mut alice = Client::new("alice");
+        alice.sync(&site).await;
+        for n in 0..50 {
+            set(&site, None, &format!("a{n}"), json!({})).await;
+            set(&site, Some(&id), &format!("a{n}"), json!({})).await;
+        }
+        assert!(!alice.fits(&site, 25_000).await);
+        assert!(alice.fits(&site, 27_000).await);
+    }
+
+    async fn account_data_of_rooms_that_are_entered_counts(db: TestDatabase) {
+        let site = Site::start(db).await;
+        let id = site.create("bob").await;
+        let mut alice = Client::new("alice");
+        for n in 0..10 {
+            set(&site, Some(&id), &format!("a{n}"), json!({ "v": "x".repeat(60_000) })).await;
+        }
+        alice.sync(&site).await;
+        site.join("alice", &id).await;
+        assert!(!alice.fits(&site, 1_200_000).await);
+        assert!(alice.fits(&site, 1_300_000).await);
+        assert_eq!(joined(&alice.sync(&site).await, &id)["account_data"]["events"][9]["type"], "a9");
+    }
 }

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use ruma::{OwnedRoomId, api::client::filter::FilterDefinition};
 use serde_json::{Value, json};
-use stoa_base::DeviceKey;
+use stoa_base::{Allowance, DeviceKey};
 use stoa_rooms::tokens::SyncToken;
-use stoa_sync::{Reader, v3};
+use stoa_sync::{Reader, SyncError, v3};
 
 use crate::site::{Site, user_id};
 
@@ -48,16 +48,31 @@ impl Client {
 
     /// Syncs, waiting for news, and goes on from there.
     pub(crate) async fn wait(&mut self, site: &Site, timeout: Duration) -> Value {
-        let request = v3::Request {
+        let answer = v3::sync(&site.streams, &self.reader, self.request(timeout)).await.unwrap();
+        self.since = Some(answer.next_batch.parse().unwrap());
+        serde_json::to_value(&answer).unwrap()
+    }
+
+    /// Whether the answer to its next sync, which it does not get, takes no more than so many bytes
+    /// while it is put together.
+    pub(crate) async fn fits(&self, site: &Site, bytes: u64) -> bool {
+        site.catch_up().await;
+        let reader = self.reader.clone().within(Allowance::new(bytes));
+        match v3::sync(&site.streams, &reader, self.request(Duration::ZERO)).await {
+            Ok(_) => true,
+            Err(SyncError::Exceeded(_)) => false,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    fn request(&self, timeout: Duration) -> v3::Request<'_> {
+        v3::Request {
             since: self.since,
             filter: &self.filter,
             full_state: self.full_state,
             use_state_after: self.use_state_after,
             timeout,
-        };
-        let answer = v3::sync(&site.streams, &self.reader, request).await.unwrap();
-        self.since = Some(answer.next_batch.parse().unwrap());
-        serde_json::to_value(&answer).unwrap()
+        }
     }
 }
 

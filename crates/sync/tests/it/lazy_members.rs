@@ -68,6 +68,33 @@ both_databases! {
         assert_eq!(members(joined(&answer, &id)), ["u2:join", "u3:join"]);
     }
 
+    async fn an_answer_that_was_given_up_says_nothing_of_members(db: TestDatabase) {
+        let site = Site::start(db).await;
+        let id = crowd(&site).await;
+        let mut alice = Client::with_filter("alice", lazy(1));
+        alice.sync(&site).await;
+        site.send("u2", &id, &"x".repeat(60_000)).await;
+        // The events fit, and their texts do not any more.
+        assert!(!alice.fits(&site, 150_000).await);
+        site.send("u3", &id, "hello").await;
+        assert_eq!(members(joined(&alice.sync(&site).await, &id)), ["u3:join"]);
+        site.send("u2", &id, "again").await;
+        assert_eq!(members(joined(&alice.sync(&site).await, &id)), ["u2:join"]);
+    }
+
+    async fn an_answer_that_was_lost_says_nothing_of_members(db: TestDatabase) {
+        let site = Site::start(db).await;
+        let id = crowd(&site).await;
+        let mut alice = Client::with_filter("alice", lazy(1));
+        alice.sync(&site).await;
+        site.send("u2", &id, "hello").await;
+        alice.clone().sync(&site).await;
+        site.send("u3", &id, "hello").await;
+        assert_eq!(members(joined(&alice.sync(&site).await, &id)), ["u3:join"]);
+        site.send("u2", &id, "again").await;
+        assert_eq!(members(joined(&alice.sync(&site).await, &id)), ["u2:join"]);
+    }
+
     async fn members_can_be_told_redundantly(db: TestDatabase) {
         let site = Site::start(db).await;
         let id = crowd(&site).await;

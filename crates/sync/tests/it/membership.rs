@@ -354,4 +354,38 @@ both_databases! {
         let answer = Client { since: alice.since, ..Client::new("bob") }.sync(&site).await;
         assert!(joined(&answer, &id).is_object());
     }
+
+    /// Five rooms that are entered with member events of 120,000 bytes each.
+    async fn what_says_how_memberships_changed_counts(db: TestDatabase) {
+        let site = Site::start(db).await;
+        let mut alice = Client::with_filter("alice", json!({ "room": {
+            "timeline": { "rooms": [] }, "state": { "rooms": [] },
+        } }));
+        alice.sync(&site).await;
+        for _ in 0..5 {
+            let id = site.create("bob").await;
+            let content = object(json!({ "v": "x".repeat(60_000) }));
+            site.change("alice", &id, MembershipChange::Join(content)).await;
+        }
+        assert!(!alice.fits(&site, 580_000).await);
+        assert!(alice.fits(&site, 620_000).await);
+        // It is gone once it is known: an answer that tells these events has them once.
+        let all = Client { since: alice.since, ..Client::new("alice") };
+        assert!(!all.fits(&site, 880_000).await, "five events and their texts");
+        assert!(all.fits(&site, 1_100_000).await);
+    }
+
+    /// Five rooms whose topics take 120,000 bytes each, and 60,000 more as stripped state.
+    async fn what_is_shown_of_rooms_that_one_is_invited_to_counts(db: TestDatabase) {
+        let site = Site::start(db).await;
+        let mut alice = Client::new("alice");
+        alice.sync(&site).await;
+        for _ in 0..5 {
+            let id = site.create("bob").await;
+            site.set("bob", &id, "m.room.topic", "", json!({ "v": "x".repeat(60_000) })).await;
+            site.change("bob", &id, MembershipChange::Invite(user_id("alice"))).await;
+        }
+        assert!(!alice.fits(&site, 850_000).await);
+        assert!(alice.fits(&site, 1_000_000).await);
+    }
 }

@@ -121,6 +121,18 @@ impl Site {
             .unwrap()
     }
 
+    pub(crate) async fn redact(
+        &self,
+        user: &str,
+        room: &OwnedRoomId,
+        event_id: &EventId,
+        reason: &str,
+    ) {
+        let room = self.room(room).await;
+        let content = object(json!({ "reason": reason }));
+        self.rooms.redact(&actor(user), None, &room, event_id, content, None).await.unwrap();
+    }
+
     pub(crate) async fn read_up_to(
         &self,
         user: &str,

@@ -68,4 +68,22 @@ both_databases! {
         let summary = joined(&Client::new("alice").sync(&site).await, &id)["summary"].clone();
         assert_eq!(summary["m.heroes"], json!(["@bob:test"]));
     }
+
+    /// Five rooms whose names take 120,000 bytes each.
+    async fn names_count_while_they_are_looked_at(db: TestDatabase) {
+        let site = Site::start(db).await;
+        for _ in 0..5 {
+            let id = site.create("bob").await;
+            site.join("alice", &id).await;
+            site.set("bob", &id, "m.room.name", "", json!({ "name": "x".repeat(60_000) })).await;
+        }
+        let nothing = json!({ "rooms": [] });
+        let filter = json!({ "room": { "timeline": nothing, "state": nothing } });
+        let alice = Client::with_filter("alice", filter);
+        assert!(!alice.fits(&site, 580_000).await);
+        // They are gone once it is known that there is a name: an answer that tells it has it once.
+        let told = Client::with_filter("alice", json!({ "room": { "timeline": nothing } }));
+        assert!(told.fits(&site, 1_100_000).await, "five events and their texts");
+        assert!(alice.fits(&site, 100_000).await, "it is known now");
+    }
 }

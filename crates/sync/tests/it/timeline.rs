@@ -44,6 +44,77 @@ both_databases! {
         assert_eq!(contents.len(), 3);
     }
 
+    /// However many are asked for.
+    async fn no_more_is_read_than_a_timeline_may_have(db: TestDatabase) {
+        let site = Site::start(db).await;
+        let room = site.create("alice").await;
+        let filter = json!({ "room": { "timeline": { "limit": 200 } } });
+        let mut alice = Client::with_filter("alice", filter);
+        alice.sync(&site).await;
+        let text = "x".repeat(60_000);
+        for _ in 0..200 {
+            site.send("alice", &room, &text).await;
+        }
+        // All of them take 24 megabytes, those that are told three.
+        assert!(alice.fits(&site, 12 << 20).await);
+        assert!(!alice.fits(&site, 2 << 20).await);
+    }
+
+    async fn no_more_is_read_of_several_rooms_than_their_timelines_may_have(db: TestDatabase) {
+        let site = Site::start(db).await;
+        let rooms = [site.create("alice").await, site.create("alice").await];
+        let filter = json!({ "room": { "timeline": { "limit": 100 } } });
+        let mut alice = Client::with_filter("alice", filter);
+        alice.sync(&site).await;
+        let text = "x".repeat(60_000);
+        for room in &rooms {
+            for n in 0..100 {
+                site.send("alice", room, &format!("{n} {text}")).await;
+            }
+        }
+        // All of them take 24 megabytes.
+        assert!(alice.fits(&site, 20 << 20).await);
+        let answer = alice.sync(&site).await;
+        for room in &rooms {
+            let timeline = &joined(&answer, room)["timeline"];
+            let told = brief(timeline);
+            assert!(told.len() < 20 && told.last().unwrap().starts_with("99 "));
+            assert_eq!(timeline["limited"], true);
+        }
+    }
+
+    /// Ten events take 1.2 megabytes, and their texts 0.6.
+    async fn texts_count_in_either_format(db: TestDatabase) {
+        let site = Site::start(db).await;
+        let room = site.create("alice").await;
+        let text = "x".repeat(60_000);
+        for _ in 0..10 {
+            site.send("alice", &room, &text).await;
+        }
+        for format in ["client", "federation"] {
+            let filter = json!({ "event_format": format, "room": { "state": { "limit": 0 } } });
+            let alice = Client::with_filter("alice", filter);
+            assert!(!alice.fits(&site, 1_500_000).await, "{format}");
+            assert!(alice.fits(&site, 2_500_000).await, "{format}");
+        }
+    }
+
+    /// Ten events with redactions that take 1.2 megabytes, and of which the texts have 0.6.
+    async fn redactions_count_with_what_they_redact(db: TestDatabase) {
+        let site = Site::start(db).await;
+        let room = site.create("alice").await;
+        for n in 0..10 {
+            let event = site.set("alice", &room, "m.test", &n.to_string(), json!({})).await;
+            site.redact("alice", &room, &event, &"x".repeat(60_000)).await;
+        }
+        // The redactions themselves are not told.
+        site.send("alice", &room, "newest").await;
+        let alice = Client::with_filter("alice", json!({ "room": { "timeline": { "limit": 1 } } }));
+        assert!(!alice.fits(&site, 1_000_000).await, "read");
+        assert!(!alice.fits(&site, 1_500_000).await, "and written");
+        assert!(alice.fits(&site, 2_500_000).await);
+    }
+
     async fn an_initial_sync_has_the_newest_events(db: TestDatabase) {
         let site = Site::start(db).await;
         let room = site.create("alice").await;

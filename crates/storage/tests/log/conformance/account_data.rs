@@ -50,10 +50,13 @@ both_databases! {
         let store = db.store().await;
         let mut conn = store.read().await.unwrap();
         assert_eq!(account_data::all(&mut conn, alice()).await.unwrap(), []);
-        assert_eq!(account_data::of_room(&mut conn, alice(), None).await.unwrap(), []);
-        assert_eq!(account_data::of_room(&mut conn, alice(), Some(RoomNid(7))).await.unwrap(), []);
+        for rooms in [&[][..], &[GLOBAL, RoomNid(7)]] {
+            assert_eq!(account_data::of_rooms(&mut conn, alice(), rooms).await.unwrap(), []);
+            assert_eq!(account_data::bytes_of_rooms(&mut conn, alice(), rooms).await.unwrap(), 0);
+        }
         let (first, last) = (Pos(i64::MIN), Pos(i64::MAX));
         assert_eq!(account_data::changed(&mut conn, alice(), first, last).await.unwrap(), []);
+        assert_eq!(account_data::bytes_changed(&mut conn, alice(), first, last).await.unwrap(), 0);
         assert_eq!(account_data::find(&mut conn, alice(), None, "a").await.unwrap(), None);
         let usage = account_data::usage(&mut conn, alice(), None).await.unwrap();
         assert_eq!(usage, Usage { types: 0, bytes: 0 });
@@ -69,10 +72,17 @@ both_databases! {
         let of_bob = account_data::all(&mut conn, bob()).await.unwrap();
         assert_eq!(short(&of_bob), [(None, "a", "4", 4)]);
 
-        let global = account_data::of_room(&mut conn, alice(), None).await.unwrap();
-        assert_eq!(short(&global), [(None, "b", "5", 5), (None, "a", "6", 6)]);
-        let of_room = account_data::of_room(&mut conn, alice(), Some(RoomNid(7))).await.unwrap();
-        assert_eq!(short(&of_room), [seven]);
+        let global = [(None, "b", "5", 5), (None, "a", "6", 6)];
+        for (rooms, expected) in [
+            (&[GLOBAL][..], &global[..]),
+            (&[RoomNid(7)], &[seven]),
+            (&[RoomNid(8), RoomNid(9), RoomNid(7), RoomNid(8)], &[seven, eight]),
+        ] {
+            let found = account_data::of_rooms(&mut conn, alice(), rooms).await.unwrap();
+            assert_eq!(short(&found), expected);
+            let bytes = account_data::bytes_of_rooms(&mut conn, alice(), rooms).await.unwrap();
+            assert_eq!(usize::try_from(bytes).unwrap(), 129 * found.len());
+        }
 
         let found = account_data::find(&mut conn, alice(), None, "a").await.unwrap().unwrap();
         assert_eq!(short(&[found]), [(None, "a", "6", 6)]);
@@ -105,6 +115,9 @@ both_databases! {
             let changed = account_data::changed(&mut conn, alice(), Pos(after), Pos(up_to)).await;
             let found: Vec<i64> = changed.unwrap().iter().map(|row| row.pos.0).collect();
             assert_eq!(found, positions, "after {after} up to {up_to}");
+            let (after, up_to) = (Pos(after), Pos(up_to));
+            let bytes = account_data::bytes_changed(&mut conn, alice(), after, up_to).await.unwrap();
+            assert_eq!(usize::try_from(bytes).unwrap(), 129 * found.len());
         }
     }
 
@@ -125,6 +138,10 @@ both_databases! {
         let bytes = UNUSUAL.concat().len() + long.len() + texts * 128;
         let expected = (i64::try_from(texts).unwrap(), i64::try_from(bytes).unwrap());
         assert_eq!((usage.types, usage.bytes), expected);
+        let of_room = account_data::bytes_of_rooms(&mut conn, alice(), &[room]).await.unwrap();
+        let (first, last) = (Pos::START, Pos(i64::MAX));
+        let changed = account_data::bytes_changed(&mut conn, alice(), first, last).await.unwrap();
+        assert_eq!((of_room, changed), (expected.1, expected.1));
         refused(account_data::find(&mut conn, alice(), None, "a\0b").await);
     }
 }

@@ -1,6 +1,6 @@
 use ruma::UserId;
 use stoa_base::{EventNid, Pos, RoomNid};
-use stoa_storage::repo::memberships::{self, MembershipRow};
+use stoa_storage::repo::memberships::{self, StoredMembership};
 use stoa_testing::{TestNode, both_databases, sample};
 
 use super::{UNUSUAL, alice, bob, refused};
@@ -26,8 +26,8 @@ async fn fill(node: &TestNode) {
     }
 }
 
-fn row(user_id: &UserId, room: i64, membership: &str, pos: i64) -> MembershipRow {
-    MembershipRow {
+fn row(user_id: &UserId, room: i64, membership: &str, pos: i64) -> StoredMembership {
+    StoredMembership {
         user_id: user_id.to_string(),
         room: RoomNid(room),
         membership: membership.to_owned(),

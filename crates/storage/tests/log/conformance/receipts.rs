@@ -61,8 +61,14 @@ async fn changed(
     of: &[i64],
     (after, up_to): (i64, i64),
 ) -> Vec<i64> {
-    let found = receipts::changed(conn, reader, &rooms(of), Pos(after), Pos(up_to)).await;
-    positions(&found.unwrap())
+    let (rooms, after, up_to) = (rooms(of), Pos(after), Pos(up_to));
+    let found = receipts::changed(conn, reader, &rooms, after, up_to, i64::MAX).await.unwrap();
+    for limit in 0..=found.len() {
+        let most = i64::try_from(limit).unwrap();
+        let first = receipts::changed(conn, reader, &rooms, after, up_to, most).await.unwrap();
+        assert_eq!(first, found[..limit]);
+    }
+    positions(&found)
 }
 
 both_databases! {
@@ -73,8 +79,9 @@ both_databases! {
         for of in [&[][..], &[7, 8]] {
             assert!(changed(&mut conn, alice(), of, (0, i64::MAX)).await.is_empty());
             let (rooms, last) = (rooms(of), Pos(i64::MAX));
-            assert_eq!(receipts::newest(&mut conn, alice(), &rooms, last, 9).await.unwrap(), []);
-            assert_eq!(receipts::of_user(&mut conn, alice(), &rooms, last).await.unwrap(), []);
+            let newest = receipts::newest(&mut conn, alice(), &rooms, last, 9, 9).await;
+            assert_eq!(newest.unwrap(), []);
+            assert_eq!(receipts::of_user(&mut conn, alice(), &rooms, last, 9).await.unwrap(), []);
         }
     }
 
@@ -138,8 +145,13 @@ both_databases! {
             (alice(), &[7], i64::MIN, 9, vec![]),
             (alice(), &[], i64::MAX, 9, vec![]),
         ] {
-            let found = receipts::newest(&mut conn, reader, &rooms(of), Pos(up_to), limit).await;
-            assert_eq!(positions(&found.unwrap()), expected, "{reader} {of:?} {up_to} {limit}");
+            for in_all in [i64::MAX, 2, 0] {
+                let (rooms, up_to) = (rooms(of), Pos(up_to));
+                let found = receipts::newest(&mut conn, reader, &rooms, up_to, limit, in_all).await;
+                let first = expected.iter().copied().take(usize::try_from(in_all).unwrap());
+                let first: Vec<i64> = first.collect();
+                assert_eq!(positions(&found.unwrap()), first, "{reader} {of:?} {up_to} {limit}");
+            }
         }
     }
 
@@ -154,7 +166,10 @@ both_databases! {
             (bob(), &[8], i64::MAX, vec![]),
             (bob(), &[], i64::MAX, vec![]),
         ] {
-            let found = receipts::of_user(&mut conn, user_id, &rooms(of), Pos(up_to)).await;
+            let (rooms, up_to) = (rooms(of), Pos(up_to));
+            let one = receipts::of_user(&mut conn, user_id, &rooms, up_to, 1).await.unwrap();
+            assert_eq!(one.len(), expected.len().min(1));
+            let found = receipts::of_user(&mut conn, user_id, &rooms, up_to, i64::MAX).await;
             let mut found = positions(&found.unwrap());
             found.sort_unstable();
             assert_eq!(found, expected, "{user_id} {of:?} {up_to}");

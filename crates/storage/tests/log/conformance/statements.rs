@@ -13,11 +13,12 @@ use stoa_testing::{TestDatabase, both_databases, run_on};
 
 use super::rust_source::RustSource;
 
-const FOLDERS: [&str; 4] = ["src", "src/log", "src/log/audit", "src/repo"];
+const FOLDERS: [&str; 5] = ["src", "src/log", "src/log/audit", "src/log/table", "src/repo"];
 
-/// Files whose statements are all for one database.
-const FILES: [(&str, Backend); 5] = [
+/// Files and folders whose statements are all for one database.
+const FILES: [(&str, Backend); 6] = [
     ("src/server.rs", Backend::Postgres),
+    ("src/log/table/", Backend::Sqlite),
     ("src/log/sqlite.rs", Backend::Sqlite),
     ("src/log/postgres.rs", Backend::Postgres),
     ("src/log/announce.rs", Backend::Postgres),
@@ -34,7 +35,7 @@ const TEXTS: [(&str, Backend); 5] = [
 ];
 
 /// Another statement that is put into one, and what stands for it here.
-const INNER: (&str, &str) = ("{guards}", "SELECT 1 AS member, '1' AS reason");
+const INNER: (&str, &str) = ("{guards}", "SELECT 1 AS place, '1' AS reason");
 
 /// What a statement begins with. The second kind is not for `PREPARE`, and is carried out instead.
 const PREPARED: [&str; 5] = ["SELECT", "INSERT", "UPDATE", "DELETE", "WITH"];
@@ -92,7 +93,7 @@ impl Found {
                 Some(Backend::Postgres)
             } else {
                 let of_text = TEXTS.iter().find(|(piece, _)| text.contains(piece));
-                let of_file = FILES.iter().find(|(file, _)| *file == path);
+                let of_file = FILES.iter().find(|(file, _)| path.starts_with(file));
                 of_text.or(of_file).map(|(_, backend)| *backend)
             };
             let verb = text.split_whitespace().next().unwrap_or_default();
@@ -249,12 +250,38 @@ fn every_function_of_the_log_is_understood() {
         let functions: Vec<String> = sqlx::query_scalar(sql).fetch_all(&mut conn).await.unwrap();
         assert!(functions.len() >= 15, "{functions:?}");
         for function in functions {
-            // A link is over one entry at least.
-            let rows = if function == "append_audit" { r#"["{}"]"# } else { "[]" };
+            let rows = match function.as_str() {
+                // A link is over one entry at least.
+                "append_audit" => r#"["{}"]"#,
+                "append_tables" => "{}",
+                _ => "[]",
+            };
             let call = format!("SELECT {function}('{rows}', 0)");
             let called = conn.execute(raw_sql(AssertSqlSafe(call))).await;
             assert!(called.is_ok(), "{function}: {called:?}");
         }
+    });
+}
+
+/// The plan for the guards is made once, perhaps while the tables are small: none of it may read a whole
+/// table, or hash one.
+#[test]
+fn guards_are_looked_up_by_key() {
+    run_on(Backend::Postgres, async |db| {
+        db.store().await.close().await;
+        let mut conn = PgConnection::connect(db.url()).await.unwrap();
+        for setting in ["enable_seqscan", "enable_hashjoin", "enable_mergejoin"] {
+            let set = format!("SET {setting} = off");
+            conn.execute(raw_sql(AssertSqlSafe(set))).await.unwrap();
+        }
+        conn.execute("SET plan_cache_mode = force_generic_plan").await.unwrap();
+        let prepare = "PREPARE guards (jsonb) AS SELECT * FROM broken_guards($1)";
+        conn.execute(prepare).await.unwrap();
+        let explain = "EXPLAIN EXECUTE guards ('{}')";
+        let plan: Vec<String> = sqlx::query_scalar(explain).fetch_all(&mut conn).await.unwrap();
+        let lines = |with: &str| plan.iter().filter(|line| line.contains(with)).count();
+        let (scans, keys) = (lines("Scan using"), lines("Index Cond:"));
+        assert_eq!((scans, keys, lines("Bitmap"), lines("hashed")), (5, 5, 0, 0), "{plan:#?}");
     });
 }
 

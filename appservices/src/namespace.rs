@@ -1,0 +1,189 @@
+//! Namespaces: regular expressions that say which users, aliases and rooms a service is about.
+
+use std::fmt;
+
+use regex::{Regex, RegexBuilder};
+use ruma::{ServerName, api::appservice};
+
+use crate::Fault;
+
+/// How much memory a compiled expression may take, in bytes.
+const MAX_COMPILED: usize = 4 << 20;
+
+/// Names that have nothing in common. An expression that matches all of them matches whatever there
+/// is, in all likelihood.
+const PROBES: [&str; 4] = ["a", "0", "zq.7_x", "-"];
+
+/// What a namespace holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// IDs of users.
+    Users,
+    /// Aliases of rooms.
+    Aliases,
+    /// IDs of rooms.
+    Rooms,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Users, Self::Aliases, Self::Rooms];
+
+    const fn sigil(self) -> char {
+        match self {
+            Self::Users => '@',
+            Self::Aliases => '#',
+            Self::Rooms => '!',
+        }
+    }
+
+    /// The namespaces of this kind in a file.
+    pub(crate) fn of(self, namespaces: &appservice::Namespaces) -> &[appservice::Namespace] {
+        match self {
+            Self::Users => &namespaces.users,
+            Self::Aliases => &namespaces.aliases,
+            Self::Rooms => &namespaces.rooms,
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Users => "users",
+            Self::Aliases => "aliases",
+            Self::Rooms => "rooms",
+        })
+    }
+}
+
+/// The namespaces of a service.
+#[derive(Clone, Debug)]
+pub struct Namespaces {
+    users: Vec<Namespace>,
+    aliases: Vec<Namespace>,
+    rooms: Vec<Namespace>,
+}
+
+impl Namespaces {
+    /// Compiles the namespaces of a file.
+    pub(crate) fn compile(namespaces: &appservice::Namespaces) -> Result<Self, Vec<Fault>> {
+        let mut faults = Vec::new();
+        let mut compile = |kind: Kind| {
+            let mut compiled = Vec::new();
+            for (index, namespace) in kind.of(namespaces).iter().enumerate() {
+                match Namespace::compile(namespace) {
+                    Ok(namespace) => compiled.push(namespace),
+                    Err(problem) => faults.push(Fault::InvalidRegex { kind, index, problem }),
+                }
+            }
+            compiled
+        };
+        let [users, aliases, rooms] = Kind::ALL.map(&mut compile);
+        if faults.is_empty() { Ok(Self { users, aliases, rooms }) } else { Err(faults) }
+    }
+
+    /// Those of one kind, in the order of the file.
+    pub fn of(&self, kind: Kind) -> &[Namespace] {
+        match kind {
+            Kind::Users => &self.users,
+            Kind::Aliases => &self.aliases,
+            Kind::Rooms => &self.rooms,
+        }
+    }
+}
+
+/// A namespace.
+#[derive(Clone, Debug)]
+pub struct Namespace {
+    regex: Regex,
+    /// Whether nobody else may make what is in it.
+    pub exclusive: bool,
+}
+
+impl Namespace {
+    fn compile(namespace: &appservice::Namespace) -> Result<Self, String> {
+        let regex = RegexBuilder::new(&namespace.regex).size_limit(MAX_COMPILED).build();
+        let regex = regex.map_err(|error| match error {
+            // It quotes the expression over several lines, and ends with what is wrong.
+            regex::Error::Syntax(text) => {
+                let problem = text.rsplit_once("error: ").map_or(&*text, |(_, problem)| problem);
+                format!("\"{}\" is no regular expression: {problem}", namespace.regex)
+            }
+            _ => format!("\"{}\" takes too much memory", namespace.regex),
+        })?;
+        Ok(Self { regex, exclusive: namespace.exclusive })
+    }
+
+    /// The regular expression.
+    pub fn regex(&self) -> &str {
+        self.regex.as_str()
+    }
+
+    /// Whether an ID or alias is in the namespace.
+    ///
+    /// The specification does not say which part of it the expression has to match. As in Synapse, it
+    /// has to match from the first character on, and need not reach the last: `@irc_` is the same as
+    /// `@irc_.*`, and `irc_` matches no user.
+    pub fn includes(&self, id: &str) -> bool {
+        // The match that is found is the leftmost one.
+        self.regex.find(id).is_some_and(|found| found.start() == 0)
+    }
+
+    /// Whether whatever there is of this server is in the namespace.
+    pub(crate) fn includes_everything(&self, kind: Kind, server_name: &ServerName) -> bool {
+        let sigil = kind.sigil();
+        PROBES.iter().all(|probe| self.includes(&format!("{sigil}{probe}:{server_name}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ruma::server_name;
+
+    use super::*;
+
+    fn namespace(regex: &str) -> Result<Namespace, String> {
+        Namespace::compile(&appservice::Namespace::new(false, regex.to_owned()))
+    }
+
+    #[test]
+    fn an_expression_has_to_match_from_the_beginning_only() {
+        let includes = |regex: &str, id: &str| namespace(regex).expect("it compiles").includes(id);
+        assert!(includes("@irc_", "@irc_alice:example.com"));
+        assert!(includes("@irc_.*", "@irc_alice:example.com"));
+        assert!(includes(r"@irc_.*:example\.com", "@irc_alice:example.com"));
+        assert!(!includes("irc_", "@irc_alice:example.com"));
+        assert!(!includes("@irc_.*:example.org", "@irc_alice:example.com"));
+        assert!(!includes("@irc_[a-z]*$", "@irc_alice:example.com"));
+        // Each of the alternatives, the whole of it.
+        assert!(includes("@irc_|@xmpp_", "@xmpp_alice:example.com"));
+        assert!(!includes("@irc_|xmpp_", "@xmpp_alice:example.com"));
+    }
+
+    #[test]
+    fn what_takes_in_everything_is_found_out() {
+        let everything = |regex: &str| {
+            let namespace = namespace(regex).expect("it compiles");
+            namespace.includes_everything(Kind::Users, server_name!("example.com"))
+        };
+        for regex in ["", "@", "@.*", ".*", r"@.+:example\.com", "@[^:]*:.*"] {
+            assert!(everything(regex), "{regex}");
+        }
+        for regex in ["@irc_.*", r"@.*:example\.org", "@[a-z]+:.*", "#.*"] {
+            assert!(!everything(regex), "{regex}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_an_expression_is_said_in_one_line() {
+        let said = |regex: &str| namespace(regex).expect_err("it does not compile");
+        assert_eq!(said("@(irc_"), "\"@(irc_\" is no regular expression: unclosed group");
+        assert_eq!(
+            said("@(?!admin)"),
+            "\"@(?!admin)\" is no regular expression: look-around, including look-ahead and \
+             look-behind, is not supported"
+        );
+        assert_eq!(said("(a{1000}){1000}"), "\"(a{1000}){1000}\" takes too much memory");
+    }
+}

@@ -1,0 +1,19 @@
+use ruma::OwnedServerName;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::parse;
+
+/// How other Matrix servers find this one.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Federation {
+    /// The `host:port` at which other Matrix servers reach this one, where that is not port 8448 of
+    /// `server_name`.
+    ///
+    /// It is what `/.well-known/matrix/server` tells them. While it is not set, they find nothing
+    /// there, and connect to `server_name`.
+    #[serde(default, deserialize_with = "parse::host_and_port")]
+    #[schemars(with = "Option<String>", example = "matrix.example.com:443")]
+    pub well_known: Option<OwnedServerName>,
+}

@@ -1,0 +1,36 @@
+//! What the endpoints of every API share: how a request becomes a value and a result becomes an
+//! answer, who is asking, what is too much, and what is noted about it.
+//!
+//! It knows no router: whoever serves an API registers its handlers with [`Routes`], for any state
+//! that gives a [`Context`] by axum's `FromRef`, and brings the table of what they cost.
+
+pub mod admission;
+pub mod anonymous;
+pub mod body;
+pub mod client_address;
+mod context;
+pub mod cors;
+pub mod error;
+pub mod extract;
+pub mod free_form;
+pub mod limits;
+pub mod observe;
+pub mod operation;
+pub mod panics;
+pub mod respond;
+pub mod routes;
+pub mod server;
+
+pub use self::{
+    admission::Admission,
+    anonymous::{MayReadProfiles, MayReadRoomList},
+    client_address::{ClientAddress, TrustedProxies},
+    context::Context,
+    error::{Error, Result},
+    extract::{Guarded, Ruma, RumaSend},
+    free_form::FreeForm,
+    limits::{Budget, Limits},
+    operation::{Audited, Class, Operation},
+    respond::Answer,
+    routes::Routes,
+};

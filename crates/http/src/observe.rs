@@ -1,0 +1,103 @@
+//! What is noted about each request: an id that its answer and its lines in the log share, a line
+//! of its own, and how long it took, by route.
+//!
+//! The line of a request that was answered well has the level `debug`, since a busy server has
+//! thousands of them a second; that of one that was refused has `info`. What failed on the server's
+//! side was logged as an error where it happened.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{MatchedPath, Request, State},
+    middleware::Next,
+    response::Response,
+};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use tracing::{Instrument as _, field::Empty};
+
+use crate::{ClientAddress, Context};
+
+/// The header with the id of a request.
+pub const REQUEST_ID: &str = "x-request-id";
+
+/// Notes a request and its answer.
+pub async fn observe(
+    State(context): State<Arc<Context>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let started = context.clock.monotonic();
+    let id = given_id(request.headers()).unwrap_or_else(|| context.random.alphanumeric(16));
+    let method = method_label(request.method());
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let route = route.as_ref().map_or("unmatched", MatchedPath::as_str).to_owned();
+    let (parts, body) = request.into_parts();
+    let ClientAddress(address) = ClientAddress::of(&parts, &context.trusted_proxies);
+    let request = Request::from_parts(parts, body);
+
+    let span = tracing::info_span!("request", %id, method, route, user = Empty);
+    let mut response = next.run(request).instrument(span.clone()).await;
+
+    let elapsed = started.elapsed();
+    let status = response.status();
+    let _entered = span.entered();
+    let milliseconds = elapsed.as_secs_f64() * 1e3;
+    let address = address.map(tracing::field::display);
+    if status.is_client_error() || status.is_server_error() {
+        tracing::info!(status = status.as_u16(), milliseconds, address, "refused");
+    } else {
+        tracing::debug!(status = status.as_u16(), milliseconds, address, "answered");
+    }
+    metrics::histogram!(
+        "stoa_http_request_duration_seconds",
+        "method" => method, "route" => route, "status" => status_label(status)
+    )
+    .record(elapsed);
+    if let Ok(value) = HeaderValue::try_from(id) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    response
+}
+
+/// The id that a reverse proxy gave to the request, if it is one that can stand in a log.
+fn given_id(headers: &HeaderMap) -> Option<String> {
+    let id = headers.get(REQUEST_ID)?.to_str().ok()?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':');
+    (!id.is_empty() && id.len() <= 64 && id.chars().all(plain)).then(|| id.to_owned())
+}
+
+/// The method as a label: what clients make up must not make up time series.
+fn method_label(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}
+
+fn status_label(status: StatusCode) -> String {
+    status.as_str().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn given(id: &'static str) -> Option<String> {
+        let mut headers = HeaderMap::new();
+        headers.insert(REQUEST_ID, HeaderValue::from_static(id));
+        given_id(&headers)
+    }
+
+    #[test]
+    fn an_id_is_taken_over_only_if_it_is_plain() {
+        assert_eq!(given("a-B_1.2:3"), Some("a-B_1.2:3".to_owned()));
+        assert_eq!(given("a b"), None);
+        assert_eq!(given(""), None);
+        assert_eq!(given_id(&HeaderMap::new()), None);
+    }
+}

@@ -1,0 +1,73 @@
+//! A bug in one request must not take the others down: a panic becomes a 500, a line in the log,
+//! and a count that no test run may end with.
+
+use std::{
+    any::Any,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use axum::response::{IntoResponse as _, Response};
+use tower_http::catch_panic::{CatchPanicLayer, ResponseForPanic};
+
+use crate::Error;
+
+/// How many requests of this server ended in a panic.
+#[derive(Clone, Debug, Default)]
+pub struct Panics(Arc<AtomicU64>);
+
+impl Panics {
+    /// How many there were.
+    pub fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Catches the panics of the routes that it is laid around.
+    pub fn layer(&self) -> CatchPanicLayer<Self> {
+        CatchPanicLayer::custom(self.clone())
+    }
+}
+
+impl ResponseForPanic for Panics {
+    type ResponseBody = axum::body::Body;
+
+    fn response_for_panic(&mut self, panic: Box<dyn Any + Send + 'static>) -> Response {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        metrics::counter!("stoa_panics_total").increment(1);
+        Error::internal(format!("panicked: {}", message(&*panic))).into_response()
+    }
+}
+
+/// What was said when a panic began.
+fn message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{Router, body::Body, routing::get};
+    use http::Request;
+    use http_body_util::BodyExt as _;
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_an_answer_and_is_counted() {
+        let panics = Panics::default();
+        #[expect(clippy::panic, reason = "this is what is tested")]
+        let router: Router = Router::new()
+            .route("/", get(async || -> () { panic!("the secret is 1234") }))
+            .layer(panics.layer());
+        let request = Request::new(Body::empty());
+        let response = router.oneshot(request).await.expect("an answer");
+        assert_eq!(response.status(), 500);
+        let body = response.into_body().collect().await.expect("a body").to_bytes();
+        let body = String::from_utf8_lossy(&body);
+        assert!(body.contains("M_UNKNOWN") && !body.contains("1234"), "{body}");
+        assert_eq!(panics.count(), 1);
+    }
+}

@@ -1,0 +1,174 @@
+//! Registering handlers at the paths that ruma knows for their requests.
+
+use std::sync::Arc;
+
+use axum::{
+    Extension, Router,
+    extract::{FromRef, Request, State},
+    handler::Handler,
+    response::{IntoResponse as _, Response},
+    routing::{MethodFilter, on},
+};
+use http::Method;
+use ruma::api::{Metadata, path_builder::PathBuilder as _};
+
+use crate::{
+    ClientAddress, Context, Operation,
+    extract::{Authenticate, Endpoint, Freshness, Ruma},
+    limits::Caller,
+    operation::UNLISTED,
+};
+
+/// A path and method that are served.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// The method.
+    pub method: Method,
+    /// The path, with its variables in braces.
+    pub path: String,
+    /// Whether nobody gets in without an access token.
+    pub needs_token: bool,
+    /// What it costs, and whether it is audited; none where it is not listed.
+    pub operation: Option<&'static Operation>,
+}
+
+/// Routes on a router's state, and a table of them.
+#[derive(Debug)]
+pub struct Routes<S> {
+    operations: Vec<&'static Operation>,
+    router: Router<S>,
+    table: Vec<Route>,
+}
+
+impl<S> Routes<S>
+where
+    S: Clone + Send + Sync + 'static,
+    Arc<Context>: FromRef<S>,
+{
+    /// No routes yet, and what those that come will cost.
+    pub fn new(operations: &'static [Operation]) -> Self {
+        Self { operations: operations.iter().collect(), router: Router::new(), table: Vec::new() }
+    }
+
+    /// Serves what another API serves besides.
+    #[must_use]
+    pub fn merge(mut self, other: Self) -> Self {
+        self.operations.extend(other.operations);
+        self.router = self.router.merge(other.router);
+        self.table.extend(other.table);
+        self
+    }
+
+    /// Serves a request that ruma knows, at every path under which ruma knows it. Which request it
+    /// is follows from the handler's last argument.
+    #[must_use]
+    pub fn ruma<H, T>(self, handler: H) -> Self
+    where
+        H: Handler<T, S>,
+        T: RumaArguments + 'static,
+    {
+        let paths = <T::Request as Metadata>::PATH_BUILDER;
+        paths.all_paths().fold(self, |routes, path| routes.ruma_at(path, handler.clone()))
+    }
+
+    /// Serves a request that ruma knows at one more path.
+    #[must_use]
+    pub fn ruma_at<H, T>(mut self, path: &str, handler: H) -> Self
+    where
+        H: Handler<T, S>,
+        T: RumaArguments + 'static,
+    {
+        let method = T::Request::METHOD;
+        // The newest stable path comes last.
+        let newest = <T::Request as Metadata>::PATH_BUILDER.all_paths().last();
+        let operation = newest.and_then(|newest| self.operation(&method, newest));
+        let filter = filter(&method);
+        let needs_token = <T::Request as Metadata>::Authentication::REQUIRED;
+        self.table.push(Route { method, path: path.to_owned(), needs_token, operation });
+        // The limits are applied where the request is read, which is where it turns out who asks.
+        let operation = Extension(operation.unwrap_or(&UNLISTED));
+        self.router = self.router.route(path, on(filter, handler).layer(operation));
+        self
+    }
+
+    /// Serves a request that ruma does not know, or one that is answered without looking at it,
+    /// and that needs no token.
+    #[must_use]
+    pub fn public<H, T>(mut self, method: Method, path: &str, handler: H) -> Self
+    where
+        H: Handler<T, S>,
+        T: 'static,
+    {
+        let operation = self.operation(&method, path);
+        let filter = filter(&method);
+        self.table.push(Route { method, path: path.to_owned(), needs_token: false, operation });
+        let operation = operation.unwrap_or(&UNLISTED);
+        let limited = async move |State(state): State<S>, request: Request| -> Response {
+            let context = Arc::<Context>::from_ref(&state);
+            let (parts, body) = request.into_parts();
+            let ClientAddress(address) = ClientAddress::of(&parts, &context.trusted_proxies);
+            let caller = Caller { user: None, address };
+            match context.limits.admit(operation, caller) {
+                Ok(()) => handler.clone().call(Request::from_parts(parts, body), state).await,
+                Err(refused) => refused.into_response(),
+            }
+        };
+        self.router = self.router.route(path, on(filter, limited));
+        self
+    }
+
+    fn operation(&self, method: &Method, path: &str) -> Option<&'static Operation> {
+        let is_it = |listed: &&Operation| listed.method == *method && listed.path == path;
+        self.operations.iter().copied().find(is_it)
+    }
+
+    /// What was listed, whether it is served or not.
+    pub fn operations(&self) -> &[&'static Operation] {
+        &self.operations
+    }
+
+    /// All that is served.
+    pub fn table(&self) -> &[Route] {
+        &self.table
+    }
+
+    /// The router that serves it.
+    pub fn into_router(self) -> Router<S> {
+        self.router
+    }
+}
+
+fn filter(method: &Method) -> MethodFilter {
+    match *method {
+        Method::PUT => MethodFilter::PUT,
+        Method::POST => MethodFilter::POST,
+        Method::DELETE => MethodFilter::DELETE,
+        _ => MethodFilter::GET,
+    }
+}
+
+/// The arguments of a handler whose last one is a [`Ruma`] request, as axum puts them together.
+pub trait RumaArguments {
+    /// The request.
+    type Request: Endpoint;
+}
+
+macro_rules! ruma_arguments {
+    ($($argument:ident),*) => {
+        impl<M, R, F, $($argument),*> RumaArguments for (M, $($argument,)* Ruma<R, F>,)
+        where
+            R: Endpoint,
+            F: Freshness,
+        {
+            type Request = R;
+        }
+    };
+}
+
+ruma_arguments!();
+ruma_arguments!(A);
+ruma_arguments!(A, B);
+ruma_arguments!(A, B, C);
+ruma_arguments!(A, B, C, D);
+ruma_arguments!(A, B, C, D, E);
+ruma_arguments!(A, B, C, D, E, G);

@@ -1,0 +1,77 @@
+//! Appends that wait together, made into one batch: positions moved to their place in it, rows that
+//! would change the same row of the database made one.
+
+use super::{Append, AuditRow, Touched, guard, table::TABLES};
+
+/// The rows of a batch, table by table, and what goes with them.
+#[derive(Debug, Default)]
+pub(super) struct JoinedAppends {
+    /// How many positions it takes.
+    pub(super) positions: i64,
+    /// Where each append's positions start, relative to the head.
+    pub(super) bases: Vec<i64>,
+    pub(super) touched: Touched,
+    /// What must still be true, by kind.
+    pub(super) guards: Vec<Rows>,
+    /// The tables that it changes.
+    pub(super) tables: Vec<Rows>,
+    /// The entries of the audit log, as they are stored.
+    pub(super) audit: Vec<String>,
+}
+
+/// What a batch holds for one table, or its guards of one kind.
+#[derive(Debug)]
+pub(super) struct Rows {
+    /// The name under which `append_batch` takes them.
+    pub(super) name: &'static str,
+    /// The statements for SQLite, which take them as `$1`.
+    pub(super) sqlite: &'static [&'static str],
+    /// The statement that finds out which of them are there already, where they must be new.
+    pub(super) taken: Option<&'static str>,
+    /// The rows as one JSON array.
+    pub(super) json: String,
+}
+
+/// An append and its place in a batch.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Placed<'a> {
+    pub(super) append: &'a Append,
+    /// Where its positions start, relative to the head.
+    pub(super) base: i64,
+}
+
+impl JoinedAppends {
+    /// Joins the appends' rows, in order.
+    pub(super) fn new(appends: &[&Append]) -> serde_json::Result<Self> {
+        let mut batch = Self { guards: guard::of_batch(appends)?, ..Self::default() };
+        let mut placed = Vec::with_capacity(appends.len());
+        for append in appends {
+            placed.push(Placed { append, base: batch.positions });
+            batch.bases.push(batch.positions);
+            batch.positions += append.positions();
+            batch.touched.extend(&append.touched);
+        }
+        for table in TABLES {
+            batch.tables.extend((table.join)(&placed)?);
+        }
+        let entries = appends.iter().flat_map(|append| &append.audit).map(AuditRow::to_entry);
+        batch.audit = entries.collect::<Result<_, _>>()?;
+        Ok(batch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn appends_get_consecutive_positions_and_an_empty_one_takes_one() {
+        let mut first = Append::new();
+        first.next_pos();
+        first.next_pos();
+        let (second, third) = (Append::new(), Append::new());
+        let batch = JoinedAppends::new(&[&first, &second, &third]).unwrap();
+        assert_eq!(batch.bases, [0, 2, 3]);
+        assert_eq!(batch.positions, 4);
+    }
+}

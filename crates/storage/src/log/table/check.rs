@@ -1,0 +1,35 @@
+//! Refusing what one of the databases cannot hold, before it meets the appends of others.
+
+use crate::log::AppendError;
+
+/// The longest text that may stand in a key, in bytes. PostgreSQL refuses index entries of more
+/// than 2,704 bytes, and none of our keys holds more than three texts without a limit of their own.
+const KEY_LIMIT: usize = 512;
+
+/// Whether something can be written.
+pub(in crate::log) type Fit = Result<(), AppendError>;
+
+/// Checks texts that may stand in a key.
+pub(in crate::log) fn identifiers<'a>(texts: impl IntoIterator<Item = &'a String>) -> Fit {
+    for text in texts {
+        if text.len() > KEY_LIMIT {
+            return Err(refused("an identifier is too long"));
+        }
+        if text.contains('\0') {
+            return Err(refused("an identifier holds a null"));
+        }
+    }
+    Ok(())
+}
+
+/// Checks texts of any length.
+pub(super) fn texts<'a>(texts: impl IntoIterator<Item = &'a String>) -> Fit {
+    if texts.into_iter().any(|text| text.contains('\0')) {
+        return Err(refused("a text holds a null"));
+    }
+    Ok(())
+}
+
+pub(super) fn refused(why: &str) -> AppendError {
+    AppendError::Refused(why.to_owned())
+}

@@ -1,0 +1,148 @@
+//! New events.
+
+use serde::Serialize;
+use stoa_base::{EventNid, RoomNid, StateNid};
+
+use super::{Claim, Fit, RelPos, TableRow, check};
+
+/// Whether an event was accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventStatus {
+    /// It passed the authorization checks and is part of the room.
+    Accepted,
+    /// It passed the checks by its own auth events, but not by the current state: it counts in
+    /// state resolution and is shown to nobody.
+    SoftFailed,
+    /// It failed the checks: it changes no state and is shown to nobody.
+    Rejected,
+}
+
+impl EventStatus {
+    /// The number that stands in the database.
+    pub const fn to_number(self) -> i64 {
+        match self {
+            Self::Accepted => 0,
+            Self::SoftFailed => 1,
+            Self::Rejected => 2,
+        }
+    }
+
+    /// Reads the number that stands in the database.
+    pub const fn from_number(number: i64) -> Option<Self> {
+        match number {
+            0 => Some(Self::Accepted),
+            1 => Some(Self::SoftFailed),
+            2 => Some(Self::Rejected),
+            _ => None,
+        }
+    }
+}
+
+impl Serialize for EventStatus {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_i64(self.to_number())
+    }
+}
+
+/// A new event.
+#[derive(Clone, Debug, Serialize)]
+pub struct EventRow {
+    /// Its internal number.
+    pub nid: EventNid,
+    /// Its Matrix ID.
+    pub event_id: String,
+    /// Its room.
+    pub room_nid: RoomNid,
+    /// Where it enters the live timeline; none for an outlier, backfill, or a rejected event.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pos: Option<RelPos>,
+    /// For an event without `pos`: the live event before which it stands; none for an outlier.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ord_pos: Option<i64>,
+    /// Its order among those with the same `ord_pos`: its depth, clamped; `i64::MAX` for a live one.
+    pub ord_depth: i64,
+    /// Its order among those with the same depth: the order of arrival.
+    pub ord_seq: i64,
+    /// The depth that it states.
+    pub depth: i64,
+    /// Who sent it.
+    pub sender: String,
+    /// Its type.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Its state key, of a state event.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state_key: Option<String>,
+    /// When it was made, in milliseconds, as its server says.
+    pub origin_ts: i64,
+    /// Whether it was accepted.
+    pub status: EventStatus,
+    /// The room's state before it; none for an outlier.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state_before: Option<StateNid>,
+    /// The room's state after it; none for an outlier.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state_after: Option<StateNid>,
+    /// 1 where the state is known only in part, else 0.
+    pub partial: i64,
+    /// The state event that it took the place of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<EventNid>,
+    /// The user and device that sent it with `txn_id`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub txn_device: Option<String>,
+    /// The key under which that device may repeat the request and get the same answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub txn_id: Option<String>,
+    /// The event as canonical JSON, with its signatures.
+    pub json: String,
+}
+
+impl TableRow for EventRow {
+    const SQLITE: &'static [&'static str] = &["
+INSERT INTO events (nid, event_id, room_nid, pos, ord_pos, ord_depth, ord_seq, depth, sender, type,
+    state_key, origin_ts, status, state_before, state_after, partial, replaces, txn_device, txn_id,
+    json)
+SELECT value->>'nid', value->>'event_id', value->>'room_nid', $2 + (value->>'pos'),
+    coalesce($2 + (value->>'pos'), value->>'ord_pos'), value->>'ord_depth', value->>'ord_seq',
+    value->>'depth', value->>'sender', value->>'type', value->>'state_key', value->>'origin_ts',
+    value->>'status', value->>'state_before', value->>'state_after', value->>'partial',
+    value->>'replaces', value->>'txn_device', value->>'txn_id', value->>'json'
+FROM json_each($1)"];
+    const TAKEN: Option<&'static str> = Some(
+        "
+SELECT w.value->>'nid', 'event'
+FROM json_each($1) AS w
+JOIN events AS e ON e.event_id = w.value->>'event_id'
+    OR (e.txn_device = w.value->>'txn_device' AND e.txn_id = w.value->>'txn_id')
+UNION
+SELECT w.value->>'nid', 'nid'
+FROM json_each($1) AS w
+JOIN events AS e ON e.nid = w.value->>'nid' AND e.event_id <> w.value->>'event_id'",
+    );
+
+    fn check(&self) -> Fit {
+        check::identifiers([&self.event_id, &self.sender, &self.kind])?;
+        check::identifiers(
+            [&self.state_key, &self.txn_device, &self.txn_id].into_iter().flatten(),
+        )?;
+        check::texts([&self.json])
+    }
+
+    fn weight(&self) -> usize {
+        self.json.len() + 256
+    }
+
+    fn claims<'a>(&'a self, claims: &mut Vec<Claim<'a>>) {
+        claims.push(Claim::EventId(&self.event_id));
+        if let (Some(device), Some(txn_id)) = (&self.txn_device, &self.txn_id) {
+            claims.push(Claim::Transaction { device, txn_id });
+        }
+    }
+
+    fn shift(&mut self, by: i64) {
+        if let Some(pos) = &mut self.pos {
+            pos.0 += by;
+        }
+    }
+}

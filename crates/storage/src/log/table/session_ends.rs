@@ -1,0 +1,36 @@
+//! Sessions that end and leave their devices behind.
+
+use serde::Serialize;
+
+use super::{Claim, Fit, TableRow, check};
+
+/// A session that ends and leaves its device behind: its tokens go.
+#[derive(Clone, Debug, Serialize)]
+pub struct SessionEndRow {
+    /// Whose it is.
+    pub user_id: String,
+    /// The session.
+    pub session_id: String,
+    /// When it ends, in milliseconds.
+    pub ended_ms: i64,
+}
+
+impl TableRow for SessionEndRow {
+    // That there was one is remembered, and its device stays.
+    const SQLITE: &'static [&'static str] = &[
+        "
+UPDATE sessions SET ended_ms = e.value->>'ended_ms'
+FROM json_each($1) AS e
+WHERE sessions.session_id = e.value->>'session_id'",
+        "
+DELETE FROM access_tokens WHERE session_id IN (SELECT value->>'session_id' FROM json_each($1))",
+    ];
+
+    fn check(&self) -> Fit {
+        check::identifiers([&self.user_id, &self.session_id])
+    }
+
+    fn claims<'a>(&'a self, claims: &mut Vec<Claim<'a>>) {
+        claims.push(Claim::Account(&self.user_id));
+    }
+}

@@ -1,0 +1,35 @@
+//! New accounts.
+
+use serde::Serialize;
+
+use super::{Claim, Fit, TableRow, check};
+
+/// A new account. To be guarded by [`AccountState::Absent`](super::AccountState).
+#[derive(Clone, Debug, Serialize)]
+pub struct NewUserRow {
+    /// Its Matrix ID.
+    pub user_id: String,
+    /// Its password, hashed, as a PHC string; none where it cannot log in with one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password_hash: Option<String>,
+    /// 1 where it may use the admin API, else 0.
+    pub admin: i64,
+    /// When it was made, in milliseconds.
+    pub created_ms: i64,
+}
+
+impl TableRow for NewUserRow {
+    const SQLITE: &'static [&'static str] = &["
+INSERT INTO users (user_id, password_hash, admin, created_ms)
+SELECT value->>'user_id', value->>'password_hash', value->>'admin', value->>'created_ms'
+FROM json_each($1)"];
+
+    fn check(&self) -> Fit {
+        check::identifiers([&self.user_id])?;
+        check::texts(&self.password_hash)
+    }
+
+    fn claims<'a>(&'a self, claims: &mut Vec<Claim<'a>>) {
+        claims.push(Claim::Account(&self.user_id));
+    }
+}

@@ -1,0 +1,64 @@
+//! `GET /.well-known/matrix/server`
+//!
+//! <https://spec.matrix.org/v1.19/server-server-api/#getwell-knownmatrixserver>
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use ruma::api::federation::discovery::discover_homeserver::{Request, Response};
+use stoa_http::{Answer, Error, Result, Ruma};
+
+use crate::Federation;
+
+/// Says at which host and port the server name is served; 404 where the admin has not set it, and
+/// other servers go on looking by themselves.
+pub(crate) async fn discover_homeserver(
+    State(federation): State<Arc<Federation>>,
+    _: Ruma<Request>,
+) -> Result<Answer<Response>> {
+    let server = federation.well_known.clone();
+    let server = server.ok_or_else(|| Error::not_found("Nothing is announced here."))?;
+    Ok(Answer(Response::new(server)))
+}
+
+#[cfg(test)]
+mod tests {
+    use ruma::server_name;
+    use serde_json::json;
+    use stoa_testing::{TestServer, both_databases};
+
+    const PATH: &str = "/.well-known/matrix/server";
+
+    both_databases! {
+        async fn nothing_is_announced_by_default(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            server.client().get(PATH).await.refused(404, "M_NOT_FOUND");
+        }
+
+        async fn what_the_admin_has_set_is_announced(db: TestDatabase) {
+            let server = TestServer::start_with(db, |config, _| {
+                let well_known = server_name!("matrix.example.com:443");
+                config.federation.well_known = Some(well_known.to_owned());
+            })
+            .await;
+            let answer = server.client().get(PATH).await;
+            assert_eq!(answer.headers["content-type"], "application/json");
+            assert_eq!(answer.headers["access-control-allow-origin"], "*");
+            assert_eq!(answer.ok(), json!({ "m.server": "matrix.example.com:443" }));
+        }
+
+        async fn it_is_limited_by_address(db: TestDatabase) {
+            let server = TestServer::start_with(db, |config, _| {
+                config.limits.enabled = true;
+                config.limits.anonymous.burst = 2.try_into().expect("not zero");
+                config.limits.anonymous.per_minute = 1.try_into().expect("not zero");
+            })
+            .await;
+            let client = server.client();
+            for _ in 0..2 {
+                client.get(PATH).await.refused(404, "M_NOT_FOUND");
+            }
+            client.get(PATH).await.refused(429, "M_LIMIT_EXCEEDED");
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! Changing a membership.
+
+use ruma::{OwnedEventId, RoomId, UserId};
+use stoa_accounts::{Accounts, Session};
+use stoa_base::Actor;
+use stoa_http::{Error, Result};
+use stoa_rooms::{MemberProfile, MembershipChange, Rooms};
+
+use crate::ops::find_room::known_room;
+
+/// Changes a membership of a room that this server knows.
+pub(crate) async fn change_membership(
+    rooms: &Rooms,
+    accounts: &Accounts,
+    actor: &Actor,
+    session: &Session,
+    room_id: &RoomId,
+    change: MembershipChange,
+    reason: Option<String>,
+) -> Result<OwnedEventId> {
+    let room = known_room(rooms, room_id).await?;
+    let profile = match &change {
+        MembershipChange::Join(_) | MembershipChange::Knock => {
+            member_profile(accounts, &actor.user_id).await?
+        }
+        MembershipChange::Invite(invitee) => {
+            check_invitee(rooms, invitee)?;
+            member_profile(accounts, invitee).await?
+        }
+        MembershipChange::Leave
+        | MembershipChange::Kick(_)
+        | MembershipChange::Ban(_)
+        | MembershipChange::Unban(_) => MemberProfile::default(),
+    };
+    let session = Some(&*session.id);
+    Ok(rooms.change_membership(actor, session, &room, change, &profile, reason).await?)
+}
+
+/// What others see of a user of this server.
+pub(crate) async fn member_profile(accounts: &Accounts, user_id: &UserId) -> Result<MemberProfile> {
+    let profile = accounts.member_profile(user_id).await?;
+    Ok(MemberProfile { displayname: profile.displayname, avatar_url: profile.avatar_url })
+}
+
+/// An invite that nobody is told of would be waited on for ever.
+pub(crate) fn check_invitee(rooms: &Rooms, invitee: &UserId) -> Result<()> {
+    if rooms.is_local(invitee) {
+        Ok(())
+    } else {
+        Err(Error::forbidden("Users of other servers cannot be invited from this one."))
+    }
+}

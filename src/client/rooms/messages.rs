@@ -97,10 +97,11 @@ impl Wanted<'_> {
                 && bytes < MAX_BYTES
                 && let Some(seen) = walk.next(self.limit, allowance).await?
             {
-                let passes = filter::passes_event(filter, &seen.0);
-                if passes {
+                if filter::passes_event(filter, &seen.0) {
                     bytes += seen.0.pdu.json().len();
                     found.push(seen);
+                } else {
+                    allowance.give_back(seen.0.weight() as u64);
                 }
             }
         }

@@ -170,7 +170,8 @@ const METRICS: [(Kind, &str, &str); 40] = [
     (
         Kind::Counter,
         "stoa_limited_total",
-        "Requests that were refused for coming too often, by class: the settings under `limits`",
+        "Requests that were refused for coming too often, by class: the settings under `limits`; \
+         `large_responses` are answers that found no place in `limits.large_response_bytes` in time",
     ),
     (
         Kind::Gauge,

@@ -1,5 +1,5 @@
-//! Operations that concern more than one part of the engine, or that several APIs share, a file for
-//! each. They take the parts that they need.
+//! Operations that concern more than one part of the engine, and what handlers of several APIs share, a
+//! file for each. They take the parts that they need.
 
 pub(crate) mod canonical_alias;
 pub(crate) mod change_membership;

@@ -2,7 +2,8 @@
 //!
 //! The output of `go test -json` comes in on standard input. Every test that passed in the
 //! recorded run and does not pass now is named, and the last line counts the run. With `--write`
-//! the run takes the place of the recorded one, after the comparison.
+//! the run takes the place of the recorded one, after the comparison, and the commit of Stoa that was
+//! tested stands beside it.
 
 mod go_test;
 mod results;
@@ -23,9 +24,9 @@ use results::Results;
 struct Arguments {
     /// The database of the image that was tested.
     database: Database,
-    /// Record this run.
-    #[arg(long)]
-    write: bool,
+    /// Record this run, of a Stoa built from this commit.
+    #[arg(long, value_name = "COMMIT")]
+    write: Option<String>,
     /// The folder of the recorded runs.
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/results"))]
     results: PathBuf,
@@ -80,8 +81,9 @@ fn record(arguments: &Arguments) -> Result<bool, Error> {
             None => println!("passed before, not run now: {test}"),
         }
     }
-    if arguments.write {
-        write(&path, &run)?;
+    if let Some(commit) = &arguments.write {
+        write(&path, &run.to_jsonl())?;
+        write(&path.with_extension("commit"), &format!("{commit}\n"))?;
     }
     println!("{}", run.tally());
     Ok(lost.is_empty())
@@ -101,13 +103,13 @@ fn read(path: &Path) -> Result<Results, Error> {
     })
 }
 
-/// Replaces the recorded run in one step, so that an interruption leaves the old one.
-fn write(path: &Path, run: &Results) -> Result<(), Error> {
+/// Replaces a file in one step, so that an interruption leaves the old one.
+fn write(path: &Path, text: &str) -> Result<(), Error> {
     let file = |path: &Path, source| Error::File { path: path.to_owned(), source };
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).map_err(|source| file(folder, source))?;
     }
-    let unfinished = path.with_extension("jsonl.new");
-    fs::write(&unfinished, run.to_jsonl()).map_err(|source| file(&unfinished, source))?;
+    let unfinished = path.with_extension("new");
+    fs::write(&unfinished, text).map_err(|source| file(&unfinished, source))?;
     fs::rename(&unfinished, path).map_err(|source| file(path, source))
 }

@@ -81,8 +81,12 @@ fn the_first_run_is_counted_and_leaves_nothing_behind() {
 #[test]
 fn each_database_has_its_record() {
     let recorded = Recorded::none("databases");
-    record(&recorded.0, &["sqlite", "--write"], &go_test(&[("TestB", "fail"), ("TestA", "pass")]));
-    record(&recorded.0, &["postgres", "--write"], &go_test(&[("TestA", "skip")]));
+    record(
+        &recorded.0,
+        &["sqlite", "--write", "0a1b2c3"],
+        &go_test(&[("TestB", "fail"), ("TestA", "pass")]),
+    );
+    record(&recorded.0, &["postgres", "--write", "0a1b2c3"], &go_test(&[("TestA", "skip")]));
     assert_eq!(
         recorded.file("sqlite.jsonl").unwrap(),
         concat!(
@@ -103,7 +107,10 @@ fn every_test_that_passed_and_does_not_now_is_named() {
     let recorded = Recorded::none("lost");
     let before =
         [("TestGone", "pass"), ("TestKept", "pass"), ("TestLost", "pass"), ("TestNever", "fail")];
-    assert_eq!(record(&recorded.0, &["sqlite", "--write"], &go_test(&before)).code, Some(0));
+    assert_eq!(
+        record(&recorded.0, &["sqlite", "--write", "0a1b2c3"], &go_test(&before)).code,
+        Some(0)
+    );
 
     let now = [("TestKept", "pass"), ("TestLost", "fail"), ("TestNever", "fail")];
     let ended = record(&recorded.0, &["sqlite"], &go_test(&now));
@@ -121,9 +128,9 @@ fn every_test_that_passed_and_does_not_now_is_named() {
 #[test]
 fn a_run_with_losses_is_named_before_it_is_recorded() {
     let recorded = Recorded::none("write");
-    record(&recorded.0, &["sqlite", "--write"], &go_test(&[("TestA", "pass")]));
+    record(&recorded.0, &["sqlite", "--write", "0a1b2c3"], &go_test(&[("TestA", "pass")]));
     let worse = go_test(&[("TestA", "fail")]);
-    let ended = record(&recorded.0, &["sqlite", "--write"], &worse);
+    let ended = record(&recorded.0, &["sqlite", "--write", "0a1b2c3"], &worse);
     assert_eq!(ended.code, Some(1));
     assert!(ended.output.starts_with("passed before, now FAIL: example/csapi TestA\n"));
     assert_eq!(record(&recorded.0, &["sqlite"], &worse).code, Some(0));
@@ -133,12 +140,12 @@ fn a_run_with_losses_is_named_before_it_is_recorded() {
 fn output_that_is_no_whole_run_is_not_recorded() {
     let recorded = Recorded::none("broken");
     let run = go_test(&[("TestA", "pass")]);
-    record(&recorded.0, &["sqlite", "--write"], &run);
+    record(&recorded.0, &["sqlite", "--write", "0a1b2c3"], &run);
     let before = recorded.file("sqlite.jsonl").unwrap();
     for broken in
         ["", "not of go test\n", &(run + r#"{"Action":"fail","Package":"example/csapi"}"#)]
     {
-        let ended = record(&recorded.0, &["sqlite", "--write"], broken);
+        let ended = record(&recorded.0, &["sqlite", "--write", "0a1b2c3"], broken);
         assert_eq!(ended.code, Some(2), "{broken}");
         assert!(ended.errors.starts_with("error: "), "{}", ended.errors);
     }

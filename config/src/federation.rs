@@ -12,7 +12,8 @@ pub struct Federation {
     /// `server_name`.
     ///
     /// It is what `/.well-known/matrix/server` tells them. While it is not set, they find nothing
-    /// there, and connect to `server_name`.
+    /// there, and connect to `server_name`. This version does not federate yet: besides this, other
+    /// servers can only ask which software runs here.
     #[serde(default, deserialize_with = "parse::host_and_port")]
     #[schemars(with = "Option<String>", example = "matrix.example.com:443")]
     pub well_known: Option<OwnedServerName>,

@@ -675,8 +675,8 @@ BEGIN
 END
 $$;
 
--- The appends of a batch that must not be written, by their place in it, and why. `moved` is no
--- reason: only the extremities of a room are other ones, on which the append does not rely.
+-- The appends of a batch that must not be written, by their place in it, and why. `moved`
+-- refuses nothing: only the room's extremities have changed, on which the append does not rely.
 --
 -- STABLE, so that it becomes part of the statement that calls it, with that one's plan and snapshot.
 -- Sessions and tokens are not looked up with EXISTS: while there are few, that would be planned as a

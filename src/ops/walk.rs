@@ -87,9 +87,11 @@ impl<'a> Walk<'a> {
                         Direction::Forward => order,
                     };
                 }
+                let weight = event.weight() as u64;
                 if let Some(shown) = seen.show(event) {
                     return Ok(Some(shown));
                 }
+                allowance.give_back(weight);
             } else if self.more && self.looked_at < MAX_LOOKED_AT {
                 self.read(limit.clamp(MIN_READ, MAX_READ), allowance).await?;
             } else {

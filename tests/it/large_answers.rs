@@ -6,6 +6,7 @@ use axum::body::{Body, HttpBody as _};
 use http::{Request, header};
 use ruma::user_id;
 use serde_json::{Value, json};
+use stoa_http::{Admission, admission::Place};
 use stoa_testing::{TestClient, TestDatabase, TestServer, both_databases, encode, in_room};
 use tokio::time::{sleep, timeout};
 use tower::ServiceExt as _;
@@ -29,6 +30,14 @@ async fn large_room(alice: &TestClient, count: usize) -> String {
         })
         .collect();
     alice.create_room(json!({ "initial_state": state })).await
+}
+
+/// All places for large answers, of which nobody has more than half.
+async fn take_all(admission: &Admission) -> [Place; 2] {
+    [
+        admission.admit(user_id!("@one:test"), u64::MAX).await.unwrap(),
+        admission.admit(user_id!("@other:test"), u64::MAX).await.unwrap(),
+    ]
 }
 
 both_databases! {
@@ -93,7 +102,7 @@ both_databases! {
             assert_eq!(admission.taken(), 0, "{path}");
         }
         // With all places taken, large answers wait and small ones do not.
-        let all = admission.admit(user_id!("@other:test"), 1 << 40).await.unwrap();
+        let all = take_all(&admission).await;
         let nothing = format!("{SYNC}?filter={}", encode("{\"room\":{\"rooms\":[]}}"));
         let first = timeout(Duration::from_secs(5), alice.get(&nothing)).await.unwrap().ok();
         let since = format!("{SYNC}?since={}", first["next_batch"].as_str().unwrap());
@@ -124,7 +133,7 @@ both_databases! {
         let since = format!("{SYNC}?since={}", before["next_batch"].as_str().unwrap());
         let small = alice.create_room(json!({})).await;
         let admission = server.state().admission.clone();
-        let all = admission.admit(user_id!("@other:test"), 1 << 40).await.unwrap();
+        let all = take_all(&admission).await;
         let told = timeout(Duration::from_secs(5), alice.get(&since)).await.unwrap().ok();
         assert!(told["rooms"]["join"].get(&small).is_some());
         let large = large_room(&alice, 500).await;
@@ -138,7 +147,7 @@ both_databases! {
         let told = waiting.await.unwrap().ok();
         assert_eq!(told["rooms"]["join"].as_object().unwrap().len(), 2);
         // Who knows the room already is told of it at once.
-        let all = admission.admit(user_id!("@other:test"), 1 << 40).await.unwrap();
+        let all = take_all(&admission).await;
         alice.send(&large, "hello").await;
         let since = format!("{SYNC}?since={}", told["next_batch"].as_str().unwrap());
         timeout(Duration::from_secs(5), alice.get(&since)).await.unwrap().ok();
@@ -201,7 +210,7 @@ both_databases! {
         };
         let admission = server.state().admission.clone();
         // As many events as these are expected to take less than a megabyte, which is free.
-        let all = admission.admit(user_id!("@other:test"), 1 << 40).await.unwrap();
+        let all = take_all(&admission).await;
         let paths = [
             SYNC.to_owned(),
             since(&before),
@@ -240,7 +249,7 @@ both_databases! {
             last = alice.set_state(&room, "a.b", &n.to_string(), json!({})).await;
         }
         let admission = server.state().admission.clone();
-        let all = admission.admit(user_id!("@other:test"), 1 << 40).await.unwrap();
+        let all = take_all(&admission).await;
         let filter = encode(r#"{"room":{"timeline":{"limit":50}}}"#);
         let since = before["next_batch"].as_str().unwrap();
         let paths = [
@@ -261,6 +270,72 @@ both_databases! {
             let told = waiting.await.unwrap();
             assert!(told.body.len() > 1_000_000, "the contents that were replaced");
         }
+    }
+
+    /// What a filter leaves out is looked at some events at a time, and does not count.
+    async fn what_is_not_told_does_not_count(db: TestDatabase) {
+        let server = start(db, 16).await;
+        let alice = server.register("alice").await;
+        let room = alice.create_room(json!({})).await;
+        let text = "x".repeat(60_000);
+        for _ in 0..220 {
+            alice.send(&room, &text).await;
+        }
+        // All of them take 27 megabytes, and one answer may take 24.
+        let filter = encode(r#"{"types":["m.room.create"]}"#);
+        let page = in_room(&room, &format!("messages?dir=b&limit=100&filter={filter}"));
+        let told = alice.get(&page).await.ok();
+        assert_eq!(told["chunk"].as_array().unwrap().len(), 1, "the beginning is reached");
+    }
+
+    /// An event that is redacted while the answer waits for its place is told as it is now.
+    async fn what_was_redacted_meanwhile_is_not_told(db: TestDatabase) {
+        let server = start(db, 16).await;
+        let alice = server.register("alice").await;
+        let room = alice.create_room(json!({})).await;
+        let text = "x".repeat(60_000);
+        for n in 0..20 {
+            alice.set_state(&room, "a.b", &n.to_string(), json!({ "text": text })).await;
+        }
+        let secret = alice.send(&room, "secret").await;
+        let admission = server.state().admission.clone();
+        let all = take_all(&admission).await;
+        let waiting = tokio::spawn({
+            let path = in_room(&room, &format!("context/{}", encode(&secret)));
+            let alice = alice.clone();
+            async move { alice.get(&path).await }
+        });
+        sleep(Duration::from_millis(500)).await;
+        assert!(!waiting.is_finished());
+        let path = in_room(&room, &format!("redact/{}/1", encode(&secret)));
+        alice.put(&path, json!({})).await.ok();
+        drop(all);
+        let told = waiting.await.unwrap().ok();
+        assert_eq!((&told["event"]["event_id"], &told["event"]["content"]), (&json!(secret), &json!({})));
+    }
+
+    /// A sync that goes on does not cost what a first one does because others sent large events.
+    async fn large_news_count_as_one_heavy_read(db: TestDatabase) {
+        let server = TestServer::start_with(db, |config, _| {
+            config.limits.enabled = true;
+            config.limits.heavy_reads.burst = 12.try_into().unwrap();
+            config.limits.heavy_reads.per_minute = 1.try_into().unwrap();
+        })
+        .await;
+        let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+        let room = bob.create_public_room().await;
+        alice.join(&room).await;
+        let before = alice.get(SYNC).await.ok();
+        let text = "x".repeat(60_000);
+        for _ in 0..10 {
+            bob.send(&room, &text).await;
+        }
+        let path = format!("{SYNC}?since={}", before["next_batch"].as_str().unwrap());
+        // One may go into debt.
+        for _ in 0..3 {
+            assert!(alice.get(&path).await.ok().to_string().len() > 500_000);
+        }
+        alice.get(&path).await.refused(429, "M_LIMIT_EXCEEDED");
     }
 
     /// A client for which nothing is new, although much has to be read to find that out, is answered at

@@ -11,25 +11,21 @@
 //! be heavier than its place is given up, and put together anew in a larger one. Once it is written,
 //! it keeps as much of its place as it has bytes.
 
+mod pieces;
+
 use std::{
-    collections::{HashMap, VecDeque},
-    convert::Infallible,
-    io,
-    pin::Pin,
+    collections::HashMap,
     sync::{
         Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicUsize, Ordering},
     },
-    task::{Context, Poll},
     time::Duration,
 };
 
 use axum::{
-    body::{Body, HttpBody},
+    body::Body,
     response::{IntoResponse as _, Response},
 };
-use bytes::Bytes;
-use hyper::body::{Frame, SizeHint};
 use ruma::{OwnedUserId, UserId};
 use serde::Serialize;
 use stoa_base::{Allowance, Exceeded};
@@ -38,6 +34,7 @@ use tokio::{
     time::Instant,
 };
 
+use self::pieces::{Pieces, Sending};
 use crate::{Error, Result, respond::json_bytes};
 
 /// The memory that one event takes while an answer with many of them is put together, in bytes: as
@@ -50,17 +47,20 @@ const UNIT: u64 = 1_024;
 /// The weight up to which an answer is a small one, in bytes.
 pub const SMALL: u64 = 1 << 20;
 
+/// How many bytes there are at least: half of the places for small answers is for one of [`SMALL`].
+pub const FEWEST: u64 = 16 * SMALL;
+
 /// The weight that every answer is expected to have at least.
 const LIGHTEST: u64 = 64 * 1_024;
 
 /// How many times as large the next place is where one was too small.
 pub const LARGER: u64 = 4;
 
-/// How many times the size of all places an answer may take that is alone in them. One that takes
-/// more would take the memory of the whole node.
-const MOST_OF_ALL: u64 = 2;
+/// How many times the size of the largest place an answer in it may take. One that takes more would
+/// take the memory of the whole node.
+const MOST: u64 = 4;
 
-/// How many answers may wait for a place, and for how long, each with all the places that it is tried
+/// How many answers may wait for a place, and how long one waits for all the places that it is tried
 /// in. Clients wait for a first sync for more than a minute.
 const MAX_WAITING: usize = 100;
 const MAX_WAIT: Duration = Duration::from_secs(30);
@@ -70,10 +70,6 @@ const MAX_IDLE_SHARES: usize = 1_000;
 
 /// When it is worth trying again.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
-
-/// The size of the pieces in which an answer is sent. The connection takes the next one when the
-/// last is on its way, so that an answer is given up piece by piece.
-const PIECE: usize = 32 * 1_024;
 
 /// The places of this node.
 #[derive(Clone, Debug)]
@@ -95,14 +91,15 @@ struct Lane {
 }
 
 impl Admission {
-    /// Places for answers of `bytes` in all, a quarter of which is for small ones.
+    /// Places for answers of `bytes` in all, [`FEWEST`] at least, a quarter of which is for small ones.
     pub fn new(bytes: u64) -> Self {
+        let bytes = bytes.max(FEWEST);
         let quarter = bytes / 4;
         Self(Arc::new(Lanes { large: Lane::new(bytes - quarter), small: Lane::new(quarter) }))
     }
 
-    /// Waits for a place for an answer to `user` of about this weight, in bytes. One that is heavier
-    /// than all places together gets all of them.
+    /// Waits for a place for an answer to `user` of about this weight, in bytes. Nobody gets more than
+    /// half of the places, however heavy it is.
     pub async fn admit(&self, user: &UserId, weight: u64) -> Result<Place> {
         self.admit_until(Instant::now() + MAX_WAIT, user, weight).await
     }
@@ -115,7 +112,7 @@ impl Admission {
 
     /// Puts an answer to `user` together, which is expected to have about this weight, in bytes, and
     /// gives it with its place. Where it turns out to be heavier, so that `assemble` takes more than it
-    /// is allowed, it is begun anew in a larger place. One that does not even fit where it is alone is
+    /// is allowed, it is begun anew in a larger place. One that takes [`MOST`] times the largest is
     /// an error of the server, which is logged.
     pub async fn assemble<T, F>(
         &self,
@@ -127,9 +124,11 @@ impl Admission {
         F: Future<Output = Result<T>>,
     {
         let weight = weight.max(LIGHTEST);
-        let mut place = self.admit(user, weight).await?;
         // Only the time counts in which it waits.
         let mut left = MAX_WAIT;
+        let began = Instant::now();
+        let mut place = self.admit_until(began + left, user, weight).await?;
+        left = left.saturating_sub(began.elapsed());
         loop {
             let allowance = place.allowance();
             let answer = assemble(allowance.clone()).await;
@@ -138,10 +137,10 @@ impl Admission {
             }
             drop(answer);
             let Some(larger) = self.0.larger(place.bytes()) else {
-                let bytes = self.0.large.bytes();
+                let most = MOST * place.bytes();
                 return Err(Error::internal(format_args!(
-                    "an answer to {user} takes more than {MOST_OF_ALL} times the {bytes} bytes that \
-                     there are for large ones: raise limits.large_response_bytes"
+                    "an answer to {user} takes more than {most} bytes, the most that one may take: \
+                     raise limits.large_response_bytes"
                 )));
             };
             metrics::counter!("stoa_answers_begun_anew_total").increment(1);
@@ -162,18 +161,15 @@ impl Admission {
 }
 
 impl Lanes {
-    /// How large the next place is after one of so many bytes that was too small. The last but one is
-    /// half of all, so that what needs little more does not wait until everybody else has gone.
+    /// How large the next place is after one of so many bytes that was too small. None after the
+    /// largest.
     fn larger(&self, bytes: u64) -> Option<u64> {
-        let (half, all) = (u64::from(self.large.largest_share()) * UNIT, self.large.bytes());
-        let larger = match bytes.saturating_mul(LARGER) {
-            _ if bytes >= all => return None,
-            _ if bytes < SMALL => SMALL,
-            larger if larger < half => larger,
-            _ if bytes < half => half,
-            _ => all,
-        };
-        Some(larger)
+        let largest = self.large.largest();
+        match bytes.saturating_mul(LARGER) {
+            _ if bytes >= largest => None,
+            _ if bytes < SMALL => Some(SMALL),
+            larger => Some(larger.min(largest)),
+        }
     }
 }
 
@@ -185,29 +181,30 @@ impl Lane {
     }
 
     async fn admit(&self, user: &UserId, weight: u64) -> Result<Place> {
-        let units = u32::try_from(weight.div_ceil(UNIT)).unwrap_or(u32::MAX).min(self.units);
+        let largest = self.largest_share();
+        let units = u32::try_from(weight.div_ceil(UNIT)).unwrap_or(u32::MAX).min(largest);
         // First of all the user's own, so that whoever waits for that stands in nobody's way.
-        let (share, largest) = (self.share_of(user), self.largest_share());
-        let share = share.acquire_many_owned(units.min(largest)).await;
+        let share = self.share_of(user).acquire_many_owned(units).await;
         // The semaphores are never closed.
         let share = Held { permit: share.map_err(|_| refused())?, largest };
         let free = Arc::clone(&self.free);
         if let Ok(permit) = Arc::clone(&free).try_acquire_many_owned(units) {
-            return Ok(Place { share, lane: Held { permit, largest: self.units } });
+            return Ok(Place { share, lane: Held { permit, largest } });
         }
         let waiting = Waiting::new(&self.waiting);
         if waiting.is_one_too_many() {
             return Err(refused());
         }
         let permit = free.acquire_many_owned(units).await.map_err(|_| refused())?;
-        Ok(Place { share, lane: Held { permit, largest: self.units } })
+        Ok(Place { share, lane: Held { permit, largest } })
     }
 
-    fn bytes(&self) -> u64 {
-        u64::from(self.units) * UNIT
+    /// The largest place, in bytes.
+    fn largest(&self) -> u64 {
+        u64::from(self.largest_share()) * UNIT
     }
 
-    /// How much of the lane one user may have.
+    /// How much of the lane one user may have, and so any answer.
     fn largest_share(&self) -> u32 {
         self.units.div_ceil(2)
     }
@@ -310,7 +307,7 @@ impl Place {
     /// What an answer may take that is put together in this place.
     fn allowance(&self) -> Allowance {
         let is_largest = self.is_large() && self.lane.is_all();
-        Allowance::new(self.bytes() * if is_largest { MOST_OF_ALL } else { 1 })
+        Allowance::new(self.bytes() * if is_largest { MOST } else { 1 })
     }
 
     /// Whether it is one for large answers.
@@ -320,9 +317,13 @@ impl Place {
 
     /// Takes as many bytes in all, if they are free. Small answers have places of their own.
     fn grow(&mut self, bytes: u64) -> bool {
-        let units = bytes.div_ceil(UNIT);
         let is_of_this_kind = self.is_large() == (bytes > SMALL);
-        is_of_this_kind && self.share.resize(units).and_then(|()| self.lane.resize(units)).is_some()
+        is_of_this_kind && self.resize(bytes).is_some()
+    }
+
+    fn resize(&mut self, bytes: u64) -> Option<()> {
+        let units = bytes.div_ceil(UNIT);
+        self.share.resize(units).and_then(|()| self.lane.resize(units))
     }
 
     /// The answer, which holds the place until it is sent. The part of the place that it does not need
@@ -333,89 +334,20 @@ impl Place {
             return Error::internal(error).into_response();
         }
         drop(value);
-        let units = pieces.bytes.div_ceil(UNIT);
-        if self.share.resize(units).and_then(|()| self.lane.resize(units)).is_none() {
+        if self.resize(pieces.bytes()).is_none() {
             return refused().into_response();
         }
-        json_bytes(Body::new(Sending { pieces, _place: self }))
-    }
-}
-
-/// An answer in pieces, so that nothing is copied while it grows, and memory is freed while it is sent.
-#[derive(Debug, Default)]
-struct Pieces {
-    full: VecDeque<Bytes>,
-    last: Vec<u8>,
-    bytes: u64,
-}
-
-impl Pieces {
-    fn next(&mut self) -> Option<Bytes> {
-        let last = |pieces: &mut Self| {
-            let last = std::mem::take(&mut pieces.last);
-            (!last.is_empty()).then(|| Bytes::from(last))
-        };
-        let piece = self.full.pop_front().or_else(|| last(self))?;
-        self.bytes -= piece.len() as u64;
-        Some(piece)
-    }
-}
-
-impl io::Write for Pieces {
-    fn write(&mut self, mut bytes: &[u8]) -> io::Result<usize> {
-        let written = bytes.len();
-        self.bytes += written as u64;
-        while !bytes.is_empty() {
-            let (now, later) = bytes.split_at(bytes.len().min(PIECE - self.last.len()));
-            if self.last.capacity() == 0 && self.full.back().is_some() {
-                self.last.reserve_exact(PIECE);
-            }
-            self.last.extend_from_slice(now);
-            if self.last.len() == PIECE {
-                self.full.push_back(std::mem::take(&mut self.last).into());
-            }
-            bytes = later;
-        }
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// A body that holds a place.
-struct Sending {
-    pieces: Pieces,
-    _place: Place,
-}
-
-impl HttpBody for Sending {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Ready(self.pieces.next().map(|piece| Ok(Frame::data(piece))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.pieces.bytes == 0
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.pieces.bytes)
+        json_bytes(Body::new(Sending { pieces, place: self }))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use axum::body::HttpBody as _;
     use futures_util::FutureExt;
     use http_body_util::BodyExt as _;
 
-    use super::*;
+    use super::{pieces::PIECE, *};
 
     const MIB: u64 = 1 << 20;
 
@@ -430,11 +362,23 @@ mod tests {
         admission.admit(&somebody(), weight).await
     }
 
+    /// All places for large answers.
+    async fn take_all(admission: &Admission) -> [Place; 2] {
+        let mut all = Vec::new();
+        for _ in 0..2 {
+            all.push(admit(admission, u64::MAX).await.expect("a place"));
+        }
+        all.try_into().expect("two")
+    }
+
     #[tokio::test(start_paused = true)]
     async fn answers_wait_until_there_is_room() {
         let admission = Admission::new(16 * MIB);
-        let first = admit(&admission, 8 * MIB).await.expect("a place");
-        let mut second = Box::pin(admit(&admission, 8 * MIB));
+        let first = [
+            admit(&admission, 4 * MIB).await.expect("a place"),
+            admit(&admission, 4 * MIB).await.expect("a place"),
+        ];
+        let mut second = Box::pin(admit(&admission, 6 * MIB));
         assert!((&mut second).now_or_never().is_none(), "there are twelve for large ones");
         // In the order of arrival, though this one would fit.
         let mut third = Box::pin(admit(&admission, 2 * MIB));
@@ -444,7 +388,7 @@ mod tests {
         drop((first, small));
         let _second = second.now_or_never().expect("room").expect("a place");
         let _third = third.now_or_never().expect("room").expect("a place");
-        assert_eq!(admission.taken(), 10 * MIB);
+        assert_eq!(admission.taken(), 8 * MIB);
     }
 
     #[tokio::test(start_paused = true)]
@@ -470,8 +414,8 @@ mod tests {
         assert_eq!(places(0, 64 * 1_024).await, [64 * 1_024]);
         assert_eq!(places(0, 65 * 1_024).await, [64 * 1_024, MIB]);
         assert_eq!(places(3 * MIB, 4 * MIB).await, [3 * MIB, 12 * MIB]);
-        let all = [64 * 1_024, MIB, 4 * MIB, 16 * MIB, 48 * MIB, 96 * MIB];
-        assert_eq!(places(0, 2 * 96 * MIB).await, all);
+        let all = [64 * 1_024, MIB, 4 * MIB, 16 * MIB, 48 * MIB];
+        assert_eq!(places(0, 4 * 48 * MIB).await, all);
         // Another error is an answer.
         let refuse = |_| async { Err::<(), _>(Error::not_found("none")) };
         let refused = admission.assemble(&somebody(), MIB, refuse).await.expect_err("an error");
@@ -502,28 +446,31 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn all_larger_places_are_waited_for_no_longer_than_one() {
+    async fn all_its_places_are_waited_for_no_longer_than_one() {
         let admission = Admission::new(128 * MIB);
-        let all = admit(&admission, 96 * MIB).await.expect("a place");
+        let all = take_all(&admission).await;
         let began = Instant::now();
         let next = {
             let admission = admission.clone();
             async move {
                 tokio::time::sleep(MAX_WAIT / 2).await;
                 drop(all);
-                // In the place that this one gives up.
-                let _others = admit(&admission, 90 * MIB).await.expect("a place");
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                // All but the place that the other has now.
+                let _others = [
+                    admit(&admission, 48 * MIB).await.expect("a place"),
+                    admit(&admission, 40 * MIB).await.expect("a place"),
+                ];
                 tokio::time::sleep(2 * MAX_WAIT).await;
             }
         };
         let assemble = |allowance: Allowance| async move {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-            Ok(allowance.take(5 * MIB)?)
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            Ok(allowance.take(40 * MIB)?)
         };
         let user = somebody();
-        let small = admission.assemble(&user, MIB, assemble);
         let waiting = tokio::spawn(next);
-        let refused = small.await.expect_err("no place");
+        let refused = admission.assemble(&user, 4 * MIB, assemble).await.expect_err("no place");
         assert!(refused.to_string().contains("429"), "{refused}");
         let waited = began.elapsed();
         assert!(waited < MAX_WAIT + Duration::from_secs(1), "{waited:?}");
@@ -531,20 +478,21 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_heaviest_one_is_admitted_alone() {
+    async fn no_answer_keeps_all_others_waiting() {
         let admission = Admission::new(16 * MIB);
-        let all = admit(&admission, 1 << 50).await.expect("a place");
-        assert_eq!(admission.taken(), 12 * MIB);
+        let heaviest = admit(&admission, 1 << 50).await.expect("a place");
+        assert_eq!(admission.taken(), 6 * MIB);
+        let other = admit(&admission, 1 << 50).now_or_never().expect("no waiting");
         let refused = admit(&admission, 2 * MIB).await.expect_err("nobody waits for ever");
         assert!(refused.to_string().contains("429"), "{refused}");
-        drop(all);
+        drop((heaviest, other));
         admit(&admission, 2 * MIB).await.expect("a place");
     }
 
     #[tokio::test(start_paused = true)]
     async fn only_so_many_wait() {
         let admission = Admission::new(16 * MIB);
-        let all = admit(&admission, 12 * MIB).await.expect("a place");
+        let all = take_all(&admission).await;
         let mut waiting: Vec<_> = (0..MAX_WAITING)
             .map(|_| {
                 let admission = admission.clone();
@@ -577,7 +525,8 @@ mod tests {
         assert_eq!(size, serde_json::to_vec(&value).expect("JSON").len() as u64);
         let piece = body.frame().await.expect("a piece").expect("a piece").into_data();
         assert_eq!(piece.expect("data").len(), PIECE);
-        assert!(admission.taken() > 0);
+        let left = size - PIECE as u64;
+        assert_eq!(admission.taken(), left.div_ceil(UNIT) * UNIT, "what is sent is given up");
         let rest = body.collect().await.expect("the rest").to_bytes();
         assert_eq!(rest.len() as u64 + PIECE as u64, size);
         assert_eq!(admission.taken(), 0);

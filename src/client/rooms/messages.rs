@@ -101,6 +101,8 @@ impl Wanted<'_> {
                 if passed.passes_event(&seen.0) {
                     bytes += seen.0.pdu.json().len();
                     found.push(seen);
+                } else {
+                    allowance.give_back(seen.0.weight() as u64);
                 }
             }
         }

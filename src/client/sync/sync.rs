@@ -2,7 +2,13 @@
 //!
 //! <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3sync>
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::{
     extract::State,
@@ -31,7 +37,7 @@ const FULL_SYNC: usize = 10;
 /// How many bytes a sync that goes on from a token may take without a place.
 const LIGHT: u64 = SMALL;
 
-/// How many bytes a sync that goes on from a token may take for each heavy read that it is counted as.
+/// For how many bytes of its place a sync that goes on from a token is counted as one heavy read.
 const HEAVY: u64 = LARGER * LIGHT;
 
 /// Tells what is new, or waits until something is.
@@ -68,8 +74,8 @@ pub(crate) async fn sync(
         }
     }
     // Others may have sent large events: that is a heavy read as every other.
-    let cost = if request.is_whole() { FULL_SYNC } else { 1 };
-    limits.charge(Class::HeavyReads, &session.user_id, cost)?;
+    let paid = AtomicUsize::new(if request.is_whole() { FULL_SYNC } else { 1 });
+    limits.charge(Class::HeavyReads, &session.user_id, paid.load(Ordering::Relaxed))?;
     // Boxed, so that the future of each light sync does not have the size of this one.
     let large = Box::pin(async {
         let weight = if request.is_whole() {
@@ -77,10 +83,15 @@ pub(crate) async fn sync(
         } else {
             HEAVY
         };
-        let (streams, reader) = (&streams, &reader);
+        let (streams, reader, paid, limits) = (&streams, &reader, &paid, &limits);
         // Nobody holds a place while they wait for news.
         let request = v3::Request { timeout: Duration::ZERO, ..request };
-        let assemble = |allowance| async move {
+        let assemble = |allowance: Allowance| async move {
+            // Whoever was away for so long that it is as a sync of everything pays as for that.
+            let cost =
+                usize::try_from(allowance.left() / HEAVY).unwrap_or(FULL_SYNC).min(FULL_SYNC);
+            let more = cost.saturating_sub(paid.fetch_max(cost, Ordering::Relaxed));
+            limits.charge(Class::HeavyReads, &reader.user_id, more)?;
             let reader = reader.clone().within(allowance);
             Ok(v3::sync_checked(streams, &reader, request).await?)
         };
@@ -88,12 +99,6 @@ pub(crate) async fn sync(
     });
     let (answer, place) = large.await?;
     accounts.check_goes_on(&session).await?;
-    // Whoever was away for so long that it is as a sync of everything pays as for that.
-    let cost = usize::try_from(place.bytes() / HEAVY).unwrap_or(FULL_SYNC).min(FULL_SYNC);
-    if !request.is_whole() && cost > 1 {
-        // Its answer is there: a debt keeps the next one waiting.
-        drop(limits.charge(Class::HeavyReads, &session.user_id, cost - 1));
-    }
     Ok(place.json(answer))
 }
 

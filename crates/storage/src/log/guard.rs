@@ -161,8 +161,8 @@ fn of_kind<T: Serialize>(
     Ok(Some(Rows { name, sqlite, taken: None, json: serde_json::to_string(guards)? }))
 }
 
-// Each gives the appends that must not be written, by their place in the batch, and why. `moved` is no
-// reason: only the extremities are other ones, on which these appends do not rely.
+// Each gives the appends that must not be written, by their place in the batch, and why. `moved` refuses
+// nothing: only the room's extremities have changed, on which the append does not rely.
 
 const ROOMS_SQLITE: &[&str] = &["
 SELECT g.value->>'member' AS place, CASE

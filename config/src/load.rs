@@ -14,25 +14,41 @@ use toml::{Table, Value};
 
 use self::layer::Layer;
 use crate::{
-    Config, ConfigErrors,
-    error::{ConfigError, Origin, Problem},
+    config::Config,
+    error::{ConfigError, ConfigErrors, Origin, Problem},
     settings::Settings,
 };
 
-pub(crate) fn load(
-    file: Option<&Path>,
-    environment: impl Iterator<Item = (OsString, OsString)>,
-) -> Result<Config, ConfigErrors> {
-    let mut loader = Loader { settings: Settings::collect(), errors: Vec::new() };
-    let mut layer = file.map(|path| loader.read_file(path)).unwrap_or_default();
-    layer.cover_with(loader.read_variables(environment));
-    let config = loader.build(layer);
+impl Config {
+    /// Reads the configuration from `file`, if there is one, and from the variables in
+    /// `environment`, which win over the file.
+    ///
+    /// Variables whose name does not begin with `STOA_` are passed over, and so is `STOA_CONFIG`,
+    /// which names the file and is the caller's to follow.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with the file and the variables, in one [`ConfigErrors`].
+    pub fn load<N, V>(
+        file: Option<&Path>,
+        environment: impl IntoIterator<Item = (N, V)>,
+    ) -> Result<Self, ConfigErrors>
+    where
+        N: Into<OsString>,
+        V: Into<OsString>,
+    {
+        let variables = environment.into_iter().map(|(name, value)| (name.into(), value.into()));
+        let mut loader = Loader { settings: Settings::collect(), errors: Vec::new() };
+        let mut layer = file.map(|path| loader.read_file(path)).unwrap_or_default();
+        layer.cover_with(loader.read_variables(variables));
+        let config = loader.build(layer);
 
-    let mut errors = loader.errors;
-    errors.sort_by(|a, b| a.origin.cmp(&b.origin));
-    match config {
-        Some(config) if errors.is_empty() => Ok(config),
-        _ => Err(ConfigErrors(errors)),
+        let mut errors = loader.errors;
+        errors.sort_by(|a, b| a.origin.cmp(&b.origin));
+        match config {
+            Some(config) if errors.is_empty() => Ok(config),
+            _ => Err(ConfigErrors(errors)),
+        }
     }
 }
 

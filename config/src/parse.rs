@@ -9,11 +9,9 @@ use std::{
 };
 
 use ipnet::IpNet;
-use ruma::{OwnedServerName, RoomVersionId, ServerName};
+use ruma::{OwnedServerName, ServerName};
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de::Error};
-
-use crate::SUPPORTED_ROOM_VERSIONS;
 
 /// Reads a string and makes a value of it with `parse`.
 pub(crate) fn text<'de, D: Deserializer<'de>, T>(
@@ -46,12 +44,6 @@ pub(crate) fn path<'de, D: Deserializer<'de>>(d: D) -> Result<PathBuf, D::Error>
 
 pub(crate) fn paths<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<PathBuf>, D::Error> {
     list(d, "paths", |text| (!text.is_empty()).then(|| PathBuf::from(text)))
-}
-
-pub(crate) fn room_version<'de, D: Deserializer<'de>>(d: D) -> Result<RoomVersionId, D::Error> {
-    text(d, "a supported room version", |text| {
-        SUPPORTED_ROOM_VERSIONS.into_iter().find(|version| version.as_str() == text)
-    })
 }
 
 pub(crate) fn addresses<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<SocketAddr>, D::Error> {

@@ -1,6 +1,6 @@
 use ruma::RoomVersionId;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::parse;
 
@@ -20,7 +20,7 @@ pub const SUPPORTED_ROOM_VERSIONS: [RoomVersionId; 7] = [
 #[serde(deny_unknown_fields)]
 pub struct Rooms {
     /// The version of a new room where its creator does not ask for another.
-    #[serde(deserialize_with = "parse::room_version")]
+    #[serde(deserialize_with = "room_version")]
     #[schemars(schema_with = "supported_versions")]
     pub default_version: RoomVersionId,
 }
@@ -29,6 +29,12 @@ impl Default for Rooms {
     fn default() -> Self {
         Self { default_version: RoomVersionId::V12 }
     }
+}
+
+fn room_version<'de, D: Deserializer<'de>>(d: D) -> Result<RoomVersionId, D::Error> {
+    parse::text(d, "a supported room version", |text| {
+        SUPPORTED_ROOM_VERSIONS.into_iter().find(|version| version.as_str() == text)
+    })
 }
 
 fn supported_versions(_: &mut SchemaGenerator) -> Schema {

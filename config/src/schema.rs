@@ -1,33 +1,15 @@
-use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
 
-use crate::{
-    Config,
-    settings::{Setting, Settings},
-};
+use crate::settings::{Setting, Settings, schema_of_types};
 
 /// The JSON schema of the configuration file, for editors that check and complete TOML by it.
 pub fn json_schema() -> String {
-    let mut schema = of_types();
+    let mut schema = schema_of_types();
     simplify(&mut schema);
     for setting in Settings::collect().iter() {
         describe(&mut schema, setting);
     }
     format!("{schema:#}\n")
-}
-
-/// The schema as it follows from the types.
-///
-/// Types are put where they are used, so that a path through sections leads to a setting.
-pub(crate) fn of_types() -> Value {
-    let mut settings = SchemaSettings::draft2020_12();
-    settings.inline_subschemas = true;
-    settings.into_generator().into_root_schema_for::<Config>().to_value()
-}
-
-/// The schema of what stands at a dotted path.
-pub(crate) fn at<'a>(schema: &'a Value, path: &str) -> &'a Value {
-    path.split('.').filter(|key| !key.is_empty()).fold(schema, |at, key| &at["properties"][key])
 }
 
 /// Takes out what follows from Rust and not from the configuration: fields that are required

@@ -3,6 +3,7 @@
 //! The schema says what each setting is for and what it takes; the serialized defaults say what
 //! holds without it, and in which order the fields were declared, which a schema does not keep.
 
+use schemars::generate::SchemaSettings;
 use serde::{
     Deserialize, Deserializer,
     de::{MapAccess, Visitor},
@@ -10,7 +11,7 @@ use serde::{
 use serde_json::{Value as Json, value::RawValue};
 use toml::Value;
 
-use crate::{Config, kind::Kind, schema};
+use crate::{config::Config, kind::Kind};
 
 /// All sections in the order in which their fields were declared; the first has no name and holds
 /// what stands outside of any `[section]`.
@@ -39,9 +40,23 @@ pub(crate) struct Setting {
     pub(crate) holds: Option<String>,
 }
 
+/// The schema as it follows from the types.
+///
+/// Types are put where they are used, so that a path through sections leads to a setting.
+pub(crate) fn schema_of_types() -> Json {
+    let mut settings = SchemaSettings::draft2020_12();
+    settings.inline_subschemas = true;
+    settings.into_generator().into_root_schema_for::<Config>().to_value()
+}
+
+/// The schema of what stands at a dotted path.
+fn schema_at<'a>(schema: &'a Json, path: &str) -> &'a Json {
+    path.split('.').filter(|key| !key.is_empty()).fold(schema, |at, key| &at["properties"][key])
+}
+
 impl Settings {
     pub(crate) fn collect() -> Self {
-        let schema = schema::of_types();
+        let schema = schema_of_types();
         let defaults = serde_json::to_string(&Config::default()).unwrap_or_default();
         let mut settings = Self { sections: Vec::new() };
         settings.add_section("", &schema, &defaults);
@@ -62,7 +77,7 @@ impl Settings {
 
     fn add_section(&mut self, path: &str, schema: &Json, defaults: &str) {
         let index = self.sections.len();
-        let here = schema::at(schema, path);
+        let here = schema_at(schema, path);
         self.sections.push(Section {
             path: path.to_owned(),
             description: description(here),
@@ -71,7 +86,7 @@ impl Settings {
         let Ordered(fields) = serde_json::from_str(defaults).unwrap_or_default();
         for (key, default) in fields {
             let path = if path.is_empty() { key } else { format!("{path}.{key}") };
-            let field = schema::at(schema, &path);
+            let field = schema_at(schema, &path);
             if field.get("properties").is_some() {
                 self.add_section(&path, schema, default.get());
             } else if let Some(section) = self.sections.get_mut(index) {

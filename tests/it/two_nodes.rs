@@ -1,6 +1,7 @@
 //! Two nodes on one PostgreSQL are one server: what one has acknowledged holds on the other at
 //! once, and whatever becomes of a node, every message arrives once.
 
+mod call;
 mod chat;
 mod freshness;
 mod process;

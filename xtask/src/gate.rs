@@ -1,5 +1,6 @@
 //! The gate: what every commit has to hold before its tests are worth running.
 
+mod cycles;
 mod dependencies;
 mod generated;
 mod layers;
@@ -22,6 +23,7 @@ type Rule = fn(&Workspace) -> Vec<String>;
 
 const RULES: &[(&str, Rule)] = &[
     ("layers", layers::check),
+    ("circles of modules", cycles::check),
     ("unused dependencies", unused::check),
     ("SQL only in storage", sql::check),
     ("migrations", migrations::check),

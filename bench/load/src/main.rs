@@ -13,7 +13,9 @@ mod api;
 mod connection;
 mod drive;
 mod figures;
+mod input;
 mod processes;
+mod scale;
 mod scenario;
 mod setup;
 
@@ -23,8 +25,10 @@ use clap::{Parser, ValueEnum as _};
 
 use crate::{
     connection::{Failure, Server},
+    input::next_line,
     processes::Processes,
-    scenario::{Scale, Scenario},
+    scale::Scale,
+    scenario::Scenario,
     setup::Bench,
 };
 
@@ -86,10 +90,4 @@ async fn run(arguments: &Arguments) -> Result<bool, Failure> {
         println!("{}", report.to_json(&name));
     }
     Ok(sound)
-}
-
-/// The next line of the input. There is nothing else to be done meanwhile.
-pub(crate) fn next_line() -> Result<Option<String>, Failure> {
-    let line = std::io::stdin().lines().next().transpose()?;
-    Ok(line.map(|line| line.trim().to_owned()))
 }

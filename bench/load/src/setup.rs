@@ -16,8 +16,9 @@ use crate::{
     api::Account,
     connection::{Connection, Failure, Server},
     drive::{Limit, drive},
+    input::next_line,
     processes::Processes,
-    scenario::{Scale, sync::ManyRooms},
+    scale::Scale,
 };
 
 /// A room with very many users in its state.
@@ -37,6 +38,13 @@ pub(crate) struct LargeRooms {
 /// A user in very many rooms where nothing happens.
 #[derive(Clone)]
 pub(crate) struct QuietRooms {
+    pub(crate) user: Account,
+    pub(crate) rooms: Vec<String>,
+}
+
+/// A user in many rooms that have seen some messages.
+#[derive(Clone)]
+pub(crate) struct ManyRooms {
     pub(crate) user: Account,
     pub(crate) rooms: Vec<String>,
 }
@@ -99,7 +107,7 @@ impl Bench {
     /// Has the server end, and start again where it was.
     pub(crate) fn restart_server(&self) -> Result<(), Failure> {
         println!("{}", json!({ "restart": true }));
-        let line = crate::next_line()?.unwrap_or_default();
+        let line = next_line()?.unwrap_or_default();
         let pid = line.parse().map_err(|_| Failure::Unexpected(format!("no process: {line}")))?;
         self.processes.set(Processes { server: Some(pid), ..self.processes() });
         Ok(())

@@ -4,6 +4,8 @@
 //! time it looks, as the writer does at each append. So it can tell a log that was cut off and has
 //! grown again from one that only went on.
 
+mod announcements;
+
 use std::{
     collections::VecDeque,
     future::Future,
@@ -28,7 +30,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use crate::{Waiters, announcements};
+use crate::Waiters;
 
 /// How many batches are read at once.
 const PAGE: i64 = 500;

@@ -5,6 +5,7 @@
 //! milliseconds, JSON as `TEXT`, lists bound as one JSON array and read with `json_each`. Where the
 //! databases truly differ, two whole texts stand side by side.
 
+mod backend;
 mod conn;
 mod error;
 pub mod log;
@@ -18,9 +19,10 @@ mod store;
 mod wal;
 
 pub use self::{
+    backend::Backend,
     conn::{Bind, Conn, FromRow, Row},
     error::{Error, Result},
     nids::NidAllocator,
     statements::StatementKind,
-    store::{Backend, OpenError, Options, Store},
+    store::{OpenError, Options, Store},
 };

@@ -11,6 +11,7 @@ mod announce;
 mod append;
 mod audit;
 mod chain;
+mod claim;
 mod claims;
 mod conflict;
 mod group;
@@ -18,17 +19,21 @@ mod guard;
 mod joined_appends;
 mod jump;
 mod logged_rows;
+mod mark;
+mod outcome;
 mod postgres;
 mod prune;
 mod reader;
+mod rel_pos;
+mod rows;
 mod sqlite;
 mod table;
 mod touched;
 mod writer;
+mod written;
 
 pub use self::{
     announce::{Listener, announce},
-    append::RelPos,
     audit::{
         AuditAction, AuditCheck, AuditFault, AuditLink, AuditOutcome, AuditRow, audit_head,
         has_audit_link, verify_audit,
@@ -37,14 +42,14 @@ pub use self::{
     guard::{AccountState, Guard},
     jump::{raise, rise_to_now, was_lost},
     logged_rows::{BatchRows, LoggedRows},
+    mark::{BatchKey, Mark},
+    outcome::{AppendError, Appended},
     prune::prune,
-    reader::{LogReader, LoggedBatch, Mark, News, batches_after, head, head_mark},
+    reader::{LogReader, LoggedBatch, News, batches_after, head, head_mark},
+    rel_pos::RelPos,
     table::*,
     touched::{Stream, Topic, Touched},
-    writer::{
-        AppendError, Appended, BUILD_LIMIT, BatchKey, CommittedBatch, OnCommit, Pending, Writer,
-        WriterOptions,
-    },
+    writer::{BUILD_LIMIT, CommittedBatch, OnCommit, Pending, Writer, WriterOptions},
 };
 use crate::{Conn, Result};
 

@@ -15,21 +15,12 @@ use sqlx::{
 };
 
 use crate::{
-    Conn, Error, Result,
+    Backend, Conn, Error, Result,
     postgres_host::{Host, Pool},
     server::{self, BEGIN_WRITE, ServerRun, ServerRuns},
     statements::{StatementCount, StatementKind, Statements},
     wal::Wal,
 };
-
-/// Which database a store is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Backend {
-    /// The embedded database of a deployment with one node.
-    Sqlite,
-    /// The shared database of a deployment with any number of nodes.
-    Postgres,
-}
 
 /// Where the database is and how it is used.
 #[derive(Clone, Debug)]

@@ -24,6 +24,7 @@ pub mod second_process;
 #[cfg(feature = "server")]
 mod server;
 pub mod surgery;
+mod this_program;
 mod written_rows;
 
 pub use self::{

@@ -8,7 +8,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use crate::{database::is_required, second_process::this_program};
+use crate::{database::is_required, this_program::this_program};
 
 /// The ends of the link.
 const NEAR_END: &str = "near0";

@@ -1,9 +1,9 @@
 //! A second process of the running test program, for what ends or stops a whole process.
 
 use std::{
-    env, fs,
+    fs,
     io::{BufRead as _, BufReader, Write as _},
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, ChildStdin, Command, Stdio},
     sync::mpsc::{self, Receiver, RecvTimeoutError},
     thread::sleep,
@@ -13,7 +13,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::TestNetwork;
+use crate::{TestNetwork, this_program::this_program};
 
 /// How long anything may take: far longer than on the slowest machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -127,10 +127,6 @@ impl Drop for SecondProcess {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-pub(crate) fn this_program() -> PathBuf {
-    env::current_exe().expect("this program")
 }
 
 /// In the second process: says a line to the first, whole or not at all.

@@ -11,7 +11,10 @@ use http::Method;
 use serde_json::{Value, json};
 use stoa_testing::{TestServer, encode, in_room};
 
-use super::process::Process;
+use super::{
+    call::{Answer, Call},
+    process::Process,
+};
 
 const USERS: usize = 20;
 const ROOMS: usize = 4;
@@ -28,20 +31,6 @@ const IMPATIENT: usize = 7;
 
 /// How often something is tried before the nodes count as gone.
 const TRIES: usize = 100;
-
-/// A request.
-pub(super) struct Call<'a> {
-    pub(super) method: Method,
-    pub(super) path: String,
-    pub(super) token: Option<&'a str>,
-    pub(super) body: Option<Value>,
-}
-
-/// An answer.
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) body: Value,
-}
 
 /// A node of the deployment.
 pub(super) enum Node {

@@ -17,7 +17,7 @@ use tokio::{
     process::{Child, ChildStdout, Command},
 };
 
-use super::chat::{Answer, Call};
+use super::call::{Answer, Call};
 
 /// A node of its own, with a folder of its own. It is killed when it is dropped.
 pub(super) struct Process {

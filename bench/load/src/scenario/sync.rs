@@ -7,7 +7,7 @@ use crate::{
     connection::{Connection, Failure},
     drive::{Limit, drive},
     figures::Report,
-    setup::Bench,
+    setup::{Bench, ManyRooms},
 };
 
 /// Other members of each room.
@@ -18,13 +18,6 @@ const MESSAGES: usize = 10;
 
 /// Incremental syncs in flight, each on its own device.
 const DEVICES: usize = 4;
-
-/// A user in many rooms that have seen some messages.
-#[derive(Clone)]
-pub(crate) struct ManyRooms {
-    user: Account,
-    rooms: Vec<String>,
-}
 
 async fn many_rooms(bench: &Bench) -> Result<ManyRooms, Failure> {
     if let Some(made) = &*bench.many_rooms.borrow() {

@@ -2,18 +2,12 @@
 
 use std::sync::Arc;
 
-use serde::Serialize;
-
 use super::{
     Append, Chain, Guard, Topic,
-    claims::Claim,
+    claim::Claim,
+    rel_pos::RelPos,
     table::{Fit, TABLES, identifiers},
 };
-
-/// A position relative to the start of an append, counted from 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(transparent)]
-pub struct RelPos(pub i64);
 
 impl Append {
     /// An append that holds nothing yet.

@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use serde::Serialize;
 
-use super::{Append, Chain, claims::Claim, joined_appends::Rows};
+use super::{Append, Chain, claim::Claim, rows::Rows};
 
 /// What must still be true under the log lock for an append to be written.
 #[derive(Clone, Debug)]

@@ -1,7 +1,11 @@
 //! Appends that wait together, made into one batch: positions moved to their place in it, rows that
 //! would change the same row of the database made one.
 
-use super::{Append, AuditRow, Touched, guard, table::TABLES};
+use super::{
+    Append, AuditRow, Touched, guard,
+    rows::Rows,
+    table::{Placed, TABLES},
+};
 
 /// The rows of a batch, table by table, and what goes with them.
 #[derive(Debug, Default)]
@@ -17,27 +21,6 @@ pub(super) struct JoinedAppends {
     pub(super) tables: Vec<Rows>,
     /// The entries of the audit log, as they are stored.
     pub(super) audit: Vec<String>,
-}
-
-/// What a batch holds for one table, or its guards of one kind.
-#[derive(Debug)]
-pub(super) struct Rows {
-    /// The name under which `append_batch` takes them.
-    pub(super) name: &'static str,
-    /// The statements for SQLite, which take them as `$1`.
-    pub(super) sqlite: &'static [&'static str],
-    /// The statement that finds out which of them are there already, where they must be new.
-    pub(super) taken: Option<&'static str>,
-    /// The rows as one JSON array.
-    pub(super) json: String,
-}
-
-/// An append and its place in a batch.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Placed<'a> {
-    pub(super) append: &'a Append,
-    /// Where its positions start, relative to the head.
-    pub(super) base: i64,
 }
 
 impl JoinedAppends {

@@ -16,12 +16,12 @@
 
 use stoa_base::Pos;
 
-use super::{LOG_LOCK, Mark, head, reader::head_mark, writer::BatchKey};
+use super::{
+    LOG_LOCK, head,
+    mark::{BatchKey, Mark, NO_RUN},
+    reader::head_mark,
+};
 use crate::{Backend, Conn, Result, Store};
-
-/// The run under which jumps are written: no run of a node has this number. Their number in it is
-/// the position to which they go.
-pub(super) const NO_RUN: i64 = 0;
 
 /// The run under which losses are noted. Their number in it is the position up to which everything
 /// may be of what was lost.

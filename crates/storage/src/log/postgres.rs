@@ -15,11 +15,12 @@ use sqlx::{
 use stoa_base::{Clock, Pos};
 
 use super::{
-    BatchKey, LOG_LOCK, Mark,
+    LOG_LOCK,
     conflict::Conflict,
     joined_appends::JoinedAppends,
-    jump::{NO_RUN, RAISE_BY},
-    writer::{Timing, Written},
+    jump::RAISE_BY,
+    mark::{BatchKey, Mark, NO_RUN},
+    written::{Timing, Written},
 };
 use crate::{
     Error, Result, Store,

@@ -6,7 +6,7 @@
 //! and does not write it again. Jumps and losses stay too, since clients may hold tokens from before
 //! them.
 
-use super::jump::NO_RUN;
+use super::mark::NO_RUN;
 use crate::{Conn, Result, Store, repo::leases::Fence};
 
 /// How many batches are looked at in one transaction.

@@ -4,27 +4,15 @@ use std::time::Duration;
 
 use stoa_base::Pos;
 
-use super::{BatchKey, Touched, jump::NO_RUN, touched};
+use super::{
+    Touched,
+    mark::{BatchKey, Mark, NO_RUN},
+    touched,
+};
 use crate::{Conn, Error, Result, Store};
 
 /// How long one look at the log may take.
 pub(super) const READ_LIMIT: Duration = Duration::from_secs(5);
-
-/// A place in the log: a position, and the batch that ends there. Where the log has another batch
-/// there, or none, it was restored to an earlier moment or failed over with loss, and perhaps has
-/// grown again since.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mark {
-    /// The position.
-    pub pos: Pos,
-    /// The batch; none where it is not known, or at the start of the log.
-    pub key: Option<BatchKey>,
-}
-
-impl Mark {
-    /// Before the first batch.
-    pub const START: Self = Self { pos: Pos::START, key: None };
-}
 
 /// A batch as a reader of the log finds it.
 #[derive(Clone, Debug)]

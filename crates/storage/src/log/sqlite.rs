@@ -11,10 +11,11 @@ use sqlx::{
 use stoa_base::{Clock, Pos};
 
 use super::{
-    BatchKey, audit,
+    audit,
     conflict::Conflict,
     joined_appends::JoinedAppends,
-    writer::{Timing, Written},
+    mark::BatchKey,
+    written::{Timing, Written},
 };
 use crate::{Conn, Error, Result, Store};
 

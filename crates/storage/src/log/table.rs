@@ -40,12 +40,7 @@ mod users;
 use serde::Serialize;
 
 pub(super) use self::check::{Fit, identifiers};
-use super::{
-    AuditRow, Guard, Touched,
-    append::RelPos,
-    claims::Claim,
-    joined_appends::{Placed, Rows},
-};
+use super::{AuditRow, Guard, Touched, claim::Claim, rel_pos::RelPos, rows::Rows};
 
 /// Declares the tables, each with the type of its rows. The name of a table is that of its file, of
 /// the field of [`Append`], and of the key in the document for `append_batch`.
@@ -112,6 +107,14 @@ tables! {
     sessions: SessionRow,
     tokens: TokenRow,
     device_changes: DeviceChangeRow,
+}
+
+/// An append and its place in a batch.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Placed<'a> {
+    pub(super) append: &'a Append,
+    /// Where its positions start, relative to the head.
+    pub(super) base: i64,
 }
 
 /// Where an append holds the rows of a table.

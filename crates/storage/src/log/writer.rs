@@ -19,13 +19,16 @@ use tokio::{
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
-    Append, Mark, Touched,
-    append::RelPos,
+    Append, Touched,
     claims::Claims,
-    conflict::Conflict,
     group::{Answer, Group, QueuedAppend},
     joined_appends::JoinedAppends,
-    postgres, sqlite,
+    mark::{BatchKey, Mark},
+    outcome::{AppendError, Appended},
+    postgres,
+    rel_pos::RelPos,
+    sqlite,
+    written::{Timing, Written},
 };
 use crate::{Backend, Result, Store};
 
@@ -61,60 +64,6 @@ impl Default for WriterOptions {
             unknown_outcome: Duration::from_secs(30),
         }
     }
-}
-
-/// Where an append stands in the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Appended {
-    base: Pos,
-    last: Pos,
-}
-
-impl Appended {
-    /// The position that a row of the append got.
-    pub fn pos(&self, relative: RelPos) -> Pos {
-        Pos(self.base.0 + relative.0)
-    }
-
-    /// The head after the append's batch: a reader that has seen it has seen the append.
-    pub fn last(&self) -> Pos {
-        self.last
-    }
-}
-
-/// Why an append was not written, or is not known to be.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum AppendError {
-    /// The queue is full.
-    #[error("too many changes are waiting to be written")]
-    Busy,
-    /// The room moved, or an append that this one was built on failed. Build it again.
-    #[error("the room changed while the event was being sent")]
-    Conflict,
-    /// An event with this ID, or from this device with this transaction ID, is there already.
-    #[error("the event is there already")]
-    Duplicate,
-    /// The session has ended, or the token that is refreshed has made way for another one.
-    #[error("the session has ended")]
-    SessionEnded,
-    /// The account is not in the state that the append relies on.
-    #[error("the account was changed meanwhile")]
-    AccountChanged,
-    /// The database refused this append.
-    #[error("the database refused the change: {0}")]
-    Refused(String),
-    /// The database could not be reached in time. The append may or may not have been written.
-    #[error("the database cannot be reached")]
-    Unavailable,
-}
-
-/// The key under which a batch is written at most once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct BatchKey {
-    /// The run of the node that writes it.
-    pub incarnation: i64,
-    /// Its number in that run.
-    pub seq: i64,
 }
 
 /// A batch that this node has committed.
@@ -161,29 +110,6 @@ pub trait OnCommit: Send + Sync {
     fn log_was_lost(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(async {})
     }
-}
-
-/// What came of one attempt to write a batch.
-#[derive(Debug)]
-pub(super) enum Written {
-    /// It is written, though the extremities of these appends' rooms have moved.
-    Committed {
-        prev: Pos,
-        last: Pos,
-        moved: Vec<usize>,
-    },
-    Conflicts(Vec<Conflict>),
-    /// The log ends before what this node has seen of it.
-    Behind {
-        head: Pos,
-    },
-}
-
-/// What an attempt to write a batch has measured.
-#[derive(Debug, Default)]
-pub(super) struct Timing {
-    /// How long it waited for the log lock.
-    pub(super) lock_wait: Duration,
 }
 
 type BuildResult = Result<Append, AppendError>;

@@ -1,6 +1,6 @@
 //! Refusing what one of the databases cannot hold, before it meets the appends of others.
 
-use crate::log::AppendError;
+use crate::log::outcome::AppendError;
 
 /// The longest text that may stand in a key, in bytes. PostgreSQL refuses index entries of more
 /// than 2,704 bytes, and none of our keys holds more than three texts without a limit of their own.

@@ -79,7 +79,7 @@ fn merge_room_update(earlier: &mut RoomUpdateRow, mut later: RoomUpdateRow) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::{Append, joined_appends::Placed};
+    use crate::log::{Append, table::Placed};
 
     fn update(added: i64, consumed: i64, head: i64) -> RoomUpdateRow {
         RoomUpdateRow {

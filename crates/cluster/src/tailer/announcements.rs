@@ -8,7 +8,7 @@ use stoa_storage::{
     log::{self, Listener},
 };
 
-use crate::Tailer;
+use super::Tailer;
 
 /// How long to wait before trying again to listen or to announce.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
@@ -18,7 +18,7 @@ const RETRY_PAUSE: Duration = Duration::from_secs(1);
 const GAP: Duration = Duration::from_millis(5);
 
 /// Announces this node's commits, and nudges the tailer when others announce theirs. Never ends.
-pub(crate) async fn exchange(tailer: &Arc<Tailer>) {
+pub(super) async fn exchange(tailer: &Arc<Tailer>) {
     tokio::join!(announce(tailer), listen(tailer));
 }
 

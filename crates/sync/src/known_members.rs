@@ -30,8 +30,6 @@ type Sent = HashMap<EventNid, (RoomNid, Pos)>;
 
 /// What a device is sent with an answer.
 pub(crate) struct Sending<'a, E> {
-    /// The token that it presented. One that presents nothing begins anew.
-    pub(crate) since: Option<Pos>,
     /// The token of the answer.
     pub(crate) token: Pos,
     /// The rooms that it is told of as if it knew nothing of them. It may have dropped what it had.
@@ -65,17 +63,24 @@ impl KnownMembers {
             .collect()
     }
 
+    /// Notes which token a device presents, before anything else is looked up for the answer. What it
+    /// was sent after that never came, and one that presents nothing begins anew.
+    pub(crate) fn presented(&self, device: &DeviceKey, since: Option<Pos>) {
+        let Some(since) = since else { return self.0.invalidate(device) };
+        if let Some(sent) = self.0.get(device) {
+            let mut sent = sent.lock().unwrap_or_else(PoisonError::into_inner);
+            sent.retain(|_, (_, token)| *token <= since);
+        }
+    }
+
     /// Notes what a device is sent.
     pub(crate) fn sent(
         &self,
         device: &DeviceKey,
         sending: Sending<'_, impl IntoIterator<Item = (RoomNid, EventNid)>>,
     ) {
-        let Sending { since, token, anew, events } = sending;
+        let Sending { token, anew, events } = sending;
         let mut events = events.into_iter().peekable();
-        if since.is_none() {
-            self.0.invalidate(device);
-        }
         let known = self.0.get(device);
         let is_new = known.is_none();
         if is_new && events.peek().is_none() {
@@ -84,9 +89,7 @@ impl KnownMembers {
         let shared = known.unwrap_or_default();
         let mut sent = shared.lock().unwrap_or_else(PoisonError::into_inner);
         let capacity = sent.capacity();
-        // An answer after `since` never came: the device did not go on from there.
-        let has_come = |token: Pos| since.is_some_and(|since| token <= since);
-        sent.retain(|_, (room, token)| !anew.contains(room) && has_come(*token));
+        sent.retain(|_, (room, _)| !anew.contains(room));
         for (room, event) in events {
             if sent.len() >= MEMBERS {
                 sent.clear();
@@ -115,7 +118,8 @@ mod tests {
     fn send(known: &KnownMembers, since: Option<i64>, token: i64, events: &[EventNid]) {
         let events = events.iter().map(|event| (ROOM, *event));
         let (since, token) = (since.map(Pos), Pos(token));
-        known.sent(&device("d"), Sending { since, token, anew: &HashSet::new(), events });
+        known.presented(&device("d"), since);
+        known.sent(&device("d"), Sending { token, anew: &HashSet::new(), events });
     }
 
     #[test]
@@ -134,7 +138,7 @@ mod tests {
         let known = KnownMembers::new();
         for number in 0..2_000 {
             let events = (0..400).map(|nid| (ROOM, EventNid(nid)));
-            let sending = Sending { since: None, token: Pos(1), anew: &HashSet::new(), events };
+            let sending = Sending { token: Pos(1), anew: &HashSet::new(), events };
             known.sent(&device(&number.to_string()), sending);
         }
         known.0.run_pending_tasks();
@@ -159,6 +163,10 @@ mod tests {
             send(&known, Some(9), 12, others);
             assert_eq!(known.unknown(&device("d"), Pos(12), [event, EventNid(6)]), [EventNid(6)]);
         }
+        // The next answer has nothing to tell of any room.
+        send(&known, Some(12), 13, &[EventNid(5)]);
+        known.presented(&device("d"), Some(Pos(12)));
+        assert_eq!(known.unknown(&device("d"), Pos(14), [EventNid(5)]), [EventNid(5)]);
     }
 
     #[test]
@@ -176,10 +184,8 @@ mod tests {
         send(&known, Some(1), 5, &[event]);
         let anew = |room: i64| {
             let anew = &HashSet::from([RoomNid(room)]);
-            known.sent(
-                &device("d"),
-                Sending { since: Some(Pos(5)), token: Pos(6), anew, events: [] },
-            );
+            known.presented(&device("d"), Some(Pos(5)));
+            known.sent(&device("d"), Sending { token: Pos(6), anew, events: [] });
             known.unknown(&device("d"), Pos(6), [event])
         };
         assert_eq!(anew(2), []);

@@ -58,8 +58,6 @@ pub struct Question<'a> {
     pub wants: &'a Wants<'a>,
     /// What was read for all rooms at once.
     pub beside: &'a Beside,
-    /// The position in the log of the token that the client presented. None: it knows nothing.
-    pub since: Option<Pos>,
     /// The position in the log of the token that it gets with the answer.
     pub head: Pos,
 }
@@ -165,11 +163,11 @@ fn note_members(
     timelines: &ByRoom<Timeline>,
     states: &ByRoom<StateNews>,
 ) {
-    let Question { spans, since, head, .. } = question;
+    let Question { spans, head, .. } = question;
     let shown = timelines.values().flat_map(|timeline| &timeline.events);
     let told = states.values().flat_map(|state| &state.events);
     let events = members(shown.map(|(event, _)| event).chain(told));
     let anew = spans.iter().filter(|span| span.state == KnownState::Nothing);
     let anew = &anew.map(|span| span.room.nid).collect();
-    streams.known.sent(&reader.device, Sending { since, token: head, anew, events });
+    streams.known.sent(&reader.device, Sending { token: head, anew, events });
 }

@@ -29,6 +29,7 @@ pub(crate) async fn answer(
     head: Pos,
 ) -> Result<Response> {
     let since = request.since.map(|token| token.log.min(head));
+    streams.known.presented(&reader.device, since);
     let standings = standings(&streams.rooms, reader, memberships, since, head).await?;
     let is_joined = |standing: &&Standing| standing.membership == MembershipState::Join;
     let joined = standings.iter().filter(is_joined).map(|standing| standing.room);
@@ -64,7 +65,7 @@ pub(crate) async fn answer(
     }
     if !spans.is_empty() {
         let wants = &wants(request.filter, request.use_state_after);
-        let question = Question { spans: &spans, wants, beside: &beside, since, head };
+        let question = Question { spans: &spans, wants, beside: &beside, head };
         // Boxed, since it is large and most answers go without it.
         for (span, news) in Box::pin(room_news(streams, reader, question)).await? {
             if span.end.is_some() || span.state == KnownState::Nothing || !news.is_empty() {

@@ -95,6 +95,21 @@ both_databases! {
         assert_eq!(members(joined(&alice.sync(&site).await, &id)), ["u2:join"]);
     }
 
+    async fn an_answer_that_was_lost_is_not_made_good_by_one_without_rooms(db: TestDatabase) {
+        let site = Site::start(db).await;
+        let id = crowd(&site).await;
+        let mut alice = Client::with_filter("alice", lazy(1));
+        alice.sync(&site).await;
+        site.send("u2", &id, "hello").await;
+        alice.clone().sync(&site).await;
+        let mut no_rooms = Client::with_filter("alice", json!({ "room": { "rooms": [] } }));
+        no_rooms.since = alice.since;
+        assert_eq!(no_rooms.sync(&site).await["rooms"], Value::Null);
+        alice.since = no_rooms.since;
+        site.send("u2", &id, "again").await;
+        assert_eq!(members(joined(&alice.sync(&site).await, &id)), ["u2:join"]);
+    }
+
     async fn members_can_be_told_redundantly(db: TestDatabase) {
         let site = Site::start(db).await;
         let id = crowd(&site).await;

@@ -34,7 +34,6 @@ struct RecentRooms {
     reader: Reader,
     /// Up to where it has the rooms that it was shown.
     known: HashMap<RoomNid, Pos>,
-    since: Option<Pos>,
 }
 
 /// What it is told of a room.
@@ -48,7 +47,7 @@ struct Told {
 impl RecentRooms {
     fn new(name: &str) -> Self {
         let reader = Reader::new(&user_id(name), phone(name));
-        Self { reader, known: HashMap::new(), since: None }
+        Self { reader, known: HashMap::new() }
     }
 
     /// The rooms, the latest first, with what the device does not have of them.
@@ -75,9 +74,8 @@ impl RecentRooms {
             }
         });
         let spans: Vec<Span> = spans.collect();
-        let since = self.since.replace(head);
         let beside = &Beside::default();
-        let question = Question { spans: &spans, wants: &WANTS, beside, since, head };
+        let question = Question { spans: &spans, wants: &WANTS, beside, head };
         let news = room_news(&site.streams, &self.reader, question).await.unwrap();
         news.map(|(span, news)| {
             assert!(news.state.is_empty());

@@ -161,6 +161,7 @@ mod tests {
     use std::time::Duration;
 
     use http::{HeaderName, Method, header};
+    use ruma::server_name;
     use serde_json::json;
     use stoa_http::observe;
     use stoa_testing::{TestServer, both_databases};
@@ -250,6 +251,25 @@ mod tests {
             assert_eq!(server.client().get("/ready").await.status, 200);
             server.state().stopping.cancel();
             assert_eq!(server.client().get("/ready").await.status, 503);
+        }
+
+        async fn what_depends_on_nothing_stored_is_answered_without_the_database(db: TestDatabase) {
+            let server = TestServer::start_with(db, |config, _| {
+                config.public_base_url = Some(serde_json::from_value(json!("https://example.com")).unwrap());
+                config.federation.well_known = Some(server_name!("example.com").to_owned());
+            })
+            .await;
+            let closing = server.state().store.close();
+            let _ = tokio::time::timeout(Duration::from_millis(200), closing).await;
+            for path in [
+                "/.well-known/matrix/client",
+                "/.well-known/matrix/server",
+                "/_matrix/client/versions",
+                "/_matrix/client/v3/login",
+                "/_matrix/federation/v1/version",
+            ] {
+                assert_eq!(server.client().get(path).await.status, 200, "{path}");
+            }
         }
 
         async fn without_its_database_a_server_is_alive_and_not_ready(db: TestDatabase) {

@@ -4,7 +4,7 @@
 
 use axum::extract::State;
 use ruma::api::client::discovery::discover_homeserver::{HomeserverInfo, Request, Response};
-use stoa_http::{Answer, Error, Result, Ruma};
+use stoa_http::{Answer, Error, Result, RumaStatic};
 
 use crate::app::AppState;
 
@@ -12,7 +12,7 @@ use crate::app::AppState;
 /// name itself.
 pub(crate) async fn discover_homeserver(
     State(state): State<AppState>,
-    _: Ruma<Request>,
+    _: RumaStatic<Request>,
 ) -> Result<Answer<Response>> {
     let url = state.config.public_base_url.as_ref();
     let url = url.ok_or_else(|| Error::not_found("Nothing is announced here."))?;

@@ -5,10 +5,10 @@
 use ruma::api::client::session::get_login_types::v3::{
     LoginType, PasswordLoginType, Request, Response,
 };
-use stoa_http::{Answer, Ruma};
+use stoa_http::{Answer, RumaStatic};
 
 /// The ways to log in.
-pub(crate) async fn get_login_types(_: Ruma<Request>) -> Answer<Response> {
+pub(crate) async fn get_login_types(_: RumaStatic<Request>) -> Answer<Response> {
     let flows = vec![LoginType::Password(PasswordLoginType::new())];
     Answer(Response::new(flows))
 }

@@ -8,6 +8,7 @@ pub(crate) mod deactivate_account;
 pub(crate) mod delete_alias;
 pub(crate) mod find_room;
 pub(crate) mod join_room;
+pub(crate) mod large_answer;
 pub(crate) mod lazy_members;
 pub(crate) mod own_user;
 pub(crate) mod reading_device;

@@ -14,6 +14,7 @@ use ruma::{
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
+use stoa_accounts::Accounts;
 use stoa_base::Allowance;
 use stoa_http::{Admission, Error, Result, Ruma, admission::EVENT};
 use stoa_rooms::{Event, Room, Rooms, VisibleState, state::Part, tokens::PaginationToken};
@@ -21,6 +22,7 @@ use stoa_storage::repo::events::Order;
 use stoa_sync::filter::EventFilter;
 
 use crate::ops::{
+    large_answer,
     lazy_members::members_of_senders,
     reading_device::{ReadingDevice, reader},
 };
@@ -47,6 +49,7 @@ fn pairs(events: &[(Arc<Event>, String)]) -> impl Iterator<Item = (&Arc<Event>, 
 /// see it.
 pub(crate) async fn get_context(
     State(rooms): State<Arc<Rooms>>,
+    State(accounts): State<Arc<Accounts>>,
     State(admission): State<Admission>,
     Ruma { body, session, .. }: Ruma<Request>,
 ) -> Result<HttpResponse> {
@@ -74,7 +77,8 @@ pub(crate) async fn get_context(
     };
     let context = &context;
     let assemble = |allowance| async move { context.assemble(&allowance).await };
-    let (answer, place) = admission.assemble(user_id, weight, assemble).await?;
+    let (answer, place) =
+        large_answer::assemble(&accounts, &admission, &session, weight, assemble).await?;
     Ok(place.json(answer))
 }
 

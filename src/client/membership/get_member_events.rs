@@ -8,10 +8,11 @@ use axum::{extract::State, response::Response as HttpResponse};
 use ruma::api::client::membership::get_member_events::v3::Request;
 use serde::Serialize;
 use serde_json::value::RawValue;
+use stoa_accounts::Accounts;
 use stoa_http::{Admission, Error, Result, Ruma, admission::EVENT};
 use stoa_rooms::{Event, Rooms, state::Part, tokens::RoomToken};
 
-use crate::ops::{find_room::known_room, reading_device::reader};
+use crate::ops::{find_room::known_room, large_answer, reading_device::reader};
 
 /// Like ruma's, of events that are written already.
 #[derive(Debug, Serialize)]
@@ -23,6 +24,7 @@ pub(crate) struct Response {
 /// the time when they left.
 pub(crate) async fn get_member_events(
     State(rooms): State<Arc<Rooms>>,
+    State(accounts): State<Arc<Accounts>>,
     State(admission): State<Admission>,
     Ruma { body, session, .. }: Ruma<Request>,
 ) -> Result<HttpResponse> {
@@ -50,7 +52,8 @@ pub(crate) async fn get_member_events(
     let assemble = |allowance| async move {
         Ok(rooms.write_state(reader, state, Part::Members, wanted, &allowance).await?)
     };
-    let (chunk, place) = admission.assemble(user_id, weight, assemble).await?;
+    let (chunk, place) =
+        large_answer::assemble(&accounts, &admission, &session, weight, assemble).await?;
     Ok(place.json(Response { chunk }))
 }
 

@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use axum::{extract::State, response::Response as HttpResponse};
 use ruma::api::client::membership::joined_members::v3::Request;
 use serde::Serialize;
+use stoa_accounts::Accounts;
 use stoa_http::{Admission, Result, Ruma};
 use stoa_rooms::{MemberProfile, Rooms};
 
@@ -30,6 +31,7 @@ struct Member {
 /// Lists the joined members of a room that the user is joined to.
 pub(crate) async fn joined_members(
     State(rooms): State<Arc<Rooms>>,
+    State(accounts): State<Arc<Accounts>>,
     State(admission): State<Admission>,
     Ruma { body, session, .. }: Ruma<Request>,
 ) -> Result<HttpResponse> {
@@ -37,6 +39,8 @@ pub(crate) async fn joined_members(
     let joined = rooms.committed(&room).await?.joined;
     let weight = MEMBER * u64::try_from(joined).unwrap_or_default();
     let place = admission.admit(&session.user_id, weight).await?;
+    // Whoever waited for it may have been logged out meanwhile.
+    accounts.check_goes_on(&session).await?;
     let members = rooms.joined_members(&session.user_id, &room).await?;
     let joined = members.into_iter().map(|(user_id, MemberProfile { displayname, avatar_url })| {
         (user_id, Member { display_name: displayname, avatar_url })

@@ -14,6 +14,7 @@ use ruma::api::{
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
+use stoa_accounts::Accounts;
 use stoa_base::Allowance;
 use stoa_http::{Admission, Error, Result, Ruma, admission::EVENT};
 use stoa_rooms::{Event, Room, Rooms, VisibleState, tokens::RoomToken};
@@ -22,6 +23,7 @@ use stoa_sync::filter::EventFilter;
 
 use crate::ops::{
     find_room::known_room,
+    large_answer,
     lazy_members::members_of_senders,
     reading_device::{ReadingDevice, reader},
     walk::Walk,
@@ -48,6 +50,7 @@ pub(crate) struct Response {
 /// Gives a page of the room's events, in either direction.
 pub(crate) async fn get_message_events(
     State(rooms): State<Arc<Rooms>>,
+    State(accounts): State<Arc<Accounts>>,
     State(admission): State<Admission>,
     Ruma { body, session, .. }: Ruma<Request>,
 ) -> Result<HttpResponse> {
@@ -69,7 +72,9 @@ pub(crate) async fn get_message_events(
     };
     let wanted = &wanted;
     let assemble = |allowance| async move { wanted.assemble(&allowance).await };
-    let (mut answer, place) = admission.assemble(user_id, EVENT * limit as u64, assemble).await?;
+    let weight = EVENT * limit as u64;
+    let (mut answer, place) =
+        large_answer::assemble(&accounts, &admission, &session, weight, assemble).await?;
     // Clients tell by it which page this is, so it is the very text that they gave.
     answer.start = body.from.unwrap_or(answer.start);
     Ok(place.json(answer))

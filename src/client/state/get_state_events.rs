@@ -6,14 +6,16 @@ use std::sync::Arc;
 
 use axum::{extract::State, response::Response};
 use ruma::api::client::state::get_state_events::v3::Request;
+use stoa_accounts::Accounts;
 use stoa_http::{Admission, Result, Ruma, admission::EVENT};
 use stoa_rooms::{Rooms, state::Part};
 
-use crate::ops::{find_room::known_room, reading_device::reader};
+use crate::ops::{find_room::known_room, large_answer, reading_device::reader};
 
 /// Gives the room's current state; to one who has left, the state at that time.
 pub(crate) async fn get_state_events(
     State(rooms): State<Arc<Rooms>>,
+    State(accounts): State<Arc<Accounts>>,
     State(admission): State<Admission>,
     Ruma { body, session, .. }: Ruma<Request>,
 ) -> Result<Response> {
@@ -25,7 +27,8 @@ pub(crate) async fn get_state_events(
     let assemble = |allowance| async move {
         Ok(rooms.write_state(reader, state, Part::All, |_| true, &allowance).await?)
     };
-    let (state, place) = admission.assemble(&session.user_id, weight, assemble).await?;
+    let (state, place) =
+        large_answer::assemble(&accounts, &admission, &session, weight, assemble).await?;
     Ok(place.json(state))
 }
 

@@ -31,6 +31,8 @@ use stoa_http::{
 use stoa_rooms::{RoomError, Rooms, state::Part, tokens::SyncToken};
 use stoa_sync::{Reader, Streams, v3};
 
+use crate::ops::large_answer;
+
 /// What a sync of everything costs, as heavy reads.
 const FULL_SYNC: usize = 10;
 
@@ -95,10 +97,9 @@ pub(crate) async fn sync_events(
             let reader = reader.clone().within(allowance);
             Ok(v3::sync_checked(streams, &reader, request).await?)
         };
-        admission.assemble(&session.user_id, weight, assemble).await
+        large_answer::assemble(&accounts, &admission, &session, weight, assemble).await
     });
     let (answer, place) = large.await?;
-    accounts.check_goes_on(&session).await?;
     Ok(place.json(answer))
 }
 

@@ -42,7 +42,7 @@ async fn take_all(admission: &Admission) -> [Place; 2] {
 
 both_databases! {
     async fn who_is_logged_out_while_waiting_for_a_place_is_told_nothing(db: TestDatabase) {
-        let server = start(&db, 16).await;
+        let server = start(db, 16).await;
         let alice = server.register("alice").await;
         let room = large_room(&alice, 500).await;
         let event = alice.send(&room, "hello").await;

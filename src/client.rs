@@ -1,28 +1,24 @@
-//! The client-server API: a folder for each chapter of the specification, a file for each of its
-//! operations with the request, its handler, and its tests.
+//! The client-server API: a folder for each chapter, a file for each operation with its request, its
+//! handler, and its tests. Folders, files and handlers have the names that ruma gives them.
 
 pub(crate) mod account;
-pub(crate) mod account_data;
+pub(crate) mod alias;
+pub(crate) mod config;
+pub(crate) mod context;
+pub(crate) mod device;
 pub(crate) mod directory;
 pub(crate) mod discovery;
 pub(crate) mod filter;
+pub(crate) mod knock;
+pub(crate) mod membership;
+pub(crate) mod message;
 pub(crate) mod profile;
-pub(crate) mod push_rules;
-pub(crate) mod receipts;
-pub(crate) mod registration;
-pub(crate) mod rooms;
+pub(crate) mod push;
+pub(crate) mod read_marker;
+pub(crate) mod receipt;
+pub(crate) mod redact;
+pub(crate) mod room;
 pub(crate) mod session;
+pub(crate) mod state;
 pub(crate) mod sync;
 pub(crate) mod typing;
-
-use ruma::UserId;
-use stoa_http::{Error, Result};
-
-/// Refuses a request that names another user than the one who makes it.
-fn own(user: &UserId, requester: &UserId) -> Result<()> {
-    if user == requester {
-        Ok(())
-    } else {
-        Err(Error::forbidden("This can be done for one's own account only."))
-    }
-}

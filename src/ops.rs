@@ -1,5 +1,5 @@
-//! Operations that concern more than one part of the engine, and what handlers of several APIs share, a
-//! file for each. They take the parts that they need.
+//! Operations that concern more than one part of the engine, and what several handlers share, a file
+//! for each. They take the parts that they need.
 
 pub(crate) mod canonical_alias;
 pub(crate) mod change_membership;
@@ -7,6 +7,12 @@ pub(crate) mod create_room;
 pub(crate) mod deactivate_account;
 pub(crate) mod delete_alias;
 pub(crate) mod find_room;
+pub(crate) mod join_room;
+pub(crate) mod large_answer;
+pub(crate) mod lazy_members;
+pub(crate) mod own_user;
+pub(crate) mod reading_device;
+pub(crate) mod reason;
 pub(crate) mod set_profile;
 pub(crate) mod state_checks;
 pub(crate) mod walk;

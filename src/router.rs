@@ -13,8 +13,8 @@ use self::operations::OPERATIONS;
 use crate::{
     app::AppState,
     client::{
-        account, account_data, directory, discovery, filter, profile, push_rules, receipts,
-        registration, rooms, session, sync, typing,
+        account, alias, config, context, device, directory, discovery, filter, knock, membership,
+        message, profile, push, read_marker, receipt, redact, room, session, state, sync, typing,
     },
     health,
 };
@@ -23,103 +23,106 @@ use crate::{
 pub fn routes() -> Routes<AppState> {
     Routes::new(OPERATIONS)
         // Server discovery and negotiation.
-        .public(Method::GET, "/_matrix/client/versions", discovery::versions::get_versions)
-        .ruma(discovery::well_known::get_well_known)
-        .ruma(discovery::capabilities::get_capabilities)
+        .public(Method::GET, VERSIONS, discovery::get_supported_versions::get_supported_versions)
+        .ruma(discovery::discover_homeserver::discover_homeserver)
+        .ruma(discovery::get_capabilities::get_capabilities)
         // Sessions.
-        .ruma(session::login::get_login_flows)
-        .ruma(session::login::log_in)
-        .ruma(session::refresh::refresh)
-        .ruma(session::logout::log_out)
-        .ruma(session::logout::log_out_all)
+        .ruma(session::get_login_types::get_login_types)
+        .ruma(session::login::login)
+        .ruma(session::refresh_token::refresh_token)
+        .ruma(session::logout::logout)
+        .ruma(session::logout_all::logout_all)
         // Registration.
-        .ruma(registration::register::register)
-        .ruma(registration::available::get_username_availability)
-        .public(Method::GET, SHARED_SECRET, registration::shared_secret::get_nonce)
-        .public(Method::POST, SHARED_SECRET, registration::shared_secret::register)
+        .ruma(account::register::register)
+        .ruma(account::get_username_availability::get_username_availability)
+        .public(Method::GET, SHARED_SECRET, account::register_with_shared_secret::get_nonce)
+        .public(Method::POST, SHARED_SECRET, account::register_with_shared_secret::register)
         // Accounts.
         .ruma(account::whoami::whoami)
-        .ruma(account::password::change_password)
+        .ruma(account::change_password::change_password)
         .ruma(account::deactivate::deactivate)
-        .ruma(account::devices::get_devices)
-        .ruma(account::devices::get_device)
+        .ruma(device::get_devices::get_devices)
+        .ruma(device::get_device::get_device)
         // Profiles.
         .ruma(profile::get_profile::get_profile)
         .ruma(profile::get_profile_field::get_profile_field)
         .ruma(profile::set_profile_field::set_profile_field)
         .ruma(profile::delete_profile_field::delete_profile_field)
         // Account data.
-        .ruma(account_data::global::get_account_data)
-        .ruma(account_data::global::set_account_data)
-        .ruma(account_data::room::get_account_data)
-        .ruma(account_data::room::set_account_data)
+        .ruma(config::get_global_account_data::get_global_account_data)
+        .ruma(config::set_global_account_data::set_global_account_data)
+        .ruma(config::get_room_account_data::get_room_account_data)
+        .ruma(config::set_room_account_data::set_room_account_data)
         // Filters.
         .ruma(filter::create_filter::create_filter)
         .ruma(filter::get_filter::get_filter)
         // Push rules.
-        .ruma(push_rules::get_push_rules::get_push_rules)
-        .ruma(push_rules::get_push_rules::get_global_push_rules)
-        .ruma_at("/_matrix/client/v3/pushrules", push_rules::get_push_rules::get_push_rules)
+        .ruma(push::get_pushrules_all::get_pushrules_all)
+        .ruma(push::get_pushrules_global_scope::get_pushrules_global_scope)
+        .ruma_at("/_matrix/client/v3/pushrules", push::get_pushrules_all::get_pushrules_all)
         .ruma_at(
             "/_matrix/client/v3/pushrules/global",
-            push_rules::get_push_rules::get_global_push_rules,
+            push::get_pushrules_global_scope::get_pushrules_global_scope,
         )
-        .ruma(push_rules::get_push_rule::get_push_rule)
-        .ruma(push_rules::get_push_rule::get_push_rule_actions)
-        .ruma(push_rules::get_push_rule::get_push_rule_enabled)
+        .ruma(push::get_pushrule::get_pushrule)
+        .ruma(push::get_pushrule_actions::get_pushrule_actions)
+        .ruma(push::get_pushrule_enabled::get_pushrule_enabled)
         // Reading rooms.
-        .ruma(rooms::joined_rooms::get_joined_rooms)
-        .ruma(rooms::get_state::get_state)
-        .ruma(rooms::get_state_event::get_state_event)
-        .ruma_at(STATE_R0, rooms::get_state_event::get_state_event)
-        .ruma_at(STATE_R0_SLASH, rooms::get_state_event::get_state_event)
-        .ruma_at(STATE, rooms::get_state_event::get_state_event)
-        .ruma_at(STATE_SLASH, rooms::get_state_event::get_state_event)
-        .ruma(rooms::members::get_members)
-        .ruma(rooms::joined_members::get_joined_members)
-        .ruma(rooms::get_event::get_event)
-        .ruma(rooms::messages::get_messages)
-        .ruma(rooms::context::get_context)
+        .ruma(membership::joined_rooms::joined_rooms)
+        .ruma(state::get_state_events::get_state_events)
+        .ruma(state::get_state_event_for_key::get_state_event_for_key)
+        .ruma_at(STATE_R0, state::get_state_event_for_key::get_state_event_for_key)
+        .ruma_at(STATE_R0_SLASH, state::get_state_event_for_key::get_state_event_for_key)
+        .ruma_at(STATE, state::get_state_event_for_key::get_state_event_for_key)
+        .ruma_at(STATE_SLASH, state::get_state_event_for_key::get_state_event_for_key)
+        .ruma(membership::get_member_events::get_member_events)
+        .ruma(membership::joined_members::joined_members)
+        .ruma(room::get_room_event::get_room_event)
+        .ruma(message::get_message_events::get_message_events)
+        .ruma(context::get_context::get_context)
         // Rooms and who is in them.
-        .ruma(rooms::create_room::create_room)
-        .ruma(rooms::join::join_by_id_or_alias)
-        .ruma(rooms::join::join_by_id)
-        .ruma(rooms::invite::invite)
-        .ruma(rooms::knock::knock)
-        .ruma(rooms::leave::leave)
-        .ruma(rooms::forget::forget)
-        .ruma(rooms::kick::kick)
-        .ruma(rooms::ban::ban)
-        .ruma(rooms::unban::unban)
+        .ruma(room::create_room::create_room)
+        .ruma(membership::join_room_by_id_or_alias::join_room_by_id_or_alias)
+        .ruma(membership::join_room_by_id::join_room_by_id)
+        .ruma(membership::invite_user::invite_user)
+        .ruma(knock::knock_room::knock_room)
+        .ruma(membership::leave_room::leave_room)
+        .ruma(membership::forget_room::forget_room)
+        .ruma(membership::kick_user::kick_user)
+        .ruma(membership::ban_user::ban_user)
+        .ruma(membership::unban_user::unban_user)
         // Sending.
-        .ruma(rooms::send::send_message)
-        .ruma(rooms::redact::redact)
-        .ruma(rooms::set_state::set_state)
-        .ruma_at(STATE_R0, rooms::set_state::set_state)
-        .ruma_at(STATE_R0_SLASH, rooms::set_state::set_state)
-        .ruma_at(STATE, rooms::set_state::set_state)
-        .ruma_at(STATE_SLASH, rooms::set_state::set_state)
+        .ruma(message::send_message_event::send_message_event)
+        .ruma(redact::redact_event::redact_event)
+        .ruma(state::send_state_event::send_state_event)
+        .ruma_at(STATE_R0, state::send_state_event::send_state_event)
+        .ruma_at(STATE_R0_SLASH, state::send_state_event::send_state_event)
+        .ruma_at(STATE, state::send_state_event::send_state_event)
+        .ruma_at(STATE_SLASH, state::send_state_event::send_state_event)
         // Aliases and the room list.
-        .ruma(directory::create_alias::create_alias)
-        .ruma(directory::get_alias::get_alias)
-        .ruma(directory::delete_alias::delete_alias)
-        .ruma(directory::room_aliases::get_room_aliases)
-        .ruma(directory::visibility::get_visibility)
-        .ruma(directory::visibility::set_visibility)
-        .ruma(directory::public_rooms::get_public_rooms)
-        .ruma(directory::public_rooms::get_public_rooms_filtered)
+        .ruma(alias::create_alias::create_alias)
+        .ruma(alias::get_alias::get_alias)
+        .ruma(alias::delete_alias::delete_alias)
+        .ruma(room::aliases::aliases)
+        .ruma(directory::get_room_visibility::get_room_visibility)
+        .ruma(directory::set_room_visibility::set_room_visibility)
+        .ruma(directory::get_public_rooms::get_public_rooms)
+        .ruma(directory::get_public_rooms_filtered::get_public_rooms_filtered)
         // Sync.
-        .ruma(sync::sync::sync)
+        .ruma(sync::sync_events::sync_events)
         // Typing and receipts.
-        .ruma(typing::set_typing::set_typing)
-        .ruma(receipts::set_receipt::set_receipt)
-        .ruma(receipts::set_read_markers::set_read_markers)
+        .ruma(typing::create_typing_event::create_typing_event)
+        .ruma(receipt::create_receipt::create_receipt)
+        .ruma(read_marker::set_read_marker::set_read_marker)
         // Other servers.
         .merge(stoa_federation::routes())
         // What load balancers ask.
         .public(Method::GET, "/health", health::health)
         .public(Method::GET, "/ready", health::ready)
 }
+
+/// Answered without looking at the token.
+const VERSIONS: &str = "/_matrix/client/versions";
 
 /// An entry of a room's state with the empty key.
 const STATE: &str = "/_matrix/client/v3/rooms/{roomId}/state/{eventType}";
@@ -158,6 +161,7 @@ mod tests {
     use std::time::Duration;
 
     use http::{HeaderName, Method, header};
+    use ruma::server_name;
     use serde_json::json;
     use stoa_http::observe;
     use stoa_testing::{TestServer, both_databases};
@@ -247,6 +251,25 @@ mod tests {
             assert_eq!(server.client().get("/ready").await.status, 200);
             server.state().stopping.cancel();
             assert_eq!(server.client().get("/ready").await.status, 503);
+        }
+
+        async fn what_depends_on_nothing_stored_is_answered_without_the_database(db: TestDatabase) {
+            let server = TestServer::start_with(db, |config, _| {
+                config.public_base_url = Some(serde_json::from_value(json!("https://example.com")).unwrap());
+                config.federation.well_known = Some(server_name!("example.com").to_owned());
+            })
+            .await;
+            let closing = server.state().store.close();
+            let _ = tokio::time::timeout(Duration::from_millis(200), closing).await;
+            for path in [
+                "/.well-known/matrix/client",
+                "/.well-known/matrix/server",
+                "/_matrix/client/versions",
+                "/_matrix/client/v3/login",
+                "/_matrix/federation/v1/version",
+            ] {
+                assert_eq!(server.client().get(path).await.status, 200, "{path}");
+            }
         }
 
         async fn without_its_database_a_server_is_alive_and_not_ready(db: TestDatabase) {

@@ -158,9 +158,10 @@ fn check_config_and_serve_say_the_same_of_application_services() {
     let said = terminal.fails(&["check-config"]);
     assert_eq!(
         said,
-        "error: the application services cannot be registered:\n\
+        "error: the registration files of application services have errors:\n\
          \x20 xmpp.yaml: `url` must be an address such as \"http://localhost:9999\", or null\n\
          \x20 xmpp.yaml: `id`: \"irc\" is the ID of irc.yaml already\n\
+         \x20 xmpp.yaml: `sender_localpart`: \"_irc_bot\" is the sender of irc.yaml already\n\
          \x20 xmpp.yaml: `as_token` is a token of irc.yaml already\n\
          \x20 xmpp.yaml: `hs_token` is a token of irc.yaml already\n\
          \x20 xmpp.yaml: `namespaces.users[0]`: \"@_irc_.*\" is a namespace of irc.yaml already, \

@@ -2,7 +2,7 @@
 
 use std::{fmt, io, path::PathBuf};
 
-use crate::Kind;
+use crate::{NamespaceKind, printable};
 
 /// Everything that is wrong with the registration files, in the order in which they are configured.
 ///
@@ -19,7 +19,7 @@ impl RegistrationErrors {
 
 impl fmt::Display for RegistrationErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the application services cannot be registered:")?;
+        f.write_str("the registration files of application services have errors:")?;
         self.iter().try_for_each(|error| write!(f, "\n  {error}"))
     }
 }
@@ -43,6 +43,15 @@ pub enum Fault {
     /// There is no such file, or it may not be read.
     #[error("cannot be read: {0}")]
     Unreadable(#[source] io::Error),
+    /// It is so large that it cannot be a registration.
+    #[error("is larger than {0} bytes, the most that is read of a registration file")]
+    TooLarge(u64),
+    /// It is the same file as one before it.
+    #[error("is listed twice in `appservices.registrations`, first as {}", first.display())]
+    ListedTwice {
+        /// How it is named there.
+        first: PathBuf,
+    },
     /// It is not YAML, or not a registration.
     #[error("line {line}, column {column}: {problem}")]
     Malformed {
@@ -64,26 +73,57 @@ pub enum Fault {
     SameTokens,
     /// The service's own user cannot have this name.
     #[error(
-        "`sender_localpart`: \"{0}\" cannot be the name of a user; a name has lowercase letters, \
-         digits and any of `._=/+-`"
+        "`sender_localpart`: \"{}\" cannot be the name of a user; a name has lowercase letters, \
+         digits and any of `._=/+-`",
+        printable(.0)
     )]
     InvalidSender(String),
     /// A regular expression does not compile, or is too large.
     #[error("`namespaces.{kind}[{index}].regex`: {problem}")]
     InvalidRegex {
         /// Which namespaces.
-        kind: Kind,
+        kind: NamespaceKind,
         /// Which of them, the first being 0.
         index: usize,
         /// What is wrong with it.
         problem: String,
     },
     /// Another file has the same ID.
-    #[error("`id`: \"{id}\" is the ID of {} already", other.display())]
+    #[error("`id`: \"{}\" is the ID of {} already", printable(id), other.display())]
     SharedId {
         /// The ID.
         id: String,
         /// The file that has it.
+        other: PathBuf,
+    },
+    /// Another file has the same sender.
+    #[error("`sender_localpart`: \"{}\" is the sender of {} already", printable(localpart), other.display())]
+    SharedSender {
+        /// The localpart of the sender.
+        localpart: String,
+        /// The file that has it.
+        other: PathBuf,
+    },
+    /// The sender is in an exclusive namespace of another file.
+    #[error(
+        "`sender_localpart`: an exclusive namespace of {}, `namespaces.users[{index}]`, takes in this user",
+        other.display()
+    )]
+    SenderOfAnother {
+        /// Which of its namespaces of users, the first being 0.
+        index: usize,
+        /// The file that has it.
+        other: PathBuf,
+    },
+    /// The sender of another file is in an exclusive namespace.
+    #[error(
+        "`namespaces.users[{index}]`: it is exclusive and takes in the sender of {}",
+        other.display()
+    )]
+    TakesSender {
+        /// Which of the namespaces of users, the first being 0.
+        index: usize,
+        /// The file that has the sender.
         other: PathBuf,
     },
     /// Another file has the same token.
@@ -96,12 +136,13 @@ pub enum Fault {
     },
     /// Another file claims the same namespace for itself alone.
     #[error(
-        "`namespaces.{kind}[{index}]`: \"{regex}\" is a namespace of {} already, and both are exclusive",
+        "`namespaces.{kind}[{index}]`: \"{}\" is a namespace of {} already, and both are exclusive",
+        printable(regex),
         other.display()
     )]
     SharedNamespace {
         /// Which namespaces.
-        kind: Kind,
+        kind: NamespaceKind,
         /// Which of them, the first being 0.
         index: usize,
         /// Its regular expression.

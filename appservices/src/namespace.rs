@@ -1,11 +1,11 @@
-//! Namespaces: regular expressions that say which users, aliases and rooms a service is about.
+//! A namespace: a regular expression that says which users, aliases or rooms a service is about.
 
 use std::fmt;
 
 use regex::{Regex, RegexBuilder};
 use ruma::{ServerName, api::appservice};
 
-use crate::Fault;
+use crate::printable;
 
 /// How much memory a compiled expression may take, in bytes.
 const MAX_COMPILED: usize = 4 << 20;
@@ -16,7 +16,7 @@ const PROBES: [&str; 4] = ["a", "0", "zq.7_x", "-"];
 
 /// What a namespace holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum NamespaceKind {
     /// IDs of users.
     Users,
     /// Aliases of rooms.
@@ -25,7 +25,7 @@ pub enum Kind {
     Rooms,
 }
 
-impl Kind {
+impl NamespaceKind {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Users, Self::Aliases, Self::Rooms];
 
@@ -47,49 +47,13 @@ impl Kind {
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for NamespaceKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Users => "users",
             Self::Aliases => "aliases",
             Self::Rooms => "rooms",
         })
-    }
-}
-
-/// The namespaces of a service.
-#[derive(Clone, Debug)]
-pub struct Namespaces {
-    users: Vec<Namespace>,
-    aliases: Vec<Namespace>,
-    rooms: Vec<Namespace>,
-}
-
-impl Namespaces {
-    /// Compiles the namespaces of a file.
-    pub(crate) fn compile(namespaces: &appservice::Namespaces) -> Result<Self, Vec<Fault>> {
-        let mut faults = Vec::new();
-        let mut compile = |kind: Kind| {
-            let mut compiled = Vec::new();
-            for (index, namespace) in kind.of(namespaces).iter().enumerate() {
-                match Namespace::compile(namespace) {
-                    Ok(namespace) => compiled.push(namespace),
-                    Err(problem) => faults.push(Fault::InvalidRegex { kind, index, problem }),
-                }
-            }
-            compiled
-        };
-        let [users, aliases, rooms] = Kind::ALL.map(&mut compile);
-        if faults.is_empty() { Ok(Self { users, aliases, rooms }) } else { Err(faults) }
-    }
-
-    /// Those of one kind, in the order of the file.
-    pub fn of(&self, kind: Kind) -> &[Namespace] {
-        match kind {
-            Kind::Users => &self.users,
-            Kind::Aliases => &self.aliases,
-            Kind::Rooms => &self.rooms,
-        }
     }
 }
 
@@ -102,15 +66,15 @@ pub struct Namespace {
 }
 
 impl Namespace {
-    fn compile(namespace: &appservice::Namespace) -> Result<Self, String> {
+    pub(crate) fn compile(namespace: &appservice::Namespace) -> Result<Self, String> {
         let regex = RegexBuilder::new(&namespace.regex).size_limit(MAX_COMPILED).build();
         let regex = regex.map_err(|error| match error {
             // It quotes the expression over several lines, and ends with what is wrong.
             regex::Error::Syntax(text) => {
                 let problem = text.rsplit_once("error: ").map_or(&*text, |(_, problem)| problem);
-                format!("\"{}\" is no regular expression: {problem}", namespace.regex)
+                format!("\"{}\" is no regular expression: {problem}", printable(&namespace.regex))
             }
-            _ => format!("\"{}\" takes too much memory", namespace.regex),
+            _ => format!("\"{}\" takes too much memory", printable(&namespace.regex)),
         })?;
         Ok(Self { regex, exclusive: namespace.exclusive })
     }
@@ -131,7 +95,11 @@ impl Namespace {
     }
 
     /// Whether whatever there is of this server is in the namespace.
-    pub(crate) fn includes_everything(&self, kind: Kind, server_name: &ServerName) -> bool {
+    pub(crate) fn includes_everything(
+        &self,
+        kind: NamespaceKind,
+        server_name: &ServerName,
+    ) -> bool {
         let sigil = kind.sigil();
         PROBES.iter().all(|probe| self.includes(&format!("{sigil}{probe}:{server_name}")))
     }
@@ -165,7 +133,7 @@ mod tests {
     fn what_takes_in_everything_is_found_out() {
         let everything = |regex: &str| {
             let namespace = namespace(regex).expect("it compiles");
-            namespace.includes_everything(Kind::Users, server_name!("example.com"))
+            namespace.includes_everything(NamespaceKind::Users, server_name!("example.com"))
         };
         for regex in ["", "@", "@.*", ".*", r"@.+:example\.com", "@[^:]*:.*"] {
             assert!(everything(regex), "{regex}");

@@ -1,7 +1,9 @@
 //! A registration file.
 
 use std::{
-    fs,
+    fmt,
+    fs::File,
+    io::{self, Read as _},
     path::{Path, PathBuf},
 };
 
@@ -11,8 +13,11 @@ use url::Url;
 
 use crate::{Fault, Namespaces};
 
+/// How large a file may be, in bytes. The largest that bridges make have some thousand.
+const MAX_BYTES: u64 = 1 << 20;
+
 /// An application service, as its file describes it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Registration {
     /// The file.
     pub file: PathBuf,
@@ -28,7 +33,15 @@ pub struct Registration {
 
 /// Reads a file. What comes of it is not checked, and holds the tokens.
 pub(crate) fn read(file: &Path) -> Result<appservice::Registration, Fault> {
-    let text = fs::read_to_string(file).map_err(Fault::Unreadable)?;
+    let mut text = Vec::new();
+    let file = File::open(file).map_err(Fault::Unreadable)?;
+    file.take(MAX_BYTES + 1).read_to_end(&mut text).map_err(Fault::Unreadable)?;
+    if text.len() as u64 > MAX_BYTES {
+        return Err(Fault::TooLarge(MAX_BYTES));
+    }
+    let text = String::from_utf8(text).map_err(|_| {
+        Fault::Unreadable(io::Error::new(io::ErrorKind::InvalidData, "it is no UTF-8"))
+    })?;
     // A snippet of the file might show a token.
     let options = serde_saphyr::options! { with_snippet: false };
     serde_saphyr::from_str_with_options(&text, options).map_err(|error| malformed(&error))
@@ -88,13 +101,24 @@ impl Registration {
         }
     }
 
-    /// The address without a user name and password that may stand in it.
+    /// The address without what may be secret: a user name and password, the query, the fragment.
     pub fn shown_url(&self) -> Option<String> {
         let mut url = self.url.clone()?;
         // These fail for addresses without a host, of which there are none here.
         let _ = url.set_username("");
         let _ = url.set_password(None);
+        url.set_query(None);
+        url.set_fragment(None);
         Some(url.into())
+    }
+}
+
+impl fmt::Debug for Registration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { file, id, url: _, sender, namespaces } = self;
+        let mut shown = f.debug_struct("Registration");
+        shown.field("file", file).field("id", id).field("url", &self.shown_url());
+        shown.field("sender", sender).field("namespaces", namespaces).finish()
     }
 }
 

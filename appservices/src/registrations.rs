@@ -4,7 +4,10 @@ use std::path::{Path, PathBuf};
 
 use ruma::{OwnedServerName, ServerName, api::appservice};
 
-use crate::{Fault, Kind, Registration, RegistrationError, RegistrationErrors, registration};
+use crate::{
+    Fault, Namespace, NamespaceKind, Registration, RegistrationError, RegistrationErrors,
+    printable, registration,
+};
 
 /// The registrations of a server.
 #[derive(Clone, Debug)]
@@ -16,12 +19,13 @@ pub struct Registrations {
 /// What an admin most likely did not mean.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error(
-    "{}: `namespaces.{kind}[{index}]`: \"{regex}\" takes in all {kind} of this server",
-    file.display()
+    "{}: `namespaces.{kind}[{index}]`: \"{}\" takes in all {kind} of this server",
+    file.display(),
+    printable(regex)
 )]
 pub struct Warning {
     file: PathBuf,
-    kind: Kind,
+    kind: NamespaceKind,
     index: usize,
     regex: String,
 }
@@ -34,8 +38,13 @@ impl Registrations {
     /// Everything that is wrong with any of them.
     pub fn load(files: &[PathBuf], server_name: &ServerName) -> Result<Self, RegistrationErrors> {
         let (mut all, mut read, mut errors) = (Vec::new(), Vec::new(), Vec::new());
-        for file in files {
+        for (index, file) in files.iter().enumerate() {
             let mut fail = |fault| errors.push(RegistrationError { file: file.clone(), fault });
+            let mut before = files.iter().take(index);
+            if let Some(first) = before.find(|before| is_same_file(before, file)) {
+                fail(Fault::ListedTwice { first: first.clone() });
+                continue;
+            }
             let given = match registration::read(file) {
                 Ok(given) => given,
                 Err(fault) => {
@@ -44,7 +53,10 @@ impl Registrations {
                 }
             };
             match Registration::check(file, &given, server_name) {
-                Ok(checked) => all.push(checked),
+                Ok(checked) => {
+                    all.iter().flat_map(|other| of_another(&checked, other)).for_each(&mut fail);
+                    all.push(checked);
+                }
                 Err(faults) => faults.into_iter().for_each(&mut fail),
             }
             conflicts(&given, &read).into_iter().for_each(fail);
@@ -66,7 +78,9 @@ impl Registrations {
     pub fn warnings(&self) -> impl Iterator<Item = Warning> {
         let namespaces = self.all.iter().flat_map(|registration| {
             let of = |kind| registration.namespaces.of(kind).iter().enumerate();
-            let all = Kind::ALL.into_iter().flat_map(move |kind| of(kind).map(move |n| (kind, n)));
+            let all = NamespaceKind::ALL
+                .into_iter()
+                .flat_map(move |kind| of(kind).map(move |n| (kind, n)));
             all.map(move |(kind, (index, namespace))| (registration, kind, index, namespace))
         });
         let wide = namespaces.filter(|(_, kind, _, namespace)| {
@@ -81,6 +95,36 @@ impl Registrations {
     }
 }
 
+/// Whether two paths lead to one file.
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    real(one) == real(other)
+}
+
+/// What one service may not have of the users of another one that was read before it: nobody else may
+/// make a user in an exclusive namespace, so whoever is there as a sender could never be made.
+fn of_another(given: &Registration, other: &Registration) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    // That is a fault of its own.
+    if given.sender == other.sender {
+        return faults;
+    }
+    let exclusive = |of: &Registration, sender: &Registration| {
+        let mut users = of.namespaces.of(NamespaceKind::Users).iter().enumerate();
+        let includes = |namespace: &Namespace| namespace.includes(sender.sender.as_str());
+        users
+            .find(|(_, namespace)| namespace.exclusive && includes(namespace))
+            .map(|(index, _)| index)
+    };
+    if let Some(index) = exclusive(other, given) {
+        faults.push(Fault::SenderOfAnother { index, other: other.file.clone() });
+    }
+    if let Some(index) = exclusive(given, other) {
+        faults.push(Fault::TakesSender { index, other: other.file.clone() });
+    }
+    faults
+}
+
 /// What one file may not have in common with those that were read before it.
 fn conflicts(
     given: &appservice::Registration,
@@ -92,13 +136,18 @@ fn conflicts(
         if given.id == other.id && !given.id.is_empty() {
             faults.push(Fault::SharedId { id: given.id.clone(), other: other_file() });
         }
+        if given.sender_localpart == other.sender_localpart && !given.sender_localpart.is_empty() {
+            let localpart = given.sender_localpart.clone();
+            faults.push(Fault::SharedSender { localpart, other: other_file() });
+        }
         for (field, token) in [("as_token", &given.as_token), ("hs_token", &given.hs_token)] {
             if [&other.as_token, &other.hs_token].contains(&token) && !token.is_empty() {
                 faults.push(Fault::SharedToken { field, other: other_file() });
             }
         }
-        for kind in Kind::ALL {
-            let exclusive = |of| Kind::of(kind, of).iter().enumerate().filter(|(_, n)| n.exclusive);
+        for kind in NamespaceKind::ALL {
+            let exclusive =
+                |of| NamespaceKind::of(kind, of).iter().enumerate().filter(|(_, n)| n.exclusive);
             for (index, namespace) in exclusive(&given.namespaces) {
                 let mut others = exclusive(&other.namespaces);
                 if others.any(|(_, other)| other.regex == namespace.regex) {
@@ -188,9 +237,9 @@ mod tests {
         assert_eq!((&*irc.id, irc.sender.as_str()), ("irc", "@_irc_bot:example.com"));
         assert_eq!(irc.shown_url().as_deref(), Some("http://localhost:9999/"));
         assert_eq!(xmpp.shown_url(), None);
-        let [users] = irc.namespaces.of(Kind::Users) else { unreachable!("one of them") };
+        let [users] = irc.namespaces.of(NamespaceKind::Users) else { unreachable!("one of them") };
         assert!(users.exclusive && users.includes("@_irc_alice:example.com"));
-        assert!(irc.namespaces.of(Kind::Rooms).is_empty());
+        assert!(irc.namespaces.of(NamespaceKind::Rooms).is_empty());
         assert_eq!(loaded.warnings().count(), 0);
         assert!(!format!("{loaded:?}").contains("hunter2"));
     }
@@ -202,11 +251,16 @@ mod tests {
     }
 
     #[test]
-    fn a_password_in_an_address_is_not_shown() {
-        let lines = ["url: https://stoa:hunter2@bridge.example.com/irc"];
-        let loaded = load(&[registration("irc", &lines)]).expect("it is right");
-        let shown = loaded.all[0].shown_url();
-        assert_eq!(shown.as_deref(), Some("https://bridge.example.com/irc"));
+    fn secrets_in_an_address_are_not_shown() {
+        for url in
+            ["stoa:hunter2@bridge.example.com/irc", "bridge.example.com/irc?key=hunter2#hunter2"]
+        {
+            let lines = [&*format!("url: 'https://{url}'")];
+            let loaded = load(&[registration("irc", &lines)]).expect("it is right");
+            let shown = loaded.all[0].shown_url();
+            assert_eq!(shown.as_deref(), Some("https://bridge.example.com/irc"));
+            assert!(!format!("{loaded:?}").contains("hunter2"), "{loaded:?}");
+        }
     }
 
     #[test]
@@ -214,8 +268,52 @@ mod tests {
         let errors = Registrations::load(&["/nowhere/irc.yaml".into()], server_name!("a"));
         assert_eq!(
             errors.expect_err("it is not there").to_string(),
-            "the application services cannot be registered:\n  \
+            "the registration files of application services have errors:\n  \
              /nowhere/irc.yaml: cannot be read: No such file or directory (os error 2)"
+        );
+    }
+
+    #[test]
+    fn a_file_that_is_listed_twice() {
+        let folder = TempDir::new().expect("a folder");
+        let file = folder.path().join("irc.yaml");
+        fs::write(&file, registration("irc", &[])).expect("a file");
+        let other = folder.path().join("../").join(folder.path().file_name().expect("a name"));
+        let other = other.join("irc.yaml");
+        let errors = Registrations::load(
+            &[file.clone(), file.clone(), other.clone()],
+            server_name!("example.com"),
+        );
+        let errors = errors.expect_err("it is listed three times");
+        let said: Vec<_> = errors.iter().map(ToString::to_string).collect();
+        let twice = |again: &Path| {
+            let (again, first) = (again.display(), file.display());
+            format!("{again}: is listed twice in `appservices.registrations`, first as {first}")
+        };
+        assert_eq!(said, [twice(&file), twice(&other)]);
+    }
+
+    #[test]
+    fn a_file_that_is_too_large() {
+        let comment = format!("{}\n# {}", registration("irc", &[]), "x".repeat(1 << 20));
+        assert_eq!(
+            said_of(&[comment]),
+            ["a.yaml: is larger than 1048576 bytes, the most that is read of a registration file"]
+        );
+        let limit = registration("irc", &[]);
+        let rest = (1 << 20) - limit.len() - "\n# ".len();
+        load(&[format!("{limit}\n# {}", "x".repeat(rest))]).expect("it is just small enough");
+    }
+
+    #[test]
+    fn what_is_quoted_does_what_it_likes_to_no_terminal() {
+        let odd = ["sender_localpart: \"a\\e[2J\\nb\\\\\""];
+        assert_eq!(
+            said_of_one(&odd),
+            [
+                "a.yaml: `sender_localpart`: \"a\\u{1b}[2J\\nb\\\" cannot be the name of a user; a name has \
+              lowercase letters, digits and any of `._=/+-`"
+            ]
         );
     }
 
@@ -312,6 +410,31 @@ mod tests {
             ]
         );
         load(&[first, namespace(false)]).expect("one of them is not exclusive");
+    }
+
+    #[test]
+    fn each_service_has_a_sender_of_its_own() {
+        let first = registration("irc", &[]);
+        let same = registration("xmpp", &["sender_localpart: _irc_bot"]);
+        assert_eq!(
+            said_of(&[first.clone(), same]),
+            ["b.yaml: `sender_localpart`: \"_irc_bot\" is the sender of a.yaml already"]
+        );
+        let inside = registration("xmpp", &["sender_localpart: _irc_xmpp"]);
+        assert_eq!(
+            said_of(&[first.clone(), inside.clone()]),
+            [
+                "b.yaml: `sender_localpart`: an exclusive namespace of a.yaml, `namespaces.users[0]`, takes \
+              in this user"
+            ]
+        );
+        assert_eq!(
+            said_of(&[inside, first]),
+            ["b.yaml: `namespaces.users[0]`: it is exclusive and takes in the sender of a.yaml"]
+        );
+        let shared = "namespaces: { users: [{ exclusive: false, regex: '@_.*' }] }";
+        let texts = [registration("irc", &[shared]), registration("xmpp", &[shared])];
+        load(&texts).expect("it is not exclusive");
     }
 
     /// A file that is wrong by itself is compared with the others all the same.

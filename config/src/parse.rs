@@ -28,13 +28,11 @@ pub(crate) fn server_name<'de, D: Deserializer<'de>>(d: D) -> Result<OwnedServer
     text(d, expected, |text| ServerName::parse(text).ok())
 }
 
-pub(crate) fn host_and_port<'de, D: Deserializer<'de>>(
-    d: D,
-) -> Result<Option<OwnedServerName>, D::Error> {
-    let expected = "a host and a port such as \"matrix.example.com:443\"";
+pub(crate) fn host<'de, D: Deserializer<'de>>(d: D) -> Result<Option<OwnedServerName>, D::Error> {
+    let expected = "a host, with a port or without, such as \"matrix.example.com:443\"";
     text(d, expected, |text| {
-        let has_port = |name: &OwnedServerName| name.port().is_some_and(|port| port > 0);
-        ServerName::parse(text).ok().filter(has_port).map(Some)
+        let is_reachable = |name: &OwnedServerName| name.port() != Some(0);
+        ServerName::parse(text).ok().filter(is_reachable).map(Some)
     })
 }
 

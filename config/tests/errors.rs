@@ -234,10 +234,10 @@ fn a_server_name_that_is_none() {
 }
 
 #[test]
-fn a_host_and_port_that_are_none() {
+fn a_host_that_is_none() {
     for wrong in [
         "https://matrix.example.com",
-        "matrix.example.com",
+        "matrix.example.com/",
         "example.com:0",
         "example.com:66000",
         ":443",
@@ -246,8 +246,8 @@ fn a_host_and_port_that_are_none() {
         assert_eq!(
             said_of(format!("[federation]\nwell_known = '{wrong}'\n")),
             [format!(
-                "stoa.toml:2: `federation.well_known`: expected a host and a port such as \
-                 \"matrix.example.com:443\", found \"{wrong}\""
+                "stoa.toml:2: `federation.well_known`: expected a host, with a port or \
+                 without, such as \"matrix.example.com:443\", found \"{wrong}\""
             )]
         );
     }

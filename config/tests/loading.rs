@@ -166,8 +166,10 @@ fn databases() {
 }
 
 #[test]
-fn a_well_known_server_is_a_host_with_a_port() {
-    for host in ["matrix.example.com:443", "192.0.2.1:8448", "[2001:db8::1]:8448"] {
+fn a_well_known_server_is_a_host_with_a_port_or_without() {
+    for host in
+        ["matrix.example.com:443", "matrix.example.com", "192.0.2.1:8448", "[2001:db8::1]:8448"]
+    {
         let config = load(&format!("federation.well_known = '{host}'"), NONE);
         assert_eq!(config.federation.well_known.unwrap(), host);
     }

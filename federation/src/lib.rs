@@ -5,20 +5,15 @@
 //! [`Context`] of the HTTP layer by axum's `FromRef`. Requests are limited by the address that they
 //! come from.
 
+mod federation;
 mod inbound;
 
 use std::sync::Arc;
 
 use axum::extract::FromRef;
-use ruma::OwnedServerName;
 use stoa_http::{Class::Reads, Context, Operation, Routes};
 
-/// What the server-server API needs of the server.
-#[derive(Clone, Debug)]
-pub struct Federation {
-    /// Where the server name is served, as `host:port`, if the admin has set it.
-    pub well_known: Option<OwnedServerName>,
-}
+pub use self::federation::Federation;
 
 /// What is served to other servers.
 pub fn routes<S>() -> Routes<S>

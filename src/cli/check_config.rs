@@ -1,6 +1,6 @@
 use std::io::Write;
 
-use stoa_appservices::{Kind, Registration, Registrations};
+use stoa_appservices::{NamespaceKind, Registration, Registrations, printable};
 
 use super::{CliError, ConfigArgs};
 
@@ -33,14 +33,14 @@ pub(super) fn run(args: &ConfigArgs, out: &mut impl Write) -> Result<(), CliErro
 fn show(registration: &Registration, out: &mut impl Write) -> Result<(), CliError> {
     let url = registration.shown_url();
     let url = url.as_deref().unwrap_or("not called");
-    writeln!(out, "  appservice   {}, {url}", registration.id)?;
+    writeln!(out, "  appservice   {}, {url}", printable(&registration.id))?;
     writeln!(out, "    file       {}", registration.file.display())?;
     writeln!(out, "    sender     {}", registration.sender)?;
-    for kind in Kind::ALL {
+    for kind in NamespaceKind::ALL {
         let label = kind.to_string();
         for namespace in registration.namespaces.of(kind) {
             let exclusive = if namespace.exclusive { " (exclusive)" } else { "" };
-            writeln!(out, "    {label:<9}  {}{exclusive}", namespace.regex())?;
+            writeln!(out, "    {label:<9}  {}{exclusive}", printable(namespace.regex()))?;
         }
     }
     Ok(())

@@ -1,6 +1,8 @@
-//! One's own account and devices.
+//! Accounts: registration, and one's own account.
 
+pub(crate) mod change_password;
 pub(crate) mod deactivate;
-pub(crate) mod devices;
-pub(crate) mod password;
+pub(crate) mod get_username_availability;
+pub(crate) mod register;
+pub(crate) mod register_with_shared_secret;
 pub(crate) mod whoami;

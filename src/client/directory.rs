@@ -1,8 +1,23 @@
-//! Aliases of rooms, and the room list.
+//! The room list.
 
-pub(crate) mod create_alias;
-pub(crate) mod delete_alias;
-pub(crate) mod get_alias;
-pub(crate) mod public_rooms;
-pub(crate) mod room_aliases;
-pub(crate) mod visibility;
+pub(crate) mod get_public_rooms;
+pub(crate) mod get_public_rooms_filtered;
+pub(crate) mod get_room_visibility;
+pub(crate) mod set_room_visibility;
+
+use ruma::{OwnedServerName, UInt};
+use stoa_http::{Error, Result};
+use stoa_rooms::Rooms;
+
+/// How many rooms a page of the list may have, where the client says so.
+fn limit(limit: Option<UInt>) -> Option<usize> {
+    limit.map(|limit| usize::try_from(u64::from(limit)).unwrap_or(usize::MAX))
+}
+
+/// Refuses to ask another server for its room list.
+fn check_server(rooms: &Rooms, server: Option<&OwnedServerName>) -> Result<()> {
+    if server.is_some_and(|server| server != rooms.server_name()) {
+        return Err(Error::not_found("The room lists of other servers are not known here."));
+    }
+    Ok(())
+}

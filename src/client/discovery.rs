@@ -1,5 +1,5 @@
 //! What the server is, and what it can do.
 
-pub(crate) mod capabilities;
-pub(crate) mod versions;
-pub(crate) mod well_known;
+pub(crate) mod discover_homeserver;
+pub(crate) mod get_capabilities;
+pub(crate) mod get_supported_versions;

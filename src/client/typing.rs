@@ -1,3 +1,3 @@
 //! Typing notifications.
 
-pub(crate) mod set_typing;
+pub(crate) mod create_typing_event;

@@ -41,6 +41,40 @@ async fn take_all(admission: &Admission) -> [Place; 2] {
 }
 
 both_databases! {
+    async fn who_is_logged_out_while_waiting_for_a_place_is_told_nothing(db: TestDatabase) {
+        let server = start(db, 16).await;
+        let alice = server.register("alice").await;
+        let room = large_room(&alice, 500).await;
+        let event = alice.send(&room, "hello").await;
+        let phone = server.log_in(&alice).await;
+        let admission = server.state().admission.clone();
+        let large = take_all(&admission).await;
+        let mut small = Vec::new();
+        for user in [user_id!("@one:test"), user_id!("@other:test")].repeat(2) {
+            small.push(admission.admit(user, MIB).await.unwrap());
+        }
+        let paths = [
+            "state",
+            "members",
+            "joined_members",
+            "messages?dir=b&limit=1000",
+            &format!("context/{}", encode(&event)),
+        ];
+        let waiting = paths.map(|path| {
+            let (phone, path) = (phone.clone(), in_room(&room, path));
+            tokio::spawn(async move { (phone.get(&path).await, path) })
+        });
+        sleep(Duration::from_millis(500)).await;
+        assert!(waiting.iter().all(|waiting| !waiting.is_finished()), "they wait for a place");
+        phone.post("/_matrix/client/v3/logout", json!({})).await.ok();
+        drop((large, small));
+        for waiting in waiting {
+            let (answer, path) = waiting.await.unwrap();
+            assert_eq!(answer.status, 401, "{path}");
+            answer.refused(401, "M_UNKNOWN_TOKEN");
+        }
+    }
+
     async fn many_first_syncs_stay_within_the_limit(db: TestDatabase) {
         // Each weighs about 4 MB, and there are 12 for large ones.
         let server = start(db, 16).await;

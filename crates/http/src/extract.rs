@@ -23,7 +23,8 @@ use crate::{
 /// A request of ruma's type `R`, read and authenticated as its endpoint demands.
 ///
 /// By then this node's caches hold all that was acknowledged before the request arrived, so that
-/// the handler decides nothing on older state. [`RumaSend`] leaves that to the append.
+/// the handler decides nothing on older state. [`RumaSend`] leaves that to the append, and
+/// [`RumaStatic`] is for answers that depend on nothing that is stored.
 #[derive(Debug)]
 pub struct Ruma<R: Endpoint, F = Fresh> {
     /// What was asked for.
@@ -36,12 +37,16 @@ pub struct Ruma<R: Endpoint, F = Fresh> {
     pub address: Option<IpAddr>,
     /// What the request uses up, for what its cost depends on.
     pub budget: Budget,
-    freshness: PhantomData<F>,
+    consistency: PhantomData<F>,
 }
 
 /// A request whose handler puts [`Session::guard`] into an append: whether the token still holds is
 /// then checked under the log lock, and nothing is read before.
 pub type RumaSend<R> = Ruma<R, Guarded>;
+
+/// A request that needs no token and whose answer depends on the configuration only: it is answered
+/// while the database is not there, too.
+pub type RumaStatic<R> = Ruma<R, Static>;
 
 impl<R, F> Ruma<R, F>
 where
@@ -74,8 +79,8 @@ macro_rules! endpoint_of {
     };
 }
 
-/// How a session that is cached is known to hold.
-pub trait Freshness {
+/// How current the state is on which a request is answered whose way of authentication is `A`.
+pub trait Consistency<A> {
     /// Whether the caches are brought up to date before the request is looked at.
     const WAITS: bool;
 }
@@ -88,11 +93,23 @@ pub struct Fresh;
 #[derive(Debug)]
 pub struct Guarded;
 
-impl Freshness for Fresh {
+/// Nothing that is stored is looked at, so there must be no session either.
+#[derive(Debug)]
+pub struct Static;
+
+impl<A> Consistency<A> for Fresh {
     const WAITS: bool = true;
 }
 
-impl Freshness for Guarded {
+impl Consistency<AccessToken> for Guarded {
+    const WAITS: bool = false;
+}
+
+impl Consistency<NoAccessToken> for Static {
+    const WAITS: bool = false;
+}
+
+impl Consistency<NoAuthentication> for Static {
     const WAITS: bool = false;
 }
 
@@ -185,7 +202,7 @@ where
     S: Send + Sync,
     Arc<Context>: FromRef<S>,
     R: Endpoint,
-    F: Freshness,
+    F: Consistency<R::Authentication>,
 {
     type Rejection = Error;
 
@@ -196,7 +213,7 @@ where
         let operation = operation_of(&parts);
         let head = http::Request::from_parts(parts, ());
         // Before anything is read for the request: whoever asks too often is refused for free.
-        admit(operation, &head, address, context)?;
+        spend(operation, &head, address, context)?;
         if F::WAITS {
             context.freshness.current().await?;
         }
@@ -218,7 +235,7 @@ where
         let request = http::Request::from_parts(parts, &*raw);
         let body = R::try_from_http_request(request, &arguments)?;
         let budget = Budget::new(&context.limits, operation.class);
-        Ok(Self { body, session, raw, address, budget, freshness: PhantomData })
+        Ok(Self { body, session, raw, address, budget, consistency: PhantomData })
     }
 }
 
@@ -227,10 +244,10 @@ pub(super) fn operation_of(parts: &http::request::Parts) -> &'static Operation {
     parts.extensions.get::<&'static Operation>().copied().unwrap_or(&UNLISTED)
 }
 
-/// Takes what the operation costs from the budget of whoever asks: of the user whose token this
+/// Spends what the operation costs from the budget of whoever asks: of the user whose token this
 /// node knows, though it may have ended a moment ago, and of the address otherwise. So reading
 /// sessions of tokens that nobody was given is limited, too.
-pub(super) fn admit(
+pub(super) fn spend(
     operation: &Operation,
     head: &http::Request<()>,
     address: Option<IpAddr>,
@@ -238,7 +255,7 @@ pub(super) fn admit(
 ) -> Result<()> {
     let session = known_session(head, context);
     let user = session.as_ref().map(|session| &*session.user_id);
-    context.limits.admit(operation, Caller { user, address })
+    context.limits.spend(operation, Caller { user, address })
 }
 
 /// The session of the request's token, where this node knows it; it may have ended a moment ago.

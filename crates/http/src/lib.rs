@@ -20,17 +20,19 @@ pub mod panics;
 pub mod respond;
 pub mod routes;
 pub mod server;
+mod trusted_proxies;
 
 pub use self::{
     admission::Admission,
     anonymous::{MayReadProfiles, MayReadRoomList},
-    client_address::{ClientAddress, TrustedProxies},
+    client_address::ClientAddress,
     context::Context,
     error::{Error, Result},
-    extract::{Guarded, Ruma, RumaSend},
+    extract::{Ruma, RumaSend, RumaStatic},
     free_form::FreeForm,
     limits::{Budget, Limits},
     operation::{Audited, Class, Operation},
     respond::Answer,
     routes::Routes,
+    trusted_proxies::TrustedProxies,
 };

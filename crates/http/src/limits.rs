@@ -101,21 +101,21 @@ impl Limits {
         }
     }
 
-    /// Takes what `operation` costs in any case from the caller's budget. An operation that is
+    /// Spends what `operation` costs in any case from the caller's budget. An operation that is
     /// limited by user is counted as anonymous, by address, if the user is not known. A caller with
     /// neither a user nor an address is not limited.
-    pub fn admit(&self, operation: &Operation, caller: Caller<'_>) -> Result<()> {
+    pub fn spend(&self, operation: &Operation, caller: Caller<'_>) -> Result<()> {
         let Some(limiters) = &self.0 else { return Ok(()) };
         let cost = limiters.cost(operation.cost);
         let (class, taken) = match (limiters.of(operation.class), caller) {
             (Of::Users(buckets), Caller { user: Some(user), .. }) => {
-                (operation.class, buckets.admit(user, cost))
+                (operation.class, buckets.spend(user, cost))
             }
             (Of::Addresses(buckets), Caller { address: Some(address), .. }) => {
-                (operation.class, buckets.admit(&Network::of(address), cost))
+                (operation.class, buckets.spend(&Network::of(address), cost))
             }
             (Of::Users(_), Caller { user: None, address: Some(address) }) => {
-                (Class::Anonymous, limiters.anonymous.admit(&Network::of(address), cost))
+                (Class::Anonymous, limiters.anonymous.spend(&Network::of(address), cost))
             }
             (Of::Nobody, _) | (_, Caller { address: None, .. }) => return Ok(()),
         };
@@ -210,9 +210,9 @@ mod tests {
         Caller { user: None, address: Some(address.parse().expect("an address")) }
     }
 
-    /// How often it is admitted.
+    /// How often it is allowed.
     fn count(limits: &Limits, operation: &Operation, caller: Caller<'_>) -> usize {
-        (0..100).take_while(|_| limits.admit(operation, caller).is_ok()).count()
+        (0..100).take_while(|_| limits.spend(operation, caller).is_ok()).count()
     }
 
     #[tokio::test(start_paused = true)]

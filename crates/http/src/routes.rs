@@ -14,7 +14,7 @@ use ruma::api::{Metadata, path_builder::PathBuilder as _};
 
 use crate::{
     ClientAddress, Context, Operation,
-    extract::{Authenticate, Endpoint, Freshness, Ruma},
+    extract::{Authenticate, Consistency, Endpoint, Ruma},
     limits::Caller,
     operation::UNLISTED,
 };
@@ -108,7 +108,7 @@ where
             let (parts, body) = request.into_parts();
             let ClientAddress(address) = ClientAddress::of(&parts, &context.trusted_proxies);
             let caller = Caller { user: None, address };
-            match context.limits.admit(operation, caller) {
+            match context.limits.spend(operation, caller) {
                 Ok(()) => handler.clone().call(Request::from_parts(parts, body), state).await,
                 Err(refused) => refused.into_response(),
             }
@@ -158,7 +158,7 @@ macro_rules! ruma_arguments {
         impl<M, R, F, $($argument),*> RumaArguments for (M, $($argument,)* Ruma<R, F>,)
         where
             R: Endpoint,
-            F: Freshness,
+            F: Consistency<R::Authentication>,
         {
             type Request = R;
         }

@@ -103,7 +103,7 @@ impl TestServer {
         let limits = &self.state().limits;
         let message = Operation::put("/send", Class::Messages, 1, Audited::No);
         let caller = Caller { user: Some(user_id), address: None };
-        (0..1_000).take_while(|_| limits.admit(&message, caller).is_ok()).count()
+        (0..1_000).take_while(|_| limits.spend(&message, caller).is_ok()).count()
     }
 
     /// The routes, to lay something around them.

@@ -6,15 +6,16 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use ruma::api::federation::discovery::discover_homeserver::{Request, Response};
-use stoa_http::{Answer, Error, Result, Ruma};
+use stoa_http::{Answer, Error, Result, RumaStatic};
 
 use crate::Federation;
 
-/// Says at which host and port the server name is served; 404 where the admin has not set it, and
-/// other servers go on looking by themselves.
+/// Says where the server name is served; 404 where the admin has not set it, and other servers go on
+/// looking by themselves. As no header says otherwise, they keep the one for a day and the other for
+/// an hour at most, which is what the specification recommends.
 pub(crate) async fn discover_homeserver(
     State(federation): State<Arc<Federation>>,
-    _: Ruma<Request>,
+    _: RumaStatic<Request>,
 ) -> Result<Answer<Response>> {
     let server = federation.well_known.clone();
     let server = server.ok_or_else(|| Error::not_found("Nothing is announced here."))?;
@@ -45,6 +46,15 @@ mod tests {
             assert_eq!(answer.headers["content-type"], "application/json");
             assert_eq!(answer.headers["access-control-allow-origin"], "*");
             assert_eq!(answer.ok(), json!({ "m.server": "matrix.example.com:443" }));
+        }
+
+        async fn a_host_may_stand_without_a_port(db: TestDatabase) {
+            let server = TestServer::start_with(db, |config, _| {
+                config.federation.well_known = Some(server_name!("matrix.example.com").to_owned());
+            })
+            .await;
+            let answer = server.client().get(PATH).await.ok();
+            assert_eq!(answer, json!({ "m.server": "matrix.example.com" }));
         }
 
         async fn it_is_limited_by_address(db: TestDatabase) {

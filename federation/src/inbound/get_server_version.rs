@@ -3,10 +3,10 @@
 //! <https://spec.matrix.org/v1.19/server-server-api/#get_matrixfederationv1version>
 
 use ruma::api::federation::discovery::get_server_version::v1::{Request, Response, Server};
-use stoa_http::{Answer, Ruma};
+use stoa_http::{Answer, RumaStatic};
 
 /// Names the software that runs here, and its version.
-pub(crate) async fn get_server_version(_: Ruma<Request>) -> Answer<Response> {
+pub(crate) async fn get_server_version(_: RumaStatic<Request>) -> Answer<Response> {
     let mut server = Server::new();
     server.name = Some("Stoa".to_owned());
     server.version = Some(env!("CARGO_PKG_VERSION").to_owned());

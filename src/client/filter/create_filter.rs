@@ -10,14 +10,14 @@ use serde_json::value::RawValue;
 use stoa_accounts::Accounts;
 use stoa_http::{Answer, Error, Result, Ruma};
 
-use crate::client::own;
+use crate::ops::own_user::check_own_user;
 
 /// Stores a filter, and gives an id for it.
 pub(crate) async fn create_filter(
     State(accounts): State<Arc<Accounts>>,
     request: Ruma<Request>,
 ) -> Result<Answer<Response>> {
-    own(&request.body.user_id, &request.session.user_id)?;
+    check_own_user(&request.body.user_id, &request.session.user_id)?;
     // As it was written: ruma's type passes over what the filter's checks have to see.
     let definition: &RawValue =
         serde_json::from_slice(&request.raw).map_err(|error| Error::bad_json(error.to_string()))?;

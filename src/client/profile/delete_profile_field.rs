@@ -10,7 +10,7 @@ use stoa_accounts::Accounts;
 use stoa_http::{Answer, Limits, Result, Ruma};
 use stoa_rooms::Rooms;
 
-use crate::{client::own, ops::set_profile};
+use crate::ops::{own_user::check_own_user, set_profile};
 
 /// Deletes a field of one's own profile.
 pub(crate) async fn delete_profile_field(
@@ -19,7 +19,7 @@ pub(crate) async fn delete_profile_field(
     State(limits): State<Limits>,
     request: Ruma<Request>,
 ) -> Result<Answer<Response>> {
-    own(&request.body.user_id, &request.session.user_id)?;
+    check_own_user(&request.body.user_id, &request.session.user_id)?;
     let field = request.body.field.as_str();
     let actor = request.actor();
     set_profile::set_profile_field(&accounts, &rooms, &limits, &actor, field, None).await?;

@@ -20,7 +20,7 @@ use stoa_accounts::Accounts;
 use stoa_http::{Answer, Limits, Result, Ruma, endpoint_of};
 use stoa_rooms::Rooms;
 
-use crate::{client::own, ops::set_profile};
+use crate::ops::{own_user::check_own_user, set_profile};
 
 /// Like ruma's request, whose types refuse the `null` by which clients take back a display name or
 /// an avatar.
@@ -62,7 +62,7 @@ pub(crate) async fn set_profile_field(
     request: Ruma<Request>,
 ) -> Result<Answer<Response>> {
     let Request { user_id, field, value } = &request.body;
-    own(user_id, &request.session.user_id)?;
+    check_own_user(user_id, &request.session.user_id)?;
     let actor = request.actor();
     set_profile::set_profile_field(&accounts, &rooms, &limits, &actor, field, Some(value)).await?;
     Ok(Answer(Response::new()))

@@ -1,6 +1,5 @@
-//! `GET /_matrix/client/v3/login`, `POST /_matrix/client/v3/login`
+//! `POST /_matrix/client/v3/login`
 //!
-//! <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3login>,
 //! <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3login>
 
 use std::sync::Arc;
@@ -11,10 +10,7 @@ use ruma::{
     api::{
         IncomingRequest,
         client::{
-            session::{
-                get_login_types::v3::{self as get_login_types, LoginType, PasswordLoginType},
-                login::v3::{self as login, DiscoveryInfo, HomeserverInfo},
-            },
+            session::login::v3::{DiscoveryInfo, HomeserverInfo, Request as RumaRequest, Response},
             uiaa::UserIdentifier,
         },
         error::{DeserializationError, Error as MatrixError},
@@ -25,14 +21,6 @@ use stoa_accounts::{Accounts, NewDevice, PasswordLogin};
 use stoa_http::{Answer, Error, Result, Ruma, endpoint_of};
 
 use crate::app::AppState;
-
-/// The ways to log in.
-pub(crate) async fn get_login_flows(
-    _: Ruma<get_login_types::Request>,
-) -> Answer<get_login_types::Response> {
-    let flows = vec![LoginType::Password(PasswordLoginType::new())];
-    Answer(get_login_types::Response::new(flows))
-}
 
 /// Like ruma's request, which panics where the `type` is missing.
 #[derive(Deserialize)]
@@ -54,11 +42,11 @@ pub(crate) struct Request {
     refresh_token: bool,
 }
 
-endpoint_of!(login::Request => Request);
+endpoint_of!(RumaRequest => Request);
 
 impl IncomingRequest for Request {
     type EndpointError = MatrixError;
-    type OutgoingResponse = login::Response;
+    type OutgoingResponse = Response;
 
     fn try_from_http_request_inner(
         request: http::Request<&[u8]>,
@@ -83,11 +71,11 @@ impl Request {
 }
 
 /// Makes a session, on a new device or on the one that is named.
-pub(crate) async fn log_in(
+pub(crate) async fn login(
     State(state): State<AppState>,
     State(accounts): State<Arc<Accounts>>,
     Ruma { body, address, .. }: Ruma<Request>,
-) -> Result<Answer<login::Response>> {
+) -> Result<Answer<Response>> {
     if body.kind != "m.login.password" {
         return Err(Error::bad_request("This way to log in is not known here."));
     }
@@ -105,8 +93,7 @@ pub(crate) async fn log_in(
         })
         .await?;
     let tokens = session.tokens;
-    let mut response =
-        login::Response::new(session.user_id, tokens.access_token, session.device_id);
+    let mut response = Response::new(session.user_id, tokens.access_token, session.device_id);
     response.refresh_token = tokens.refresh_token;
     response.expires_in = tokens.expires_in;
     let public_url = state.config.public_base_url.as_ref();
@@ -138,13 +125,6 @@ mod tests {
     }
 
     both_databases! {
-        async fn the_flows_are_listed_whatever_the_body(db: TestDatabase) {
-            let server = TestServer::start(db).await;
-            let answer = server.client().request(Method::GET, PATH).json(&json!({})).send().await;
-            assert_eq!(answer.headers["content-type"], "application/json");
-            assert_eq!(answer.ok(), json!({ "flows": [{ "type": "m.login.password" }] }));
-        }
-
         async fn a_user_is_known_by_id_and_by_localpart_in_any_case(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let alice = server.register("alice").await;

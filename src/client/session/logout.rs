@@ -1,31 +1,21 @@
-//! `POST /_matrix/client/v3/logout`, `POST /_matrix/client/v3/logout/all`
+//! `POST /_matrix/client/v3/logout`
 //!
-//! <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3logout>,
-//! <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3logoutall>
+//! <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3logout>
 
 use std::sync::Arc;
 
 use axum::extract::State;
-use ruma::api::client::session::{logout::v3 as logout, logout_all::v3 as logout_all};
+use ruma::api::client::session::logout::v3::{Request, Response};
 use stoa_accounts::Accounts;
 use stoa_http::{Answer, Result, Ruma};
 
 /// Ends the session, and with it its device.
-pub(crate) async fn log_out(
+pub(crate) async fn logout(
     State(accounts): State<Arc<Accounts>>,
-    request: Ruma<logout::Request>,
-) -> Result<Answer<logout::Response>> {
+    request: Ruma<Request>,
+) -> Result<Answer<Response>> {
     accounts.log_out(&request.actor()).await?;
-    Ok(Answer(logout::Response::new()))
-}
-
-/// Ends all sessions of the user.
-pub(crate) async fn log_out_all(
-    State(accounts): State<Arc<Accounts>>,
-    request: Ruma<logout_all::Request>,
-) -> Result<Answer<logout_all::Response>> {
-    accounts.log_out_all(&request.actor()).await?;
-    Ok(Answer(logout_all::Response::new()))
+    Ok(Answer(Response::new()))
 }
 
 #[cfg(test)]
@@ -56,20 +46,6 @@ mod tests {
             assert_eq!(device_ids(&alice).await, std::slice::from_ref(&alice.device_id));
             let again = phone.post("/_matrix/client/v3/logout", json!({})).await;
             again.refused(401, "M_UNKNOWN_TOKEN");
-        }
-
-        async fn all_sessions_end_and_a_new_one_begins(db: TestDatabase) {
-            let server = TestServer::start(db).await;
-            let alice = server.register("alice").await;
-            let bob = server.register("bob").await;
-            let phone = server.log_in(&alice).await;
-            let answer = phone.post("/_matrix/client/v3/logout/all", json!({})).await;
-            assert_eq!(answer.ok(), json!({}));
-            for client in [&alice, &phone] {
-                client.get(WHOAMI).await.refused(401, "M_UNKNOWN_TOKEN");
-            }
-            bob.get(WHOAMI).await.ok();
-            server.log_in(&alice).await.get(WHOAMI).await.ok();
         }
     }
 

@@ -52,8 +52,8 @@ impl<K: Hash + Eq> Buckets<K> {
         }
     }
 
-    /// Takes what a request costs; or says how long to wait until it is there.
-    pub(super) fn admit<Q>(&self, key: &Q, cost: u64) -> Result<(), Duration>
+    /// Spends what a request costs; or says how long to wait until it is there.
+    pub(super) fn spend<Q>(&self, key: &Q, cost: u64) -> Result<(), Duration>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
@@ -61,7 +61,7 @@ impl<K: Hash + Eq> Buckets<K> {
         self.take(key, cost.min(u64::from(self.burst.get())), cost)
     }
 
-    /// Takes what a request that was admitted turns out to cost beyond that; or says how long to
+    /// Spends what a request that was let through turns out to cost beyond that; or says how long to
     /// wait until earlier debts are paid.
     pub(super) fn charge<Q>(&self, key: &Q, cost: u64) -> Result<(), Duration>
     where
@@ -157,30 +157,30 @@ mod tests {
     async fn a_burst_and_then_the_rate() {
         let buckets = buckets(60, 3);
         for _ in 0..3 {
-            assert_eq!(buckets.admit("a", 1), Ok(()));
+            assert_eq!(buckets.spend("a", 1), Ok(()));
         }
-        assert_eq!(buckets.admit("a", 1), Err(SECOND));
-        assert_eq!(buckets.admit("b", 1), Ok(()), "somebody else");
+        assert_eq!(buckets.spend("a", 1), Err(SECOND));
+        assert_eq!(buckets.spend("b", 1), Ok(()), "somebody else");
         tokio::time::advance(SECOND).await;
-        assert_eq!(buckets.admit("a", 1), Ok(()));
-        assert_eq!(buckets.admit("a", 1), Err(SECOND));
+        assert_eq!(buckets.spend("a", 1), Ok(()));
+        assert_eq!(buckets.spend("a", 1), Err(SECOND));
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_costs_more_than_a_bucket_holds_needs_a_full_one() {
         let buckets = buckets(60, 4);
-        assert_eq!(buckets.admit("a", 10), Ok(()));
-        assert_eq!(buckets.admit("a", 10), Err(10 * SECOND));
-        assert_eq!(buckets.admit("a", 1), Err(7 * SECOND), "the debt comes first");
+        assert_eq!(buckets.spend("a", 10), Ok(()));
+        assert_eq!(buckets.spend("a", 10), Err(10 * SECOND));
+        assert_eq!(buckets.spend("a", 1), Err(7 * SECOND), "the debt comes first");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_debt_is_paid_before_the_next_one_is_made() {
         let buckets = buckets(60, 4);
-        assert_eq!(buckets.admit("a", 1), Ok(()));
+        assert_eq!(buckets.spend("a", 1), Ok(()));
         assert_eq!(buckets.charge("a", 100), Ok(()));
         assert_eq!(buckets.charge("a", 100), Err(97 * SECOND));
-        assert_eq!(buckets.admit("a", 1), Err(98 * SECOND));
+        assert_eq!(buckets.spend("a", 1), Err(98 * SECOND));
         tokio::time::advance(97 * SECOND).await;
         assert_eq!(buckets.charge("a", 100), Ok(()));
     }
@@ -188,7 +188,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_is_quiet_is_forgotten() {
         let buckets = buckets(60, 1);
-        assert_eq!(buckets.admit("a", 1), Ok(()));
+        assert_eq!(buckets.spend("a", 1), Ok(()));
         tokio::time::advance(2 * SECOND).await;
         buckets.forget_the_quiet();
         assert_eq!(buckets.len(), 0);
@@ -198,7 +198,7 @@ mod tests {
     async fn there_are_only_so_many_buckets() {
         let buckets = buckets(1, 1);
         for n in 0..SHARDS * MAX_KEYS * 2 {
-            assert_eq!(buckets.admit(&n.to_string(), 1), Ok(()));
+            assert_eq!(buckets.spend(&n.to_string(), 1), Ok(()));
         }
         assert!(buckets.len() <= SHARDS * MAX_KEYS, "{}", buckets.len());
     }

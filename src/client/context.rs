@@ -1,0 +1,3 @@
+//! What stands around an event.
+
+pub(crate) mod get_context;

@@ -1,0 +1,3 @@
+//! Knocking on rooms.
+
+pub(crate) mod knock_room;

@@ -1,0 +1,124 @@
+//! `GET /_matrix/client/v3/rooms/{roomId}/members`
+//!
+//! <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3roomsroomidmembers>
+
+use std::sync::Arc;
+
+use axum::{extract::State, response::Response as HttpResponse};
+use ruma::api::client::membership::get_member_events::v3::Request;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use stoa_accounts::Accounts;
+use stoa_http::{Admission, Error, Result, Ruma, admission::EVENT};
+use stoa_rooms::{Event, Rooms, state::Part, tokens::RoomToken};
+
+use crate::ops::{find_room::known_room, large_answer, reading_device::reader};
+
+/// Like ruma's, of events that are written already.
+#[derive(Debug, Serialize)]
+pub(crate) struct Response {
+    chunk: Vec<Box<RawValue>>,
+}
+
+/// Gives the member events of a room: of now, or of the point `at`; to one who has left, those of
+/// the time when they left.
+pub(crate) async fn get_member_events(
+    State(rooms): State<Arc<Rooms>>,
+    State(accounts): State<Arc<Accounts>>,
+    State(admission): State<Admission>,
+    Ruma { body, session, .. }: Ruma<Request>,
+) -> Result<HttpResponse> {
+    let room = known_room(&rooms, &body.room_id).await?;
+    let user_id = &session.user_id;
+    let state = match &body.at {
+        None => rooms.visible_state(user_id, &room).await?,
+        Some(at) => {
+            let at: RoomToken =
+                at.parse().map_err(|error| Error::invalid_param(format!("`at`: {error}.")))?;
+            rooms.visible_state_at(user_id, &room, at.order()).await?
+        }
+    };
+    let wanted = |membership: &str| match (&body.membership, &body.not_membership) {
+        (None, None) => true,
+        (only, but) => {
+            only.as_ref().is_some_and(|only| only.as_str() == membership)
+                || but.as_ref().is_some_and(|but| but.as_str() != membership)
+        }
+    };
+    let weight = EVENT * rooms.about_how_many([state], Part::Members).await?;
+    let wanted = |event: &Event| event.membership().is_some_and(|membership| wanted(&membership));
+    let device = reader(&session);
+    let (rooms, reader, wanted) = (&rooms, device.in_room(), &wanted);
+    let assemble = |allowance| async move {
+        Ok(rooms.write_state(reader, state, Part::Members, wanted, &allowance).await?)
+    };
+    let (chunk, place) =
+        large_answer::assemble(&accounts, &admission, &session, weight, assemble).await?;
+    Ok(place.json(Response { chunk }))
+}
+
+#[cfg(test)]
+mod tests {
+    use stoa_testing::{TestClient, TestServer, both_databases, encode, in_room};
+
+    /// The members that are shown to a client, each with the membership.
+    async fn members(client: &TestClient, room: &str, query: &str) -> Vec<String> {
+        let answer = client.get(&in_room(room, &format!("members?{query}"))).await.ok();
+        let events = answer["chunk"].as_array().unwrap();
+        let mut members = Vec::new();
+        for event in events {
+            assert_eq!(event["type"], "m.room.member");
+            assert_eq!(event["room_id"], room);
+            let user = event["state_key"].as_str().unwrap();
+            members.push(format!("{user} {}", event["content"]["membership"].as_str().unwrap()));
+        }
+        members.sort();
+        members
+    }
+
+    both_databases! {
+        async fn members_are_chosen_by_their_membership(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+            let room = alice.create_public_room().await;
+            bob.join(&room).await;
+            let both = ["@alice:test join", "@bob:test join"];
+            assert_eq!(members(&alice, &room, "").await, both);
+            bob.leave(&room).await;
+            let (hers, his) = ("@alice:test join", "@bob:test leave");
+            assert_eq!(members(&alice, &room, "").await, [hers, his]);
+            assert_eq!(members(&alice, &room, "not_membership=leave").await, [hers]);
+            assert_eq!(members(&alice, &room, "membership=leave").await, [his]);
+            assert_eq!(members(&alice, &room, "membership=join").await, [hers]);
+        }
+
+        async fn the_members_of_a_point_in_time_are_shown(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+            let room = alice.create_public_room().await;
+            alice.send(&room, "hello").await;
+            let synced = alice.get("/_matrix/client/v3/sync").await.ok();
+            let timeline = &synced["rooms"]["join"][&room]["timeline"];
+            bob.join(&room).await;
+            bob.send(&room, "hello to you").await;
+            for token in [&timeline["prev_batch"], &synced["next_batch"]] {
+                let at = format!("at={}", encode(token.as_str().unwrap()));
+                assert_eq!(members(&alice, &room, &at).await, ["@alice:test join"], "{at}");
+            }
+            assert_eq!(members(&alice, &room, "").await.len(), 2);
+        }
+
+        async fn who_has_left_is_shown_who_was_there(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+            let charlie = server.register("charlie").await;
+            let room = alice.create_public_room().await;
+            bob.join(&room).await;
+            bob.leave(&room).await;
+            charlie.join(&room).await;
+            let then = ["@alice:test join", "@bob:test leave"];
+            assert_eq!(members(&bob, &room, "").await, then);
+            assert_eq!(members(&alice, &room, "").await.len(), 3);
+        }
+    }
+}

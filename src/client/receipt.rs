@@ -1,0 +1,3 @@
+//! Receipts: how far users have read.
+
+pub(crate) mod create_receipt;

@@ -1,0 +1,328 @@
+//! `GET /_matrix/client/v3/sync`
+//!
+//! <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3sync>
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{
+    extract::State,
+    response::{IntoResponse as _, Response},
+};
+use ruma::{
+    UserId,
+    api::client::{
+        filter::{FilterDefinition, LazyLoadOptions},
+        sync::sync_events::v3::{Filter as RequestFilter, Request},
+    },
+};
+use stoa_accounts::{Accounts, Filter};
+use stoa_base::Allowance;
+use stoa_http::{
+    Admission, Class, Error, Limits, Result, Ruma,
+    admission::{EVENT, LARGER, SMALL},
+    respond::Json,
+};
+use stoa_rooms::{RoomError, Rooms, state::Part, tokens::SyncToken};
+use stoa_sync::{Reader, Streams, v3};
+
+use crate::ops::large_answer;
+
+/// What a sync of everything costs, as heavy reads.
+const FULL_SYNC: usize = 10;
+
+/// How many bytes a sync that goes on from a token may take without a place.
+const LIGHT: u64 = SMALL;
+
+/// For how many bytes of its place a sync that goes on from a token is counted as one heavy read.
+const HEAVY: u64 = LARGER * LIGHT;
+
+/// Tells what is new, or waits until something is.
+pub(crate) async fn sync_events(
+    State(accounts): State<Arc<Accounts>>,
+    State(streams): State<Arc<Streams>>,
+    State(rooms): State<Arc<Rooms>>,
+    State(limits): State<Limits>,
+    State(admission): State<Admission>,
+    Ruma { body, session, .. }: Ruma<Request>,
+) -> Result<Response> {
+    let filter = WantedFilter::find(&accounts, &session.user_id, body.filter).await?;
+    let since = body.since.as_deref().map(str::parse::<SyncToken>).transpose();
+    let request = v3::Request {
+        since: since.map_err(|error| Error::invalid_param(format!("`since`: {error}.")))?,
+        filter: filter.definition(),
+        full_state: body.full_state,
+        use_state_after: body.use_state_after,
+        timeout: body.timeout.unwrap_or_default(),
+    };
+    let request = v3::checked(&streams, request).await?;
+    let allowance = Allowance::new(LIGHT);
+    let reader = Reader::new(&session.user_id, session.device_key()).within(allowance.clone());
+    if !request.is_whole() {
+        let answer = v3::sync_checked(&streams, &reader, request).await;
+        // Where so much has happened that it is not light, the answer takes a place.
+        if !allowance.is_exceeded() {
+            let answer = answer?;
+            // Whoever waited may have been logged out meanwhile: what happened since is not for them.
+            if !request.timeout.is_zero() {
+                accounts.check_goes_on(&session).await?;
+            }
+            return Ok(Json(answer).into_response());
+        }
+    }
+    // Others may have sent large events: that is a heavy read as every other.
+    let paid = AtomicUsize::new(if request.is_whole() { FULL_SYNC } else { 1 });
+    limits.charge(Class::HeavyReads, &session.user_id, paid.load(Ordering::Relaxed))?;
+    // Boxed, so that the future of each light sync does not have the size of this one.
+    let large = Box::pin(async {
+        let weight = if request.is_whole() {
+            weight_of_all(&rooms, &accounts, &session.user_id, request.filter).await?
+        } else {
+            HEAVY
+        };
+        let (streams, reader, paid, limits) = (&streams, &reader, &paid, &limits);
+        // Nobody holds a place while they wait for news.
+        let request = v3::Request { timeout: Duration::ZERO, ..request };
+        let assemble = |allowance: Allowance| async move {
+            // Whoever was away for so long that it is as a sync of everything pays as for that.
+            let cost =
+                usize::try_from(allowance.left() / HEAVY).unwrap_or(FULL_SYNC).min(FULL_SYNC);
+            let more = cost.saturating_sub(paid.fetch_max(cost, Ordering::Relaxed));
+            limits.charge(Class::HeavyReads, &reader.user_id, more)?;
+            let reader = reader.clone().within(allowance);
+            Ok(v3::sync_checked(streams, &reader, request).await?)
+        };
+        large_answer::assemble(&accounts, &admission, &session, weight, assemble).await
+    });
+    let (answer, place) = large.await?;
+    Ok(place.json(answer))
+}
+
+/// About how much memory it takes to put everything together.
+async fn weight_of_all(
+    rooms: &Rooms,
+    accounts: &Accounts,
+    user_id: &UserId,
+    filter: &FilterDefinition,
+) -> Result<u64> {
+    let memberships = rooms.memberships(user_id).await?;
+    let joined = memberships.values().filter(|membership| membership.is_joined());
+    let found = rooms.rooms_by_nid(joined.map(|membership| membership.room)).await?;
+    let part = match filter.room.state.lazy_load_options {
+        LazyLoadOptions::Disabled => Part::All,
+        LazyLoadOptions::Enabled { .. } => Part::WithoutMembers,
+    };
+    let mut states = Vec::new();
+    for room in found.values().filter(|room| v3::passes_room(&filter.room, &room.id)) {
+        match rooms.visible_state(user_id, room).await {
+            Ok(state) => states.push(state),
+            // The user has left it in this moment, and is told nothing of it.
+            Err(RoomError::Forbidden(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let timelines = (v3::timeline_limit(filter) as u64).saturating_mul(states.len() as u64);
+    let events = rooms.about_how_many(states, part).await?.saturating_add(timelines);
+    // Account data is read, and written into the answer.
+    let account_data = 2 * accounts.account_data_bytes(user_id).await?;
+    Ok(EVENT.saturating_mul(events).saturating_add(account_data))
+}
+
+/// A filter that is stored, or stands in the request.
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, on the stack")]
+enum WantedFilter {
+    Stored(Arc<Filter>),
+    Given(FilterDefinition),
+}
+
+impl WantedFilter {
+    async fn find(
+        accounts: &Accounts,
+        user_id: &UserId,
+        filter: Option<RequestFilter>,
+    ) -> Result<Self> {
+        match filter {
+            None => Ok(Self::Given(FilterDefinition::default())),
+            Some(RequestFilter::FilterDefinition(definition)) => Ok(Self::Given(definition)),
+            // What looks like a filter and was not understood is taken for an ID.
+            Some(RequestFilter::FilterId(id)) if id.starts_with('{') => {
+                Err(Error::bad_json("`filter` is not a filter."))
+            }
+            Some(RequestFilter::FilterId(id)) => {
+                let filter = accounts.filter(user_id, &id).await?;
+                let unknown = || Error::invalid_param("`filter`: you have no such filter.");
+                filter.map(Self::Stored).ok_or_else(unknown)
+            }
+            Some(_) => Err(Error::invalid_param("`filter` is neither a filter nor an ID.")),
+        }
+    }
+
+    fn definition(&self) -> &FilterDefinition {
+        match self {
+            Self::Stored(filter) => &filter.definition,
+            Self::Given(definition) => definition,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::{Value, json};
+    use stoa_testing::{PASSWORD, TestClient, TestServer, both_databases, encode};
+    use tokio::time::sleep;
+
+    const PATH: &str = "/_matrix/client/v3/sync";
+    const WHOAMI: &str = "/_matrix/client/v3/account/whoami";
+
+    /// What is new since another answer.
+    async fn since(client: &TestClient, before: &Value, rest: &str) -> Value {
+        let token = encode(before["next_batch"].as_str().unwrap());
+        client.get(&format!("{PATH}?since={token}{rest}")).await.ok()
+    }
+
+    both_databases! {
+        async fn who_makes_a_room_is_told_of_it(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let alice = server.register("alice").await;
+            let before = alice.get(PATH).await.ok();
+            let room = alice.create_room(json!({})).await;
+            let made = since(&alice, &before, "").await;
+            let news = &made["rooms"]["join"][&room];
+            assert_eq!(news["state"]["events"], json!([]));
+            assert!(news["timeline"]["limited"].is_boolean(), "{news}");
+            let events = news["timeline"]["events"].as_array().unwrap();
+            assert!(events.iter().all(|event| event["sender"] == "@alice:test"), "{news}");
+            assert_eq!(events[0]["type"], "m.room.create");
+            assert_eq!(events[1]["type"], "m.room.member");
+            assert_eq!(events[1]["content"], json!({ "membership": "join" }));
+
+            let topic = alice.set_state(&room, "m.room.topic", "", json!({ "topic": "x" })).await;
+            let told = since(&alice, &made, "").await;
+            let timeline = &told["rooms"]["join"][&room]["timeline"];
+            let [event] = &timeline["events"].as_array().unwrap()[..] else { panic!("{told}") };
+            assert_eq!((&event["event_id"], &event["state_key"]), (&json!(topic), &json!("")));
+            assert_eq!(event["content"], json!({ "topic": "x" }));
+
+            // What has not changed is not told again, unless all is asked for.
+            let nothing = since(&alice, &told, "").await;
+            assert_eq!(nothing["rooms"], json!(null));
+            let all = since(&alice, &told, "&full_state=true").await;
+            let state = all["rooms"]["join"][&room]["state"]["events"].as_array().unwrap();
+            assert!(state.iter().any(|event| event["type"] == "m.room.create"), "{all}");
+        }
+
+        async fn a_filter_is_given_or_named(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let alice = server.register("alice").await;
+            let room = alice.create_room(json!({})).await;
+            alice.send(&room, "one").await;
+            alice.send(&room, "two").await;
+            let filter = json!({ "room": { "timeline": { "limit": 1 } } });
+            let path = "/_matrix/client/v3/user/@alice:test/filter";
+            let stored = alice.post(path, filter.clone()).await.ok();
+            for filter in [stored["filter_id"].as_str().unwrap(), &filter.to_string()] {
+                let answer = alice.get(&format!("{PATH}?filter={}", encode(filter))).await.ok();
+                let timeline = &answer["rooms"]["join"][&room]["timeline"];
+                assert_eq!(timeline["events"].as_array().unwrap().len(), 1, "{filter}");
+                assert_eq!(timeline["limited"], true);
+            }
+            for (query, code) in [
+                ("filter=unheard-of", "M_INVALID_PARAM"),
+                ("filter=%7B%22room%22%3A1%7D", "M_BAD_JSON"),
+                ("since=yesterday", "M_INVALID_PARAM"),
+            ] {
+                alice.get(&format!("{PATH}?{query}")).await.refused(400, code);
+            }
+        }
+
+        async fn a_client_is_given_the_fields_that_it_wants(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let alice = server.register("alice").await;
+            let room = alice.create_room(json!({ "name": "name" })).await;
+            let content = json!({ "body": "hello", "a.b": { "c": 1, "d": 2 } });
+            alice.send_event(&room, "m.room.message", content).await;
+            let filter = json!({
+                "event_fields": ["type", "content.body", "content.name", r"content.a\.b.c"],
+                "room": { "timeline": { "limit": 1 } },
+            });
+            let path = "/_matrix/client/v3/user/@alice:test/filter";
+            let stored = alice.post(path, filter.clone()).await.ok();
+            for filter in [stored["filter_id"].as_str().unwrap(), &filter.to_string()] {
+                let answer = alice.get(&format!("{PATH}?filter={}", encode(filter))).await.ok();
+                let room = &answer["rooms"]["join"][&room];
+                let content = json!({ "body": "hello", "a.b": { "c": 1 } });
+                let message = json!({ "type": "m.room.message", "content": content });
+                assert_eq!(room["timeline"]["events"], json!([message]));
+                let state = room["state"]["events"].as_array().unwrap();
+                let name = json!({ "type": "m.room.name", "content": { "name": "name" } });
+                assert!(state.contains(&name), "{room}");
+                assert!(state.iter().all(|event| event.get("sender").is_none()), "{room}");
+            }
+        }
+
+        async fn who_is_logged_out_while_waiting_is_told_nothing(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+            let room = alice.create_public_room().await;
+            bob.join(&room).await;
+            let login = json!({
+                "type": "m.login.password", "user": "bob", "password": PASSWORD,
+                "refresh_token": true,
+            });
+            let session = bob.post("/_matrix/client/v3/login", login).await.ok();
+            let phone = bob.with_session(&session);
+            let before = phone.get(PATH).await.ok();
+            let token = encode(before["next_batch"].as_str().unwrap());
+            let path = format!("{PATH}?since={token}&timeout=60000");
+            let beginning = || sleep(Duration::from_millis(300));
+
+            // A session whose token is refreshed goes on.
+            let refreshing = async {
+                beginning().await;
+                let refresh = json!({ "refresh_token": session["refresh_token"] });
+                let new = phone.post("/_matrix/client/v3/refresh", refresh).await.ok();
+                let new = phone.with_token(new["access_token"].as_str().unwrap());
+                new.get(WHOAMI).await.ok();
+                phone.get(WHOAMI).await.refused(401, "M_UNKNOWN_TOKEN");
+                alice.send(&room, "one").await;
+                new
+            };
+            let (answer, phone) = tokio::join!(phone.get(&path), refreshing);
+            let timeline = answer.ok()["rooms"]["join"][&room]["timeline"]["events"].clone();
+            assert_eq!(timeline[0]["content"]["body"], "one");
+
+            let ending = async {
+                beginning().await;
+                bob.post("/_matrix/client/v3/logout/all", json!({})).await.ok();
+                alice.send(&room, "two").await;
+            };
+            let path = path.replace(&token, &encode(answer.json()["next_batch"].as_str().unwrap()));
+            let (answer, ()) = tokio::join!(phone.get(&path), ending);
+            answer.refused(401, "M_UNKNOWN_TOKEN");
+        }
+
+        async fn a_new_profile_is_told_in_every_room(db: TestDatabase) {
+            let server = TestServer::start(db).await;
+            let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+            let room = alice.create_public_room().await;
+            bob.join(&room).await;
+            let mut before = bob.get(PATH).await.ok();
+            for field in ["displayname", "avatar_url"] {
+                let profile = format!("/_matrix/client/v3/profile/@alice:test/{field}");
+                alice.put(&profile, json!({ field: "LemurLover" })).await.ok();
+                before = since(&bob, &before, "").await;
+                let event = &before["rooms"]["join"][&room]["timeline"]["events"][0];
+                assert_eq!(event["state_key"], "@alice:test", "{before}");
+                assert_eq!(event["content"]["membership"], "join");
+                assert_eq!(event["content"][field], "LemurLover");
+            }
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! Joining a room.
+
+use ruma::{CanonicalJsonObject, RoomId};
+use stoa_accounts::{Accounts, Session};
+use stoa_base::Actor;
+use stoa_http::Result;
+use stoa_rooms::{MembershipChange, Rooms};
+
+use crate::ops::{change_membership::change_membership, reason::take_reason};
+
+/// Joins a room that this server knows. What the client adds goes into the member event.
+pub(crate) async fn join_room(
+    rooms: &Rooms,
+    accounts: &Accounts,
+    actor: &Actor,
+    session: &Session,
+    room_id: &RoomId,
+    mut content: CanonicalJsonObject,
+) -> Result<()> {
+    let reason = take_reason(&mut content)?;
+    // The proof of an invite by e-mail address, which is not for the event as it is.
+    content.remove("third_party_signed");
+    let change = MembershipChange::Join(content);
+    change_membership(rooms, accounts, actor, session, room_id, change, reason).await?;
+    Ok(())
+}

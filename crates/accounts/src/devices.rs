@@ -3,13 +3,12 @@
 //! <https://spec.matrix.org/v1.19/client-server-api/#device-management>
 
 use ruma::{DeviceId, UserId};
-use stoa_base::Actor;
 use stoa_storage::repo::devices;
 
 /// A device of a user.
 pub use stoa_storage::repo::devices::DeviceRow as Device;
 
-use crate::{Accounts, Failure, new_session::device_name};
+use crate::{Accounts, Failure};
 
 impl Accounts {
     /// A user's devices, by ID.
@@ -27,24 +26,6 @@ impl Accounts {
             return Ok(None);
         }
         Ok(devices::find(&mut self.store.read().await?, user_id, device_id).await?)
-    }
-
-    /// Sets what one of the actor's devices is called. Says whether there is such a device.
-    pub async fn rename_device(
-        &self,
-        actor: &Actor,
-        device_id: &DeviceId,
-        display_name: Option<&str>,
-    ) -> Result<bool, Failure> {
-        if !can_be_stored(device_id) {
-            return Ok(false);
-        }
-        let name = display_name.map(device_name);
-        let mut conn = self.store.write().await?;
-        let is_there =
-            devices::rename(&mut conn, &actor.user_id, device_id, name.as_deref()).await?;
-        conn.commit().await?;
-        Ok(is_there)
     }
 }
 

@@ -3,11 +3,11 @@
 use ruma::{OwnedUserId, UserId};
 use stoa_base::Actor;
 use stoa_storage::{
-    log::{AccountUpdateRow, Append, AppendError, AuditAction, AuditRow, Stream},
+    log::{AccountUpdateRow, Append, AppendError, AuditAction, AuditRow},
     repo::users::{self, UserRow},
 };
 
-use crate::{Accounts, Failure, logout::EndOfDevices, sessions::guard_actor};
+use crate::{Accounts, Failure, logout::EndOfDevices};
 
 /// An account.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,33 +38,6 @@ impl Accounts {
     pub async fn user(&self, user_id: &UserId) -> Result<Option<User>, Failure> {
         let found = users::find(&mut self.store.read().await?, user_id).await?;
         Ok(found.map(User::from))
-    }
-
-    /// Sets whether a user may use the admin API. Says whether there is such a user.
-    pub async fn set_admin(
-        &self,
-        actor: &Actor,
-        user_id: &UserId,
-        admin: bool,
-    ) -> Result<bool, Failure> {
-        let update = AccountUpdateRow {
-            user_id: user_id.to_string(),
-            admin: Some(admin.into()),
-            ..AccountUpdateRow::default()
-        };
-        let row =
-            AuditRow::new(self.clock.now_ms(), AuditAction::AdminChanged, actor, user_id.as_str());
-        if self.user(user_id).await?.is_none() {
-            return Ok(false);
-        }
-        let mut append = Append::new();
-        guard_actor(&mut append, actor);
-        append.touched.add(Stream::Sessions, user_id);
-        append.account_updates.push(update);
-        append.audit.push(row.with("admin", admin));
-        self.writer.append(append).await?;
-        tracing::info!(by = %actor.user_id, user = %user_id, admin, "admin flag set");
-        Ok(true)
     }
 
     /// Closes an account and ends its sessions. May be repeated. Says whether there is such a user.

@@ -22,6 +22,7 @@ mod postgres;
 mod prune;
 mod reader;
 mod sqlite;
+mod stored;
 mod table;
 mod touched;
 mod writer;

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use stoa_base::Actor;
 use stoa_storage::log::{Append, AppendError};
-use stoa_testing::{Backend, TestAccounts, both_databases};
+use stoa_testing::{Backend, TestAccounts, both_databases, surgery};
 
 use crate::fixture::{Taken, actor, log_in, taken, user};
 
@@ -31,12 +31,8 @@ both_databases! {
         let node = TestAccounts::start(db).await;
         let alice = user(&node.accounts, "alice").await;
         let begun = log_in(&node.accounts, &alice).await;
-        let mut conn = node.node.store.read().await.unwrap();
-        let hashes =
-            stoa_storage::repo::tokens::of_device(&mut conn, &alice, &begun.device_id).await;
-        let [hash] = hashes.unwrap().try_into().unwrap();
+        let [hash] = surgery::token_hashes(&node.node.store).await.try_into().unwrap();
         assert!(!begun.tokens.access_token.contains(&hash));
-        drop(conn);
         assert_eq!(taken(&node.accounts, &hash).await, Taken::Unknown);
     }
 

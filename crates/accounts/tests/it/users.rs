@@ -31,19 +31,6 @@ both_databases! {
         assert!(node.accounts.user(user_id!("@nobody:test")).await.unwrap().is_none());
     }
 
-    async fn the_admin_flag_counts_at_once(db: TestDatabase) {
-        let node = TestAccounts::start(db).await;
-        let alice = user(&node.accounts, "alice").await;
-        let token = log_in(&node.accounts, &alice).await.tokens.access_token;
-        let admin = Actor::user(user_id!("@admin:test"));
-        for is_admin in [true, false] {
-            assert!(node.accounts.set_admin(&admin, &alice, is_admin).await.unwrap());
-            assert_eq!(node.accounts.session(&token).await.unwrap().is_admin, is_admin);
-        }
-        let nobody = user_id!("@nobody:test");
-        assert!(!node.accounts.set_admin(&admin, nobody, true).await.unwrap());
-    }
-
     async fn closing_an_account_ends_all_its_sessions(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
         let alice = user(&node.accounts, "alice").await;

@@ -110,14 +110,14 @@ both_databases! {
         let ended = site.only().await;
         assert_eq!(ended["details"], json!({ "reason": "logout_all", "all": true }));
 
-        let accounts = std::sync::Arc::clone(&site.server.state().accounts);
+        let users = std::sync::Arc::clone(&site.server.state().accounts.users);
         let admin = stoa_base::Actor::user("@admin:test".try_into().unwrap());
         let alice = "@alice:test".try_into().unwrap();
-        assert!(accounts.deactivate(&admin, alice).await.unwrap());
+        assert!(users.deactivate(&admin, alice).await.unwrap());
         let [closed, ended] = <[Value; 2]>::try_from(site.news().await).unwrap();
         assert_eq!((&closed["action"], &closed["actor"]), (&json!("account.deactivated"), &json!("@admin:test")));
         assert_eq!(ended["details"]["reason"], "deactivated");
-        assert!(!accounts.deactivate(&admin, "@nobody:test".try_into().unwrap()).await.unwrap());
+        assert!(!users.deactivate(&admin, "@nobody:test".try_into().unwrap()).await.unwrap());
         assert_eq!(site.actions().await, [""; 0]);
     }
 

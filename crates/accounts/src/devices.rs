@@ -3,21 +3,27 @@
 //! <https://spec.matrix.org/v1.19/client-server-api/#device-management>
 
 use ruma::{DeviceId, UserId};
-use stoa_storage::repo::devices;
+use stoa_storage::{Store, repo::devices};
 
 /// A device of a user.
 pub use stoa_storage::repo::devices::DeviceRow as Device;
 
-use crate::{Accounts, Failure};
+use crate::failure::Failure;
 
-impl Accounts {
+/// The devices of this server's users.
+#[derive(Debug)]
+pub struct Devices {
+    pub(crate) store: Store,
+}
+
+impl Devices {
     /// A user's devices, by ID.
-    pub async fn devices(&self, user_id: &UserId) -> Result<Vec<Device>, Failure> {
+    pub async fn list(&self, user_id: &UserId) -> Result<Vec<Device>, Failure> {
         Ok(devices::list(&mut self.store.read().await?, user_id).await?)
     }
 
     /// One of a user's devices.
-    pub async fn device(
+    pub async fn get(
         &self,
         user_id: &UserId,
         device_id: &DeviceId,

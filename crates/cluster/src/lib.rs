@@ -3,7 +3,6 @@
 //! it began, the wake-ups for whoever waits for news, the count of the nodes that run, the leases for
 //! what only one of them may do, and the jobs that outlive them.
 
-mod announcements;
 mod freshness;
 mod jobs;
 mod leases;

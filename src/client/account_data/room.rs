@@ -12,7 +12,7 @@ use ruma::{
     },
     serde::Raw,
 };
-use stoa_accounts::Accounts;
+use stoa_accounts::AccountData;
 use stoa_http::{Answer, Error, Result, Ruma};
 use stoa_rooms::Rooms;
 
@@ -21,21 +21,21 @@ use crate::client::own;
 
 /// Gives what was set for a room.
 pub(crate) async fn get_account_data(
-    State(accounts): State<Arc<Accounts>>,
+    State(account_data): State<Arc<AccountData>>,
     State(rooms): State<Arc<Rooms>>,
     Ruma { body, session, .. }: Ruma<get_data::Request>,
 ) -> Result<Answer<get_data::Response>> {
     own(&body.user_id, &session.user_id)?;
     let room = rooms.room(&body.room_id).await?;
     let kind = body.event_type.to_string();
-    let content = accounts.account_data(&body.user_id, Some(room.nid), &kind).await?;
+    let content = account_data.get(&body.user_id, Some(room.nid), &kind).await?;
     let content = content.ok_or_else(|| Error::not_found("Nothing was set."))?;
     Ok(Answer(get_data::Response::new(Raw::from_json(content))))
 }
 
 /// Replaces what was set for a room that the user is or was in.
 pub(crate) async fn set_account_data(
-    State(accounts): State<Arc<Accounts>>,
+    State(account_data): State<Arc<AccountData>>,
     State(rooms): State<Arc<Rooms>>,
     request: Ruma<set_data::Request>,
 ) -> Result<Answer<set_data::Response>> {
@@ -47,7 +47,7 @@ pub(crate) async fn set_account_data(
     }
     request.budget.charge(&body.user_id, request.raw.len() / UNIT)?;
     let kind = body.event_type.to_string();
-    accounts.set_account_data(&request.actor(), Some(room.nid), &kind, body.data.json()).await?;
+    account_data.set(&request.actor(), Some(room.nid), &kind, body.data.json()).await?;
     Ok(Answer(set_data::Response::new()))
 }
 

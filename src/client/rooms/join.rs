@@ -11,7 +11,7 @@ use ruma::{
     CanonicalJsonObject, OwnedRoomId, OwnedRoomOrAliasId, RoomId,
     api::client::membership::{join_room_by_id, join_room_by_id_or_alias},
 };
-use stoa_accounts::{Accounts, Session};
+use stoa_accounts::{Profiles, Session};
 use stoa_base::Actor;
 use stoa_directory::Directory;
 use stoa_http::{Answer, FreeForm, Result, RumaSend};
@@ -30,32 +30,32 @@ pub(crate) type ById = FreeForm<join_room_by_id::v3::Request, (OwnedRoomId,)>;
 /// Joins a room by its alias or ID.
 pub(crate) async fn join_by_id_or_alias(
     State(rooms): State<Arc<Rooms>>,
-    State(accounts): State<Arc<Accounts>>,
+    State(profiles): State<Arc<Profiles>>,
     State(directory): State<Arc<Directory>>,
     request: RumaSend<ByIdOrAlias>,
 ) -> Result<Answer<join_room_by_id_or_alias::v3::Response>> {
     let (actor, FreeForm { path: (id_or_alias,), body, .. }) = (request.actor(), request.body);
     let room = find_room(&rooms, &directory, &id_or_alias).await?;
-    join(&rooms, &accounts, &actor, &request.session, &room.id, body).await?;
+    join(&rooms, &profiles, &actor, &request.session, &room.id, body).await?;
     Ok(Answer(join_room_by_id_or_alias::v3::Response::new(room.id.clone())))
 }
 
 /// Joins a room by its ID.
 pub(crate) async fn join_by_id(
     State(rooms): State<Arc<Rooms>>,
-    State(accounts): State<Arc<Accounts>>,
+    State(profiles): State<Arc<Profiles>>,
     State(directory): State<Arc<Directory>>,
     request: RumaSend<ById>,
 ) -> Result<Answer<join_room_by_id::v3::Response>> {
     let (actor, FreeForm { path: (room_id,), body, .. }) = (request.actor(), request.body);
     let room = find_room(&rooms, &directory, (&*room_id).into()).await?;
-    join(&rooms, &accounts, &actor, &request.session, &room.id, body).await?;
+    join(&rooms, &profiles, &actor, &request.session, &room.id, body).await?;
     Ok(Answer(join_room_by_id::v3::Response::new(room_id)))
 }
 
 async fn join(
     rooms: &Rooms,
-    accounts: &Accounts,
+    profiles: &Profiles,
     actor: &Actor,
     session: &Session,
     room_id: &RoomId,
@@ -65,7 +65,7 @@ async fn join(
     // The proof of an invite by e-mail address, which is not for the event as it is.
     content.remove("third_party_signed");
     let change = MembershipChange::Join(content);
-    change_membership(rooms, accounts, actor, session, room_id, change, reason).await?;
+    change_membership(rooms, profiles, actor, session, room_id, change, reason).await?;
     Ok(())
 }
 

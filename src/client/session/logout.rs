@@ -7,24 +7,24 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use ruma::api::client::session::{logout::v3 as logout, logout_all::v3 as logout_all};
-use stoa_accounts::Accounts;
+use stoa_accounts::Sessions;
 use stoa_http::{Answer, Result, Ruma};
 
 /// Ends the session, and with it its device.
 pub(crate) async fn log_out(
-    State(accounts): State<Arc<Accounts>>,
+    State(sessions): State<Arc<Sessions>>,
     request: Ruma<logout::Request>,
 ) -> Result<Answer<logout::Response>> {
-    accounts.log_out(&request.actor()).await?;
+    sessions.log_out(&request.actor()).await?;
     Ok(Answer(logout::Response::new()))
 }
 
 /// Ends all sessions of the user.
 pub(crate) async fn log_out_all(
-    State(accounts): State<Arc<Accounts>>,
+    State(sessions): State<Arc<Sessions>>,
     request: Ruma<logout_all::Request>,
 ) -> Result<Answer<logout_all::Response>> {
-    accounts.log_out_all(&request.actor()).await?;
+    sessions.log_out_all(&request.actor()).await?;
     Ok(Answer(logout_all::Response::new()))
 }
 

@@ -45,7 +45,7 @@ pub struct Parts {
     pub secret: DeploymentSecret,
 }
 
-/// All that there is about the users of this server.
+/// The parts of accounts, each for whoever needs it.
 #[derive(Debug)]
 pub struct Accounts {
     /// Sessions and their tokens.

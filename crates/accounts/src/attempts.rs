@@ -25,7 +25,7 @@ pub(crate) struct Counted {
     address: Option<String>,
 }
 
-/// What counts attempts.
+/// Counts attempts, and refuses them where there were too many.
 #[derive(Clone, Debug)]
 pub(crate) struct Attempts {
     pub(crate) store: Store,

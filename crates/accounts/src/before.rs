@@ -1,4 +1,4 @@
-//! Times that lie back.
+//! Points in the past.
 
 use std::time::Duration;
 

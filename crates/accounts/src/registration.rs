@@ -30,7 +30,7 @@ use crate::{
     username,
 };
 
-/// Makes the accounts of this server.
+/// Creates the accounts of this server.
 #[derive(Debug)]
 pub struct Registrar {
     pub(crate) store: Store,

@@ -11,7 +11,7 @@ mod watch;
 use std::{sync::Arc, time::Duration};
 
 use axum::Router;
-use stoa_accounts::{Accounts, AttemptLimits, DeploymentSecret, SessionCache, Totals};
+use stoa_accounts::{Accounts, AttemptLimits, DeploymentSecret, FilterCache, SessionCache, Totals};
 use stoa_appservices::{RegistrationErrors, Registrations};
 use stoa_base::{Clock, Random};
 use stoa_cluster::{
@@ -41,6 +41,9 @@ use crate::{audit::HeadExport, jobs::deactivate_account::DeactivateAccount, rout
 
 /// How many bytes of sessions a node remembers, roughly.
 const SESSION_CACHE: u64 = 32 << 20;
+
+/// How many bytes of filters a node remembers, roughly.
+const FILTER_CACHE: u64 = 8 << 20;
 
 /// How many users may share one address, as those of one site do: log-ins that fail are counted by
 /// address that much more leniently than by user.
@@ -135,6 +138,7 @@ impl App {
 
         let nids = Arc::new(NidAllocator::new(store.clone()));
         let sessions = SessionCache::new(SESSION_CACHE);
+        let filters = FilterCache::new(FILTER_CACHE);
         let room_options = RoomsOptions {
             default_version: config.rooms.default_version.clone(),
             joined_rooms: config.limits.totals.joined_rooms as usize,
@@ -142,7 +146,7 @@ impl App {
         };
         let room_caches = RoomCaches::new(&store, &nids, &room_options);
         let mut caches: Vec<Arc<dyn CacheKeeper>> =
-            vec![Arc::clone(&sessions) as _, Arc::clone(&nids) as _];
+            vec![Arc::clone(&sessions) as _, Arc::clone(&filters) as _, Arc::clone(&nids) as _];
         caches.extend(room_caches.keepers());
         let changes = Arc::new(ChangeIndex::new());
         caches.push(Arc::clone(&changes) as _);
@@ -176,6 +180,7 @@ impl App {
                 random: random.clone(),
                 server_name: config.server_name.clone(),
                 sessions,
+                filters,
                 secret,
             },
             account_options(&config, environment.password_cost),
@@ -217,7 +222,7 @@ impl App {
         let limits = Limits::new(&config.limits, &clock);
         let state = AppState::new(Parts {
             http: Arc::new(Context {
-                accounts: Arc::clone(&accounts),
+                sessions: Arc::clone(&accounts.sessions),
                 freshness: freshness.clone(),
                 limits: limits.clone(),
                 max_request_bytes: config.limits.max_request_bytes as usize,
@@ -288,10 +293,10 @@ impl App {
     pub async fn stop(self) {
         self.begin_stop();
         drop(self.background);
-        if let Err(error) = self.state.accounts.flush_last_seen().await {
+        if let Err(error) = self.state.accounts.sessions.flush_last_seen().await {
             tracing::warn!(%error, "when devices were last seen was not written");
         }
-        if let Err(error) = self.state.accounts.flush_failed_logins().await {
+        if let Err(error) = self.state.accounts.passwords.flush_failed_logins().await {
             tracing::warn!(%error, "logins that failed were not written to the audit log");
         }
         if let Err(error) = self.state.audit.export().await {
@@ -379,7 +384,8 @@ fn attempt_limits(config: &stoa_config::Limits) -> AttemptLimits {
 /// Every kind of job that this version knows.
 fn kinds_of_jobs(state: &AppState) -> Vec<Arc<dyn Job>> {
     vec![Arc::new(DeactivateAccount {
-        accounts: Arc::clone(&state.accounts),
+        users: Arc::clone(&state.accounts.users),
+        devices: Arc::clone(&state.accounts.devices),
         rooms: Arc::clone(&state.rooms),
         freshness: state.freshness.clone(),
     })]

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use ruma::{OwnedUserId, ServerName, UserId};
 use serde::{Deserialize, Serialize};
-use stoa_accounts::{Accounts, NewUser, RegistrationError};
+use stoa_accounts::{NewUser, RegisterError, Registrar};
 use stoa_base::Actor;
 
 pub use self::{
@@ -76,7 +76,7 @@ impl Command {
                     admin,
                     display_name: None,
                 };
-                match create_user(&state.accounts, server_name, user).await {
+                match create_user(&state.accounts.registrar, server_name, user).await {
                     Ok(user_id) => Reply::Created(user_id.to_string()),
                     Err(error) => Reply::Failed(error.to_string()),
                 }
@@ -95,13 +95,13 @@ impl Command {
 
 /// Whoever may do this is logged in at the machine and not here: the account makes itself.
 async fn create_user(
-    accounts: &Accounts,
+    registrar: &Registrar,
     server_name: &ServerName,
     user: NewUser<'_>,
-) -> Result<OwnedUserId, RegistrationError> {
+) -> Result<OwnedUserId, RegisterError> {
     let itself = UserId::parse(format!("@{}:{server_name}", user.username.to_lowercase()));
-    let itself = itself.map_err(|_| RegistrationError::InvalidUsername("not a valid user name"))?;
-    accounts.create_user(&Actor::user(&itself), user).await
+    let itself = itself.map_err(|_| RegisterError::InvalidUsername("not a valid user name"))?;
+    registrar.create_user(&Actor::user(&itself), user).await
 }
 
 /// Where the socket is.

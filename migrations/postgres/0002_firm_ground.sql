@@ -608,16 +608,18 @@ CREATE TABLE audit_chain (
 CREATE FUNCTION append_tables(batch JSONB, head BIGINT) RETURNS VOID
 LANGUAGE plpgsql VOLATILE
 AS $$
-BEGIN
-    -- What this schema does not know must not be left out silently.
-    IF batch - '{incarnation,seq,now_ms,seen,seen_key,positions,touched,audit,
+DECLARE
+    unknown JSONB := batch - '{incarnation,seq,now_ms,seen,seen_key,positions,touched,audit,
         room_guards,session_guards,account_guards,
         rooms,events,room_updates,event_updates,redactions,missing_prev_events,state_nodes,
         state_changes,memberships,forgotten_rooms,account_data,receipts,account_updates,
         all_device_removals,device_removals,session_ends,token_removals,users,profile_fields,
-        interactive_results,devices,sessions,tokens,device_changes}'::text[] <> '{}' THEN
-        RAISE EXCEPTION 'append_batch does not know one of the keys %',
-            (SELECT array_agg(key) FROM jsonb_object_keys(batch) AS key);
+        interactive_results,devices,sessions,tokens,device_changes}'::text[];
+BEGIN
+    -- What this schema does not know must not be left out silently.
+    IF unknown <> '{}' THEN
+        RAISE EXCEPTION 'append_batch does not know the keys %',
+            (SELECT array_agg(key) FROM jsonb_object_keys(unknown) AS key);
     END IF;
 
     IF batch ? 'rooms' THEN PERFORM append_rooms(batch->'rooms', head); END IF;

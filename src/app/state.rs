@@ -1,7 +1,10 @@
 use std::{ops::Deref, sync::Arc, time::Duration};
 
 use axum::extract::FromRef;
-use stoa_accounts::Accounts;
+use stoa_accounts::{
+    AccountData, Accounts, Devices, Filters, InteractiveAuth, Passwords, Profiles, Registrar,
+    Sessions, Users,
+};
 use stoa_base::{Clock, Random};
 use stoa_cluster::{Freshness, Jobs, Leases, Nodes, Tailer, Waiters};
 use stoa_config::Config;
@@ -29,7 +32,7 @@ const PRUNING_TTL: Duration = Duration::from_secs(30);
 
 /// The parts of the server, as requests find them. Cheap to clone.
 ///
-/// A handler takes only what it uses: `State(accounts): State<Arc<Accounts>>`.
+/// A handler takes only what it uses: `State(profiles): State<Arc<Profiles>>`.
 #[derive(Clone, Debug)]
 pub struct AppState(Arc<Parts>);
 
@@ -98,10 +101,10 @@ impl AppState {
     /// does so once a minute.
     pub async fn housekeep(&self) {
         self.limits.forget_the_quiet();
-        if let Err(error) = self.accounts.flush_last_seen().await {
+        if let Err(error) = self.accounts.sessions.flush_last_seen().await {
             tracing::warn!(%error, "when devices were last seen was not written");
         }
-        if let Err(error) = self.accounts.flush_failed_logins().await {
+        if let Err(error) = self.accounts.passwords.flush_failed_logins().await {
             tracing::warn!(%error, "logins that failed were not written to the audit log");
         }
         if let Err(error) = self.accounts.prune_expired().await {
@@ -140,10 +143,10 @@ impl Deref for AppState {
 }
 
 macro_rules! parts {
-    ($($part:ident: $type:ty),* $(,)?) => {$(
+    ($($($part:ident).+: $type:ty),* $(,)?) => {$(
         impl FromRef<AppState> for $type {
             fn from_ref(state: &AppState) -> Self {
-                state.$part.clone()
+                state.$($part).+.clone()
             }
         }
     )*};
@@ -151,6 +154,15 @@ macro_rules! parts {
 
 parts! {
     accounts: Arc<Accounts>,
+    accounts.account_data: Arc<AccountData>,
+    accounts.devices: Arc<Devices>,
+    accounts.filters: Arc<Filters>,
+    accounts.interactive_auth: Arc<InteractiveAuth>,
+    accounts.passwords: Arc<Passwords>,
+    accounts.profiles: Arc<Profiles>,
+    accounts.registrar: Arc<Registrar>,
+    accounts.sessions: Arc<Sessions>,
+    accounts.users: Arc<Users>,
     admission: Admission,
     clock: Clock,
     directory: Arc<Directory>,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use ruma::{OwnedUserId, UserId, events::room::member::MembershipState};
 use serde::{Deserialize, Serialize};
-use stoa_accounts::{Accounts, Failure};
+use stoa_accounts::{Devices, Failure, Users};
 use stoa_base::{Actor, RoomNid};
 use stoa_cluster::{Freshness, Job, JobError, RunningJob, Step, StepFuture};
 use stoa_rooms::{MemberProfile, MembershipChange, RoomError, Rooms};
@@ -44,7 +44,8 @@ const FIRST_ROOM: Place = Place::Rooms { after: RoomNid(0), failed: 0 };
 /// The job, with what it needs.
 #[derive(Debug)]
 pub(crate) struct DeactivateAccount {
-    pub(crate) accounts: Arc<Accounts>,
+    pub(crate) users: Arc<Users>,
+    pub(crate) devices: Arc<Devices>,
     pub(crate) rooms: Arc<Rooms>,
     pub(crate) freshness: Freshness,
 }
@@ -83,16 +84,16 @@ impl DeactivateAccount {
         user_id: &UserId,
         erase: bool,
     ) -> Result<Step, JobError> {
-        let user = self.accounts.user(user_id).await.map_err(failure)?;
+        let user = self.users.find(user_id).await.map_err(failure)?;
         let user = user.ok_or_else(|| JobError::never("there is no such user"))?;
-        let devices = self.accounts.devices(user_id).await.map_err(failure)?;
+        let devices = self.devices.list(user_id).await.map_err(failure)?;
         if !user.is_deactivated || !devices.is_empty() {
             let actor = UserId::parse(&*job.row.actor).map_err(JobError::never)?;
-            self.accounts.deactivate(&Actor::user(&actor), user_id).await.map_err(failure)?;
+            self.users.deactivate(&Actor::user(&actor), user_id).await.map_err(failure)?;
         }
-        self.accounts.end_interactive_auth(&job.fence, user_id).await.map_err(failure)?;
+        self.users.end_interactive_auth(&job.fence, user_id).await.map_err(failure)?;
         if erase {
-            self.accounts.mark_erased(&job.fence, user_id).await.map_err(failure)?;
+            self.users.mark_erased(&job.fence, user_id).await.map_err(failure)?;
         }
         let rooms = count(self.rooms_of(user_id).await?.len());
         let progress = JobProgress {
@@ -104,7 +105,7 @@ impl DeactivateAccount {
     }
 
     async fn delete_data(&self, job: &RunningJob, user_id: &UserId) -> Result<Step, JobError> {
-        let is_more = self.accounts.delete_some_data(&job.fence, user_id).await.map_err(failure)?;
+        let is_more = self.users.delete_some_data(&job.fence, user_id).await.map_err(failure)?;
         let text = "the user's data is being deleted".to_owned();
         let progress = JobProgress { text, ..job.row.progress.clone() };
         more(progress, if is_more { Place::Data } else { FIRST_ROOM })

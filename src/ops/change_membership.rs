@@ -1,7 +1,7 @@
 //! Changing a membership.
 
 use ruma::{OwnedEventId, RoomId, UserId};
-use stoa_accounts::{Accounts, Session};
+use stoa_accounts::{Profiles, Session};
 use stoa_base::Actor;
 use stoa_http::{Error, Result};
 use stoa_rooms::{MemberProfile, MembershipChange, Rooms};
@@ -11,7 +11,7 @@ use crate::ops::find_room::known_room;
 /// Changes a membership of a room that this server knows.
 pub(crate) async fn change_membership(
     rooms: &Rooms,
-    accounts: &Accounts,
+    profiles: &Profiles,
     actor: &Actor,
     session: &Session,
     room_id: &RoomId,
@@ -21,11 +21,11 @@ pub(crate) async fn change_membership(
     let room = known_room(rooms, room_id).await?;
     let profile = match &change {
         MembershipChange::Join(_) | MembershipChange::Knock => {
-            member_profile(accounts, &actor.user_id).await?
+            member_profile(profiles, &actor.user_id).await?
         }
         MembershipChange::Invite(invitee) => {
             check_invitee(rooms, invitee)?;
-            member_profile(accounts, invitee).await?
+            member_profile(profiles, invitee).await?
         }
         MembershipChange::Leave
         | MembershipChange::Kick(_)
@@ -37,8 +37,8 @@ pub(crate) async fn change_membership(
 }
 
 /// What others see of a user of this server.
-pub(crate) async fn member_profile(accounts: &Accounts, user_id: &UserId) -> Result<MemberProfile> {
-    let profile = accounts.member_profile(user_id).await?;
+pub(crate) async fn member_profile(profiles: &Profiles, user_id: &UserId) -> Result<MemberProfile> {
+    let profile = profiles.member_profile(user_id).await?;
     Ok(MemberProfile { displayname: profile.displayname, avatar_url: profile.avatar_url })
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ruma::OwnedUserId;
-use stoa_accounts::Accounts;
+use stoa_accounts::Users;
 use stoa_base::Actor;
 use stoa_cluster::Jobs;
 use stoa_http::{Error, Result};
@@ -19,7 +19,7 @@ const HEAD_START: Duration = Duration::from_secs(10);
 /// The job is enqueued first, and closes the account itself if this does not get so far, because the
 /// client hangs up or the node ends. So either nothing happens or everything does.
 pub(crate) async fn deactivate_account(
-    accounts: &Accounts,
+    users: &Users,
     jobs: &Jobs,
     actor: &Actor,
     user_id: OwnedUserId,
@@ -28,7 +28,7 @@ pub(crate) async fn deactivate_account(
     let parameters = Parameters { user_id, erase };
     let json = serde_json::to_string(&parameters).map_err(Error::internal)?;
     let job = jobs.enqueue(actor, KIND, &json, HEAD_START).await?;
-    accounts.deactivate(actor, &parameters.user_id).await?;
+    users.deactivate(actor, &parameters.user_id).await?;
     if let Err(error) = jobs.hasten(job).await {
         tracing::warn!(%error, job, "a job was not told to begin at once, and begins within seconds");
     }

@@ -1,7 +1,7 @@
 //! Joining a room.
 
 use ruma::{CanonicalJsonObject, RoomId};
-use stoa_accounts::{Accounts, Session};
+use stoa_accounts::{Profiles, Session};
 use stoa_base::Actor;
 use stoa_http::Result;
 use stoa_rooms::{MembershipChange, Rooms};
@@ -11,7 +11,7 @@ use crate::ops::{change_membership::change_membership, reason::take_reason};
 /// Joins a room that this server knows. What the client adds goes into the member event.
 pub(crate) async fn join_room(
     rooms: &Rooms,
-    accounts: &Accounts,
+    profiles: &Profiles,
     actor: &Actor,
     session: &Session,
     room_id: &RoomId,
@@ -21,6 +21,6 @@ pub(crate) async fn join_room(
     // The proof of an invite by e-mail address, which is not for the event as it is.
     content.remove("third_party_signed");
     let change = MembershipChange::Join(content);
-    change_membership(rooms, accounts, actor, session, room_id, change, reason).await?;
+    change_membership(rooms, profiles, actor, session, room_id, change, reason).await?;
     Ok(())
 }

@@ -1,13 +1,13 @@
 //! Answers that wait for a place before they are put together.
 
-use stoa_accounts::{Accounts, Session};
+use stoa_accounts::{Session, Sessions};
 use stoa_base::Allowance;
 use stoa_http::{Admission, Result, admission::Place};
 
 /// Puts an answer together with [`Admission::assemble`], for a session that has not ended when it is
 /// there: whoever waited for a place may have been logged out meanwhile, and is told nothing then.
 pub(crate) async fn assemble<T, F>(
-    accounts: &Accounts,
+    sessions: &Sessions,
     admission: &Admission,
     session: &Session,
     weight: u64,
@@ -17,6 +17,6 @@ where
     F: Future<Output = Result<T>>,
 {
     let answer = admission.assemble(&session.user_id, weight, assemble).await?;
-    accounts.check_goes_on(session).await?;
+    sessions.check_goes_on(session).await?;
     Ok(answer)
 }

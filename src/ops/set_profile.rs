@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, stream};
 use serde_json::Value;
-use stoa_accounts::Accounts;
+use stoa_accounts::Profiles;
 use stoa_base::Actor;
 use stoa_http::{Class, Error, Limits, Result};
 use stoa_rooms::{MemberProfile, Room, RoomError, Rooms};
@@ -22,7 +22,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
 /// Sets a field of the actor's profile, or deletes it. A name or avatar is changed in their rooms too.
 pub(crate) async fn set_profile_field(
-    accounts: &Arc<Accounts>,
+    profiles: &Arc<Profiles>,
     rooms: &Arc<Rooms>,
     limits: &Limits,
     actor: &Actor,
@@ -35,13 +35,13 @@ pub(crate) async fn set_profile_field(
         let joined = memberships.values().filter(|row| row.is_joined()).count();
         limits.charge(Class::Profiles, &actor.user_id, joined)?;
     }
-    accounts.set_profile_field(actor, field, value).await?;
+    profiles.set_field(actor, field, value).await?;
     // Also where nothing has changed: who was not answered, since the server went down half-way,
     // asks again, and the rooms that were not reached follow. The others have nothing to write.
     if is_in_rooms {
         // In a task of its own: a client that hangs up leaves no room behind.
         let update =
-            update_profile_in_rooms(Arc::clone(accounts), Arc::clone(rooms), actor.clone());
+            update_profile_in_rooms(Arc::clone(profiles), Arc::clone(rooms), actor.clone());
         tokio::spawn(update).await.map_err(Error::internal)??;
     }
     Ok(())
@@ -50,12 +50,12 @@ pub(crate) async fn set_profile_field(
 /// Writes the actor's profile into all rooms that they are joined to. Where a room cannot be written
 /// to for long, the others are, and the request is refused, so that the client repeats it.
 async fn update_profile_in_rooms(
-    accounts: Arc<Accounts>,
+    profiles: Arc<Profiles>,
     rooms: Arc<Rooms>,
     actor: Actor,
 ) -> Result<()> {
     loop {
-        let profile = member_profile(&accounts, &actor.user_id).await?;
+        let profile = member_profile(&profiles, &actor.user_id).await?;
         let memberships = rooms.memberships(&actor.user_id).await?;
         let joined = memberships.values().filter(|row| row.is_joined());
         let joined = rooms.rooms_by_nid(joined.map(|row| row.room)).await?;
@@ -73,7 +73,7 @@ async fn update_profile_in_rooms(
             pause *= 2;
         }
         // Where another request changed it meanwhile, whichever comes last writes what stands.
-        if member_profile(&accounts, &actor.user_id).await? == profile {
+        if member_profile(&profiles, &actor.user_id).await? == profile {
             return Ok(());
         }
     }
@@ -157,8 +157,8 @@ mod tests {
             let rooms = create_rooms(&alice, 2).await;
             // What a server has done that went down between the profile and the rooms.
             let actor = Actor::user(user_id!("@alice:test"));
-            let accounts = &server.state().accounts;
-            accounts.set_profile_field(&actor, "displayname", Some(&"Alice".into())).await.unwrap();
+            let profiles = &server.state().accounts.profiles;
+            profiles.set_field(&actor, "displayname", Some(&"Alice".into())).await.unwrap();
             assert!(member(&alice, &rooms[0]).await.get("displayname").is_none());
             alice.put(NAME, json!({ "displayname": "Alice" })).await.ok();
             for room in &rooms {

@@ -94,7 +94,7 @@ both_databases! {
         clock.advance(pause);
         // The first is used again, so that the second is the one not used for longest.
         first.get(whoami).await.ok();
-        server.state().accounts.flush_last_seen().await.unwrap();
+        server.state().accounts.sessions.flush_last_seen().await.unwrap();
         clock.advance(pause);
         let third = log_in(&server, Some("PHONE")).await;
         for client in [&first, &second, &third] {
@@ -103,7 +103,7 @@ both_databases! {
         clock.advance(pause);
         first.get(whoami).await.ok();
         third.get(whoami).await.ok();
-        server.state().accounts.flush_last_seen().await.unwrap();
+        server.state().accounts.sessions.flush_last_seen().await.unwrap();
         let fourth = log_in(&server, None).await;
         second.get(whoami).await.refused(401, "M_UNKNOWN_TOKEN");
         for client in [&first, &third, &fourth] {

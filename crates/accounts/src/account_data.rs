@@ -6,11 +6,16 @@ use ruma::UserId;
 use serde_json::value::RawValue;
 use stoa_base::{Actor, RoomNid};
 use stoa_storage::{
-    log::{AccountDataRow, Append, Stream},
+    Store,
+    log::{AccountDataRow, Append, Stream, Writer},
     repo::account_data,
 };
 
-use crate::{Accounts, Failure, failure::fails_with_failure, sessions::guard_actor};
+use crate::{
+    failure::{Failure, fails_with_failure},
+    options::Totals,
+    sessions::guard_actor,
+};
 
 /// Types that the server sets itself, by endpoints of their own.
 const MANAGED: [&str; 2] = ["m.fully_read", "m.push_rules"];
@@ -65,9 +70,17 @@ pub fn put_account_data(
     });
 }
 
-impl Accounts {
+/// The account data of this server's users.
+#[derive(Debug)]
+pub struct AccountData {
+    pub(crate) store: Store,
+    pub(crate) writer: Writer,
+    pub(crate) totals: Totals,
+}
+
+impl AccountData {
     /// What a user has set for a type, in a room or in general.
-    pub async fn account_data(
+    pub async fn get(
         &self,
         user_id: &UserId,
         room: Option<RoomNid>,
@@ -83,13 +96,13 @@ impl Accounts {
     }
 
     /// How many bytes of account data a user has, over all rooms.
-    pub async fn account_data_bytes(&self, user_id: &UserId) -> Result<u64, Failure> {
+    pub async fn bytes(&self, user_id: &UserId) -> Result<u64, Failure> {
         let usage = account_data::usage(&mut self.store.read().await?, user_id, None).await?;
         Ok(u64::try_from(usage.bytes).unwrap_or(0))
     }
 
     /// Sets account data of the actor, in a room or in general.
-    pub async fn set_account_data(
+    pub async fn set(
         &self,
         actor: &Actor,
         room: Option<RoomNid>,
@@ -116,16 +129,15 @@ impl Accounts {
             return Ok(());
         }
         // Requests at the same time may each find room; rates bound how many they are.
-        let totals = self.options.totals;
         let usage = account_data::usage(&mut conn, &actor.user_id, room).await?;
-        if present.is_none() && usage.types >= totals.account_data_types {
+        if present.is_none() && usage.types >= self.totals.account_data_types {
             return Err(AccountDataError::TooMany);
         }
         let bytes = |content: &str| {
             i64::try_from(content.len()).unwrap_or(i64::MAX).saturating_add(account_data::ROW_BYTES)
         };
         let growth = bytes(content) - present.map_or(0, |data| bytes(&data.content));
-        if growth > 0 && usage.bytes.saturating_add(growth) > totals.account_data_bytes {
+        if growth > 0 && usage.bytes.saturating_add(growth) > self.totals.account_data_bytes {
             return Err(AccountDataError::Full);
         }
         drop(conn);

@@ -1,4 +1,4 @@
-//! The one object that everything about accounts goes through.
+//! Puts the parts of accounts together.
 
 use std::sync::Arc;
 
@@ -8,9 +8,18 @@ use stoa_cluster::Freshness;
 use stoa_storage::{Store, log::Writer};
 
 use crate::{
-    BadPasswordCost, DeploymentSecret, Options, SessionCache, failed_logins::FailedLogins,
-    filters::FilterCache, last_seen::LastSeen, passwords::Passwords,
-    shared_secret::oldest_used_nonce,
+    account_data::AccountData,
+    attempts::Attempts,
+    devices::Devices,
+    filters::{FilterCache, Filters},
+    interactive_auth::InteractiveAuth,
+    options::Options,
+    passwords::{BadPasswordCost, FailedLogins, Hasher, Passwords},
+    profiles::Profiles,
+    registration::{Registrar, SharedSecret},
+    secrets::DeploymentSecret,
+    sessions::{LastSeen, SessionCache, Sessions},
+    users::Users,
 };
 
 /// What accounts are built from.
@@ -28,70 +37,120 @@ pub struct Parts {
     pub random: Random,
     /// The server name that every user here bears.
     pub server_name: OwnedServerName,
-    /// The cache that the tailer keeps current.
+    /// The sessions in memory, which the tailer keeps current.
     pub sessions: Arc<SessionCache>,
+    /// The filters in memory, which the tailer keeps current.
+    pub filters: Arc<FilterCache>,
     /// What a node authenticates things with that any node may get back.
     pub secret: DeploymentSecret,
 }
 
-/// The users of this server and what belongs to them.
+/// The parts of accounts, each for whoever needs it.
 #[derive(Debug)]
 pub struct Accounts {
-    pub(crate) store: Store,
-    pub(crate) writer: Writer,
-    pub(crate) freshness: Freshness,
-    pub(crate) clock: Clock,
-    pub(crate) random: Random,
-    pub(crate) server_name: OwnedServerName,
-    pub(crate) sessions: Arc<SessionCache>,
-    pub(crate) secret: DeploymentSecret,
-    pub(crate) options: Options,
-    pub(crate) passwords: Passwords,
-    pub(crate) last_seen: LastSeen,
-    pub(crate) failed_logins: FailedLogins,
-    pub(crate) filters: FilterCache,
+    /// Sessions and their tokens.
+    pub sessions: Arc<Sessions>,
+    /// Devices.
+    pub devices: Arc<Devices>,
+    /// Passwords, and logging in with them.
+    pub passwords: Arc<Passwords>,
+    /// User-interactive authentication.
+    pub interactive_auth: Arc<InteractiveAuth>,
+    /// What makes accounts.
+    pub registrar: Arc<Registrar>,
+    /// The accounts themselves, and closing them.
+    pub users: Arc<Users>,
+    /// Profiles.
+    pub profiles: Arc<Profiles>,
+    /// Account data.
+    pub account_data: Arc<AccountData>,
+    /// Filters.
+    pub filters: Arc<Filters>,
+    store: Store,
 }
 
 impl Accounts {
     /// Accounts on a database that is open. `options.password_cost` may be unusable.
     pub fn new(parts: Parts, options: Options) -> Result<Self, BadPasswordCost> {
-        let Parts { store, writer, freshness, clock, random, server_name, sessions, secret } =
-            parts;
-        let passwords =
-            Passwords::new(options.password_cost, options.password_workers, random.clone())?;
-        Ok(Self {
-            store,
-            writer,
+        let Parts { store, writer, freshness, clock, random, server_name, .. } = parts;
+        let attempts =
+            Attempts { store: store.clone(), clock: clock.clone(), limits: options.limits };
+        let sessions = Arc::new(Sessions {
+            store: store.clone(),
+            writer: writer.clone(),
             freshness,
-            clock,
+            clock: clock.clone(),
+            random: random.clone(),
+            cache: parts.sessions,
+            last_seen: LastSeen::default(),
+            access_token_lifetime: options.access_token_lifetime,
+            max_devices: options.totals.devices,
+        });
+        let passwords = Arc::new(Passwords {
+            store: store.clone(),
+            writer: writer.clone(),
+            clock: clock.clone(),
+            server_name: server_name.clone(),
+            hasher: Hasher::new(options.password_cost, options.password_workers, random.clone())?,
+            attempts: attempts.clone(),
+            failed_logins: FailedLogins::default(),
+            sessions: Arc::clone(&sessions),
+        });
+        let interactive_auth = Arc::new(InteractiveAuth {
+            store: store.clone(),
+            clock: clock.clone(),
+            random: random.clone(),
+            secret: parts.secret,
+            lifetime: options.interactive_auth_lifetime,
+            passwords: Arc::clone(&passwords),
+        });
+        let registrar = Arc::new(Registrar {
+            store: store.clone(),
+            writer: writer.clone(),
+            clock: clock.clone(),
             random,
             server_name,
+            is_open: options.registration_enabled,
+            shared_secret: options.registration_shared_secret.map(SharedSecret),
+            attempts,
+            passwords: Arc::clone(&passwords),
+            interactive_auth: Arc::clone(&interactive_auth),
+            sessions: Arc::clone(&sessions),
+        });
+        Ok(Self {
+            users: Arc::new(Users {
+                store: store.clone(),
+                writer: writer.clone(),
+                clock: clock.clone(),
+                sessions: Arc::clone(&sessions),
+            }),
+            profiles: Arc::new(Profiles { store: store.clone() }),
+            account_data: Arc::new(AccountData {
+                store: store.clone(),
+                writer,
+                totals: options.totals,
+            }),
+            filters: Arc::new(Filters {
+                store: store.clone(),
+                clock,
+                cache: parts.filters,
+                most: options.totals.filters,
+            }),
+            devices: Arc::new(Devices { store: store.clone() }),
             sessions,
-            secret,
-            options,
             passwords,
-            last_seen: LastSeen::default(),
-            failed_logins: FailedLogins::default(),
-            filters: FilterCache::default(),
+            interactive_auth,
+            registrar,
+            store,
         })
     }
 
     /// Deletes what has expired and nobody asks for any more. To be called now and then.
     pub async fn prune_expired(&self) -> stoa_storage::Result<()> {
-        use stoa_storage::repo;
-
-        let now_ms = self.clock.now_ms();
         let mut conn = self.store.write().await?;
-        repo::interactive_auth::prune(&mut conn, self.oldest_interactive_auth(now_ms)).await?;
-        repo::registration_nonces::prune(&mut conn, oldest_used_nonce(now_ms)).await?;
-        if let Some(limits) = &self.options.limits {
-            repo::attempts::prune(&mut conn, before(now_ms, limits.window)).await?;
-        }
+        self.interactive_auth.prune(&mut conn).await?;
+        self.registrar.prune_nonces(&mut conn).await?;
+        self.passwords.attempts.prune(&mut conn).await?;
         conn.commit().await
     }
-}
-
-/// The time `by` before `now_ms`, in milliseconds.
-pub(crate) fn before(now_ms: i64, by: std::time::Duration) -> i64 {
-    now_ms.saturating_sub(i64::try_from(by.as_millis()).unwrap_or(i64::MAX))
 }

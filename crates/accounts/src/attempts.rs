@@ -6,10 +6,10 @@
 use std::{net::IpAddr, time::Duration};
 
 use ruma::UserId;
-use stoa_base::Network;
-use stoa_storage::repo::attempts;
+use stoa_base::{Clock, Network};
+use stoa_storage::{Conn, Store, repo::attempts};
 
-use crate::{Accounts, Failure, accounts::before};
+use crate::{before::before, failure::Failure, options::AttemptLimits};
 
 /// An attempt, or why it is refused.
 pub(crate) enum Attempt {
@@ -25,12 +25,17 @@ pub(crate) struct Counted {
     address: Option<String>,
 }
 
-impl Accounts {
+/// Counts attempts, and refuses them where there were too many.
+#[derive(Clone, Debug)]
+pub(crate) struct Attempts {
+    pub(crate) store: Store,
+    pub(crate) clock: Clock,
+    pub(crate) limits: Option<AttemptLimits>,
+}
+
+impl Attempts {
     /// The attempt succeeded: the user's failures are forgotten, the address is given this one back.
-    pub(crate) async fn attempt_succeeded(
-        &self,
-        counted: &Counted,
-    ) -> Result<(), stoa_storage::Error> {
+    pub(crate) async fn succeeded(&self, counted: &Counted) -> Result<(), stoa_storage::Error> {
         let Counted { user, address } = counted;
         if user.is_none() && address.is_none() {
             return Ok(());
@@ -46,33 +51,30 @@ impl Accounts {
     }
 
     /// Counts an attempt to log in.
-    pub(crate) async fn attempt_login(
+    pub(crate) async fn login(
         &self,
         user_id: Option<&UserId>,
         address: Option<IpAddr>,
     ) -> Result<Attempt, Failure> {
-        let Some(limits) = self.options.limits else { return Ok(unlimited()) };
+        let Some(limits) = self.limits else { return Ok(unlimited()) };
         let user = user_id.map(|user_id| format!("login {user_id}"));
         let address = address.map(|address| format!("login {}", Network::of(address)));
         let subjects = [
             (address.as_deref(), limits.failed_logins_per_address),
             (user.as_deref(), limits.failed_logins_per_user),
         ];
-        Ok(match self.count_attempt(&subjects, limits.window).await? {
+        Ok(match self.count(&subjects, limits.window).await? {
             Some(retry_after) => Attempt::TooMany { retry_after },
             None => Attempt::Counted(Counted { user, address }),
         })
     }
 
     /// Counts a registration.
-    pub(crate) async fn attempt_registration(
-        &self,
-        address: Option<IpAddr>,
-    ) -> Result<Attempt, Failure> {
-        let Some(limits) = self.options.limits else { return Ok(unlimited()) };
+    pub(crate) async fn registration(&self, address: Option<IpAddr>) -> Result<Attempt, Failure> {
+        let Some(limits) = self.limits else { return Ok(unlimited()) };
         let address = address.map(|address| format!("register {}", Network::of(address)));
         let subjects = [(address.as_deref(), limits.registrations_per_address)];
-        Ok(match self.count_attempt(&subjects, limits.window).await? {
+        Ok(match self.count(&subjects, limits.window).await? {
             Some(retry_after) => Attempt::TooMany { retry_after },
             None => Attempt::Counted(Counted { user: None, address }),
         })
@@ -80,7 +82,7 @@ impl Accounts {
 
     /// Counts an attempt for one subject after the other. Where one is over its limit, says how long
     /// it stays so: nothing is tried, and those after it are not to blame.
-    async fn count_attempt(
+    async fn count(
         &self,
         subjects: &[(Option<&str>, u32)],
         window: Duration,
@@ -102,6 +104,12 @@ impl Accounts {
         }
         conn.commit().await?;
         Ok(retry_after)
+    }
+
+    /// Deletes the counts whose window is over.
+    pub(crate) async fn prune(&self, conn: &mut Conn) -> stoa_storage::Result<()> {
+        let Some(limits) = self.limits else { return Ok(()) };
+        attempts::prune(conn, before(self.clock.now_ms(), limits.window)).await.map(drop)
     }
 }
 

@@ -3,22 +3,27 @@
 //! <https://spec.matrix.org/v1.19/client-server-api/#device-management>
 
 use ruma::{DeviceId, UserId};
-use stoa_base::Actor;
-use stoa_storage::repo::devices;
+use stoa_storage::{Store, repo::devices};
 
 /// A device of a user.
 pub use stoa_storage::repo::devices::DeviceRow as Device;
 
-use crate::{Accounts, Failure, new_session::device_name};
+use crate::failure::Failure;
 
-impl Accounts {
+/// The devices of this server's users.
+#[derive(Debug)]
+pub struct Devices {
+    pub(crate) store: Store,
+}
+
+impl Devices {
     /// A user's devices, by ID.
-    pub async fn devices(&self, user_id: &UserId) -> Result<Vec<Device>, Failure> {
+    pub async fn list(&self, user_id: &UserId) -> Result<Vec<Device>, Failure> {
         Ok(devices::list(&mut self.store.read().await?, user_id).await?)
     }
 
     /// One of a user's devices.
-    pub async fn device(
+    pub async fn get(
         &self,
         user_id: &UserId,
         device_id: &DeviceId,
@@ -27,24 +32,6 @@ impl Accounts {
             return Ok(None);
         }
         Ok(devices::find(&mut self.store.read().await?, user_id, device_id).await?)
-    }
-
-    /// Sets what one of the actor's devices is called. Says whether there is such a device.
-    pub async fn rename_device(
-        &self,
-        actor: &Actor,
-        device_id: &DeviceId,
-        display_name: Option<&str>,
-    ) -> Result<bool, Failure> {
-        if !can_be_stored(device_id) {
-            return Ok(false);
-        }
-        let name = display_name.map(device_name);
-        let mut conn = self.store.write().await?;
-        let is_there =
-            devices::rename(&mut conn, &actor.user_id, device_id, name.as_deref()).await?;
-        conn.commit().await?;
-        Ok(is_there)
     }
 }
 

@@ -11,18 +11,18 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use ruma::{OwnedUserId, UserId, api::client::filter::FilterDefinition};
 use serde_json::{Value, value::RawValue};
 use sha2::{Digest as _, Sha256};
-use stoa_base::Actor;
+use stoa_base::{Actor, Clock, Pos};
+use stoa_cluster::{Batch, CacheKeeper, LogCache};
 use stoa_storage::{
+    Store,
     log::AppendError,
     repo::{filters, users},
 };
 
-use crate::{Accounts, Failure, failure::fails_with_failure};
+use crate::failure::{Failure, fails_with_failure};
 
 /// The largest filter, in bytes of JSON.
 const MAX_FILTER: usize = 64 * 1_024;
-/// How many bytes of filters stay in memory, roughly.
-const CACHED_BYTES: u64 = 8 << 20;
 
 /// A filter.
 #[derive(Clone, Debug)]
@@ -79,45 +79,60 @@ impl Filter {
     }
 }
 
-/// Filters by user and ID, each with how often the log had lost something when it was read: it may
-/// have lost the filter with it.
+/// Filters by user and ID. None of them changes, so that only a loss of the log, with which filters
+/// may have been lost, makes them stale.
 #[derive(Debug)]
-pub(crate) struct FilterCache(moka::sync::Cache<(OwnedUserId, String), (u64, Arc<Filter>)>);
+pub struct FilterCache(LogCache<(OwnedUserId, String), Arc<Filter>>);
 
-impl Default for FilterCache {
-    fn default() -> Self {
-        let weigh = |(user_id, filter_id): &(OwnedUserId, String),
-                     (_, filter): &(u64, Arc<Filter>)| {
+impl FilterCache {
+    /// A cache of filters that takes at most `max_bytes`.
+    pub fn new(max_bytes: u64) -> Arc<Self> {
+        let weigh = |(user_id, filter_id): &(OwnedUserId, String), filter: &Arc<Filter>| {
             // The text, and about three times as much for what was read from it.
             let weight = 1_024 + 4 * filter.source.get().len();
-            u32::try_from(weight + user_id.as_str().len() + filter_id.len()).unwrap_or(u32::MAX)
+            weight + user_id.as_str().len() + filter_id.len()
         };
-        Self(moka::sync::Cache::builder().max_capacity(CACHED_BYTES).weigher(weigh).build())
+        Arc::new(Self(LogCache::new(max_bytes, weigh)))
     }
 }
 
-impl Accounts {
+impl CacheKeeper for FilterCache {
+    fn apply(&self, _: Batch<'_>) {}
+
+    fn clear(&self, _: Pos) {}
+
+    fn forget(&self, _: Pos) {
+        self.0.clear();
+    }
+}
+
+/// The filters of this server's users.
+#[derive(Debug)]
+pub struct Filters {
+    pub(crate) store: Store,
+    pub(crate) clock: Clock,
+    pub(crate) cache: Arc<FilterCache>,
+    /// How many a user may have.
+    pub(crate) most: i64,
+}
+
+impl Filters {
     /// Stores a filter of the actor, and gives its ID.
-    pub async fn create_filter(
-        &self,
-        actor: &Actor,
-        source: &RawValue,
-    ) -> Result<String, FilterError> {
+    pub async fn create(&self, actor: &Actor, source: &RawValue) -> Result<String, FilterError> {
         let filter = Filter::parse(source.get())?;
         let filter_id = filter.id()?;
         let user_id = &actor.user_id;
-        if self.filter(user_id, &filter_id).await?.is_some() {
+        if self.get(user_id, &filter_id).await?.is_some() {
             return Ok(filter_id);
         }
         let source = filter.source.get();
-        let limit = self.options.totals.filters;
         let now_ms = self.clock.now_ms();
         let mut conn = self.store.write().await?;
         // Nothing is left of one that is closed, nor comes to be.
         if !users::lock(&mut conn, user_id).await? {
             return Err(AppendError::SessionEnded.into());
         }
-        if !filters::insert(&mut conn, user_id, &filter_id, source, now_ms, limit).await? {
+        if !filters::insert(&mut conn, user_id, &filter_id, source, now_ms, self.most).await? {
             return Err(FilterError::TooMany);
         }
         conn.commit().await?;
@@ -125,7 +140,7 @@ impl Accounts {
     }
 
     /// A filter of a user.
-    pub async fn filter(
+    pub async fn get(
         &self,
         user_id: &UserId,
         filter_id: &str,
@@ -134,16 +149,16 @@ impl Accounts {
             return Ok(None);
         }
         let key = (user_id.to_owned(), filter_id.to_owned());
-        let losses = self.freshness.losses();
-        if let Some((_, filter)) = self.filters.0.get(&key).filter(|(then, _)| *then == losses) {
+        if let Some(filter) = self.cache.0.get(&key) {
             return Ok(Some(filter));
         }
+        let ticket = self.cache.0.ticket();
         let mut conn = self.store.read().await?;
         let Some(source) = filters::find(&mut conn, user_id, filter_id).await? else {
             return Ok(None);
         };
         let filter = Arc::new(Filter::parse(&source).map_err(stoa_storage::Error::corrupt)?);
-        self.filters.0.insert(key, (losses, Arc::clone(&filter)));
+        self.cache.0.keep(&ticket, key, Arc::clone(&filter));
         Ok(Some(filter))
     }
 }
@@ -200,18 +215,35 @@ mod tests {
         assert!(!id("{}").starts_with('{'));
     }
 
+    fn keep(cache: &FilterCache, filter_id: &str, filter: &Arc<Filter>) {
+        let key = (ruma::owned_user_id!("@a:x"), filter_id.to_owned());
+        cache.0.keep(&cache.0.ticket(), key, Arc::clone(filter));
+    }
+
     #[test]
     fn the_largest_filters_do_not_fill_the_memory() {
-        let cache = FilterCache::default();
+        let cache = FilterCache::new(8 << 20);
         let long = json!({"event_fields": ["x".repeat(MAX_FILTER - 100)]});
         let filter = Arc::new(parse(&long).unwrap());
         for n in 0..1_000 {
-            let key = (ruma::owned_user_id!("@a:x"), n.to_string());
-            cache.0.insert(key, (0, Arc::clone(&filter)));
+            keep(&cache, &n.to_string(), &filter);
         }
-        cache.0.run_pending_tasks();
-        assert!(cache.0.weighted_size() <= CACHED_BYTES);
-        assert!(cache.0.entry_count() > 10);
+        assert!(cache.0.bytes() <= 8 << 20);
+        assert!(cache.0.len() > 10);
+    }
+
+    #[test]
+    fn a_filter_goes_with_the_log_that_it_may_have_been_lost_with() {
+        let cache = FilterCache::new(1 << 20);
+        let filter = Arc::new(parse(&json!({})).unwrap());
+        keep(&cache, "1", &filter);
+        let key = (ruma::owned_user_id!("@a:x"), "1".to_owned());
+        cache.clear(Pos(1));
+        assert!(cache.0.get(&key).is_some());
+        let ticket = cache.0.ticket();
+        cache.forget(Pos(2));
+        assert!(cache.0.get(&key).is_none());
+        assert!(!cache.0.keep(&ticket, key, filter));
     }
 
     #[test]

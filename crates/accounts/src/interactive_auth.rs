@@ -10,52 +10,42 @@
 //!
 //! <https://spec.matrix.org/v1.19/client-server-api/#user-interactive-authentication-api>
 
-use std::{net::IpAddr, time::Duration};
+mod session;
+mod stage;
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use ruma::{
     UserId,
     api::{
-        client::uiaa::{AuthData, AuthFlow, AuthType, UiaaInfo, UserIdentifier},
+        client::uiaa::{AuthData, AuthFlow, UiaaInfo},
         error::{ErrorKind, StandardErrorBody},
     },
 };
-use serde::{Deserialize, Serialize};
-use stoa_base::Network;
-use stoa_storage::repo::interactive_auth::{self, InteractiveAuthRow};
+use serde::Serialize;
+use stoa_base::{Clock, Random};
+use stoa_storage::{Conn, Store, repo::interactive_auth};
 
+pub(crate) use self::session::SessionKey;
+pub use self::stage::Stage;
+use self::stage::{Tried, parse_stages};
 use crate::{
-    Accounts, Failure,
-    accounts::before,
-    failure::fails_with_failure,
-    password_check::PasswordCheck,
-    secrets::{self, Secret},
+    before::before,
+    failure::{Failure, fails_with_failure},
+    passwords::Passwords,
+    secrets::DeploymentSecret,
 };
 
-/// How many sessions with a completed stage are kept for one user, or for one network where nobody
-/// is logged in. The oldest are deleted.
-const MAX_SESSIONS: i64 = 100;
-
-/// Sets the MACs of session IDs apart from others under the same secret.
-const SIGNED: &str = "interactive authentication";
-
-/// A step that a user may be asked to take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Stage {
-    /// `m.login.dummy`, which always succeeds.
-    #[serde(rename = "m.login.dummy")]
-    Dummy,
-    /// `m.login.password`, by the user whose request it is.
-    #[serde(rename = "m.login.password")]
-    Password,
-}
-
-impl Stage {
-    fn auth_type(self) -> AuthType {
-        match self {
-            Self::Dummy => AuthType::Dummy,
-            Self::Password => AuthType::Password,
-        }
-    }
+/// Authenticates users anew for operations that ask for it.
+#[derive(Debug)]
+pub struct InteractiveAuth {
+    pub(crate) store: Store,
+    pub(crate) clock: Clock,
+    pub(crate) random: Random,
+    pub(crate) secret: DeploymentSecret,
+    /// How long a session is good.
+    pub(crate) lifetime: Duration,
+    pub(crate) passwords: Arc<Passwords>,
 }
 
 /// A request for an operation that asks for authentication.
@@ -77,7 +67,7 @@ pub struct InteractiveRequest<'a, B> {
 
 /// What came of it.
 #[derive(Debug)]
-pub enum InteractiveAuth {
+pub enum InteractiveAnswer {
     /// A flow is completed: the operation may be carried out.
     Passed(Passed),
     /// There is more to do: the 401 answer.
@@ -109,40 +99,6 @@ pub enum InteractiveAuthError {
 
 fails_with_failure!(InteractiveAuthError);
 
-/// What names a session, and binds it to a request. Without `Debug` of its own parts: the ID is a
-/// secret while the session lasts.
-pub(crate) struct SessionKey {
-    id: String,
-    /// When the session was begun, where its ID says so.
-    created_ms: Option<i64>,
-    /// Depends on the request's body and on the ID, so that a password in the body cannot be
-    /// guessed from what the database holds.
-    body_hash: String,
-}
-
-impl std::fmt::Debug for SessionKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SessionKey").finish_non_exhaustive()
-    }
-}
-
-impl SessionKey {
-    fn new<B: Serialize>(id: String, body: &B) -> Result<Self, Failure> {
-        let body = serde_json::to_string(body).map_err(stoa_storage::Error::corrupt)?;
-        let body_hash = Secret::derive(&id, &["request", &body]).text("");
-        Ok(Self { id, created_ms: None, body_hash })
-    }
-
-    pub(crate) fn hash(&self) -> String {
-        secrets::hash(&self.id)
-    }
-
-    /// From what tokens can be derived that the same request in the same session derives again.
-    pub(crate) fn token_seed(&self) -> (&str, &str) {
-        (&self.id, &self.body_hash)
-    }
-}
-
 impl Passed {
     /// The session that was completed, if the client began one.
     pub(crate) fn session(&self) -> Option<&SessionKey> {
@@ -150,21 +106,14 @@ impl Passed {
     }
 }
 
-/// A stage that was tried.
-enum Tried {
-    Completed(Stage),
-    Refused(&'static str),
-    Nothing,
-}
-
-impl Accounts {
+impl InteractiveAuth {
     /// Goes on with an authentication as far as the request's `auth` brings it.
     ///
     /// A session that is not known, or that has expired, is answered with a new one.
-    pub async fn interactive_auth<B: Serialize>(
+    pub async fn authenticate<B: Serialize>(
         &self,
         request: &InteractiveRequest<'_, B>,
-    ) -> Result<InteractiveAuth, InteractiveAuthError> {
+    ) -> Result<InteractiveAnswer, InteractiveAuthError> {
         let begun = match request.auth.and_then(AuthData::session) {
             Some(id) => self.find_session(id, request).await?,
             None => None,
@@ -201,146 +150,16 @@ impl Accounts {
                 Some(key)
             }
             None if has_passed => None,
-            None => Some(self.begin_auth_session(request, &completed).await?),
+            None => Some(self.begin_session(request, &completed).await?),
         };
         if has_passed {
-            return Ok(InteractiveAuth::Passed(Passed { session: key }));
+            return Ok(InteractiveAnswer::Passed(Passed { session: key }));
         }
-        Ok(InteractiveAuth::Challenge(challenge(request.flows, &completed, key, error)))
-    }
-
-    async fn find_session<B: Serialize>(
-        &self,
-        id: &str,
-        request: &InteractiveRequest<'_, B>,
-    ) -> Result<Option<(SessionKey, InteractiveAuthRow)>, InteractiveAuthError> {
-        let key = SessionKey::new(id.to_owned(), request.body)?;
-        let oldest_ms = self.oldest_interactive_auth(self.clock.now_ms());
-        let mut conn = self.store.read().await?;
-        let Some(row) = interactive_auth::find(&mut conn, &key.hash(), oldest_ms).await? else {
-            return Ok(self.not_stored(key, request, oldest_ms));
-        };
-        let is_other_body = row.body_hash.as_ref().is_some_and(|hash| *hash != key.body_hash);
-        if row.operation != request.operation
-            || row.user_id.as_deref() != request.user
-            || is_other_body
-        {
-            return Err(InteractiveAuthError::RequestChanged);
-        }
-        Ok(Some((key, row)))
-    }
-
-    /// The session with this ID, if the ID is one that this deployment gave out and that is not too
-    /// old. No stage of it is completed, since it is not stored.
-    fn not_stored<B>(
-        &self,
-        key: SessionKey,
-        request: &InteractiveRequest<'_, B>,
-        oldest_ms: i64,
-    ) -> Option<(SessionKey, InteractiveAuthRow)> {
-        let (created, _) = key.id.split_once('.')?;
-        let created_ms = created.parse().ok().filter(|ms| *ms >= oldest_ms)?;
-        let (signed, _) = key.id.rsplit_once('.')?;
-        if !secrets::are_equal(&self.sign_session(signed, request), &key.id) {
-            return None;
-        }
-        let row = InteractiveAuthRow {
-            operation: request.operation.to_owned(),
-            user_id: request.user.map(ToOwned::to_owned),
-            body_hash: None,
-            completed: "[]".to_owned(),
-            result: None,
-        };
-        Some((SessionKey { created_ms: Some(created_ms), ..key }, row))
-    }
-
-    /// A session's ID: `signed`, and a MAC over it, the operation and the user.
-    fn sign_session<B>(&self, signed: &str, request: &InteractiveRequest<'_, B>) -> String {
-        let user = request.user.map_or("", UserId::as_str);
-        let mac = Secret::derive(&self.secret.0, &[SIGNED, request.operation, user, signed]);
-        mac.text(&format!("{signed}."))
-    }
-
-    async fn begin_auth_session<B: Serialize>(
-        &self,
-        request: &InteractiveRequest<'_, B>,
-        completed: &[Stage],
-    ) -> Result<SessionKey, InteractiveAuthError> {
-        let created_ms = self.clock.now_ms();
-        let signed = Secret::random(&self.random).text(&format!("{created_ms}."));
-        let mut key = SessionKey::new(self.sign_session(&signed, request), request.body)?;
-        key.created_ms = Some(created_ms);
-        if !completed.is_empty() {
-            self.save_stages(&key, request, completed).await?;
-        }
-        Ok(key)
-    }
-
-    async fn save_stages<B>(
-        &self,
-        key: &SessionKey,
-        request: &InteractiveRequest<'_, B>,
-        completed: &[Stage],
-    ) -> Result<(), InteractiveAuthError> {
-        let row = InteractiveAuthRow {
-            operation: request.operation.to_owned(),
-            user_id: request.user.map(ToOwned::to_owned),
-            body_hash: Some(key.body_hash.clone()),
-            completed: stages_to_json(completed)?,
-            result: None,
-        };
-        let requester = match (request.user, request.address) {
-            (Some(user), _) => user.to_string(),
-            (None, Some(address)) => Network::of(address).to_string(),
-            (None, None) => String::new(),
-        };
-        // A session that is stored already keeps its time.
-        let created_ms = key.created_ms.unwrap_or_else(|| self.clock.now_ms());
-        let mut conn = self.store.write().await?;
-        let hash = key.hash();
-        if !interactive_auth::complete(&mut conn, &hash, &row, created_ms, &requester).await? {
-            return Err(InteractiveAuthError::RequestChanged);
-        }
-        interactive_auth::trim(&mut conn, &requester, MAX_SESSIONS).await?;
-        conn.commit().await?;
-        Ok(())
-    }
-
-    async fn try_stage<B>(
-        &self,
-        auth: &AuthData,
-        request: &InteractiveRequest<'_, B>,
-    ) -> Result<Tried, InteractiveAuthError> {
-        let asked_for = |stage| request.flows.iter().any(|flow| flow.contains(&stage));
-        match auth {
-            AuthData::FallbackAcknowledgement(_) => Ok(Tried::Nothing),
-            AuthData::Dummy(_) if asked_for(Stage::Dummy) => Ok(Tried::Completed(Stage::Dummy)),
-            AuthData::Password(data) if asked_for(Stage::Password) => {
-                let UserIdentifier::Matrix(identifier) = &data.identifier else {
-                    return Ok(Tried::Refused("Log in with your user name."));
-                };
-                let user = &identifier.user;
-                match self.check_password(user, &data.password, request.address).await? {
-                    PasswordCheck::Right(row, counted)
-                        if request.user == Some(&row.user_id) && !row.deactivated =>
-                    {
-                        self.attempt_succeeded(&counted).await?;
-                        Ok(Tried::Completed(Stage::Password))
-                    }
-                    PasswordCheck::Right(..) | PasswordCheck::Wrong => {
-                        Ok(Tried::Refused("Invalid user name or password."))
-                    }
-                    PasswordCheck::TooMany { retry_after } => {
-                        Err(InteractiveAuthError::TooManyAttempts { retry_after })
-                    }
-                }
-            }
-            _ => Ok(Tried::Refused("This kind of authentication is not asked for.")),
-        }
+        Ok(InteractiveAnswer::Challenge(challenge(request.flows, &completed, key, error)))
     }
 
     /// The result that was noted for the same request in the same session.
-    pub(crate) async fn interactive_result<B: Serialize>(
+    pub(crate) async fn result<B: Serialize>(
         &self,
         request: &InteractiveRequest<'_, B>,
     ) -> Result<Option<(SessionKey, String)>, InteractiveAuthError> {
@@ -349,18 +168,15 @@ impl Accounts {
         Ok(found.and_then(|(key, row)| Some((key, row.result?))))
     }
 
-    /// When the oldest session that is still good was begun.
-    pub(crate) fn oldest_interactive_auth(&self, now_ms: i64) -> i64 {
-        before(now_ms, self.options.interactive_auth_lifetime)
+    /// Deletes the sessions that are too old.
+    pub(crate) async fn prune(&self, conn: &mut Conn) -> stoa_storage::Result<()> {
+        interactive_auth::prune(conn, self.oldest_ms()).await.map(drop)
     }
-}
 
-fn parse_stages(row: &InteractiveAuthRow) -> Result<Vec<Stage>, Failure> {
-    Ok(serde_json::from_str(&row.completed).map_err(stoa_storage::Error::corrupt)?)
-}
-
-fn stages_to_json(stages: &[Stage]) -> Result<String, Failure> {
-    Ok(serde_json::to_string(stages).map_err(stoa_storage::Error::corrupt)?)
+    /// When the oldest session that is still good was begun.
+    fn oldest_ms(&self) -> i64 {
+        before(self.clock.now_ms(), self.lifetime)
+    }
 }
 
 fn challenge(

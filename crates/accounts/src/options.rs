@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use crate::PasswordCost;
-
 /// How accounts behave.
 #[derive(Clone)]
 pub struct Options {
@@ -94,5 +92,23 @@ impl Default for AttemptLimits {
             failed_logins_per_address: 100,
             registrations_per_address: 100,
         }
+    }
+}
+
+/// What hashing a password costs whoever does it.
+#[derive(Clone, Copy, Debug)]
+pub struct PasswordCost {
+    /// Memory, in KiB.
+    pub memory_kib: u32,
+    /// Passes over the memory.
+    pub passes: u32,
+    /// Lanes that could be worked on at the same time.
+    pub lanes: u32,
+}
+
+impl Default for PasswordCost {
+    /// What OWASP asks for at the least.
+    fn default() -> Self {
+        Self { memory_kib: 19 * 1_024, passes: 2, lanes: 1 }
     }
 }

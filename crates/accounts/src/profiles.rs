@@ -8,12 +8,12 @@ use ruma::UserId;
 use serde_json::Value;
 use stoa_base::Actor;
 use stoa_storage::{
-    Conn,
+    Conn, Store,
     log::ProfileFieldRow,
     repo::{profiles, users},
 };
 
-use crate::{Accounts, Failure, failure::fails_with_failure};
+use crate::failure::{Failure, fails_with_failure};
 
 const DISPLAY_NAME: &str = "displayname";
 const AVATAR_URL: &str = "avatar_url";
@@ -78,9 +78,15 @@ pub enum ProfileError {
 
 fails_with_failure!(ProfileError);
 
-impl Accounts {
+/// The profiles of this server's users.
+#[derive(Debug)]
+pub struct Profiles {
+    pub(crate) store: Store,
+}
+
+impl Profiles {
     /// A user's profile; none where there is no such user.
-    pub async fn profile(&self, user_id: &UserId) -> Result<Option<Profile>, Failure> {
+    pub async fn get(&self, user_id: &UserId) -> Result<Option<Profile>, Failure> {
         let mut conn = self.store.read().await?;
         let profile = read_profile(&mut conn, user_id).await?;
         // A user without any field is told from none at all.
@@ -91,11 +97,7 @@ impl Accounts {
     }
 
     /// One field of a user's profile; none where it is not set or there is no such user.
-    pub async fn profile_field(
-        &self,
-        user_id: &UserId,
-        field: &str,
-    ) -> Result<Option<Value>, Failure> {
+    pub async fn field(&self, user_id: &UserId, field: &str) -> Result<Option<Value>, Failure> {
         if check_field(field).is_err() {
             return Ok(None);
         }
@@ -115,7 +117,7 @@ impl Accounts {
 
     /// Sets a field of the actor's profile, or removes it where there is no value. A display name
     /// or picture that is empty or null is removed, too.
-    pub async fn set_profile_field(
+    pub async fn set_field(
         &self,
         actor: &Actor,
         field: &str,

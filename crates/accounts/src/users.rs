@@ -1,13 +1,19 @@
 //! The accounts themselves.
 
+mod deactivate;
+mod erase;
+
+use std::sync::Arc;
+
 use ruma::{OwnedUserId, UserId};
-use stoa_base::Actor;
+use stoa_base::Clock;
 use stoa_storage::{
-    log::{AccountUpdateRow, Append, AppendError, AuditAction, AuditRow, Stream},
+    Store,
+    log::Writer,
     repo::users::{self, UserRow},
 };
 
-use crate::{Accounts, Failure, logout::EndOfDevices, sessions::guard_actor};
+use crate::{failure::Failure, sessions::Sessions};
 
 /// An account.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,68 +39,19 @@ impl From<UserRow> for User {
     }
 }
 
-impl Accounts {
+/// The users of this server.
+#[derive(Debug)]
+pub struct Users {
+    pub(crate) store: Store,
+    pub(crate) writer: Writer,
+    pub(crate) clock: Clock,
+    pub(crate) sessions: Arc<Sessions>,
+}
+
+impl Users {
     /// An account of this server.
-    pub async fn user(&self, user_id: &UserId) -> Result<Option<User>, Failure> {
+    pub async fn find(&self, user_id: &UserId) -> Result<Option<User>, Failure> {
         let found = users::find(&mut self.store.read().await?, user_id).await?;
         Ok(found.map(User::from))
-    }
-
-    /// Sets whether a user may use the admin API. Says whether there is such a user.
-    pub async fn set_admin(
-        &self,
-        actor: &Actor,
-        user_id: &UserId,
-        admin: bool,
-    ) -> Result<bool, Failure> {
-        let update = AccountUpdateRow {
-            user_id: user_id.to_string(),
-            admin: Some(admin.into()),
-            ..AccountUpdateRow::default()
-        };
-        let row =
-            AuditRow::new(self.clock.now_ms(), AuditAction::AdminChanged, actor, user_id.as_str());
-        if self.user(user_id).await?.is_none() {
-            return Ok(false);
-        }
-        let mut append = Append::new();
-        guard_actor(&mut append, actor);
-        append.touched.add(Stream::Sessions, user_id);
-        append.account_updates.push(update);
-        append.audit.push(row.with("admin", admin));
-        self.writer.append(append).await?;
-        tracing::info!(by = %actor.user_id, user = %user_id, admin, "admin flag set");
-        Ok(true)
-    }
-
-    /// Closes an account and ends its sessions. May be repeated. Says whether there is such a user.
-    pub async fn deactivate(&self, actor: &Actor, user_id: &UserId) -> Result<bool, Failure> {
-        let update = AccountUpdateRow {
-            user_id: user_id.to_string(),
-            deactivated: Some(1),
-            ..AccountUpdateRow::default()
-        };
-        let Some(user) = self.user(user_id).await? else { return Ok(false) };
-        if user.is_deactivated && self.devices(user_id).await?.is_empty() {
-            return Ok(true);
-        }
-        let now_ms = self.clock.now_ms();
-        let row = AuditRow::new(now_ms, AuditAction::AccountDeactivated, actor, user_id.as_str());
-        let mut append = Append::new();
-        append.account_updates.push(update);
-        append.audit.push(row);
-        let end = EndOfDevices { actor, user_id, kept: None, reason: "deactivated" };
-        match self.end_devices(append, end).await {
-            Ok(()) => {
-                tracing::info!(by = %actor.user_id, user = %user_id, "account deactivated");
-                Ok(true)
-            }
-            // Perhaps because somebody else has just done the same.
-            Err(Failure::Append(AppendError::SessionEnded)) => match self.user(user_id).await? {
-                Some(user) if user.is_deactivated => Ok(true),
-                _ => Err(AppendError::SessionEnded.into()),
-            },
-            Err(error) => Err(error),
-        }
     }
 }

@@ -9,7 +9,7 @@ use stoa_base::Pos;
 use stoa_storage::{Backend, Error, Result, Store};
 use tokio::sync::oneshot;
 
-use crate::Tailer;
+use crate::tailer::Tailer;
 
 /// How long a request waits for this node to catch up.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -54,11 +54,6 @@ impl Freshness {
             looked.map_err(|_| Error::Timeout("catching up with the log"))??;
         }
         Ok(self.0.tailer.applied())
-    }
-
-    /// See [`Tailer::losses`].
-    pub fn losses(&self) -> u64 {
-        self.0.tailer.losses()
     }
 
     /// Waits for a look that begins after the call.

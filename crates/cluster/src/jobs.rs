@@ -24,7 +24,7 @@ use stoa_storage::{
 };
 use tokio::sync::Notify;
 
-use crate::Leases;
+use crate::leases::Leases;
 
 /// How many unfinished jobs of one kind a user may have.
 const MAX_UNFINISHED: i64 = 10;

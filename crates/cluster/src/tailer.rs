@@ -10,10 +10,7 @@ use std::{
     collections::VecDeque,
     future::Future,
     pin::Pin,
-    sync::{
-        Arc, Mutex as StdMutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex as StdMutex, PoisonError},
     time::Duration,
 };
 
@@ -30,7 +27,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use crate::Waiters;
+use crate::waiters::Waiters;
 
 /// How many batches are read at once.
 const PAGE: i64 = 500;
@@ -117,14 +114,12 @@ pub struct Tailer {
     applied: watch::Sender<Mark>,
     /// The end of the last jump that was applied.
     jumped: watch::Sender<Pos>,
-    /// How often the log was found to have lost what was seen of it.
-    losses: AtomicU64,
     /// Held while batches are applied, so that they are applied in order and once.
     order: Mutex<Follower>,
     in_flight: StdMutex<InFlight>,
     nudge: Notify,
     /// Told of this node's own commits.
-    pub(crate) committed: Notify,
+    committed: Notify,
 }
 
 /// Where the node is in the log, and has been.
@@ -168,7 +163,6 @@ impl Tailer {
             waiters,
             applied: watch::Sender::new(head),
             jumped: watch::Sender::new(head.pos),
-            losses: AtomicU64::new(0),
             in_flight: StdMutex::default(),
             nudge: Notify::new(),
             committed: Notify::new(),
@@ -214,12 +208,6 @@ impl Tailer {
         pos < *self.jumped.borrow()
     }
 
-    /// How often the log was found to have lost what was seen of it. Whatever was kept in memory
-    /// before the last time, and does not follow the log in another way, may be wrong.
-    pub fn losses(&self) -> u64 {
-        self.losses.load(Ordering::SeqCst)
-    }
-
     /// Whether other nodes may write to the log.
     pub fn is_shared(&self) -> bool {
         self.store.backend() == Backend::Postgres
@@ -233,10 +221,6 @@ impl Tailer {
     /// The readers that wait for news.
     pub fn waiters(&self) -> &Waiters {
         &self.waiters
-    }
-
-    pub(crate) fn store(&self) -> &Store {
-        &self.store
     }
 
     /// Waits until something more than `pos` is applied.
@@ -361,7 +345,6 @@ impl Tailer {
         let known = follower.places.make_contiguous();
         let raised = log::raise(&self.store, seen, known).await?;
         self.jumped.send_replace(raised.pos);
-        self.losses.fetch_add(1, Ordering::SeqCst);
         for cache in &self.caches {
             cache.forget(raised.pos);
         }

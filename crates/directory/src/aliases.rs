@@ -12,7 +12,10 @@ use stoa_storage::{
     repo::aliases::{self, AliasRow},
 };
 
-use crate::{Directory, DirectoryError, Result};
+use crate::{
+    Directory,
+    error::{DirectoryError, Result},
+};
 
 /// How many aliases a room may have.
 const MAX_ALIASES: i64 = 1_000;

@@ -19,7 +19,10 @@ use stoa_storage::{
     repo::published::{self, Place, PublishedRow},
 };
 
-use crate::{Directory, DirectoryError, Result};
+use crate::{
+    Directory,
+    error::{DirectoryError, Result},
+};
 
 /// The most rooms of one page.
 const MAX_PAGE: usize = 500;

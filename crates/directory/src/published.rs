@@ -4,7 +4,10 @@ use stoa_base::Actor;
 use stoa_rooms::Room;
 use stoa_storage::repo::published;
 
-use crate::{Directory, DirectoryError, Result};
+use crate::{
+    Directory,
+    error::{DirectoryError, Result},
+};
 
 impl Directory {
     /// Whether a room is on the list.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use stoa_accounts::Accounts;
+use stoa_accounts::Sessions;
 use stoa_base::{Clock, Random};
 use stoa_cluster::Freshness;
 use stoa_config::Anonymous;
@@ -14,7 +14,7 @@ use crate::{Limits, TrustedProxies};
 #[derive(Debug)]
 pub struct Context {
     /// Whose token it is.
-    pub accounts: Arc<Accounts>,
+    pub sessions: Arc<Sessions>,
     /// Whether the caches hold all that was acknowledged before the request arrived.
     pub freshness: Freshness,
     /// How often somebody may do something.

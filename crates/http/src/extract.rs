@@ -188,11 +188,11 @@ async fn find_session(
     address: Option<IpAddr>,
     context: &Context,
 ) -> Result<Arc<Session>> {
-    let session = match context.accounts.session_cached(token) {
+    let session = match context.sessions.cached(token) {
         Some(session) => session,
-        None => context.accounts.session(token).await?,
+        None => context.sessions.find(token).await?,
     };
-    context.accounts.note_seen(&session, address);
+    context.sessions.note_seen(&session, address);
     tracing::Span::current().record("user", session.user_id.as_str());
     Ok(session)
 }
@@ -261,7 +261,7 @@ pub(super) fn spend(
 /// The session of the request's token, where this node knows it; it may have ended a moment ago.
 pub(super) fn known_session(head: &http::Request<()>, context: &Context) -> Option<Arc<Session>> {
     let token = AccessTokenOptional::extract_authentication(head).ok().flatten()?;
-    context.accounts.session_cached(&token)
+    context.sessions.cached(&token)
 }
 
 /// The variables of the path, decoded one by one: a `%2F` in a segment does not end it.

@@ -155,21 +155,9 @@ impl ReadState {
     }
 
     /// The receipts of these rooms that were set after `since` and not after `up_to`, oldest first.
-    /// None is left out: whoever presents the next token is not told of these again. Private ones
-    /// are given to their own user only.
+    /// Private ones are given to their own user only. No more than `most` are read: where there are so
+    /// many, others may be left out, of which whoever presents the next token is not told again.
     pub async fn receipts_changed(
-        &self,
-        reader: &UserId,
-        rooms: &[RoomNid],
-        since: Pos,
-        up_to: Pos,
-    ) -> Result<HashMap<RoomNid, Vec<Receipt>>, Error> {
-        self.receipts_changed_within(reader, rooms, since, up_to, i64::MAX).await
-    }
-
-    /// As [`ReadState::receipts_changed`], but no more than `most` are read: where there are so many,
-    /// others may be left out.
-    pub async fn receipts_changed_within(
         &self,
         reader: &UserId,
         rooms: &[RoomNid],
@@ -187,7 +175,7 @@ impl ReadState {
     /// The receipts of these rooms up to `up_to` for one who knows none of them, oldest first: the
     /// newest thousand of each, and all of the reader's own. Private ones are given to their own user
     /// only. No more than `most` are read: where there are so many, others may be left out.
-    pub async fn newest_receipts_within(
+    pub async fn newest_receipts(
         &self,
         reader: &UserId,
         rooms: &[RoomNid],

@@ -12,7 +12,7 @@ use sqlx::{
 };
 
 use crate::{
-    Backend, Error, Result, postgres_host::Lease, statements::StatementCount, wal::Admission,
+    Backend, Error, Result, postgres_host::Lender, statements::StatementCount, wal::Admission,
 };
 
 /// A connection, or a transaction that is rolled back unless it is committed.
@@ -21,7 +21,7 @@ pub struct Conn {
     inner: Inner,
     count: StatementCount,
     /// Limits how long an answer is waited for: PostgreSQL only.
-    lease: Option<Lease>,
+    lender: Option<Lender>,
     /// Keeps the write-ahead log as it is: readers of SQLite only.
     _admission: Option<Admission>,
 }
@@ -35,7 +35,7 @@ pub(crate) enum Inner {
 }
 
 /// How long an answer is waited for.
-struct Wait<'c>(Option<&'c Lease>);
+struct Wait<'c>(Option<&'c Lender>);
 
 impl Wait<'_> {
     async fn for_answer<T, E>(self, answer: impl Future<Output = Result<T, E>>) -> Result<T>
@@ -44,7 +44,7 @@ impl Wait<'_> {
     {
         match self.0 {
             None => Ok(answer.await?),
-            Some(lease) => lease.wait_for(answer).await,
+            Some(lender) => lender.wait_for(answer).await,
         }
     }
 }
@@ -86,7 +86,7 @@ impl Conn {
         if matches!(inner, Inner::SqliteTransaction(_) | Inner::PostgresTransaction(_)) {
             count.add();
         }
-        Self { inner, count, lease: None, _admission: None }
+        Self { inner, count, lender: None, _admission: None }
     }
 
     /// The connection of a reader of SQLite.
@@ -95,8 +95,8 @@ impl Conn {
     }
 
     /// A connection to PostgreSQL, or a transaction there.
-    pub(crate) fn leased((inner, lease): (impl Into<Inner>, Lease), count: StatementCount) -> Self {
-        Self { lease: Some(lease), ..Self::new(inner, count) }
+    pub(crate) fn lent((inner, lender): (impl Into<Inner>, Lender), count: StatementCount) -> Self {
+        Self { lender: Some(lender), ..Self::new(inner, count) }
     }
 
     /// Where a statement is sent, which counts it.
@@ -108,7 +108,7 @@ impl Conn {
             Inner::Postgres(conn) => Target::Postgres(conn),
             Inner::PostgresTransaction(conn) => Target::Postgres(conn),
         };
-        (target, Wait(self.lease.as_ref()))
+        (target, Wait(self.lender.as_ref()))
     }
 
     /// Which database it leads to.
@@ -210,7 +210,7 @@ impl Conn {
             Inner::Sqlite(_) | Inner::Postgres(_) => return Ok(()),
             Inner::SqliteTransaction(transaction) => transaction.commit().await?,
             Inner::PostgresTransaction(transaction) => {
-                Wait(self.lease.as_ref()).for_answer(transaction.commit()).await?;
+                Wait(self.lender.as_ref()).for_answer(transaction.commit()).await?;
             }
         }
         self.count.add();

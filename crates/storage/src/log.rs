@@ -27,6 +27,7 @@ mod reader;
 mod rel_pos;
 mod rows;
 mod sqlite;
+mod stored;
 mod table;
 mod touched;
 mod writer;

@@ -70,12 +70,12 @@ impl Pool {
     }
 
     /// A connection.
-    pub(crate) async fn acquire(&self) -> Result<(PoolConnection<Postgres>, Lease)> {
+    pub(crate) async fn acquire(&self) -> Result<(PoolConnection<Postgres>, Lender)> {
         loop {
-            let lease = self.lease();
-            match Box::pin(lease.current.pool.acquire()).await {
-                Err(sqlx::Error::PoolClosed) if lease.is_old() => {}
-                acquired => return Ok((acquired?, lease)),
+            let lender = self.lender();
+            match Box::pin(lender.current.pool.acquire()).await {
+                Err(sqlx::Error::PoolClosed) if lender.is_old() => {}
+                acquired => return Ok((acquired?, lender)),
             }
         }
     }
@@ -88,16 +88,16 @@ impl Pool {
     pub(crate) async fn begin_with(
         &self,
         begin: &'static str,
-    ) -> Result<(Transaction<'static, Postgres>, Lease)> {
-        let (conn, lease) = self.acquire().await?;
+    ) -> Result<(Transaction<'static, Postgres>, Lender)> {
+        let (conn, lender) = self.acquire().await?;
         let beginning = tokio::spawn(Transaction::begin(conn, Some(begin.into_sql_str())));
         let begun = async { beginning.await.unwrap_or(Err(sqlx::Error::WorkerCrashed)) };
-        Ok((lease.wait_for(begun).await?, lease))
+        Ok((lender.wait_for(begun).await?, lender))
     }
 
     /// What has to be known about a connection that is made now.
-    pub(crate) fn lease(&self) -> Lease {
-        Lease { pool: self.clone(), current: self.lock().clone() }
+    pub(crate) fn lender(&self) -> Lender {
+        Lender { pool: self.clone(), current: self.lock().clone() }
     }
 
     /// How it connects.
@@ -147,14 +147,14 @@ impl Pool {
     }
 }
 
-/// What is known of the pool that a connection is from.
+/// The pool that a connection is from, as it was then.
 #[derive(Clone, Debug)]
-pub(crate) struct Lease {
+pub(crate) struct Lender {
     pool: Pool,
     current: Current,
 }
 
-impl Lease {
+impl Lender {
     /// Waits for an answer on the connection, for as long as one may still come.
     pub(crate) async fn wait_for<T, E>(
         &self,

@@ -199,7 +199,7 @@ impl Store {
                 let admission = wal.admit().await;
                 Conn::new(readers.acquire().await?, count).admitted(admission)
             }
-            Pools::Postgres { pool, .. } => Conn::leased(pool.acquire().await?, count),
+            Pools::Postgres { pool, .. } => Conn::lent(pool.acquire().await?, count),
         })
     }
 
@@ -212,7 +212,7 @@ impl Store {
                 Conn::new(readers.begin_with("BEGIN DEFERRED").await?, count).admitted(admission)
             }
             Pools::Postgres { pool, .. } => {
-                Conn::leased(pool.begin_with(BEGIN_SNAPSHOT).await?, count)
+                Conn::lent(pool.begin_with(BEGIN_SNAPSHOT).await?, count)
             }
         })
     }
@@ -225,9 +225,7 @@ impl Store {
             Pools::Sqlite { writer, .. } => {
                 Conn::new(writer.begin_with("BEGIN IMMEDIATE").await?, count)
             }
-            Pools::Postgres { pool, .. } => {
-                Conn::leased(pool.begin_with(BEGIN_WRITE).await?, count)
-            }
+            Pools::Postgres { pool, .. } => Conn::lent(pool.begin_with(BEGIN_WRITE).await?, count),
         })
     }
 
@@ -237,7 +235,7 @@ impl Store {
         let count = self.statements.of(StatementKind::Follow);
         Ok(match &self.pools {
             Pools::Sqlite { readers, .. } => Conn::new(readers.acquire().await?, count),
-            Pools::Postgres { direct, .. } => Conn::leased(direct.acquire().await?, count),
+            Pools::Postgres { direct, .. } => Conn::lent(direct.acquire().await?, count),
         })
     }
 

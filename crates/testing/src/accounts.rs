@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use ruma::OwnedServerName;
-use stoa_accounts::{Accounts, DeploymentSecret, Options, Parts, PasswordCost, SessionCache};
+use stoa_accounts::{
+    Accounts, DeploymentSecret, FilterCache, Options, Parts, PasswordCost, SessionCache,
+};
 use stoa_base::{Clock, ManualClock, Random};
 use stoa_cluster::CacheKeeper;
 
@@ -48,7 +50,7 @@ impl TestAccounts {
         Self::start_at(database, options, self.clock.clone(), node).await
     }
 
-    /// A node with this clock and these limits. Its own cache is added to the caches.
+    /// A node with this clock and these limits. Its own caches are added to the caches.
     pub async fn start_at(
         database: &TestDatabase,
         options: Options,
@@ -56,7 +58,9 @@ impl TestAccounts {
         mut node: TestNodeOptions,
     ) -> Self {
         let sessions = SessionCache::new(1 << 20);
+        let filters = FilterCache::new(1 << 20);
         node.caches.push(Arc::clone(&sessions) as Arc<dyn CacheKeeper>);
+        node.caches.push(Arc::clone(&filters) as _);
         node.clock = Some(Clock::from(clock.clone()));
         let node = TestNode::start_with(database, node).await;
         let secret = DeploymentSecret::load_or_create(&node.store, &Random::system()).await;
@@ -68,6 +72,7 @@ impl TestAccounts {
             random: Random::system(),
             server_name: OwnedServerName::try_from("test").expect("a server name"),
             sessions,
+            filters,
             secret: secret.expect("a secret"),
         };
         let accounts = Accounts::new(parts, options).expect("accounts");

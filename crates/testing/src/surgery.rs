@@ -201,6 +201,14 @@ pub async fn end_sessions_at(store: &Store, ends_ms: i64) {
     conn.commit().await.expect("an end");
 }
 
+/// The hashes of all access tokens.
+pub async fn token_hashes(store: &Store) -> Vec<String> {
+    let mut conn = store.read().await.expect("the database answers");
+    let sql = "SELECT token_hash FROM access_tokens";
+    let rows: Vec<(String,)> = conn.all(sql, &[]).await.expect("hashes");
+    rows.into_iter().map(|(hash,)| hash).collect()
+}
+
 /// The entries of the audit log as JSON, the oldest first.
 pub async fn audit_entries(store: &Store) -> Vec<String> {
     let mut conn = store.read().await.expect("the database answers");

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use ruma::api::client::account::change_password::v3::{Request, Response};
 use serde::Serialize;
-use stoa_accounts::{Accounts, InteractiveAuth, InteractiveRequest, Stage};
+use stoa_accounts::{InteractiveAnswer, InteractiveAuth, InteractiveRequest, Passwords, Stage};
 use stoa_http::{Answer, Error, Result, Ruma};
 
 /// What the user is asked to confirm.
@@ -20,15 +20,16 @@ struct Confirmed<'a> {
 /// Sets a new password, once the user has shown to know the present one. Other devices are logged
 /// out unless the client asks to keep them.
 pub(crate) async fn change_password(
-    State(accounts): State<Arc<Accounts>>,
+    State(interactive_auth): State<Arc<InteractiveAuth>>,
+    State(passwords): State<Arc<Passwords>>,
     request: Ruma<Request>,
 ) -> Result<Answer<Response>> {
     let session = request.session.as_ref().ok_or_else(Error::missing_token)?;
     let body = &request.body;
     let confirmed =
         Confirmed { new_password: &body.new_password, logout_devices: body.logout_devices };
-    let auth = accounts
-        .interactive_auth(&InteractiveRequest {
+    let auth = interactive_auth
+        .authenticate(&InteractiveRequest {
             operation: "account/password",
             user: Some(&session.user_id),
             body: &confirmed,
@@ -37,11 +38,11 @@ pub(crate) async fn change_password(
             address: request.address,
         })
         .await?;
-    if let InteractiveAuth::Challenge(info) = auth {
+    if let InteractiveAnswer::Challenge(info) = auth {
         return Err(Error::interactive_auth(info));
     }
     let actor = session.actor(request.address);
-    accounts.change_password(&actor, &body.new_password, body.logout_devices).await?;
+    passwords.change(&actor, &body.new_password, body.logout_devices).await?;
     Ok(Answer(Response::new()))
 }
 

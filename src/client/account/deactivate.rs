@@ -10,7 +10,7 @@ use ruma::api::client::account::{
     deactivate::v3::{Request, Response},
 };
 use serde::Serialize;
-use stoa_accounts::{Accounts, InteractiveAuth, InteractiveRequest, Stage};
+use stoa_accounts::{InteractiveAnswer, InteractiveAuth, InteractiveRequest, Stage, Users};
 use stoa_cluster::Jobs;
 use stoa_http::{Answer, Error, Result, Ruma};
 
@@ -25,14 +25,15 @@ struct Confirmed {
 /// Closes the user's account, once they have shown to know the password. Their sessions end at once;
 /// their rooms are left afterwards.
 pub(crate) async fn deactivate(
-    State(accounts): State<Arc<Accounts>>,
+    State(interactive_auth): State<Arc<InteractiveAuth>>,
+    State(users): State<Arc<Users>>,
     State(jobs): State<Jobs>,
     request: Ruma<Request>,
 ) -> Result<Answer<Response>> {
     let session = request.session.as_ref().ok_or_else(Error::missing_token)?;
     let erase = request.body.erase;
-    let auth = accounts
-        .interactive_auth(&InteractiveRequest {
+    let auth = interactive_auth
+        .authenticate(&InteractiveRequest {
             operation: "account/deactivate",
             user: Some(&session.user_id),
             body: &Confirmed { erase },
@@ -41,11 +42,11 @@ pub(crate) async fn deactivate(
             address: request.address,
         })
         .await?;
-    if let InteractiveAuth::Challenge(info) = auth {
+    if let InteractiveAnswer::Challenge(info) = auth {
         return Err(Error::interactive_auth(info));
     }
     let actor = session.actor(request.address);
-    deactivate_account(&accounts, &jobs, &actor, session.user_id.clone(), erase).await?;
+    deactivate_account(&users, &jobs, &actor, session.user_id.clone(), erase).await?;
     // No user has an address here that an identity server would have to be told of.
     Ok(Answer(Response::new(ThirdPartyIdRemovalStatus::Success)))
 }
@@ -350,7 +351,7 @@ mod tests {
             assert_eq!(ended(&server).await.state, JobState::Done);
             alice.get(WHOAMI).await.refused(401, "M_UNKNOWN_TOKEN");
             assert_eq!(membership(&bob, &room).await, "leave");
-            assert!(server.state().accounts.user(&actor.user_id).await.unwrap().unwrap().is_deactivated);
+            assert!(server.state().accounts.users.find(&actor.user_id).await.unwrap().unwrap().is_deactivated);
         }
     }
 

@@ -6,15 +6,15 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use ruma::api::client::account::get_username_availability::v3::{Request, Response};
-use stoa_accounts::Accounts;
+use stoa_accounts::Registrar;
 use stoa_http::{Answer, Result, Ruma};
 
 /// Says whether an account of this name can be made.
 pub(crate) async fn get_username_availability(
-    State(accounts): State<Arc<Accounts>>,
+    State(registrar): State<Arc<Registrar>>,
     Ruma { body, .. }: Ruma<Request>,
 ) -> Result<Answer<Response>> {
-    accounts.check_username(&body.username).await?;
+    registrar.check_username(&body.username).await?;
     Ok(Answer(Response::new(true)))
 }
 

@@ -9,12 +9,12 @@ use ruma::api::client::account::register::{
     LoginType, RegistrationKind,
     v3::{Request, Response},
 };
-use stoa_accounts::{Accounts, NewDevice, Registration, RegistrationAnswer};
+use stoa_accounts::{NewDevice, RegisterAnswer, RegisterRequest, Registrar};
 use stoa_http::{Answer, Error, Result, Ruma};
 
 /// Makes an account, after the client has authenticated itself interactively.
 pub(crate) async fn register(
-    State(accounts): State<Arc<Accounts>>,
+    State(registrar): State<Arc<Registrar>>,
     Ruma { body, address, .. }: Ruma<Request>,
 ) -> Result<Answer<Response>> {
     if body.kind != RegistrationKind::User {
@@ -23,8 +23,8 @@ pub(crate) async fn register(
     if let Some(LoginType::ApplicationService) = body.login_type {
         return Err(Error::forbidden("Only application services may do this."));
     }
-    let answer = accounts
-        .register(Registration {
+    let answer = registrar
+        .register(RegisterRequest {
             username: body.username.as_deref(),
             password: body.password.as_deref(),
             device: NewDevice {
@@ -38,8 +38,8 @@ pub(crate) async fn register(
         })
         .await?;
     let registered = match answer {
-        RegistrationAnswer::Challenge(info) => return Err(Error::interactive_auth(info)),
-        RegistrationAnswer::Registered(registered) => registered,
+        RegisterAnswer::Challenge(info) => return Err(Error::interactive_auth(info)),
+        RegisterAnswer::Registered(registered) => registered,
     };
     let mut response = Response::new(registered.user_id);
     if let Some(session) = registered.session {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use ruma::{OwnedDeviceId, OwnedUserId};
 use serde::{Deserialize, Serialize};
-use stoa_accounts::{Accounts, SharedSecretRegistration};
+use stoa_accounts::{Registrar, SharedSecretRequest};
 use stoa_http::{ClientAddress, Result, body::JsonBody, respond::Json};
 
 /// A number that is used once, so that a request that was overheard cannot be repeated.
@@ -43,18 +43,18 @@ pub(crate) struct Registered {
 }
 
 /// Gives a nonce.
-pub(crate) async fn get_nonce(State(accounts): State<Arc<Accounts>>) -> Result<Json<Nonce>> {
-    Ok(Json(Nonce { nonce: accounts.registration_nonce()? }))
+pub(crate) async fn get_nonce(State(registrar): State<Arc<Registrar>>) -> Result<Json<Nonce>> {
+    Ok(Json(Nonce { nonce: registrar.nonce()? }))
 }
 
 /// Makes the account.
 pub(crate) async fn register(
-    State(accounts): State<Arc<Accounts>>,
+    State(registrar): State<Arc<Registrar>>,
     ClientAddress(address): ClientAddress,
     JsonBody(request): JsonBody<Request>,
 ) -> Result<Json<Registered>> {
-    let session = accounts
-        .register_with_shared_secret(SharedSecretRegistration {
+    let session = registrar
+        .register_with_shared_secret(SharedSecretRequest {
             nonce: &request.nonce,
             username: &request.username,
             display_name: request.displayname.as_deref(),
@@ -129,7 +129,7 @@ mod tests {
                 let who = user.get("/_matrix/client/v3/account/whoami").await.ok();
                 assert_eq!(who["device_id"], session["device_id"]);
                 let user_id = UserId::parse(&user.user_id).unwrap();
-                let user = server.state().accounts.user(&user_id).await.unwrap().unwrap();
+                let user = server.state().accounts.users.find(&user_id).await.unwrap().unwrap();
                 assert_eq!(user.is_admin, admin);
             }
         }

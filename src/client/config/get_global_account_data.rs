@@ -9,19 +9,19 @@ use ruma::{
     api::client::config::get_global_account_data::v3::{Request, Response},
     serde::Raw,
 };
-use stoa_accounts::Accounts;
+use stoa_accounts::AccountData;
 use stoa_http::{Answer, Error, Result, Ruma};
 
 use crate::ops::own_user::check_own_user;
 
 /// Gives what was set.
 pub(crate) async fn get_global_account_data(
-    State(accounts): State<Arc<Accounts>>,
+    State(account_data): State<Arc<AccountData>>,
     Ruma { body, session, .. }: Ruma<Request>,
 ) -> Result<Answer<Response>> {
     check_own_user(&body.user_id, &session.user_id)?;
     let kind = body.event_type.to_string();
-    let content = accounts.account_data(&body.user_id, None, &kind).await?;
+    let content = account_data.get(&body.user_id, None, &kind).await?;
     let content = content.ok_or_else(|| Error::not_found("Nothing was set."))?;
     Ok(Answer(Response::new(Raw::from_json(content))))
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use ruma::api::client::config::set_global_account_data::v3::{Request, Response};
-use stoa_accounts::Accounts;
+use stoa_accounts::AccountData;
 use stoa_http::{Answer, Result, Ruma};
 
 use super::UNIT;
@@ -14,14 +14,14 @@ use crate::ops::own_user::check_own_user;
 
 /// Replaces what was set.
 pub(crate) async fn set_global_account_data(
-    State(accounts): State<Arc<Accounts>>,
+    State(account_data): State<Arc<AccountData>>,
     request: Ruma<Request>,
 ) -> Result<Answer<Response>> {
     let body = &request.body;
     check_own_user(&body.user_id, &request.session.user_id)?;
     request.budget.charge(&body.user_id, request.raw.len() / UNIT)?;
     let kind = body.event_type.to_string();
-    accounts.set_account_data(&request.actor(), None, &kind, body.data.json()).await?;
+    account_data.set(&request.actor(), None, &kind, body.data.json()).await?;
     Ok(Answer(Response::new()))
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use ruma::api::client::config::set_room_account_data::v3::{Request, Response};
-use stoa_accounts::Accounts;
+use stoa_accounts::AccountData;
 use stoa_http::{Answer, Error, Result, Ruma};
 use stoa_rooms::Rooms;
 
@@ -15,7 +15,7 @@ use crate::ops::own_user::check_own_user;
 
 /// Replaces what was set for a room that the user is or was in.
 pub(crate) async fn set_room_account_data(
-    State(accounts): State<Arc<Accounts>>,
+    State(account_data): State<Arc<AccountData>>,
     State(rooms): State<Arc<Rooms>>,
     request: Ruma<Request>,
 ) -> Result<Answer<Response>> {
@@ -27,7 +27,7 @@ pub(crate) async fn set_room_account_data(
     }
     request.budget.charge(&body.user_id, request.raw.len() / UNIT)?;
     let kind = body.event_type.to_string();
-    accounts.set_account_data(&request.actor(), Some(room.nid), &kind, body.data.json()).await?;
+    account_data.set(&request.actor(), Some(room.nid), &kind, body.data.json()).await?;
     Ok(Answer(Response::new()))
 }
 

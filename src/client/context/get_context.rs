@@ -14,7 +14,7 @@ use ruma::{
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
-use stoa_accounts::Accounts;
+use stoa_accounts::Sessions;
 use stoa_base::Allowance;
 use stoa_http::{Admission, Error, Result, Ruma, admission::EVENT};
 use stoa_rooms::{Event, Room, Rooms, VisibleState, state::Part, tokens::PaginationToken};
@@ -49,7 +49,7 @@ fn pairs(events: &[(Arc<Event>, String)]) -> impl Iterator<Item = (&Arc<Event>, 
 /// see it.
 pub(crate) async fn get_context(
     State(rooms): State<Arc<Rooms>>,
-    State(accounts): State<Arc<Accounts>>,
+    State(sessions): State<Arc<Sessions>>,
     State(admission): State<Admission>,
     Ruma { body, session, .. }: Ruma<Request>,
 ) -> Result<HttpResponse> {
@@ -78,7 +78,7 @@ pub(crate) async fn get_context(
     let context = &context;
     let assemble = |allowance| async move { context.assemble(&allowance).await };
     let (answer, place) =
-        large_answer::assemble(&accounts, &admission, &session, weight, assemble).await?;
+        large_answer::assemble(&sessions, &admission, &session, weight, assemble).await?;
     Ok(place.json(answer))
 }
 

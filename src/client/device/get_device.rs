@@ -6,17 +6,17 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use ruma::api::client::device::get_device::v3::{Request, Response};
-use stoa_accounts::Accounts;
+use stoa_accounts::Devices;
 use stoa_http::{Answer, Error, Result, Ruma};
 
 use super::shown;
 
 /// Describes one of the user's devices.
 pub(crate) async fn get_device(
-    State(accounts): State<Arc<Accounts>>,
+    State(devices): State<Arc<Devices>>,
     Ruma { session, body, .. }: Ruma<Request>,
 ) -> Result<Answer<Response>> {
-    let device = accounts.device(&session.user_id, &body.device_id).await?;
+    let device = devices.get(&session.user_id, &body.device_id).await?;
     let device = device.ok_or_else(|| Error::not_found("You have no such device."))?;
     Ok(Answer(Response::new(shown(device))))
 }
@@ -33,7 +33,7 @@ mod tests {
             let who = alice.request(Method::GET, "/_matrix/client/v3/account/whoami");
             let forwarded = HeaderName::from_static("x-forwarded-for");
             who.header(forwarded, "198.51.100.1, 203.0.113.9").send().await.ok();
-            server.state().accounts.flush_last_seen().await.unwrap();
+            server.state().accounts.sessions.flush_last_seen().await.unwrap();
             let path = format!("/_matrix/client/v3/devices/{}", alice.device_id);
             let stranger = alice.request(Method::GET, &path).from("203.0.113.9:1".parse().unwrap());
             let device = stranger.send().await.ok();

@@ -6,17 +6,17 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use ruma::api::client::device::get_devices::v3::{Request, Response};
-use stoa_accounts::Accounts;
+use stoa_accounts::Devices;
 use stoa_http::{Answer, Result, Ruma};
 
 use super::shown;
 
 /// Lists the user's devices.
 pub(crate) async fn get_devices(
-    State(accounts): State<Arc<Accounts>>,
+    State(devices): State<Arc<Devices>>,
     Ruma { session, .. }: Ruma<Request>,
 ) -> Result<Answer<Response>> {
-    let devices = accounts.devices(&session.user_id).await?;
+    let devices = devices.list(&session.user_id).await?;
     Ok(Answer(Response::new(devices.into_iter().map(shown).collect())))
 }
 

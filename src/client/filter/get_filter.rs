@@ -6,18 +6,18 @@ use std::sync::Arc;
 
 use axum::{extract::State, response::Response};
 use ruma::api::client::filter::get_filter::v3::Request;
-use stoa_accounts::Accounts;
+use stoa_accounts::Filters;
 use stoa_http::{Error, Result, Ruma, respond::json_bytes};
 
 use crate::ops::own_user::check_own_user;
 
 /// Gives a filter as it was stored.
 pub(crate) async fn get_filter(
-    State(accounts): State<Arc<Accounts>>,
+    State(filters): State<Arc<Filters>>,
     Ruma { body, session, .. }: Ruma<Request>,
 ) -> Result<Response> {
     check_own_user(&body.user_id, &session.user_id)?;
-    let filter = accounts.filter(&body.user_id, &body.filter_id).await?;
+    let filter = filters.get(&body.user_id, &body.filter_id).await?;
     let filter = filter.ok_or_else(|| Error::not_found("You have no such filter."))?;
     Ok(json_bytes(filter.source.get().to_owned()))
 }

@@ -9,7 +9,7 @@ use ruma::{
     OwnedRoomOrAliasId,
     api::client::knock::knock_room::v3::{Request as RumaRequest, Response},
 };
-use stoa_accounts::Accounts;
+use stoa_accounts::Profiles;
 use stoa_directory::Directory;
 use stoa_http::{Answer, FreeForm, Result, RumaSend};
 use stoa_rooms::{MembershipChange, Rooms};
@@ -22,7 +22,7 @@ pub(crate) type Request = FreeForm<RumaRequest, (OwnedRoomOrAliasId,)>;
 /// Asks to be let into a room.
 pub(crate) async fn knock_room(
     State(rooms): State<Arc<Rooms>>,
-    State(accounts): State<Arc<Accounts>>,
+    State(profiles): State<Arc<Profiles>>,
     State(directory): State<Arc<Directory>>,
     request: RumaSend<Request>,
 ) -> Result<Answer<Response>> {
@@ -30,7 +30,7 @@ pub(crate) async fn knock_room(
     let room = find_room(&rooms, &directory, &id_or_alias).await?;
     let reason = take_reason(&mut body)?;
     let (session, change) = (&request.session, MembershipChange::Knock);
-    change_membership(&rooms, &accounts, &actor, session, &room.id, change, reason).await?;
+    change_membership(&rooms, &profiles, &actor, session, &room.id, change, reason).await?;
     Ok(Answer(Response::new(room.id.clone())))
 }
 

@@ -8,7 +8,7 @@ use axum::{extract::State, response::Response as HttpResponse};
 use ruma::api::client::membership::get_member_events::v3::Request;
 use serde::Serialize;
 use serde_json::value::RawValue;
-use stoa_accounts::Accounts;
+use stoa_accounts::Sessions;
 use stoa_http::{Admission, Error, Result, Ruma, admission::EVENT};
 use stoa_rooms::{Event, Rooms, state::Part, tokens::RoomToken};
 
@@ -24,7 +24,7 @@ pub(crate) struct Response {
 /// the time when they left.
 pub(crate) async fn get_member_events(
     State(rooms): State<Arc<Rooms>>,
-    State(accounts): State<Arc<Accounts>>,
+    State(sessions): State<Arc<Sessions>>,
     State(admission): State<Admission>,
     Ruma { body, session, .. }: Ruma<Request>,
 ) -> Result<HttpResponse> {
@@ -53,7 +53,7 @@ pub(crate) async fn get_member_events(
         Ok(rooms.write_state(reader, state, Part::Members, wanted, &allowance).await?)
     };
     let (chunk, place) =
-        large_answer::assemble(&accounts, &admission, &session, weight, assemble).await?;
+        large_answer::assemble(&sessions, &admission, &session, weight, assemble).await?;
     Ok(place.json(Response { chunk }))
 }
 

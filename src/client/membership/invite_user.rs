@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use ruma::api::client::membership::invite_user::v3::{InvitationRecipient, Request, Response};
-use stoa_accounts::Accounts;
+use stoa_accounts::Profiles;
 use stoa_http::{Answer, Error, Result, RumaSend};
 use stoa_rooms::{MembershipChange, Rooms};
 
@@ -15,7 +15,7 @@ use crate::ops::change_membership::change_membership;
 /// Invites a user of this server.
 pub(crate) async fn invite_user(
     State(rooms): State<Arc<Rooms>>,
-    State(accounts): State<Arc<Accounts>>,
+    State(profiles): State<Arc<Profiles>>,
     request: RumaSend<Request>,
 ) -> Result<Answer<Response>> {
     let (actor, body) = (request.actor(), request.body);
@@ -24,7 +24,7 @@ pub(crate) async fn invite_user(
     };
     let change = MembershipChange::Invite(invitee.user_id);
     let (session, room_id) = (&request.session, &body.room_id);
-    change_membership(&rooms, &accounts, &actor, session, room_id, change, invitee.reason).await?;
+    change_membership(&rooms, &profiles, &actor, session, room_id, change, invitee.reason).await?;
     Ok(Answer(Response::new()))
 }
 

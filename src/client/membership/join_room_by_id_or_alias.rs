@@ -9,7 +9,7 @@ use ruma::{
     OwnedRoomOrAliasId,
     api::client::membership::join_room_by_id_or_alias::v3::{Request as RumaRequest, Response},
 };
-use stoa_accounts::Accounts;
+use stoa_accounts::Profiles;
 use stoa_directory::Directory;
 use stoa_http::{Answer, FreeForm, Result, RumaSend};
 use stoa_rooms::Rooms;
@@ -22,13 +22,13 @@ pub(crate) type Request = FreeForm<RumaRequest, (OwnedRoomOrAliasId,)>;
 /// Joins a room by its alias or ID.
 pub(crate) async fn join_room_by_id_or_alias(
     State(rooms): State<Arc<Rooms>>,
-    State(accounts): State<Arc<Accounts>>,
+    State(profiles): State<Arc<Profiles>>,
     State(directory): State<Arc<Directory>>,
     request: RumaSend<Request>,
 ) -> Result<Answer<Response>> {
     let (actor, FreeForm { path: (id_or_alias,), body, .. }) = (request.actor(), request.body);
     let room = find_room(&rooms, &directory, &id_or_alias).await?;
-    join_room(&rooms, &accounts, &actor, &request.session, &room.id, body).await?;
+    join_room(&rooms, &profiles, &actor, &request.session, &room.id, body).await?;
     Ok(Answer(Response::new(room.id.clone())))
 }
 

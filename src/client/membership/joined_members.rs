@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use axum::{extract::State, response::Response as HttpResponse};
 use ruma::api::client::membership::joined_members::v3::Request;
 use serde::Serialize;
-use stoa_accounts::Accounts;
+use stoa_accounts::Sessions;
 use stoa_http::{Admission, Result, Ruma};
 use stoa_rooms::{MemberProfile, Rooms};
 
@@ -31,7 +31,7 @@ struct Member {
 /// Lists the joined members of a room that the user is joined to.
 pub(crate) async fn joined_members(
     State(rooms): State<Arc<Rooms>>,
-    State(accounts): State<Arc<Accounts>>,
+    State(sessions): State<Arc<Sessions>>,
     State(admission): State<Admission>,
     Ruma { body, session, .. }: Ruma<Request>,
 ) -> Result<HttpResponse> {
@@ -40,7 +40,7 @@ pub(crate) async fn joined_members(
     let weight = MEMBER * u64::try_from(joined).unwrap_or_default();
     let place = admission.admit(&session.user_id, weight).await?;
     // Whoever waited for it may have been logged out meanwhile.
-    accounts.check_goes_on(&session).await?;
+    sessions.check_goes_on(&session).await?;
     let members = rooms.joined_members(&session.user_id, &room).await?;
     let joined = members.into_iter().map(|(user_id, MemberProfile { displayname, avatar_url })| {
         (user_id, Member { display_name: displayname, avatar_url })

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use ruma::api::client::membership::kick_user::v3::{Request, Response};
-use stoa_accounts::Accounts;
+use stoa_accounts::Profiles;
 use stoa_http::{Answer, Result, RumaSend};
 use stoa_rooms::{MembershipChange, Rooms};
 
@@ -15,13 +15,13 @@ use crate::ops::change_membership::change_membership;
 /// Removes a user who is in the room, invited to it, or knocking.
 pub(crate) async fn kick_user(
     State(rooms): State<Arc<Rooms>>,
-    State(accounts): State<Arc<Accounts>>,
+    State(profiles): State<Arc<Profiles>>,
     request: RumaSend<Request>,
 ) -> Result<Answer<Response>> {
     let (actor, body) = (request.actor(), request.body);
     let change = MembershipChange::Kick(body.user_id);
     let (session, room_id) = (&request.session, &body.room_id);
-    change_membership(&rooms, &accounts, &actor, session, room_id, change, body.reason).await?;
+    change_membership(&rooms, &profiles, &actor, session, room_id, change, body.reason).await?;
     Ok(Answer(Response::new()))
 }
 

@@ -14,7 +14,7 @@ use ruma::api::{
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
-use stoa_accounts::Accounts;
+use stoa_accounts::Sessions;
 use stoa_base::Allowance;
 use stoa_http::{Admission, Error, Result, Ruma, admission::EVENT};
 use stoa_rooms::{Event, Room, Rooms, VisibleState, tokens::RoomToken};
@@ -50,7 +50,7 @@ pub(crate) struct Response {
 /// Gives a page of the room's events, in either direction.
 pub(crate) async fn get_message_events(
     State(rooms): State<Arc<Rooms>>,
-    State(accounts): State<Arc<Accounts>>,
+    State(sessions): State<Arc<Sessions>>,
     State(admission): State<Admission>,
     Ruma { body, session, .. }: Ruma<Request>,
 ) -> Result<HttpResponse> {
@@ -74,7 +74,7 @@ pub(crate) async fn get_message_events(
     let assemble = |allowance| async move { wanted.assemble(&allowance).await };
     let weight = EVENT * limit as u64;
     let (mut answer, place) =
-        large_answer::assemble(&accounts, &admission, &session, weight, assemble).await?;
+        large_answer::assemble(&sessions, &admission, &session, weight, assemble).await?;
     // Clients tell by it which page this is, so it is the very text that they gave.
     answer.start = body.from.unwrap_or(answer.start);
     Ok(place.json(answer))

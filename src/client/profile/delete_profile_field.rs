@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use ruma::api::client::profile::delete_profile_field::v3::{Request, Response};
-use stoa_accounts::Accounts;
+use stoa_accounts::Profiles;
 use stoa_http::{Answer, Limits, Result, Ruma};
 use stoa_rooms::Rooms;
 
@@ -14,7 +14,7 @@ use crate::ops::{own_user::check_own_user, set_profile};
 
 /// Deletes a field of one's own profile.
 pub(crate) async fn delete_profile_field(
-    State(accounts): State<Arc<Accounts>>,
+    State(profiles): State<Arc<Profiles>>,
     State(rooms): State<Arc<Rooms>>,
     State(limits): State<Limits>,
     request: Ruma<Request>,
@@ -22,7 +22,7 @@ pub(crate) async fn delete_profile_field(
     check_own_user(&request.body.user_id, &request.session.user_id)?;
     let field = request.body.field.as_str();
     let actor = request.actor();
-    set_profile::set_profile_field(&accounts, &rooms, &limits, &actor, field, None).await?;
+    set_profile::set_profile_field(&profiles, &rooms, &limits, &actor, field, None).await?;
     Ok(Answer(Response::new()))
 }
 

@@ -6,16 +6,16 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use ruma::api::client::profile::get_profile::v3::{Request, Response};
-use stoa_accounts::Accounts;
+use stoa_accounts::Profiles;
 use stoa_http::{Answer, Error, MayReadProfiles, Result, Ruma};
 
 /// Gives the whole profile of a user, to anybody who may read profiles.
 pub(crate) async fn get_profile(
-    State(accounts): State<Arc<Accounts>>,
+    State(profiles): State<Arc<Profiles>>,
     _: MayReadProfiles,
     Ruma { body, .. }: Ruma<Request>,
 ) -> Result<Answer<Response>> {
-    let profile = accounts.profile(&body.user_id).await?;
+    let profile = profiles.get(&body.user_id).await?;
     let profile = profile.ok_or_else(|| Error::not_found("There is no such user."))?;
     Ok(Answer(profile.into_iter().collect()))
 }

@@ -16,7 +16,7 @@ use ruma::{
 };
 use serde::{Deserialize, de::Error as _};
 use serde_json::{Map, Value};
-use stoa_accounts::Accounts;
+use stoa_accounts::Profiles;
 use stoa_http::{Answer, Limits, Result, Ruma, endpoint_of};
 use stoa_rooms::Rooms;
 
@@ -56,7 +56,7 @@ impl IncomingRequest for Request {
 
 /// Sets a field of one's own profile.
 pub(crate) async fn set_profile_field(
-    State(accounts): State<Arc<Accounts>>,
+    State(profiles): State<Arc<Profiles>>,
     State(rooms): State<Arc<Rooms>>,
     State(limits): State<Limits>,
     request: Ruma<Request>,
@@ -64,7 +64,7 @@ pub(crate) async fn set_profile_field(
     let Request { user_id, field, value } = &request.body;
     check_own_user(user_id, &request.session.user_id)?;
     let actor = request.actor();
-    set_profile::set_profile_field(&accounts, &rooms, &limits, &actor, field, Some(value)).await?;
+    set_profile::set_profile_field(&profiles, &rooms, &limits, &actor, field, Some(value)).await?;
     Ok(Answer(Response::new()))
 }
 

@@ -68,10 +68,11 @@ mod tests {
             let room = state.rooms.room(&RoomId::parse(room).unwrap()).await.unwrap();
             let reader = "@alice:test".try_into().unwrap();
             let head = state.tailer.applied();
+            let (rooms, since) = ([room.nid], Pos::START);
             let receipts =
-                state.read_state.receipts_changed(reader, &[room.nid], Pos::START, head).await;
+                state.read_state.receipts_changed(reader, &rooms, since, head, i64::MAX).await;
             assert_eq!(receipts.unwrap()[&room.nid].len(), 1);
-            let marker = state.accounts.account_data(reader, Some(room.nid), "m.fully_read").await;
+            let marker = state.accounts.account_data.get(reader, Some(room.nid), "m.fully_read").await;
             let marker: serde_json::Value =
                 serde_json::from_str(marker.unwrap().unwrap().get()).unwrap();
             assert_eq!(marker, json!({ "event_id": event }));

@@ -83,8 +83,9 @@ mod tests {
         let state = server.state();
         let room = state.rooms.room(&RoomId::parse(room).unwrap()).await.unwrap();
         let reader = reader.user_id.as_str().try_into().unwrap();
-        let (since, head) = (Pos::START, state.tailer.applied());
-        let changed = state.read_state.receipts_changed(reader, &[room.nid], since, head).await;
+        let (rooms, since, head) = ([room.nid], Pos::START, state.tailer.applied());
+        let changed =
+            state.read_state.receipts_changed(reader, &rooms, since, head, i64::MAX).await;
         changed.unwrap().remove(&room.nid).unwrap_or_default()
     }
 

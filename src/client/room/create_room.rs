@@ -15,7 +15,7 @@ use ruma::{
     serde::Raw,
 };
 use serde::{Deserialize, de::DeserializeOwned};
-use stoa_accounts::Accounts;
+use stoa_accounts::Profiles;
 use stoa_base::Actor;
 use stoa_directory::Directory;
 use stoa_http::{Answer, Error, Result, RumaSend};
@@ -36,7 +36,7 @@ const MAX_INITIAL_STATE: usize = 500;
 /// Creates a room.
 pub(crate) async fn create_room(
     State(rooms): State<Arc<Rooms>>,
-    State(accounts): State<Arc<Accounts>>,
+    State(profiles): State<Arc<Profiles>>,
     State(directory): State<Arc<Directory>>,
     request: RumaSend<Request>,
 ) -> Result<Answer<Response>> {
@@ -51,7 +51,7 @@ pub(crate) async fn create_room(
     let alias = alias.map(|name| directory.local_alias(name)).transpose()?;
     check_size(&body)?;
     budget.charge(&actor.user_id, body.invite.len() + body.initial_state.len())?;
-    let create = read(&rooms, &accounts, &actor, body).await?;
+    let create = read(&rooms, &profiles, &actor, body).await?;
     for (kind, key, content) in &create.initial_state {
         state_checks::check_new(&rooms, alias.as_deref(), (kind, key), content)?;
     }
@@ -76,7 +76,7 @@ fn check_size(body: &Request) -> Result<()> {
 /// The room that the request describes, without its alias.
 async fn read(
     rooms: &Rooms,
-    accounts: &Accounts,
+    profiles: &Profiles,
     actor: &Actor,
     body: Request,
 ) -> Result<CreateRoom> {
@@ -94,7 +94,7 @@ async fn read(
     let mut invite: Vec<(OwnedUserId, MemberProfile)> = Vec::new();
     for invitee in body.invite.into_iter().collect::<BTreeSet<_>>() {
         check_invitee(rooms, &invitee)?;
-        let profile = member_profile(accounts, &invitee).await?;
+        let profile = member_profile(profiles, &invitee).await?;
         invite.push((invitee, profile));
     }
     let initial_state = body.initial_state.iter().map(initial_state).collect::<Result<_>>()?;
@@ -109,7 +109,7 @@ async fn read(
         topic: body.topic,
         invite,
         is_direct: body.is_direct,
-        profile: member_profile(accounts, &actor.user_id).await?,
+        profile: member_profile(profiles, &actor.user_id).await?,
     })
 }
 

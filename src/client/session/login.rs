@@ -17,7 +17,7 @@ use ruma::{
     },
 };
 use serde::Deserialize;
-use stoa_accounts::{Accounts, NewDevice, PasswordLogin};
+use stoa_accounts::{NewDevice, PasswordLogin, Passwords};
 use stoa_http::{Answer, Error, Result, Ruma, endpoint_of};
 
 use crate::app::AppState;
@@ -73,15 +73,15 @@ impl Request {
 /// Makes a session, on a new device or on the one that is named.
 pub(crate) async fn login(
     State(state): State<AppState>,
-    State(accounts): State<Arc<Accounts>>,
+    State(passwords): State<Arc<Passwords>>,
     Ruma { body, address, .. }: Ruma<Request>,
 ) -> Result<Answer<Response>> {
     if body.kind != "m.login.password" {
         return Err(Error::bad_request("This way to log in is not known here."));
     }
     let password = body.password.as_deref();
-    let session = accounts
-        .log_in_with_password(PasswordLogin {
+    let session = passwords
+        .log_in(PasswordLogin {
             user: body.user()?,
             password: password.ok_or_else(|| Error::missing_param("`password` is missing."))?,
             device: NewDevice {

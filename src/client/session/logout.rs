@@ -6,15 +6,15 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use ruma::api::client::session::logout::v3::{Request, Response};
-use stoa_accounts::Accounts;
+use stoa_accounts::Sessions;
 use stoa_http::{Answer, Result, Ruma};
 
 /// Ends the session, and with it its device.
 pub(crate) async fn logout(
-    State(accounts): State<Arc<Accounts>>,
+    State(sessions): State<Arc<Sessions>>,
     request: Ruma<Request>,
 ) -> Result<Answer<Response>> {
-    accounts.log_out(&request.actor()).await?;
+    sessions.log_out(&request.actor()).await?;
     Ok(Answer(Response::new()))
 }
 

@@ -6,15 +6,15 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use ruma::api::client::session::logout_all::v3::{Request, Response};
-use stoa_accounts::Accounts;
+use stoa_accounts::Sessions;
 use stoa_http::{Answer, Result, Ruma};
 
 /// Ends all sessions of the user.
 pub(crate) async fn logout_all(
-    State(accounts): State<Arc<Accounts>>,
+    State(sessions): State<Arc<Sessions>>,
     request: Ruma<Request>,
 ) -> Result<Answer<Response>> {
-    accounts.log_out_all(&request.actor()).await?;
+    sessions.log_out_all(&request.actor()).await?;
     Ok(Answer(Response::new()))
 }
 

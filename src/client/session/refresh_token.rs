@@ -9,15 +9,15 @@ use ruma::{
     api::client::session::refresh_token::v3::{Request, Response},
     assign,
 };
-use stoa_accounts::Accounts;
+use stoa_accounts::Sessions;
 use stoa_http::{Answer, Result, Ruma};
 
 /// Gives new tokens for a refresh token.
 pub(crate) async fn refresh_token(
-    State(accounts): State<Arc<Accounts>>,
+    State(sessions): State<Arc<Sessions>>,
     Ruma { body, address, .. }: Ruma<Request>,
 ) -> Result<Answer<Response>> {
-    let tokens = accounts.refresh(&body.refresh_token, address).await?;
+    let tokens = sessions.refresh(&body.refresh_token, address).await?;
     Ok(Answer(assign!(Response::new(tokens.access_token), {
         refresh_token: tokens.refresh_token,
         expires_in_ms: tokens.expires_in,

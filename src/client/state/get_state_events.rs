@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use axum::{extract::State, response::Response};
 use ruma::api::client::state::get_state_events::v3::Request;
-use stoa_accounts::Accounts;
+use stoa_accounts::Sessions;
 use stoa_http::{Admission, Result, Ruma, admission::EVENT};
 use stoa_rooms::{Rooms, state::Part};
 
@@ -15,7 +15,7 @@ use crate::ops::{find_room::known_room, large_answer, reading_device::reader};
 /// Gives the room's current state; to one who has left, the state at that time.
 pub(crate) async fn get_state_events(
     State(rooms): State<Arc<Rooms>>,
-    State(accounts): State<Arc<Accounts>>,
+    State(sessions): State<Arc<Sessions>>,
     State(admission): State<Admission>,
     Ruma { body, session, .. }: Ruma<Request>,
 ) -> Result<Response> {
@@ -28,7 +28,7 @@ pub(crate) async fn get_state_events(
         Ok(rooms.write_state(reader, state, Part::All, |_| true, &allowance).await?)
     };
     let (state, place) =
-        large_answer::assemble(&accounts, &admission, &session, weight, assemble).await?;
+        large_answer::assemble(&sessions, &admission, &session, weight, assemble).await?;
     Ok(place.json(state))
 }
 

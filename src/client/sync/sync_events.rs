@@ -21,7 +21,7 @@ use ruma::{
         sync::sync_events::v3::{Filter as RequestFilter, Request},
     },
 };
-use stoa_accounts::{Accounts, Filter};
+use stoa_accounts::{AccountData, Accounts, Filter, Filters};
 use stoa_base::Allowance;
 use stoa_http::{
     Admission, Class, Error, Limits, Result, Ruma,
@@ -51,7 +51,7 @@ pub(crate) async fn sync_events(
     State(admission): State<Admission>,
     Ruma { body, session, .. }: Ruma<Request>,
 ) -> Result<Response> {
-    let filter = WantedFilter::find(&accounts, &session.user_id, body.filter).await?;
+    let filter = WantedFilter::find(&accounts.filters, &session.user_id, body.filter).await?;
     let since = body.since.as_deref().map(str::parse::<SyncToken>).transpose();
     let request = v3::Request {
         since: since.map_err(|error| Error::invalid_param(format!("`since`: {error}.")))?,
@@ -70,7 +70,7 @@ pub(crate) async fn sync_events(
             let answer = answer?;
             // Whoever waited may have been logged out meanwhile: what happened since is not for them.
             if !request.timeout.is_zero() {
-                accounts.check_goes_on(&session).await?;
+                accounts.sessions.check_goes_on(&session).await?;
             }
             return Ok(Json(answer).into_response());
         }
@@ -81,7 +81,7 @@ pub(crate) async fn sync_events(
     // Boxed, so that the future of each light sync does not have the size of this one.
     let large = Box::pin(async {
         let weight = if request.is_whole() {
-            weight_of_all(&rooms, &accounts, &session.user_id, request.filter).await?
+            weight_of_all(&rooms, &accounts.account_data, &session.user_id, request.filter).await?
         } else {
             HEAVY
         };
@@ -106,7 +106,7 @@ pub(crate) async fn sync_events(
 /// About how much memory it takes to put everything together.
 async fn weight_of_all(
     rooms: &Rooms,
-    accounts: &Accounts,
+    account_data: &AccountData,
     user_id: &UserId,
     filter: &FilterDefinition,
 ) -> Result<u64> {
@@ -129,7 +129,7 @@ async fn weight_of_all(
     let timelines = (v3::timeline_limit(filter) as u64).saturating_mul(states.len() as u64);
     let events = rooms.about_how_many(states, part).await?.saturating_add(timelines);
     // Account data is read, and written into the answer.
-    let account_data = 2 * accounts.account_data_bytes(user_id).await?;
+    let account_data = 2 * account_data.bytes(user_id).await?;
     Ok(EVENT.saturating_mul(events).saturating_add(account_data))
 }
 
@@ -142,7 +142,7 @@ enum WantedFilter {
 
 impl WantedFilter {
     async fn find(
-        accounts: &Accounts,
+        filters: &Filters,
         user_id: &UserId,
         filter: Option<RequestFilter>,
     ) -> Result<Self> {
@@ -154,7 +154,7 @@ impl WantedFilter {
                 Err(Error::bad_json("`filter` is not a filter."))
             }
             Some(RequestFilter::FilterId(id)) => {
-                let filter = accounts.filter(user_id, &id).await?;
+                let filter = filters.get(user_id, &id).await?;
                 let unknown = || Error::invalid_param("`filter`: you have no such filter.");
                 filter.map(Self::Stored).ok_or_else(unknown)
             }

@@ -24,10 +24,10 @@ both_databases! {
         for room in [None, ROOM] {
             for json in [r#"{"b":1,"a":"\u0000"}"#, r#"{"value":"second"}"#, "{}"] {
                 node.accounts
-                    .set_account_data(&alice_actor, room, "test.key", &raw(json))
+                    .account_data.set(&alice_actor, room, "test.key", &raw(json))
                     .await
                     .unwrap();
-                let found = node.accounts.account_data(&alice, room, "test.key").await.unwrap();
+                let found = node.accounts.account_data.get(&alice, room, "test.key").await.unwrap();
                 assert_eq!(found.unwrap().get(), json);
             }
         }
@@ -38,7 +38,7 @@ both_databases! {
             (&*alice, None, "test.other"),
             (&*alice, None, "test\0key"),
         ] {
-            assert!(node.accounts.account_data(user, room, kind).await.unwrap().is_none());
+            assert!(node.accounts.account_data.get(user, room, kind).await.unwrap().is_none());
         }
     }
 
@@ -49,22 +49,22 @@ both_databases! {
         let alice = user(&node.accounts, "alice").await;
         let session = log_in(&node.accounts, &alice).await;
         let actor = actor(&node.accounts, &session).await;
-        node.accounts.set_account_data(&actor, None, "one", &raw("{}")).await.unwrap();
-        node.accounts.deactivate(&actor, &alice).await.unwrap();
-        let late = node.accounts.set_account_data(&actor, None, "two", &raw("{}")).await;
+        node.accounts.account_data.set(&actor, None, "one", &raw("{}")).await.unwrap();
+        node.accounts.users.deactivate(&actor, &alice).await.unwrap();
+        let late = node.accounts.account_data.set(&actor, None, "two", &raw("{}")).await;
         let ended = matches!(
             late,
             Err(AccountDataError::Failure(Failure::Append(AppendError::SessionEnded)))
         );
         assert!(ended, "{late:?}");
-        assert!(node.accounts.account_data(&alice, None, "two").await.unwrap().is_none());
+        assert!(node.accounts.account_data.get(&alice, None, "two").await.unwrap().is_none());
     }
 
     async fn types_of_the_server_and_bad_content_are_refused(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
         let alice = Actor::user(&user(&node.accounts, "alice").await);
         let set = async |kind: &str, json: &str| {
-            node.accounts.set_account_data(&alice, ROOM, kind, &raw(json)).await
+            node.accounts.account_data.set(&alice, ROOM, kind, &raw(json)).await
         };
         for kind in ["m.fully_read", "m.push_rules"] {
             assert!(matches!(set(kind, "{}").await, Err(AccountDataError::Managed)), "{kind}");
@@ -87,11 +87,11 @@ both_databases! {
         let alice = user(&node.accounts, "alice").await;
         let alice_actor = Actor::user(&alice);
         let set = async |room, kind: &str, json: &str| {
-            node.accounts.set_account_data(&alice_actor, room, kind, &raw(json)).await.unwrap();
+            node.accounts.account_data.set(&alice_actor, room, kind, &raw(json)).await.unwrap();
             head(&mut node.node.store.read().await.unwrap()).await.unwrap()
         };
         let bob = Actor::user(&user(&node.accounts, "bob").await);
-        node.accounts.set_account_data(&bob, None, "a", &raw("{}")).await.unwrap();
+        node.accounts.account_data.set(&bob, None, "a", &raw("{}")).await.unwrap();
         let first = set(None, "a", "{}").await;
         let second = set(ROOM, "b", r#"{"n":1}"#).await;
         let third = set(None, "a", r#"{"n":2}"#).await;
@@ -123,7 +123,7 @@ both_databases! {
         let node = TestAccounts::start(db).await;
         let alice = Actor::user(&user(&node.accounts, "alice").await);
         let set = async |json: &str| {
-            node.accounts.set_account_data(&alice, None, "a", &raw(json)).await.unwrap();
+            node.accounts.account_data.set(&alice, None, "a", &raw(json)).await.unwrap();
             head(&mut node.node.store.read().await.unwrap()).await.unwrap()
         };
         let first = set("{}").await;
@@ -141,7 +141,7 @@ both_databases! {
         node.node.writer.append(append).await.unwrap();
         let alice = Actor::user(&alice);
         let set = async |room, kind: &str| {
-            node.accounts.set_account_data(&alice, room, kind, &raw(r#"{"n":1}"#)).await
+            node.accounts.account_data.set(&alice, room, kind, &raw(r#"{"n":1}"#)).await
         };
         let answer = set(None, "one more").await;
         assert!(matches!(answer, Err(AccountDataError::TooMany)), "{answer:?}");
@@ -156,7 +156,7 @@ both_databases! {
         let content = r#"{"event_id":"$e"}"#.to_owned();
         put_account_data(&mut append, &alice, ROOM, "m.fully_read", content.clone());
         node.node.writer.append(append).await.unwrap();
-        let found = node.accounts.account_data(&alice, ROOM, "m.fully_read").await.unwrap();
+        let found = node.accounts.account_data.get(&alice, ROOM, "m.fully_read").await.unwrap();
         assert_eq!(found.unwrap().get(), content);
     }
 }

@@ -17,25 +17,25 @@ both_databases! {
         let bob = user(&node.accounts, "bob").await;
         let json = r#"{"org.example":true,"room":{"timeline":{"limit":10}}}"#;
         let alice_actor = Actor::user(&alice);
-        let id = node.accounts.create_filter(&alice_actor, &raw(json)).await.unwrap();
+        let id = node.accounts.filters.create(&alice_actor, &raw(json)).await.unwrap();
         for round in ["from the database", "from memory"] {
-            let filter = node.accounts.filter(&alice, &id).await.unwrap().unwrap();
+            let filter = node.accounts.filters.get(&alice, &id).await.unwrap().unwrap();
             assert_eq!(filter.source.get(), json, "{round}");
             let limit = filter.definition.room.timeline.limit.map(u64::from);
             assert_eq!(limit, Some(10), "{round}");
         }
-        assert!(node.accounts.filter(&bob, &id).await.unwrap().is_none());
+        assert!(node.accounts.filters.get(&bob, &id).await.unwrap().is_none());
         for unknown in ["", "0", "\0", "{}"] {
-            assert!(node.accounts.filter(&alice, unknown).await.unwrap().is_none());
+            assert!(node.accounts.filters.get(&alice, unknown).await.unwrap().is_none());
         }
     }
 
     async fn the_same_filter_has_the_same_id(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
         let alice = Actor::user(&user(&node.accounts, "alice").await);
-        let first = node.accounts.create_filter(&alice, &raw(r#"{"room":{}}"#)).await.unwrap();
-        let same = node.accounts.create_filter(&alice, &raw(r#"{ "room": {} }"#)).await.unwrap();
-        let other = node.accounts.create_filter(&alice, &raw("{}")).await.unwrap();
+        let first = node.accounts.filters.create(&alice, &raw(r#"{"room":{}}"#)).await.unwrap();
+        let same = node.accounts.filters.create(&alice, &raw(r#"{ "room": {} }"#)).await.unwrap();
+        let other = node.accounts.filters.create(&alice, &raw("{}")).await.unwrap();
         assert_eq!(first, same);
         assert_ne!(first, other);
     }
@@ -44,7 +44,7 @@ both_databases! {
         let node = TestAccounts::start(db).await;
         let alice = Actor::user(&user(&node.accounts, "alice").await);
         for json in ["[]", r#"{"room":{"timeline":"x"}}"#, r#"{"presence":"x"}"#] {
-            let answer = node.accounts.create_filter(&alice, &raw(json)).await;
+            let answer = node.accounts.filters.create(&alice, &raw(json)).await;
             assert!(matches!(answer, Err(FilterError::Invalid(_))), "{json}: {answer:?}");
         }
     }
@@ -53,8 +53,8 @@ both_databases! {
         let node = TestAccounts::start(db).await;
         let alice = user(&node.accounts, "alice").await;
         let actor = Actor::user(&alice);
-        node.accounts.deactivate(&actor, &alice).await.unwrap();
-        let late = node.accounts.create_filter(&actor, &raw("{}")).await;
+        node.accounts.users.deactivate(&actor, &alice).await.unwrap();
+        let late = node.accounts.filters.create(&actor, &raw("{}")).await;
         let ended =
             matches!(late, Err(FilterError::Failure(Failure::Append(AppendError::SessionEnded))));
         assert!(ended, "{late:?}");
@@ -72,9 +72,9 @@ both_databases! {
         }
         conn.commit().await.unwrap();
         let alice = Actor::user(&alice);
-        let last = node.accounts.create_filter(&alice, &raw("{}")).await.unwrap();
-        let over = node.accounts.create_filter(&alice, &raw(r#"{"room":{}}"#)).await;
+        let last = node.accounts.filters.create(&alice, &raw("{}")).await.unwrap();
+        let over = node.accounts.filters.create(&alice, &raw(r#"{"room":{}}"#)).await;
         assert!(matches!(over, Err(FilterError::TooMany)), "{over:?}");
-        assert_eq!(node.accounts.create_filter(&alice, &raw("{}")).await.unwrap(), last);
+        assert_eq!(node.accounts.filters.create(&alice, &raw("{}")).await.unwrap(), last);
     }
 }

@@ -14,7 +14,7 @@ pub(crate) const PASSWORD: &str = "correct horse battery";
 pub(crate) async fn user(accounts: &Accounts, username: &str) -> OwnedUserId {
     let user = NewUser { username, password: Some(PASSWORD), admin: false, display_name: None };
     let admin = UserId::parse("@admin:test").unwrap();
-    accounts.create_user(&Actor::user(&admin), user).await.unwrap()
+    accounts.registrar.create_user(&Actor::user(&admin), user).await.unwrap()
 }
 
 pub(crate) fn login<'a>(user: &'a str, password: &'a str) -> PasswordLogin<'a> {
@@ -27,7 +27,7 @@ pub(crate) fn from_address<'a>(login: PasswordLogin<'a>, address: &str) -> Passw
 
 /// Logs in with [`PASSWORD`] from a new device.
 pub(crate) async fn log_in(accounts: &Accounts, user: &UserId) -> NewSession {
-    accounts.log_in_with_password(login(user.as_str(), PASSWORD)).await.unwrap()
+    accounts.passwords.log_in(login(user.as_str(), PASSWORD)).await.unwrap()
 }
 
 /// Logs in with [`PASSWORD`] from this device.
@@ -37,7 +37,7 @@ pub(crate) async fn log_in_from(
     device: NewDevice<'_>,
 ) -> Result<NewSession, LoginError> {
     let login = PasswordLogin { device, ..login(user.as_str(), PASSWORD) };
-    accounts.log_in_with_password(login).await
+    accounts.passwords.log_in(login).await
 }
 
 pub(crate) fn device(id: &str) -> NewDevice<'_> {
@@ -50,7 +50,7 @@ pub(crate) fn refreshable() -> NewDevice<'static> {
 
 /// The actor of a session.
 pub(crate) async fn actor(accounts: &Accounts, session: &NewSession) -> Actor {
-    accounts.session(&session.tokens.access_token).await.unwrap().actor(None)
+    accounts.sessions.find(&session.tokens.access_token).await.unwrap().actor(None)
 }
 
 /// How an access token is taken.
@@ -62,7 +62,7 @@ pub(crate) enum Taken {
 }
 
 pub(crate) async fn taken(accounts: &Accounts, token: &str) -> Taken {
-    match accounts.session(token).await {
+    match accounts.sessions.find(token).await {
         Ok(_) => Taken::Good,
         Err(SessionError::UnknownToken { soft_logout: false }) => Taken::Unknown,
         Err(SessionError::UnknownToken { soft_logout: true }) => Taken::SoftLogout,

@@ -6,7 +6,7 @@ use ruma::{
     user_id,
 };
 use stoa_accounts::{
-    Accounts, AttemptLimits, InteractiveAuth, InteractiveAuthError, InteractiveRequest, Options,
+    Accounts, AttemptLimits, InteractiveAnswer, InteractiveAuthError, InteractiveRequest, Options,
     Stage,
 };
 use stoa_testing::{Backend, TestAccounts, both_databases};
@@ -46,9 +46,9 @@ async fn ask(
         auth,
         address: None,
     };
-    Ok(match accounts.interactive_auth(&request).await? {
-        InteractiveAuth::Passed(_) => None,
-        InteractiveAuth::Challenge(info) => Some(info),
+    Ok(match accounts.interactive_auth.authenticate(&request).await? {
+        InteractiveAnswer::Passed(_) => None,
+        InteractiveAnswer::Challenge(info) => Some(info),
     })
 }
 
@@ -155,7 +155,7 @@ both_databases! {
             auth: Some(&auth),
             address: None,
         };
-        assert!(changed(accounts.interactive_auth(&other).await.map(|_| None)));
+        assert!(changed(accounts.interactive_auth.authenticate(&other).await.map(|_| None)));
         assert!(ask(accounts, &alice, "delete A", BOTH, Some(&auth)).await.unwrap().is_none());
     }
 

@@ -24,7 +24,7 @@ both_databases! {
         let node = TestAccounts::start(db).await;
         user(&node.accounts, "alice").await;
         for name in ["alice", "@alice:test", "ALICE", "@Alice:test"] {
-            let begun = node.accounts.log_in_with_password(login(name, PASSWORD)).await.unwrap();
+            let begun = node.accounts.passwords.log_in(login(name, PASSWORD)).await.unwrap();
             assert_eq!(begun.user_id, "@alice:test", "{name}");
             assert!(!begun.device_id.as_str().is_empty());
             assert!(begun.tokens.refresh_token.is_none());
@@ -44,7 +44,7 @@ both_databases! {
             ("al\0ice", PASSWORD),
             ("", PASSWORD),
         ] {
-            let answer = node.accounts.log_in_with_password(login(name, password)).await;
+            let answer = node.accounts.passwords.log_in(login(name, password)).await;
             assert!(matches!(answer, Err(LoginError::Forbidden)), "{name:?}: {answer:?}");
         }
     }
@@ -55,9 +55,9 @@ both_databases! {
             username: "sso", password: None, admin: false, display_name: None,
         };
         let admin = ruma::user_id!("@admin:test");
-        node.accounts.create_user(&Actor::user(admin), sso).await.unwrap();
+        node.accounts.registrar.create_user(&Actor::user(admin), sso).await.unwrap();
         for password in ["", PASSWORD] {
-            let answer = node.accounts.log_in_with_password(login("sso", password)).await;
+            let answer = node.accounts.passwords.log_in(login("sso", password)).await;
             assert!(matches!(answer, Err(LoginError::Forbidden)), "{answer:?}");
         }
     }
@@ -65,10 +65,10 @@ both_databases! {
     async fn a_closed_account_says_so_to_who_knows_the_password(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
         let alice = user(&node.accounts, "alice").await;
-        assert!(node.accounts.deactivate(&Actor::user(&alice), &alice).await.unwrap());
-        let answer = node.accounts.log_in_with_password(login("alice", PASSWORD)).await;
+        assert!(node.accounts.users.deactivate(&Actor::user(&alice), &alice).await.unwrap());
+        let answer = node.accounts.passwords.log_in(login("alice", PASSWORD)).await;
         assert!(matches!(answer, Err(LoginError::Deactivated)), "{answer:?}");
-        let answer = node.accounts.log_in_with_password(login("alice", "wrong")).await;
+        let answer = node.accounts.passwords.log_in(login("alice", "wrong")).await;
         assert!(matches!(answer, Err(LoginError::Forbidden)), "{answer:?}");
     }
 
@@ -78,13 +78,13 @@ both_databases! {
         let phone = NewDevice { display_name: Some("Phone"), ..device("PHONE") };
         let begun = log_in_from(&node.accounts, &alice, phone).await.unwrap();
         assert_eq!(begun.device_id, "PHONE");
-        let found = node.accounts.device(&alice, device_id!("PHONE")).await.unwrap().unwrap();
+        let found = node.accounts.devices.get(&alice, device_id!("PHONE")).await.unwrap().unwrap();
         assert_eq!(found.display_name.as_deref(), Some("Phone"));
         // https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3login: the name is
         // ignored if the device is known already.
         let again = NewDevice { display_name: Some("Other"), ..device("PHONE") };
         log_in_from(&node.accounts, &alice, again).await.unwrap();
-        let found = node.accounts.device(&alice, device_id!("PHONE")).await.unwrap().unwrap();
+        let found = node.accounts.devices.get(&alice, device_id!("PHONE")).await.unwrap().unwrap();
         assert_eq!(found.display_name.as_deref(), Some("Phone"));
     }
 
@@ -109,12 +109,12 @@ both_databases! {
         assert_eq!(taken(&node.accounts, &second.tokens.access_token).await, Taken::Good);
         assert_eq!(taken(&node.accounts, &other.tokens.access_token).await, Taken::Good);
         let refresh_token = first.tokens.refresh_token.unwrap();
-        let answer = node.accounts.refresh(&refresh_token, None).await;
+        let answer = node.accounts.sessions.refresh(&refresh_token, None).await;
         assert!(
             matches!(answer, Err(RefreshError::UnknownToken { soft_logout: false })),
             "{answer:?}"
         );
-        assert_eq!(node.accounts.devices(&alice).await.unwrap().len(), 2);
+        assert_eq!(node.accounts.devices.list(&alice).await.unwrap().len(), 2);
     }
 
     async fn another_users_device_of_the_same_id_is_another_device(db: TestDatabase) {
@@ -138,7 +138,7 @@ both_databases! {
             let token = begun.await.unwrap().tokens.access_token;
             assert_eq!(taken(&node.accounts, &token).await, Taken::Good);
         }
-        assert_eq!(node.accounts.devices(&alice).await.unwrap().len(), 20);
+        assert_eq!(node.accounts.devices.list(&alice).await.unwrap().len(), 20);
     }
 
     async fn a_user_whose_password_is_tried_too_often_must_wait(db: TestDatabase) {
@@ -149,12 +149,12 @@ both_databases! {
             [("alice", "192.0.2.1"), ("@alice:test", "192.0.2.2"), ("ALICE", "192.0.2.3")]
         {
             let wrong = from_address(login(name, "wrong"), address);
-            let answer = node.accounts.log_in_with_password(wrong).await;
+            let answer = node.accounts.passwords.log_in(wrong).await;
             assert!(matches!(answer, Err(LoginError::Forbidden)), "{answer:?}");
         }
         // Even the right password, from anywhere.
         node.clock.advance(Duration::from_secs(20));
-        let right = || node.accounts.log_in_with_password(login("alice", PASSWORD));
+        let right = || node.accounts.passwords.log_in(login("alice", PASSWORD));
         match right().await {
             Err(LoginError::TooManyAttempts { retry_after }) => {
                 let seconds = retry_after.as_secs();
@@ -162,7 +162,7 @@ both_databases! {
             }
             answer => panic!("{answer:?}"),
         }
-        node.accounts.log_in_with_password(login("bob", PASSWORD)).await.unwrap();
+        node.accounts.passwords.log_in(login("bob", PASSWORD)).await.unwrap();
         node.clock.advance(Duration::from_secs(41));
         right().await.unwrap();
     }
@@ -172,10 +172,10 @@ both_databases! {
         user(&node.accounts, "alice").await;
         for _ in 0..4 {
             for _ in 0..2 {
-                let answer = node.accounts.log_in_with_password(login("alice", "wrong")).await;
+                let answer = node.accounts.passwords.log_in(login("alice", "wrong")).await;
                 assert!(matches!(answer, Err(LoginError::Forbidden)), "{answer:?}");
             }
-            node.accounts.log_in_with_password(login("alice", PASSWORD)).await.unwrap();
+            node.accounts.passwords.log_in(login("alice", PASSWORD)).await.unwrap();
         }
     }
 
@@ -184,7 +184,7 @@ both_databases! {
         user(&node.accounts, "alice").await;
         let from = |name, password, address| {
             let login: PasswordLogin<'_> = from_address(login(name, password), address);
-            node.accounts.log_in_with_password(login)
+            node.accounts.passwords.log_in(login)
         };
         // Those that succeed do not count.
         for _ in 0..10 {
@@ -211,7 +211,7 @@ both_databases! {
             .map(|_| {
                 let accounts = std::sync::Arc::clone(&node.accounts);
                 tokio::spawn(async move {
-                    accounts.log_in_with_password(login("alice", "wrong")).await
+                    accounts.passwords.log_in(login("alice", "wrong")).await
                 })
             })
             .collect();
@@ -229,7 +229,7 @@ both_databases! {
     async fn what_has_expired_is_pruned(db: TestDatabase) {
         let node = TestAccounts::start_with(db, limited()).await;
         user(&node.accounts, "alice").await;
-        let _ = node.accounts.log_in_with_password(login("alice", "wrong")).await;
+        let _ = node.accounts.passwords.log_in(login("alice", "wrong")).await;
         let count = async || {
             // Never committed.
             let mut conn = node.node.store.write().await.unwrap();

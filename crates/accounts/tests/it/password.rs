@@ -2,7 +2,7 @@ use std::{sync::Arc, time::Duration};
 
 use ruma::user_id;
 use stoa_accounts::{
-    ChangePasswordError, LoginError, NewUser, PasswordLogin, RegistrationError, UnfitPassword,
+    ChangePasswordError, LoginError, NewUser, PasswordLogin, RegisterError, UnfitPassword,
 };
 use stoa_base::Actor;
 use stoa_storage::log::Append;
@@ -16,10 +16,10 @@ both_databases! {
         let alice = user(&node.accounts, "alice").await;
         let begun = log_in(&node.accounts, &alice).await;
         let alice_actor = actor(&node.accounts, &begun).await;
-        node.accounts.change_password(&alice_actor, "new pässwörd", false).await.unwrap();
-        let old = node.accounts.log_in_with_password(login("alice", PASSWORD)).await;
+        node.accounts.passwords.change(&alice_actor, "new pässwörd", false).await.unwrap();
+        let old = node.accounts.passwords.log_in(login("alice", PASSWORD)).await;
         assert!(matches!(old, Err(LoginError::Forbidden)), "{old:?}");
-        node.accounts.log_in_with_password(login("alice", "new pässwörd")).await.unwrap();
+        node.accounts.passwords.log_in(login("alice", "new pässwörd")).await.unwrap();
     }
 
     async fn other_devices_go_if_asked_to_and_this_one_stays(db: TestDatabase) {
@@ -30,9 +30,9 @@ both_databases! {
         let alice_actor = actor(&node.accounts, &this).await;
         assert_eq!(taken(&node.accounts, &other.tokens.access_token).await, Taken::Good);
 
-        node.accounts.change_password(&alice_actor, "second", false).await.unwrap();
+        node.accounts.passwords.change(&alice_actor, "second", false).await.unwrap();
         assert_eq!(taken(&node.accounts, &other.tokens.access_token).await, Taken::Good);
-        node.accounts.change_password(&alice_actor, "third", true).await.unwrap();
+        node.accounts.passwords.change(&alice_actor, "third", true).await.unwrap();
         assert_eq!(taken(&node.accounts, &other.tokens.access_token).await, Taken::Unknown);
         assert_eq!(taken(&node.accounts, &this.tokens.access_token).await, Taken::Good);
     }
@@ -46,8 +46,8 @@ both_databases! {
             let new = format!("password {round}");
             let alice_actor = Actor::user(&alice);
             let (logged_in, changed) = tokio::join!(
-                node.accounts.log_in_with_password(login("alice", &old)),
-                node.accounts.change_password(&alice_actor, &new, true),
+                node.accounts.passwords.log_in(login("alice", &old)),
+                node.accounts.passwords.change(&alice_actor, &new, true),
             );
             changed.unwrap();
             if let Ok(begun) = logged_in {
@@ -64,12 +64,12 @@ both_databases! {
         let mut password = PASSWORD.to_owned();
         for round in 0..20 {
             let other = PasswordLogin { password: &password, ..login("alice", "") };
-            let other = node.accounts.log_in_with_password(other).await.unwrap();
+            let other = node.accounts.passwords.log_in(other).await.unwrap();
             let new = format!("password {round}");
             let (accounts, actor) = (Arc::clone(&node.accounts), Actor::user(&alice));
             let changing = {
                 let new = new.clone();
-                tokio::spawn(async move { accounts.change_password(&actor, &new, true).await })
+                tokio::spawn(async move { accounts.passwords.change(&actor, &new, true).await })
             };
             tokio::time::sleep(Duration::from_micros(200 * round)).await;
             changing.abort();
@@ -77,7 +77,7 @@ both_databases! {
             // Whatever was begun is done once this is.
             node.node.writer.append(Append::new()).await.unwrap();
             let other = taken(&node.accounts, &other.tokens.access_token).await;
-            match node.accounts.log_in_with_password(login("alice", &new)).await {
+            match node.accounts.passwords.log_in(login("alice", &new)).await {
                 Ok(_) => {
                     assert_eq!(other, Taken::Unknown, "round {round}");
                     password = new;
@@ -93,25 +93,25 @@ both_databases! {
         let alice = user(&node.accounts, "alice").await;
         let thief = log_in(&node.accounts, &alice).await;
         let thief = actor(&node.accounts, &thief).await;
-        node.accounts.change_password(&Actor::user(&alice), "second", true).await.unwrap();
-        let answer = node.accounts.change_password(&thief, "third", true).await;
+        node.accounts.passwords.change(&Actor::user(&alice), "second", true).await.unwrap();
+        let answer = node.accounts.passwords.change(&thief, "third", true).await;
         assert!(matches!(answer, Err(ChangePasswordError::Failure(_))), "{answer:?}");
-        node.accounts.log_in_with_password(login("alice", "second")).await.unwrap();
+        node.accounts.passwords.log_in(login("alice", "second")).await.unwrap();
     }
 
     async fn a_password_has_a_longest_length_and_needs_a_user(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
         let alice = user(&node.accounts, "alice").await;
         let alice_actor = Actor::user(&alice);
-        let long = node.accounts.change_password(&alice_actor, &"x".repeat(1_025), true).await;
+        let long = node.accounts.passwords.change(&alice_actor, &"x".repeat(1_025), true).await;
         assert!(matches!(long, Err(ChangePasswordError::Password(UnfitPassword::TooLong))), "{long:?}");
-        let empty = node.accounts.change_password(&alice_actor, "", true).await;
+        let empty = node.accounts.passwords.change(&alice_actor, "", true).await;
         assert!(matches!(empty, Err(ChangePasswordError::Password(UnfitPassword::Empty))));
         let bob = NewUser { username: "bob", password: Some(""), admin: false, display_name: None };
-        let empty = node.accounts.create_user(&alice_actor, bob).await;
-        assert!(matches!(empty, Err(RegistrationError::Password(UnfitPassword::Empty))));
+        let empty = node.accounts.registrar.create_user(&alice_actor, bob).await;
+        assert!(matches!(empty, Err(RegisterError::Password(UnfitPassword::Empty))));
         let nobody = Actor::user(user_id!("@nobody:test"));
-        let answer = node.accounts.change_password(&nobody, "new", true).await;
+        let answer = node.accounts.passwords.change(&nobody, "new", true).await;
         assert!(matches!(answer, Err(ChangePasswordError::UnknownUser)), "{answer:?}");
     }
 }

@@ -12,7 +12,7 @@ async fn set(
     field: &str,
     value: Value,
 ) -> Result<ProfileChange, ProfileError> {
-    accounts.set_profile_field(&Actor::user(user), field, Some(&value)).await
+    accounts.profiles.set_field(&Actor::user(user), field, Some(&value)).await
 }
 
 both_databases! {
@@ -27,33 +27,33 @@ both_databases! {
             ("org.example.job", json!({"title": ["a", null, 1]})),
             ("org.example.null", Value::Null),
         ];
-        assert_eq!(node.accounts.profile(&alice).await.unwrap().unwrap().len(), 0);
+        assert_eq!(node.accounts.profiles.get(&alice).await.unwrap().unwrap().len(), 0);
         for (field, value) in &fields {
-            assert_eq!(node.accounts.profile_field(&alice, field).await.unwrap(), None);
+            assert_eq!(node.accounts.profiles.field(&alice, field).await.unwrap(), None);
             let change = set(&node.accounts, &alice, field, value.clone()).await.unwrap();
             assert_eq!(change, ProfileChange { old: None, new: Some(value.clone()) });
-            let found = node.accounts.profile_field(&alice, field).await.unwrap();
+            let found = node.accounts.profiles.field(&alice, field).await.unwrap();
             assert_eq!(found.as_ref(), Some(value));
         }
-        let profile = node.accounts.profile(&alice).await.unwrap().unwrap();
+        let profile = node.accounts.profiles.get(&alice).await.unwrap().unwrap();
         let expected = fields.iter().map(|(field, value)| ((*field).to_owned(), value.clone()));
         assert_eq!(profile, expected.collect());
-        let member = node.accounts.member_profile(&alice).await.unwrap();
+        let member = node.accounts.profiles.member_profile(&alice).await.unwrap();
         assert_eq!(member.displayname.as_deref(), Some("Älice"));
         assert_eq!(member.avatar_url.as_deref(), Some("LemurLover"));
 
         let alice_actor = Actor::user(&alice);
-        let removed = node.accounts.set_profile_field(&alice_actor, "m.tz", None).await.unwrap();
+        let removed = node.accounts.profiles.set_field(&alice_actor, "m.tz", None).await.unwrap();
         assert_eq!(removed, ProfileChange { old: Some(json!("Europe/Berlin")), new: None });
-        assert_eq!(node.accounts.profile_field(&alice, "m.tz").await.unwrap(), None);
-        let again = node.accounts.set_profile_field(&alice_actor, "m.tz", None).await.unwrap();
+        assert_eq!(node.accounts.profiles.field(&alice, "m.tz").await.unwrap(), None);
+        let again = node.accounts.profiles.set_field(&alice_actor, "m.tz", None).await.unwrap();
         assert!(!again.is_change());
     }
 
     async fn a_closed_account_gets_no_profile(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
         let alice = user(&node.accounts, "alice").await;
-        node.accounts.deactivate(&Actor::user(&alice), &alice).await.unwrap();
+        node.accounts.users.deactivate(&Actor::user(&alice), &alice).await.unwrap();
         let late = set(&node.accounts, &alice, "displayname", json!("A")).await;
         assert!(matches!(late, Err(ProfileError::UnknownUser)), "{late:?}");
     }
@@ -68,7 +68,7 @@ both_databases! {
         assert!(!set(json!("B")).await.is_change());
         for nothing in [json!(""), Value::Null] {
             assert!(set(nothing).await.is_change());
-            let profile = node.accounts.profile(&alice).await.unwrap().unwrap();
+            let profile = node.accounts.profiles.get(&alice).await.unwrap().unwrap();
             assert!(profile.is_empty());
             set(json!("B")).await;
         }
@@ -77,9 +77,9 @@ both_databases! {
     async fn nobody_has_no_profile(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
         let nobody = user_id!("@nobody:test");
-        assert_eq!(node.accounts.profile(nobody).await.unwrap(), None);
-        assert_eq!(node.accounts.profile_field(nobody, "displayname").await.unwrap(), None);
-        assert_eq!(node.accounts.profile_field(nobody, "no\0field").await.unwrap(), None);
+        assert_eq!(node.accounts.profiles.get(nobody).await.unwrap(), None);
+        assert_eq!(node.accounts.profiles.field(nobody, "displayname").await.unwrap(), None);
+        assert_eq!(node.accounts.profiles.field(nobody, "no\0field").await.unwrap(), None);
         let answer = set(&node.accounts, nobody, "displayname", json!("x")).await;
         assert!(matches!(answer, Err(ProfileError::UnknownUser)), "{answer:?}");
     }

@@ -1,10 +1,7 @@
 use std::time::Duration;
 
 use stoa_accounts::{Accounts, NewDevice, NewTokens, RefreshError};
-use stoa_storage::{
-    log::{Append, AppendError},
-    repo,
-};
+use stoa_storage::log::{Append, AppendError};
 use stoa_testing::{Backend, TestAccounts, both_databases, surgery};
 
 use crate::fixture::{Taken, device, log_in, log_in_from, refreshable, taken, user};
@@ -13,7 +10,7 @@ const LIFETIME: Duration = Duration::from_hours(1);
 
 /// New tokens for old ones.
 async fn refresh(accounts: &Accounts, tokens: &NewTokens) -> Result<NewTokens, RefreshError> {
-    accounts.refresh(tokens.refresh_token.as_deref().unwrap(), None).await
+    accounts.sessions.refresh(tokens.refresh_token.as_deref().unwrap(), None).await
 }
 
 /// How a refresh token is taken.
@@ -39,7 +36,7 @@ both_databases! {
         assert_eq!(taken(&node.accounts, &first.access_token).await, Taken::Good);
         node.clock.advance(Duration::from_millis(1));
         assert_eq!(taken(&node.accounts, &first.access_token).await, Taken::SoftLogout);
-        assert!(node.accounts.session_cached(&first.access_token).is_none());
+        assert!(node.accounts.sessions.cached(&first.access_token).is_none());
         assert_eq!(taken(&node.accounts, &plain.tokens.access_token).await, Taken::Good);
 
         let second = refresh(&node.accounts, &first).await.unwrap();
@@ -53,9 +50,9 @@ both_databases! {
         let alice = user(&node.accounts, "alice").await;
         let first = log_in_from(&node.accounts, &alice, refreshable()).await.unwrap();
         let second = refresh(&node.accounts, &first.tokens).await.unwrap();
-        let session = node.accounts.session(&second.access_token).await.unwrap();
+        let session = node.accounts.sessions.find(&second.access_token).await.unwrap();
         assert_eq!((&session.user_id, &session.device_id), (&alice, &first.device_id));
-        assert_eq!(node.accounts.devices(&alice).await.unwrap().len(), 1);
+        assert_eq!(node.accounts.devices.list(&alice).await.unwrap().len(), 1);
     }
 
     // https://spec.matrix.org/v1.19/client-server-api/#refreshing-access-tokens: the old refresh
@@ -71,7 +68,7 @@ both_databases! {
         assert_eq!(taken(&node.accounts, &second.access_token).await, Taken::Good);
         assert_eq!(taken(&node.accounts, &first.access_token).await, Taken::SoftLogout);
         assert_eq!(taken(&node.accounts, &second.access_token).await, Taken::Good);
-        assert!(node.accounts.session_cached(&second.access_token).is_some());
+        assert!(node.accounts.sessions.cached(&second.access_token).is_some());
         assert_eq!(refreshed(&node.accounts, &first).await, Taken::SoftLogout);
     }
 
@@ -92,9 +89,7 @@ both_databases! {
     async fn who_did_not_hear_the_answer_may_ask_again(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
         let alice = user(&node.accounts, "alice").await;
-        let first = log_in_from(&node.accounts, &alice, refreshable()).await.unwrap();
-        let device_id = first.device_id;
-        let first = first.tokens;
+        let first = log_in_from(&node.accounts, &alice, refreshable()).await.unwrap().tokens;
         let mut unheard = Vec::new();
         for _ in 0..5 {
             unheard.push(refresh(&node.accounts, &first).await.unwrap());
@@ -107,9 +102,7 @@ both_databases! {
         assert_eq!(taken(&node.accounts, &first.access_token).await, Taken::Good);
         assert_eq!(taken(&node.accounts, &heard.access_token).await, Taken::Good);
         // Nothing is left of what was not heard.
-        let mut conn = node.node.store.read().await.unwrap();
-        let left = repo::tokens::of_device(&mut conn, &alice, &device_id).await.unwrap();
-        assert_eq!(left.len(), 1);
+        assert_eq!(surgery::token_hashes(&node.node.store).await.len(), 1);
     }
 
     async fn a_long_chain_leaves_one_row(db: TestDatabase) {
@@ -124,9 +117,7 @@ both_databases! {
             }
         }
         assert_eq!(taken(&node.accounts, &tokens.access_token).await, Taken::Good);
-        let mut conn = node.node.store.read().await.unwrap();
-        let left = repo::tokens::of_device(&mut conn, &alice, &first.device_id).await.unwrap();
-        assert_eq!(left.len(), 1);
+        assert_eq!(surgery::token_hashes(&node.node.store).await.len(), 1);
     }
 
     async fn first_uses_at_the_same_time_are_one(db: TestDatabase) {
@@ -209,7 +200,7 @@ both_databases! {
                 chain.push(refresh(&node.accounts, chain.last().unwrap()).await.unwrap());
             }
             let last = chain.last().unwrap().clone();
-            let session = node.accounts.session(&last.access_token).await.unwrap();
+            let session = node.accounts.sessions.find(&last.access_token).await.unwrap();
             let key = session.device_key();
             for _ in 0..2 {
                 assert_eq!(refreshed(&node.accounts, &chain[copied]).await, Taken::SoftLogout);
@@ -219,7 +210,7 @@ both_databases! {
                 assert_eq!(access, Taken::SoftLogout);
                 assert_eq!(refreshed(&node.accounts, tokens).await, Taken::SoftLogout);
             }
-            assert!(node.accounts.session_cached(&last.access_token).is_none());
+            assert!(node.accounts.sessions.cached(&last.access_token).is_none());
             // What was begun before is not written any more.
             let mut append = Append::new();
             append.guards.push(session.guard());
@@ -228,7 +219,7 @@ both_databases! {
             // The client logs in again as the same device, and what was before is gone.
             let again = NewDevice { device_id: Some(&begun.device_id), ..refreshable() };
             let again = log_in_from(&node.accounts, &alice, again).await.unwrap().tokens;
-            let again = node.accounts.session(&again.access_token).await.unwrap();
+            let again = node.accounts.sessions.find(&again.access_token).await.unwrap();
             assert_eq!(again.device_key(), key, "it is the same device");
             assert_eq!(taken(&node.accounts, &last.access_token).await, Taken::Unknown);
             assert_eq!(refreshed(&node.accounts, &chain[copied]).await, Taken::Unknown);
@@ -246,14 +237,14 @@ both_databases! {
         let again = log_in_from(&node.accounts, &alice, phone()).await.unwrap().tokens;
         assert_eq!(refreshed(&node.accounts, &first).await, Taken::Unknown);
         assert_eq!(taken(&node.accounts, &again.access_token).await, Taken::Good);
-        assert_eq!(node.accounts.devices(&alice).await.unwrap().len(), 1);
+        assert_eq!(node.accounts.devices.list(&alice).await.unwrap().len(), 1);
     }
 
     async fn what_was_begun_with_the_old_token_is_not_refused(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
         let alice = user(&node.accounts, "alice").await;
         let begun = log_in_from(&node.accounts, &alice, refreshable()).await.unwrap();
-        let session = node.accounts.session(&begun.tokens.access_token).await.unwrap();
+        let session = node.accounts.sessions.find(&begun.tokens.access_token).await.unwrap();
         let guarded = || {
             let mut append = Append::new();
             append.guards.push(session.guard());
@@ -263,7 +254,7 @@ both_databases! {
         assert_eq!(taken(&node.accounts, &second.access_token).await, Taken::Good);
         assert_eq!(taken(&node.accounts, &begun.tokens.access_token).await, Taken::SoftLogout);
         node.node.writer.append(guarded()).await.unwrap();
-        node.accounts.log_out(&session.actor(None)).await.unwrap();
+        node.accounts.sessions.log_out(&session.actor(None)).await.unwrap();
         let answer = node.node.writer.append(guarded()).await;
         assert!(matches!(answer, Err(AppendError::SessionEnded)), "{answer:?}");
     }
@@ -286,7 +277,7 @@ both_databases! {
         let node = TestAccounts::start(db).await;
         let alice = user(&node.accounts, "alice").await;
         let tokens = log_in_from(&node.accounts, &alice, refreshable()).await.unwrap().tokens;
-        let refused = async |token: &str| match node.accounts.refresh(token, None).await {
+        let refused = async |token: &str| match node.accounts.sessions.refresh(token, None).await {
             Err(RefreshError::UnknownToken { soft_logout }) => soft_logout,
             answer => panic!("{token}: {answer:?}"),
         };

@@ -2,8 +2,8 @@ use std::time::Duration;
 
 use ruma::api::client::uiaa::{AuthData, AuthType};
 use stoa_accounts::{
-    Accounts, AttemptLimits, InteractiveAuthError, NewDevice, Options, Registered, Registration,
-    RegistrationAnswer, RegistrationError, UnfitPassword,
+    Accounts, AttemptLimits, InteractiveAuthError, NewDevice, Options, RegisterAnswer,
+    RegisterError, RegisterRequest, Registered, UnfitPassword,
 };
 use stoa_testing::{Backend, TestAccounts, both_databases};
 
@@ -12,8 +12,8 @@ use crate::{
     interactive_auth::dummy,
 };
 
-fn request<'a>(username: &'a str, auth: Option<&'a AuthData>) -> Registration<'a> {
-    Registration {
+fn request<'a>(username: &'a str, auth: Option<&'a AuthData>) -> RegisterRequest<'a> {
+    RegisterRequest {
         username: Some(username),
         password: Some(PASSWORD),
         device: NewDevice::default(),
@@ -24,18 +24,18 @@ fn request<'a>(username: &'a str, auth: Option<&'a AuthData>) -> Registration<'a
 }
 
 /// A request that must succeed.
-async fn register(accounts: &Accounts, request: Registration<'_>) -> Registered {
-    match accounts.register(request).await.unwrap() {
-        RegistrationAnswer::Registered(registered) => registered,
-        RegistrationAnswer::Challenge(info) => panic!("{info:?}"),
+async fn register(accounts: &Accounts, request: RegisterRequest<'_>) -> Registered {
+    match accounts.registrar.register(request).await.unwrap() {
+        RegisterAnswer::Registered(registered) => registered,
+        RegisterAnswer::Challenge(info) => panic!("{info:?}"),
     }
 }
 
 /// The session of the challenge that a request without `auth` gets.
-async fn begin(accounts: &Accounts, request: Registration<'_>) -> String {
-    match accounts.register(Registration { auth: None, ..request }).await.unwrap() {
-        RegistrationAnswer::Challenge(info) => info.session.unwrap(),
-        RegistrationAnswer::Registered(registered) => panic!("{registered:?}"),
+async fn begin(accounts: &Accounts, request: RegisterRequest<'_>) -> String {
+    match accounts.registrar.register(RegisterRequest { auth: None, ..request }).await.unwrap() {
+        RegisterAnswer::Challenge(info) => info.session.unwrap(),
+        RegisterAnswer::Registered(registered) => panic!("{registered:?}"),
     }
 }
 
@@ -53,14 +53,14 @@ both_databases! {
 
     async fn an_empty_request_is_told_the_flows(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
-        let empty = Registration { username: None, password: None, ..request("", None) };
-        match node.accounts.register(empty).await.unwrap() {
-            RegistrationAnswer::Challenge(info) => {
+        let empty = RegisterRequest { username: None, password: None, ..request("", None) };
+        match node.accounts.registrar.register(empty).await.unwrap() {
+            RegisterAnswer::Challenge(info) => {
                 assert_eq!(info.flows.len(), 1);
                 assert_eq!(info.flows[0].stages, [AuthType::Dummy]);
                 assert!(info.session.is_some());
             }
-            RegistrationAnswer::Registered(registered) => panic!("{registered:?}"),
+            RegisterAnswer::Registered(registered) => panic!("{registered:?}"),
         }
     }
 
@@ -70,19 +70,19 @@ both_databases! {
         for (username, password, first_is_empty) in
             [("a", "pässwörd ★", false), ("b", "bobspassword", true)]
         {
-            let whole = Registration {
+            let whole = RegisterRequest {
                 password: Some(password), device: phone, ..request(username, None)
             };
-            let empty = Registration { username: None, password: None, ..request("", None) };
+            let empty = RegisterRequest { username: None, password: None, ..request("", None) };
             let first = if first_is_empty { empty } else { whole };
             let auth = dummy(Some(&begin(&node.accounts, first).await));
             let registered =
-                register(&node.accounts, Registration { auth: Some(&auth), ..whole }).await;
+                register(&node.accounts, RegisterRequest { auth: Some(&auth), ..whole }).await;
             let session = registered.session.unwrap();
             assert_eq!(session.device_id, "PHONE");
-            let found = node.accounts.device(&registered.user_id, &session.device_id).await;
+            let found = node.accounts.devices.get(&registered.user_id, &session.device_id).await;
             assert_eq!(found.unwrap().unwrap().display_name.as_deref(), Some("Phone"));
-            node.accounts.log_in_with_password(login(username, password)).await.unwrap();
+            node.accounts.passwords.log_in(login(username, password)).await.unwrap();
         }
     }
 
@@ -95,10 +95,10 @@ both_databases! {
         let refreshable = NewDevice { refreshable: true, ..NewDevice::default() };
         // Even a user name that the server chose.
         for username in [Some("alice"), None] {
-            let request = Registration { username, device: refreshable, ..request("", None) };
+            let request = RegisterRequest { username, device: refreshable, ..request("", None) };
             let session = begin(&here.accounts, request).await;
             let auth = dummy(Some(&session));
-            let request = Registration { auth: Some(&auth), ..request };
+            let request = RegisterRequest { auth: Some(&auth), ..request };
             let first = register(&here.accounts, request).await;
             let second = register(&there.accounts, request).await;
             assert_eq!(first.user_id, second.user_id);
@@ -110,12 +110,12 @@ both_databases! {
             let token = &first.tokens.access_token;
             assert_eq!(taken(&here.accounts, token).await, Taken::Good);
 
-            let other = Registration { password: Some("another"), ..request };
-            let answer = here.accounts.register(other).await;
+            let other = RegisterRequest { password: Some("another"), ..request };
+            let answer = here.accounts.registrar.register(other).await;
             assert!(
                 matches!(
                     answer,
-                    Err(RegistrationError::Auth(InteractiveAuthError::RequestChanged))
+                    Err(RegisterError::Auth(InteractiveAuthError::RequestChanged))
                 ),
                 "{answer:?}"
             );
@@ -143,10 +143,10 @@ both_databases! {
         let node = TestAccounts::start(db).await;
         let mut tokens = Vec::new();
         for _ in 0..2 {
-            let request = Registration { username: None, ..request("", None) };
+            let request = RegisterRequest { username: None, ..request("", None) };
             let auth = dummy(Some(&begin(&node.accounts, request).await));
             let registered =
-                register(&node.accounts, Registration { auth: Some(&auth), ..request }).await;
+                register(&node.accounts, RegisterRequest { auth: Some(&auth), ..request }).await;
             tokens.push(registered.session.unwrap().tokens.access_token);
         }
         assert_ne!(tokens[0], tokens[1]);
@@ -157,7 +157,7 @@ both_databases! {
         let auth = dummy(None);
         let upper = register(&node.accounts, request("User-UPPER", Some(&auth))).await;
         assert_eq!(upper.user_id, "@user-upper:test");
-        let nameless = Registration { username: None, ..request("", Some(&auth)) };
+        let nameless = RegisterRequest { username: None, ..request("", Some(&auth)) };
         let one = register(&node.accounts, nameless).await.user_id;
         let other = register(&node.accounts, nameless).await.user_id;
         assert_ne!(one, other);
@@ -170,16 +170,16 @@ both_databases! {
         register(&node.accounts, request("taken", Some(&auth))).await;
         for auth in [None, Some(&auth)] {
             for name in ["user-!-reject-please", "user-é-x", "a\nb", "", "a\0b", "_a", "a,b"] {
-                let answer = node.accounts.register(request(name, auth)).await;
+                let answer = node.accounts.registrar.register(request(name, auth)).await;
                 assert!(
-                    matches!(answer, Err(RegistrationError::InvalidUsername(_))),
+                    matches!(answer, Err(RegisterError::InvalidUsername(_))),
                     "{name:?}: {answer:?}"
                 );
             }
             for name in ["taken", "TAKEN"] {
-                let other = Registration { password: Some("another"), ..request(name, auth) };
-                let answer = node.accounts.register(other).await;
-                assert!(matches!(answer, Err(RegistrationError::UserInUse)), "{answer:?}");
+                let other = RegisterRequest { password: Some("another"), ..request(name, auth) };
+                let answer = node.accounts.registrar.register(other).await;
+                assert!(matches!(answer, Err(RegisterError::UserInUse)), "{answer:?}");
             }
         }
     }
@@ -187,56 +187,56 @@ both_databases! {
     async fn who_asks_whether_a_name_is_free_is_told(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
         register(&node.accounts, request("taken", Some(&dummy(None)))).await;
-        node.accounts.check_username("username_should_be_available").await.unwrap();
-        let answer = node.accounts.check_username("Taken").await;
-        assert!(matches!(answer, Err(RegistrationError::UserInUse)), "{answer:?}");
-        let answer = node.accounts.check_username("username,should_not_be_valid").await;
-        assert!(matches!(answer, Err(RegistrationError::InvalidUsername(_))), "{answer:?}");
+        node.accounts.registrar.check_username("username_should_be_available").await.unwrap();
+        let answer = node.accounts.registrar.check_username("Taken").await;
+        assert!(matches!(answer, Err(RegisterError::UserInUse)), "{answer:?}");
+        let answer = node.accounts.registrar.check_username("username,should_not_be_valid").await;
+        assert!(matches!(answer, Err(RegisterError::InvalidUsername(_))), "{answer:?}");
     }
 
     async fn a_closed_accounts_name_stays_taken(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
         let gone = register(&node.accounts, request("gone", Some(&dummy(None)))).await.user_id;
-        node.accounts.deactivate(&stoa_base::Actor::user(&gone), &gone).await.unwrap();
-        let answer = node.accounts.check_username("gone").await;
-        assert!(matches!(answer, Err(RegistrationError::UserInUse)), "{answer:?}");
+        node.accounts.users.deactivate(&stoa_base::Actor::user(&gone), &gone).await.unwrap();
+        let answer = node.accounts.registrar.check_username("gone").await;
+        assert!(matches!(answer, Err(RegisterError::UserInUse)), "{answer:?}");
     }
 
     async fn who_wants_no_session_gets_none(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
-        let quiet = Registration { inhibit_login: true, ..request("quiet", None) };
+        let quiet = RegisterRequest { inhibit_login: true, ..request("quiet", None) };
         let auth = dummy(Some(&begin(&node.accounts, quiet).await));
         for _ in 0..2 {
-            let quiet = Registration { auth: Some(&auth), ..quiet };
+            let quiet = RegisterRequest { auth: Some(&auth), ..quiet };
             let registered = register(&node.accounts, quiet).await;
             assert!(registered.session.is_none());
-            assert!(node.accounts.devices(&registered.user_id).await.unwrap().is_empty());
+            assert!(node.accounts.devices.list(&registered.user_id).await.unwrap().is_empty());
         }
     }
 
     async fn a_password_is_needed_and_has_a_longest_length(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
         let auth = dummy(None);
-        let none = Registration { password: None, ..request("alice", Some(&auth)) };
-        let answer = node.accounts.register(none).await;
-        assert!(matches!(answer, Err(RegistrationError::MissingPassword)), "{answer:?}");
+        let none = RegisterRequest { password: None, ..request("alice", Some(&auth)) };
+        let answer = node.accounts.registrar.register(none).await;
+        assert!(matches!(answer, Err(RegisterError::MissingPassword)), "{answer:?}");
         let long = "x".repeat(1_025);
-        let long = Registration { password: Some(&long), ..request("alice", Some(&auth)) };
-        let answer = node.accounts.register(long).await;
-        assert!(matches!(answer, Err(RegistrationError::Password(UnfitPassword::TooLong))), "{answer:?}");
-        let bad = Registration { device: device("a\0b"), ..request("alice", Some(&auth)) };
-        let answer = node.accounts.register(bad).await;
-        assert!(matches!(answer, Err(RegistrationError::InvalidDeviceId)), "{answer:?}");
+        let long = RegisterRequest { password: Some(&long), ..request("alice", Some(&auth)) };
+        let answer = node.accounts.registrar.register(long).await;
+        assert!(matches!(answer, Err(RegisterError::Password(UnfitPassword::TooLong))), "{answer:?}");
+        let bad = RegisterRequest { device: device("a\0b"), ..request("alice", Some(&auth)) };
+        let answer = node.accounts.registrar.register(bad).await;
+        assert!(matches!(answer, Err(RegisterError::InvalidDeviceId)), "{answer:?}");
         register(&node.accounts, request("alice", Some(&auth))).await;
     }
 
     async fn nobody_registers_where_registration_is_closed(db: TestDatabase) {
         let options = Options { registration_enabled: false, ..TestAccounts::options() };
         let node = TestAccounts::start_with(db, options).await;
-        let answer = node.accounts.register(request("alice", Some(&dummy(None)))).await;
-        assert!(matches!(answer, Err(RegistrationError::Disabled)), "{answer:?}");
-        let answer = node.accounts.check_username("alice").await;
-        assert!(matches!(answer, Err(RegistrationError::Disabled)), "{answer:?}");
+        let answer = node.accounts.registrar.register(request("alice", Some(&dummy(None)))).await;
+        assert!(matches!(answer, Err(RegisterError::Disabled)), "{answer:?}");
+        let answer = node.accounts.registrar.check_username("alice").await;
+        assert!(matches!(answer, Err(RegisterError::Disabled)), "{answer:?}");
     }
 
     async fn an_address_may_register_only_so_often(db: TestDatabase) {
@@ -248,14 +248,14 @@ both_databases! {
         let options = Options { limits: Some(limits), ..TestAccounts::options() };
         let node = TestAccounts::start_with(db, options).await;
         let auth = dummy(None);
-        let from = |username, address: &str| Registration {
+        let from = |username, address: &str| RegisterRequest {
             address: Some(address.parse().unwrap()),
             ..request(username, Some(&auth))
         };
         register(&node.accounts, from("a", "192.0.2.1")).await;
         register(&node.accounts, from("b", "192.0.2.1")).await;
-        let answer = node.accounts.register(from("c", "192.0.2.1")).await;
-        assert!(matches!(answer, Err(RegistrationError::TooManyAttempts { .. })), "{answer:?}");
+        let answer = node.accounts.registrar.register(from("c", "192.0.2.1")).await;
+        assert!(matches!(answer, Err(RegisterError::TooManyAttempts { .. })), "{answer:?}");
         register(&node.accounts, from("c", "192.0.2.2")).await;
         node.clock.advance(Duration::from_secs(61));
         register(&node.accounts, from("d", "192.0.2.1")).await;

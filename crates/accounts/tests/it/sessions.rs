@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use stoa_base::Actor;
 use stoa_storage::log::{Append, AppendError};
-use stoa_testing::{Backend, TestAccounts, both_databases};
+use stoa_testing::{Backend, TestAccounts, both_databases, surgery};
 
 use crate::fixture::{Taken, actor, log_in, taken, user};
 
@@ -12,7 +12,7 @@ both_databases! {
         let alice = user(&node.accounts, "alice").await;
         let begun = log_in(&node.accounts, &alice).await;
         for round in ["from the database", "from memory"] {
-            let session = node.accounts.session(&begun.tokens.access_token).await.unwrap();
+            let session = node.accounts.sessions.find(&begun.tokens.access_token).await.unwrap();
             assert_eq!(session.user_id, alice, "{round}");
             assert_eq!(session.device_id, begun.device_id, "{round}");
             assert_eq!(session.expires_ms, None, "{round}");
@@ -31,12 +31,8 @@ both_databases! {
         let node = TestAccounts::start(db).await;
         let alice = user(&node.accounts, "alice").await;
         let begun = log_in(&node.accounts, &alice).await;
-        let mut conn = node.node.store.read().await.unwrap();
-        let hashes =
-            stoa_storage::repo::tokens::of_device(&mut conn, &alice, &begun.device_id).await;
-        let [hash] = hashes.unwrap().try_into().unwrap();
+        let [hash] = surgery::token_hashes(&node.node.store).await.try_into().unwrap();
         assert!(!begun.tokens.access_token.contains(&hash));
-        drop(conn);
         assert_eq!(taken(&node.accounts, &hash).await, Taken::Unknown);
     }
 
@@ -44,10 +40,10 @@ both_databases! {
         let node = TestAccounts::start(db).await;
         let alice = user(&node.accounts, "alice").await;
         let token = log_in(&node.accounts, &alice).await.tokens.access_token;
-        assert!(node.accounts.session_cached(&token).is_none());
-        node.accounts.session(&token).await.unwrap();
-        assert_eq!(node.accounts.session_cached(&token).unwrap().user_id, alice);
-        assert!(node.accounts.session_cached("another").is_none());
+        assert!(node.accounts.sessions.cached(&token).is_none());
+        node.accounts.sessions.find(&token).await.unwrap();
+        assert_eq!(node.accounts.sessions.cached(&token).unwrap().user_id, alice);
+        assert!(node.accounts.sessions.cached("another").is_none());
     }
 
     async fn a_session_that_ended_on_another_node_is_refused_here(db: TestDatabase) {
@@ -63,9 +59,9 @@ both_databases! {
             let token = &begun.tokens.access_token;
             assert_eq!(taken(&here.accounts, token).await, Taken::Good, "round {round}");
             let there_actor = actor(&there.accounts, &begun).await;
-            let cached = here.accounts.session_cached(token).unwrap();
+            let cached = here.accounts.sessions.cached(token).unwrap();
 
-            there.accounts.log_out(&there_actor).await.unwrap();
+            there.accounts.sessions.log_out(&there_actor).await.unwrap();
             // A read looks at the log first, and an append is refused under its lock, even where
             // this node has not heard of it.
             let mut append = Append::new();
@@ -88,7 +84,7 @@ both_databases! {
             let token = &begun.tokens.access_token;
             assert_eq!(taken(&here.accounts, token).await, Taken::Good, "round {round}");
             let there_actor = actor(&there.accounts, &begun).await;
-            there.accounts.log_out(&there_actor).await.unwrap();
+            there.accounts.sessions.log_out(&there_actor).await.unwrap();
             assert_eq!(taken(&here.accounts, token).await, Taken::Unknown, "round {round}");
         }
     }
@@ -103,7 +99,7 @@ both_databases! {
                 let accounts = std::sync::Arc::clone(&node.accounts);
                 let token = token.clone();
                 tokio::spawn(async move {
-                    while accounts.session(&token).await.is_ok() {
+                    while accounts.sessions.find(&token).await.is_ok() {
                         tokio::task::yield_now().await;
                     }
                 })
@@ -112,9 +108,9 @@ both_databases! {
                 device_id: Some(begun.device_id.clone()),
                 ..Actor::user(&alice)
             };
-            node.accounts.log_out(&device).await.unwrap();
+            node.accounts.sessions.log_out(&device).await.unwrap();
             assert_eq!(taken(&node.accounts, &token).await, Taken::Unknown, "round {round}");
-            assert!(node.accounts.session_cached(&token).is_none(), "round {round}");
+            assert!(node.accounts.sessions.cached(&token).is_none(), "round {round}");
             tokio::time::timeout(Duration::from_secs(10), reader).await.unwrap().unwrap();
         }
     }

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha1::Sha1;
-use stoa_accounts::{Options, RegistrationError, SharedSecretError, SharedSecretRegistration};
+use stoa_accounts::{Options, RegisterError, SharedSecretError, SharedSecretRequest};
 use stoa_testing::{Backend, TestAccounts, both_databases};
 
 use crate::fixture::{PASSWORD, Taken, login, taken};
@@ -31,8 +31,8 @@ fn request<'a>(
     username: &'a str,
     admin: bool,
     mac: &'a str,
-) -> SharedSecretRegistration<'a> {
-    SharedSecretRegistration {
+) -> SharedSecretRequest<'a> {
+    SharedSecretRequest {
         nonce,
         username,
         display_name: None,
@@ -54,18 +54,18 @@ both_databases! {
     async fn who_knows_the_secret_makes_users_and_admins(db: TestDatabase) {
         let node = TestAccounts::start_with(db, options()).await;
         for (username, admin) in [("user", false), ("user-UPPER-Secret", true)] {
-            let nonce = node.accounts.registration_nonce().unwrap();
+            let nonce = node.accounts.registrar.nonce().unwrap();
             let mac = mac(&nonce, username, admin);
-            let request = SharedSecretRegistration {
+            let request = SharedSecretRequest {
                 display_name: Some("Shown"), ..request(&nonce, username, admin, &mac)
             };
-            let begun = node.accounts.register_with_shared_secret(request).await.unwrap();
+            let begun = node.accounts.registrar.register_with_shared_secret(request).await.unwrap();
             assert_eq!(begun.user_id.localpart(), username.to_lowercase());
-            let session = node.accounts.session(&begun.tokens.access_token).await.unwrap();
+            let session = node.accounts.sessions.find(&begun.tokens.access_token).await.unwrap();
             assert_eq!(session.is_admin, admin);
-            let profile = node.accounts.member_profile(&begun.user_id).await.unwrap();
+            let profile = node.accounts.profiles.member_profile(&begun.user_id).await.unwrap();
             assert_eq!(profile.displayname.as_deref(), Some("Shown"));
-            node.accounts.log_in_with_password(login(username, PASSWORD)).await.unwrap();
+            node.accounts.passwords.log_in(login(username, PASSWORD)).await.unwrap();
             assert_eq!(taken(&node.accounts, &begun.tokens.access_token).await, Taken::Good);
         }
     }
@@ -75,11 +75,11 @@ both_databases! {
         let register = async |nonce: &str, username: &str| {
             let mac = mac(nonce, username, false);
             let request = request(nonce, username, false, &mac);
-            node.accounts.register_with_shared_secret(request).await
+            node.accounts.registrar.register_with_shared_secret(request).await
         };
-        let nonce = node.accounts.registration_nonce().unwrap();
+        let nonce = node.accounts.registrar.nonce().unwrap();
         register(&nonce, "a").await.unwrap();
-        let late = node.accounts.registration_nonce().unwrap();
+        let late = node.accounts.registrar.nonce().unwrap();
         node.clock.advance(Duration::from_secs(61));
         for nonce in [nonce.as_str(), &late, "made up", "", "\0"] {
             let answer = register(nonce, "b").await;
@@ -89,11 +89,11 @@ both_databases! {
 
     async fn a_wrong_mac_makes_no_account_and_writes_nothing(db: TestDatabase) {
         let node = TestAccounts::start_with(db, options()).await;
-        let nonce = node.accounts.registration_nonce().unwrap();
+        let nonce = node.accounts.registrar.nonce().unwrap();
         let right = mac(&nonce, "alice", false);
         let answer = node
             .accounts
-            .register_with_shared_secret(request(&nonce, "alice", true, &right))
+            .registrar.register_with_shared_secret(request(&nonce, "alice", true, &right))
             .await;
         assert!(matches!(answer, Err(SharedSecretError::WrongMac)), "{answer:?}");
         assert_eq!(used_nonces(&node).await, 0);
@@ -101,7 +101,7 @@ both_databases! {
         let changed_mac = mac(&changed, "alice", false);
         let answer = node
             .accounts
-            .register_with_shared_secret(request(&changed, "alice", false, &changed_mac))
+            .registrar.register_with_shared_secret(request(&changed, "alice", false, &changed_mac))
             .await;
         assert!(matches!(answer, Err(SharedSecretError::UnknownNonce)), "{answer:?}");
     }
@@ -113,14 +113,14 @@ both_databases! {
             Backend::Postgres => here.another(db, options()).await,
         };
         for _ in 0..100 {
-            here.accounts.registration_nonce().unwrap();
+            here.accounts.registrar.nonce().unwrap();
         }
         assert_eq!(used_nonces(&here).await, 0, "a nonce that is given is not written");
-        let nonce = here.accounts.registration_nonce().unwrap();
+        let nonce = here.accounts.registrar.nonce().unwrap();
         let register = async |node: &TestAccounts, username: &str| {
             let mac = mac(&nonce, username, false);
             let request = request(&nonce, username, false, &mac);
-            node.accounts.register_with_shared_secret(request).await
+            node.accounts.registrar.register_with_shared_secret(request).await
         };
         register(&there, "alice").await.unwrap();
         for node in [&here, &there] {
@@ -138,33 +138,33 @@ both_databases! {
     async fn names_have_the_same_rules(db: TestDatabase) {
         let node = TestAccounts::start_with(db, options()).await;
         let register = async |username: &str| {
-            let nonce = node.accounts.registration_nonce().unwrap();
+            let nonce = node.accounts.registrar.nonce().unwrap();
             let mac = mac(&nonce, username, false);
             let request = request(&nonce, username, false, &mac);
-            node.accounts.register_with_shared_secret(request).await
+            node.accounts.registrar.register_with_shared_secret(request).await
         };
         let answer = register("us,er").await;
         assert!(
             matches!(
                 answer,
-                Err(SharedSecretError::Registration(RegistrationError::InvalidUsername(_)))
+                Err(SharedSecretError::Register(RegisterError::InvalidUsername(_)))
             ),
             "{answer:?}"
         );
         register("taken").await.unwrap();
         let answer = register("Taken").await;
         assert!(
-            matches!(answer, Err(SharedSecretError::Registration(RegistrationError::UserInUse))),
+            matches!(answer, Err(SharedSecretError::Register(RegisterError::UserInUse))),
             "{answer:?}"
         );
     }
 
     async fn without_a_secret_there_is_no_such_registration(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
-        let answer = node.accounts.registration_nonce();
+        let answer = node.accounts.registrar.nonce();
         assert!(matches!(answer, Err(SharedSecretError::Disabled)), "{answer:?}");
         let request = request("n", "alice", true, "00");
-        let answer = node.accounts.register_with_shared_secret(request).await;
+        let answer = node.accounts.registrar.register_with_shared_secret(request).await;
         assert!(matches!(answer, Err(SharedSecretError::Disabled)), "{answer:?}");
     }
 }

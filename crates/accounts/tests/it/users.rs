@@ -1,5 +1,5 @@
 use ruma::user_id;
-use stoa_accounts::{NewUser, RegistrationError};
+use stoa_accounts::{NewUser, RegisterError};
 use stoa_base::Actor;
 use stoa_testing::{TestAccounts, both_databases};
 
@@ -14,34 +14,21 @@ both_databases! {
         let new = NewUser {
             username: "Alice", password: Some(PASSWORD), admin: true, display_name: Some("Alice A."),
         };
-        let alice = node.accounts.create_user(&admin, new).await.unwrap();
+        let alice = node.accounts.registrar.create_user(&admin, new).await.unwrap();
         assert_eq!(alice, "@alice:test");
-        let found = node.accounts.user(&alice).await.unwrap().unwrap();
+        let found = node.accounts.users.find(&alice).await.unwrap().unwrap();
         assert!(found.is_admin && !found.is_deactivated);
         assert_eq!(found.created_ms, node.node.clock.now_ms());
-        let profile = node.accounts.member_profile(&alice).await.unwrap();
+        let profile = node.accounts.profiles.member_profile(&alice).await.unwrap();
         assert_eq!(profile.displayname.as_deref(), Some("Alice A."));
         let token = log_in(&node.accounts, &alice).await.tokens.access_token;
-        assert!(node.accounts.session(&token).await.unwrap().is_admin);
+        assert!(node.accounts.sessions.find(&token).await.unwrap().is_admin);
 
-        let again = node.accounts.create_user(&admin, new).await;
-        assert!(matches!(again, Err(RegistrationError::UserInUse)), "{again:?}");
-        let bad = node.accounts.create_user(&admin, NewUser { username: "a,b", ..new }).await;
-        assert!(matches!(bad, Err(RegistrationError::InvalidUsername(_))), "{bad:?}");
-        assert!(node.accounts.user(user_id!("@nobody:test")).await.unwrap().is_none());
-    }
-
-    async fn the_admin_flag_counts_at_once(db: TestDatabase) {
-        let node = TestAccounts::start(db).await;
-        let alice = user(&node.accounts, "alice").await;
-        let token = log_in(&node.accounts, &alice).await.tokens.access_token;
-        let admin = Actor::user(user_id!("@admin:test"));
-        for is_admin in [true, false] {
-            assert!(node.accounts.set_admin(&admin, &alice, is_admin).await.unwrap());
-            assert_eq!(node.accounts.session(&token).await.unwrap().is_admin, is_admin);
-        }
-        let nobody = user_id!("@nobody:test");
-        assert!(!node.accounts.set_admin(&admin, nobody, true).await.unwrap());
+        let again = node.accounts.registrar.create_user(&admin, new).await;
+        assert!(matches!(again, Err(RegisterError::UserInUse)), "{again:?}");
+        let bad = node.accounts.registrar.create_user(&admin, NewUser { username: "a,b", ..new }).await;
+        assert!(matches!(bad, Err(RegisterError::InvalidUsername(_))), "{bad:?}");
+        assert!(node.accounts.users.find(user_id!("@nobody:test")).await.unwrap().is_none());
     }
 
     async fn closing_an_account_ends_all_its_sessions(db: TestDatabase) {
@@ -52,13 +39,13 @@ both_databases! {
         assert_eq!(taken(&node.accounts, &plain.access_token).await, Taken::Good);
         let admin = Actor::user(user_id!("@admin:test"));
         for _ in 0..2 {
-            assert!(node.accounts.deactivate(&admin, &alice).await.unwrap());
+            assert!(node.accounts.users.deactivate(&admin, &alice).await.unwrap());
         }
-        assert!(node.accounts.user(&alice).await.unwrap().unwrap().is_deactivated);
+        assert!(node.accounts.users.find(&alice).await.unwrap().unwrap().is_deactivated);
         assert_eq!(taken(&node.accounts, &plain.access_token).await, Taken::Unknown);
         assert_eq!(taken(&node.accounts, &refreshed.access_token).await, Taken::Unknown);
-        assert!(node.accounts.refresh(&refreshed.refresh_token.unwrap(), None).await.is_err());
-        assert!(node.accounts.devices(&alice).await.unwrap().is_empty());
-        assert!(!node.accounts.deactivate(&admin, user_id!("@nobody:test")).await.unwrap());
+        assert!(node.accounts.sessions.refresh(&refreshed.refresh_token.unwrap(), None).await.is_err());
+        assert!(node.accounts.devices.list(&alice).await.unwrap().is_empty());
+        assert!(!node.accounts.users.deactivate(&admin, user_id!("@nobody:test")).await.unwrap());
     }
 }

@@ -10,7 +10,7 @@ use tokio::{task::JoinSet, time::Instant};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{Job, JobError, Jobs, RunningJob, Step, to_ms};
-use crate::Lease;
+use crate::leases::Lease;
 
 /// How many jobs are considered at a time.
 const LOOK: i64 = 32;

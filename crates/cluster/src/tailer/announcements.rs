@@ -27,7 +27,7 @@ async fn announce(tailer: &Tailer) {
         tailer.committed.notified().await;
         let announced = async {
             let head = tailer.applied();
-            log::announce(&mut tailer.store().read().await?, head).await
+            log::announce(&mut tailer.store.read().await?, head).await
         };
         let pause = match announced.await {
             Ok(()) => GAP,
@@ -50,7 +50,7 @@ async fn listen(tailer: &Tailer) {
 }
 
 async fn listen_once(tailer: &Tailer) -> Result<()> {
-    let Some(mut listener) = Listener::connect(tailer.store()).await? else { return Ok(()) };
+    let Some(mut listener) = Listener::connect(&tailer.store).await? else { return Ok(()) };
     loop {
         // What was announced while nobody listened is not known: one look finds it.
         if listener.next().await?.is_none_or(|head| head > tailer.applied()) {

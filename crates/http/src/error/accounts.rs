@@ -6,7 +6,7 @@ use http::StatusCode;
 use ruma::api::error::ErrorKind;
 use stoa_accounts::{
     AccountDataError, ChangePasswordError, Failure, FilterError, InteractiveAuthError, LoginError,
-    ProfileError, RefreshError, RegistrationError, SessionError, SharedSecretError, UnfitPassword,
+    ProfileError, RefreshError, RegisterError, SessionError, SharedSecretError, UnfitPassword,
 };
 
 use super::Error;
@@ -69,24 +69,24 @@ impl From<UnfitPassword> for Error {
     }
 }
 
-impl From<RegistrationError> for Error {
-    fn from(error: RegistrationError) -> Self {
+impl From<RegisterError> for Error {
+    fn from(error: RegisterError) -> Self {
         let message = error.to_string();
         match error {
-            RegistrationError::Disabled => Self::forbidden(message),
-            RegistrationError::InvalidUsername(_) => {
+            RegisterError::Disabled => Self::forbidden(message),
+            RegisterError::InvalidUsername(_) => {
                 Self::new(StatusCode::BAD_REQUEST, ErrorKind::InvalidUsername, message)
             }
-            RegistrationError::UserInUse => {
+            RegisterError::UserInUse => {
                 Self::new(StatusCode::BAD_REQUEST, ErrorKind::UserInUse, message)
             }
-            RegistrationError::MissingPassword => Self::missing_param(message),
-            RegistrationError::Password(unfit) => unfit.into(),
-            RegistrationError::InvalidDeviceId => Self::invalid_param(message),
-            RegistrationError::TooManyAttempts { retry_after } => Self::limit_exceeded(retry_after),
-            RegistrationError::Profile(error) => error.into(),
-            RegistrationError::Auth(error) => error.into(),
-            RegistrationError::Failure(failure) => failure.into(),
+            RegisterError::MissingPassword => Self::missing_param(message),
+            RegisterError::Password(unfit) => unfit.into(),
+            RegisterError::InvalidDeviceId => Self::invalid_param(message),
+            RegisterError::TooManyAttempts { retry_after } => Self::limit_exceeded(retry_after),
+            RegisterError::Profile(error) => error.into(),
+            RegisterError::Auth(error) => error.into(),
+            RegisterError::Failure(failure) => failure.into(),
         }
     }
 }
@@ -99,7 +99,7 @@ impl From<SharedSecretError> for Error {
                 Self::bad_request(message)
             }
             SharedSecretError::WrongMac => Self::forbidden(message),
-            SharedSecretError::Registration(error) => error.into(),
+            SharedSecretError::Register(error) => error.into(),
             SharedSecretError::Failure(failure) => failure.into(),
         }
     }

@@ -79,7 +79,8 @@ impl Fixture {
     /// The receipts of the room after `since`, as `reader` sees them.
     pub(crate) async fn receipts(&self, reader: &str, room: &Room, since: Pos) -> Vec<Receipt> {
         let (reader, rooms, head) = (user(reader), [room.nid], self.head());
-        let changed = self.read_state.receipts_changed(&reader, &rooms, since, head).await;
+        let changed =
+            self.read_state.receipts_changed(&reader, &rooms, since, head, i64::MAX).await;
         changed.unwrap().remove(&room.nid).unwrap_or_default()
     }
 

@@ -75,7 +75,7 @@ both_databases! {
         // A reader who reads up to an earlier position gets it with the next read.
         let rooms = [room.nid];
         let bob = user("bob");
-        let earlier = fixture.read_state.receipts_changed(&bob, &rooms, Pos::START, between);
+        let earlier = fixture.read_state.receipts_changed(&bob, &rooms, Pos::START, between, i64::MAX);
         assert!(earlier.await.unwrap().is_empty());
     }
 
@@ -229,7 +229,7 @@ both_databases! {
         }
         let nids: Vec<_> = rooms.iter().map(|room| room.nid).collect();
         let (reader, head) = (user("carol"), fixture.head());
-        let found = fixture.read_state.receipts_changed(&reader, &nids, Pos::START, head);
+        let found = fixture.read_state.receipts_changed(&reader, &nids, Pos::START, head, i64::MAX);
         let found = found.await.unwrap();
         assert_eq!(found.len(), 2);
         assert_eq!((found[&nids[0]].len(), found[&nids[1]].len()), (2, 2));
@@ -268,7 +268,7 @@ both_databases! {
         fixture.node.writer.append(append).await.unwrap();
         let nids: Vec<_> = rooms.iter().map(|room| room.nid).collect();
         let (bob, head) = (user("bob"), fixture.head());
-        let changed = fixture.read_state.receipts_changed(&bob, &nids, since, head).await.unwrap();
+        let changed = fixture.read_state.receipts_changed(&bob, &nids, since, head, i64::MAX).await.unwrap();
         let mut users: Vec<_> = changed.values().flatten().map(|row| row.user_id.clone()).collect();
         users.sort();
         users.dedup();
@@ -276,7 +276,7 @@ both_databases! {
         assert!(changed[&nids[0]].is_sorted_by_key(|receipt| receipt.pos));
         // One who knows nothing is given the newest, and where they have read themselves.
         let newest =
-            fixture.read_state.newest_receipts_within(&bob, &nids, head, i64::MAX).await.unwrap();
+            fixture.read_state.newest_receipts(&bob, &nids, head, i64::MAX).await.unwrap();
         assert_eq!(newest[&nids[0]].len(), 1_001);
         assert_eq!(newest[&nids[0]][0].user_id, bob);
         assert_eq!(newest[&nids[1]].len(), 1_000);
@@ -287,11 +287,11 @@ both_databases! {
         let newcomer = user("user1699");
         for most in [0, 1, 500, 1_500, 2_000, 2_001] {
             let read_state = &fixture.read_state;
-            let changed = read_state.receipts_changed_within(&bob, &nids, since, head, most).await;
+            let changed = read_state.receipts_changed(&bob, &nids, since, head, most).await;
             assert_eq!(i64::try_from(count(changed.unwrap())).unwrap(), most);
             // The receipt of the one is older than the newest thousand, the other's is one of them.
             for reader in [&bob, &newcomer] {
-                let newest = read_state.newest_receipts_within(reader, &nids, head, most).await;
+                let newest = read_state.newest_receipts(reader, &nids, head, most).await;
                 assert_eq!(i64::try_from(count(newest.unwrap())).unwrap(), most, "{reader}");
             }
         }

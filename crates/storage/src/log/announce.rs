@@ -7,7 +7,7 @@ use sqlx::{Executor as _, postgres::PgListener};
 use stoa_base::Pos;
 use tokio::time::timeout;
 
-use crate::{Backend, Conn, Error, Result, Store, postgres_host::Lease};
+use crate::{Backend, Conn, Error, Result, Store, postgres_host::Lender};
 
 const CHANNEL: &str = "stoa_log";
 
@@ -36,31 +36,31 @@ pub async fn announce(conn: &mut Conn, head: Pos) -> Result<()> {
 #[derive(Debug)]
 pub struct Listener {
     listener: PgListener,
-    lease: Lease,
+    lender: Lender,
 }
 
 impl Listener {
     /// Listens, on a session of its own; none where there are no other nodes.
     pub async fn connect(store: &Store) -> Result<Option<Self>> {
         let Some(pool) = store.direct_pool() else { return Ok(None) };
-        let lease = pool.lease();
+        let lender = pool.lender();
         let listen = async {
-            let mut listener = PgListener::connect_with(lease.pool()).await?;
+            let mut listener = PgListener::connect_with(lender.pool()).await?;
             listener.listen(CHANNEL).await?;
             Ok::<_, sqlx::Error>(listener)
         };
         let listening = timeout(LISTEN_LIMIT, listen).await;
         let listener = listening.map_err(|_| Error::Timeout("listening"))??;
-        Ok(Some(Self { listener, lease }))
+        Ok(Some(Self { listener, lender }))
     }
 
     /// The next head that is announced; none where announcements may have been lost, so that the
     /// log must be looked at.
     pub async fn next(&mut self) -> Result<Option<Pos>> {
-        let Self { listener, lease } = self;
+        let Self { listener, lender } = self;
         loop {
             let heard = async { Ok::<_, Error>(timeout(SILENCE, listener.try_recv()).await) };
-            if let Ok(announced) = Box::pin(lease.wait_for(heard)).await? {
+            if let Ok(announced) = Box::pin(lender.wait_for(heard)).await? {
                 let Some(announced) = announced? else { return Ok(None) };
                 let head = announced.payload().parse().map_err(Error::answer)?;
                 return Ok(Some(Pos(head)));

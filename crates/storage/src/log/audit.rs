@@ -28,9 +28,6 @@ pub enum AuditAction {
     /// An account's password was changed.
     #[serde(rename = "account.password_changed")]
     PasswordChanged,
-    /// A user was made an admin, or is one no more.
-    #[serde(rename = "account.admin_changed")]
-    AdminChanged,
     /// An account was closed.
     #[serde(rename = "account.deactivated")]
     AccountDeactivated,

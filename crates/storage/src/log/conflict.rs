@@ -7,7 +7,7 @@
 use serde::Deserialize;
 use stoa_base::Nid;
 
-use super::{Append, AppendError};
+use super::{Append, AppendError, stored::from_name};
 use crate::{Error, Result};
 
 /// An append that the database does not let be written.
@@ -40,12 +40,16 @@ impl Conflict {
     /// Reads the conflict of the append at a place in the batch.
     pub(super) fn at_place(place: i64, reason: &str) -> Result<Self> {
         let place = usize::try_from(place).map_err(Error::answer)?;
-        Ok(Self { place: Some(place), nid: None, reason: Reason::read(reason)? })
+        Ok(Self {
+            place: Some(place),
+            nid: None,
+            reason: from_name(reason).map_err(Error::answer)?,
+        })
     }
 
     /// Reads the conflict of the append that holds the room or event `nid`.
     pub(super) fn of_nid(nid: Nid, reason: &str) -> Result<Self> {
-        Ok(Self { place: None, nid: Some(nid), reason: Reason::read(reason)? })
+        Ok(Self { place: None, nid: Some(nid), reason: from_name(reason).map_err(Error::answer)? })
     }
 
     /// Whether the append at `place` is the one that must not be written.
@@ -65,13 +69,5 @@ impl Conflict {
             Reason::Session => AppendError::SessionEnded,
             Reason::Account => AppendError::AccountChanged,
         }
-    }
-}
-
-impl Reason {
-    fn read(reason: &str) -> Result<Self> {
-        let reason: serde::de::value::StrDeserializer<'_, serde::de::value::Error> =
-            serde::de::IntoDeserializer::into_deserializer(reason);
-        Self::deserialize(reason).map_err(Error::answer)
     }
 }

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     Error, Result, Store,
-    postgres_host::Lease,
+    postgres_host::Lender,
     server::{BEGIN_WRITE, ServerRun},
 };
 
@@ -98,7 +98,7 @@ WHERE datname = current_database() AND usename = current_user
 /// The writer's connection, made anew whenever it was lost.
 #[derive(Debug, Default)]
 pub(super) struct Session {
-    conn: Option<Leased>,
+    conn: Option<Lent>,
     /// Whether a transaction of this connection holds the log lock.
     locked: bool,
     /// The run of the server that was written to last; none before the first connection.
@@ -107,9 +107,9 @@ pub(super) struct Session {
 
 /// A connection of the writer's, and what limits waiting for its answers.
 #[derive(Debug)]
-struct Leased {
+struct Lent {
     conn: PgConnection,
-    lease: Lease,
+    lender: Lender,
 }
 
 #[derive(Deserialize)]
@@ -135,11 +135,11 @@ impl Session {
         let payload = payload(batch, key, clock.now_ms(), seen)?;
         let locked = std::mem::take(&mut self.locked);
         // Taken out, so that it is lost whenever this does not come to its end.
-        let mut leased = match self.conn.take() {
-            Some(leased) => leased,
+        let mut lent = match self.conn.take() {
+            Some(lent) => lent,
             None => self.connect(store).await?,
         };
-        let Leased { conn, lease } = &mut leased;
+        let Lent { conn, lender } = &mut lent;
         let count = store.appends();
         let call = async {
             count.add();
@@ -150,19 +150,19 @@ impl Session {
             }
             row.try_get::<String, _>(0)
         };
-        let call = clearing_the_way(store, lease.wait_for(call));
+        let call = clearing_the_way(store, lender.wait_for(call));
         let called = tokio::time::timeout(CALL_LIMIT, call).await;
         let answer = called.unwrap_or(Err(Error::Timeout("appending to the log")));
         let answer = match answer {
             Ok(answer) => answer,
             Err(error) => {
                 if error.is_refusal() && !locked {
-                    self.conn = Some(leased);
+                    self.conn = Some(lent);
                 }
                 return Err(error);
             }
         };
-        self.conn = Some(leased);
+        self.conn = Some(lent);
         Ok(match serde_json::from_str(&answer).map_err(Error::answer)? {
             Answer::Conflicts { conflicts } => Written::Conflicts(conflicts),
             Answer::Committed { prev, last, moved, lock_wait_us } => {
@@ -178,15 +178,15 @@ impl Session {
     /// [`Session::unlock`]. Should this node freeze, the server ends the transaction within a
     /// second.
     pub(super) async fn lock(&mut self, store: &Store) -> Result<()> {
-        if let Some(mut leased) = self.conn.take()
-            && begin_locked(&mut leased, store).await.is_ok()
+        if let Some(mut lent) = self.conn.take()
+            && begin_locked(&mut lent, store).await.is_ok()
         {
-            self.conn = Some(leased);
+            self.conn = Some(lent);
         } else {
             // The connection may have been lost long ago without anybody noticing.
-            let mut leased = self.connect(store).await?;
-            begin_locked(&mut leased, store).await?;
-            self.conn = Some(leased);
+            let mut lent = self.connect(store).await?;
+            begin_locked(&mut lent, store).await?;
+            self.conn = Some(lent);
         }
         self.locked = true;
         Ok(())
@@ -195,22 +195,22 @@ impl Session {
     /// Lets the log lock go where nothing was written under it.
     pub(super) async fn unlock(&mut self) {
         if std::mem::take(&mut self.locked)
-            && let Some(mut leased) = self.conn.take()
+            && let Some(mut lent) = self.conn.take()
         {
-            let Leased { conn, lease } = &mut leased;
-            match lease.wait_for(conn.execute("ROLLBACK")).await {
-                Ok(_) => self.conn = Some(leased),
+            let Lent { conn, lender } = &mut lent;
+            match lender.wait_for(conn.execute("ROLLBACK")).await {
+                Ok(_) => self.conn = Some(lent),
                 Err(error) => tracing::warn!(%error, "the log lock was lost"),
             }
         }
     }
 
     /// Opens a connection on which everything that can be seen is durable.
-    async fn connect(&mut self, store: &Store) -> Result<Leased> {
+    async fn connect(&mut self, store: &Store) -> Result<Lent> {
         let direct = store.direct_pool().zip(store.server_runs());
         let (pool, runs) = direct.ok_or_else(|| Error::fault("not PostgreSQL"))?;
         let known = self.run.as_ref().unwrap_or_else(|| runs.first());
-        let lease = pool.lease();
+        let lender = pool.lender();
         let options = pool.options().clone().options(SESSION).application_name("stoa-log");
         let connect = async {
             let mut conn = options.connect().await?;
@@ -226,7 +226,7 @@ impl Session {
         let connected = tokio::time::timeout(CONNECT_LIMIT, connect).await;
         let (conn, run) = connected.map_err(|_| Error::Timeout("connecting"))??;
         self.run = Some(run);
-        Ok(Leased { conn, lease })
+        Ok(Lent { conn, lender })
     }
 }
 
@@ -263,8 +263,8 @@ async fn end_absent(store: &Store) -> Result<u64> {
     Ok(ended.unsigned_abs())
 }
 
-async fn begin_locked(leased: &mut Leased, store: &Store) -> Result<()> {
-    let Leased { conn, lease } = leased;
+async fn begin_locked(lent: &mut Lent, store: &Store) -> Result<()> {
+    let Lent { conn, lender } = lent;
     let count = store.appends();
     let lock = async {
         conn.execute(BEGIN_WRITE).await?;
@@ -273,7 +273,7 @@ async fn begin_locked(leased: &mut Leased, store: &Store) -> Result<()> {
         count.add();
         Ok::<_, sqlx::Error>(())
     };
-    let lock = clearing_the_way(store, lease.wait_for(lock));
+    let lock = clearing_the_way(store, lender.wait_for(lock));
     tokio::time::timeout(CALL_LIMIT, lock).await.map_err(|_| Error::Timeout("the log lock"))?
 }
 

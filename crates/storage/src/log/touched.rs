@@ -7,9 +7,11 @@
 
 use std::collections::BTreeSet;
 
-use serde::{Deserialize, Serialize, de::IntoDeserializer as _};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use stoa_base::{Nid, RoomNid};
+
+use super::stored::from_name;
 
 macro_rules! streams {
     ($($(#[$doc:meta])* $stream:ident,)*) => {
@@ -46,14 +48,6 @@ streams! {
     Devices,
     /// A user was erased: their events are shown redacted to some.
     Erasure,
-}
-
-impl Stream {
-    fn read(name: &str) -> Option<Self> {
-        let name: serde::de::value::StrDeserializer<'_, serde::de::value::Error> =
-            name.into_deserializer();
-        Self::deserialize(name).ok()
-    }
 }
 
 /// Whom or what a change concerns.
@@ -122,7 +116,7 @@ pub(super) fn read(text: &str) -> Option<Touched> {
             Value::String(user) => Topic::User(user),
             _ => return None,
         };
-        if let Some(stream) = Stream::read(&stream) {
+        if let Ok(stream) = from_name(&stream) {
             touched.add(stream, topic);
             continue;
         }

@@ -71,22 +71,6 @@ pub async fn longest_unused(
     Ok(rows.into_iter().map(|(device_id,)| device_id.into()).collect())
 }
 
-/// Sets what a device is called. Says whether there is such a device.
-pub async fn rename(
-    conn: &mut Conn,
-    user_id: &UserId,
-    device_id: &DeviceId,
-    display_name: Option<&str>,
-) -> Result<bool> {
-    let changed = conn
-        .execute(
-            "UPDATE devices SET display_name = $3 WHERE user_id = $1 AND device_id = $2",
-            &[user_id.as_str().into(), device_id.as_str().into(), display_name.into()],
-        )
-        .await?;
-    Ok(changed == 1)
-}
-
 /// When and from where a device made a request.
 #[derive(Clone, Debug, Serialize)]
 pub struct LastSeenRow {

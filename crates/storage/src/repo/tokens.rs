@@ -6,7 +6,7 @@
 //! it, and its refresh token is remembered as spent (`TokenRemovalRow`). So a token whose parent is
 //! gone is dead: another one took the parent's place.
 
-use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, UserId};
+use ruma::{OwnedDeviceId, OwnedUserId};
 
 use super::users::user_id_at;
 use crate::{Conn, FromRow, Result, Row};
@@ -143,21 +143,4 @@ pub async fn session_span(conn: &mut Conn, session_id: &str) -> Result<Option<Se
         &[session_id.into()],
     )
     .await
-}
-
-/// The hashes of all access tokens of a device.
-pub async fn of_device(
-    conn: &mut Conn,
-    user_id: &UserId,
-    device_id: &DeviceId,
-) -> Result<Vec<String>> {
-    let rows: Vec<(String,)> = conn
-        .all(
-            "SELECT t.token_hash FROM sessions s
-             JOIN access_tokens t ON t.session_id = s.session_id
-             WHERE s.user_id = $1 AND s.device_id = $2",
-            &[user_id.as_str().into(), device_id.as_str().into()],
-        )
-        .await?;
-    Ok(rows.into_iter().map(|(hash,)| hash).collect())
 }

@@ -48,8 +48,7 @@ fn a_table_is_added_while_nodes_run_that_do_not_know_it() {
         let node = TestNode::start(db).await;
         write(&node, sample::message(1, ROOM)).await;
         let refused = launch(&node.store, 1).await.unwrap_err().to_string();
-        let says = ["does not know one of the keys", "rockets"].map(|said| refused.contains(said));
-        assert_eq!(says, [true, true], "{refused}");
+        assert!(refused.contains("does not know the keys {rockets}"), "{refused}");
 
         let mut conn = node.store.write().await.unwrap();
         for sql in MIGRATION {

@@ -62,9 +62,9 @@ impl Receipts<'_> {
             let (read_state, user_id) = (self.read_state, &reader.user_id);
             let most = reader.allowance.rows(RECEIPT);
             let changed = if since == Pos::START {
-                read_state.newest_receipts_within(user_id, &rooms, up_to, most).await?
+                read_state.newest_receipts(user_id, &rooms, up_to, most).await?
             } else {
-                read_state.receipts_changed_within(user_id, &rooms, since, up_to, most).await?
+                read_state.receipts_changed(user_id, &rooms, since, up_to, most).await?
             };
             let count = changed.values().map(|receipts| receipts.len() as u64).sum::<u64>();
             reader.allowance.take(RECEIPT * count)?;

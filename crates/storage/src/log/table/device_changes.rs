@@ -7,43 +7,17 @@ use ruma::{DeviceId, UserId};
 use serde::Serialize;
 
 use super::{Append, Fit, RelPos, TableRow, check};
-use crate::log::Stream;
+use crate::log::{Stream, stored::stored_as_number};
 
-/// What happened to a device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DeviceChangeKind {
-    /// Its user logged in with it. Where the client named it, it may have been there before.
-    Created,
-    /// It is called something else.
-    Renamed,
-    /// It was removed.
-    Removed,
-}
-
-impl DeviceChangeKind {
-    /// The number that stands in the database.
-    pub const fn to_number(self) -> i64 {
-        match self {
-            Self::Created => 0,
-            Self::Renamed => 1,
-            Self::Removed => 2,
-        }
-    }
-
-    /// Reads the number that stands in the database.
-    pub const fn from_number(number: i64) -> Option<Self> {
-        match number {
-            0 => Some(Self::Created),
-            1 => Some(Self::Renamed),
-            2 => Some(Self::Removed),
-            _ => None,
-        }
-    }
-}
-
-impl Serialize for DeviceChangeKind {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_i64(self.to_number())
+stored_as_number! {
+    /// What happened to a device.
+    DeviceChangeKind {
+        /// Its user logged in with it. Where the client named it, it may have been there before.
+        Created = 0,
+        /// It is called something else.
+        Renamed = 1,
+        /// It was removed.
+        Removed = 2,
     }
 }
 

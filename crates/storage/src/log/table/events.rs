@@ -4,43 +4,18 @@ use serde::Serialize;
 use stoa_base::{EventNid, RoomNid, StateNid};
 
 use super::{Claim, Fit, RelPos, TableRow, check};
+use crate::log::stored::stored_as_number;
 
-/// Whether an event was accepted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EventStatus {
-    /// It passed the authorization checks and is part of the room.
-    Accepted,
-    /// It passed the checks by its own auth events, but not by the current state: it counts in
-    /// state resolution and is shown to nobody.
-    SoftFailed,
-    /// It failed the checks: it changes no state and is shown to nobody.
-    Rejected,
-}
-
-impl EventStatus {
-    /// The number that stands in the database.
-    pub const fn to_number(self) -> i64 {
-        match self {
-            Self::Accepted => 0,
-            Self::SoftFailed => 1,
-            Self::Rejected => 2,
-        }
-    }
-
-    /// Reads the number that stands in the database.
-    pub const fn from_number(number: i64) -> Option<Self> {
-        match number {
-            0 => Some(Self::Accepted),
-            1 => Some(Self::SoftFailed),
-            2 => Some(Self::Rejected),
-            _ => None,
-        }
-    }
-}
-
-impl Serialize for EventStatus {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_i64(self.to_number())
+stored_as_number! {
+    /// Whether an event was accepted.
+    EventStatus {
+        /// It passed the authorization checks and is part of the room.
+        Accepted = 0,
+        /// It passed the checks by its own auth events, but not by the current state: it counts in
+        /// state resolution and is shown to nobody.
+        SoftFailed = 1,
+        /// It failed the checks: it changes no state and is shown to nobody.
+        Rejected = 2,
     }
 }
 

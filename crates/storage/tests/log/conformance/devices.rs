@@ -2,7 +2,7 @@ use ruma::{DeviceId, UserId};
 use stoa_storage::repo::devices::{self, DeviceRow, LastSeenRow};
 use stoa_testing::{TestNode, both_databases};
 
-use super::{UNUSUAL, alice, bob, long_text, make_device, refused};
+use super::{UNUSUAL, alice, bob, make_device, refused};
 
 type Short = (String, Option<String>, Option<i64>, Option<String>);
 
@@ -30,7 +30,6 @@ both_databases! {
         let mut conn = store.write().await.unwrap();
         assert!(devices::list(&mut conn, alice()).await.unwrap().is_empty());
         assert!(devices::find(&mut conn, alice(), "A".into()).await.unwrap().is_none());
-        assert!(!devices::rename(&mut conn, alice(), "A".into(), Some("name")).await.unwrap());
         drop(conn);
         devices::set_last_seen(&store, &[seen(alice(), "A", 1, None)]).await.unwrap();
         devices::set_last_seen(&store, &[]).await.unwrap();
@@ -49,23 +48,6 @@ both_databases! {
         let found = devices::find(&mut conn, bob(), "B".into()).await.unwrap().unwrap();
         assert_eq!(short(&found), named("B", Some("Bob's")));
         assert!(devices::find(&mut conn, bob(), "b".into()).await.unwrap().is_none());
-    }
-
-    async fn a_device_is_renamed_and_no_other(db: TestDatabase) {
-        let node = TestNode::start(db).await;
-        for (user_id, device_id) in [(alice(), "A"), (alice(), "B"), (bob(), "A")] {
-            make_device(&node, user_id, device_id, Some("old")).await;
-        }
-        let mut conn = node.store.write().await.unwrap();
-        assert!(devices::rename(&mut conn, alice(), "A".into(), Some("new")).await.unwrap());
-        assert!(devices::rename(&mut conn, alice(), "A".into(), Some("new")).await.unwrap(), "twice");
-        assert!(devices::rename(&mut conn, alice(), "B".into(), None).await.unwrap());
-        assert!(!devices::rename(&mut conn, bob(), "B".into(), Some("new")).await.unwrap());
-        let list = devices::list(&mut conn, alice()).await.unwrap();
-        let found: Vec<_> = list.iter().map(short).collect();
-        assert_eq!(found, [named("A", Some("new")), named("B", None)]);
-        let list = devices::list(&mut conn, bob()).await.unwrap();
-        assert_eq!(short(&list[0]), named("A", Some("old")));
     }
 
     async fn a_device_was_last_seen_at_the_latest_time(db: TestDatabase) {
@@ -125,20 +107,15 @@ both_databases! {
 
     async fn unusual_texts(db: TestDatabase) {
         let node = TestNode::start(db).await;
-        let long = long_text();
         for text in UNUSUAL {
             make_device(&node, alice(), text, Some(text)).await;
             let mut conn = node.store.write().await.unwrap();
             let found = devices::find(&mut conn, alice(), text.into()).await.unwrap().unwrap();
             assert_eq!(short(&found), named(text, Some(text)));
-            assert!(devices::rename(&mut conn, alice(), text.into(), Some(&long)).await.unwrap());
-            let found = devices::find(&mut conn, alice(), text.into()).await.unwrap().unwrap();
-            assert_eq!(short(&found), named(text, Some(&long)));
         }
         let null: &DeviceId = "a\0b".into();
         let mut conn = node.store.write().await.unwrap();
         refused(devices::find(&mut conn, alice(), null).await);
-        refused(devices::rename(&mut conn, alice(), "A".into(), Some("a\0b")).await);
         drop(conn);
         let with_null = [seen(alice(), "A", 1, Some("a\0b"))];
         refused(devices::set_last_seen(&node.store, &with_null).await);

@@ -64,7 +64,6 @@ both_databases! {
         assert!(tokens::by_refresh_hash(&mut conn, "a").await.unwrap().is_none());
         assert!(tokens::by_spent_hash(&mut conn, "a").await.unwrap().is_none());
         assert!(tokens::session_span(&mut conn, "a").await.unwrap().is_none());
-        assert!(tokens::of_device(&mut conn, alice(), "A".into()).await.unwrap().is_empty());
     }
 
     async fn a_token_is_found_by_either_hash(db: TestDatabase) {
@@ -132,24 +131,6 @@ both_databases! {
         }
     }
 
-    async fn the_tokens_of_one_device(db: TestDatabase) {
-        let node = TestNode::start(db).await;
-        fill(&node).await;
-        for (name, user_id, device_id) in [
-            ("1", alice(), Some("A")), ("2", alice(), Some("B")), ("3", bob(), Some("A")),
-            ("4", alice(), Some("a")), ("5", alice(), None),
-        ] {
-            write(&node, session(name, user_id, device_id)).await;
-        }
-        let mut next = with(|append| append.tokens.push(token("6", "1", alice())));
-        next.tokens[0].parent_hash = Some("1".to_owned());
-        write(&node, next).await;
-        let mut conn = node.store.read().await.unwrap();
-        let mut found = tokens::of_device(&mut conn, alice(), "A".into()).await.unwrap();
-        found.sort();
-        assert_eq!(found, ["1", "6"]);
-    }
-
     async fn a_refresh_token_that_was_replaced_names_its_session(db: TestDatabase) {
         let node = TestNode::start(db).await;
         fill(&node).await;
@@ -179,7 +160,6 @@ both_databases! {
             write(&node, session(text, alice(), Some(text))).await;
             let mut conn = node.store.read().await.unwrap();
             assert!(is_good(&mut conn, text).await, "{text:?}");
-            assert_eq!(tokens::of_device(&mut conn, alice(), text.into()).await.unwrap(), [text]);
             let lasts = tokens::SessionSpan { expires_ms: None, ended_ms: None };
             assert_eq!(tokens::session_span(&mut conn, text).await.unwrap(), Some(lasts));
         }
@@ -188,6 +168,5 @@ both_databases! {
         refused(tokens::by_refresh_hash(&mut conn, "a\0b").await);
         refused(tokens::by_spent_hash(&mut conn, "a\0b").await);
         refused(tokens::session_span(&mut conn, "a\0b").await);
-        refused(tokens::of_device(&mut conn, alice(), "a\0b".into()).await);
     }
 }

@@ -4,9 +4,10 @@ use std::{net::IpAddr, time::Duration};
 
 use stoa_storage::repo::users::{self, UserRow};
 
+use super::Passwords;
 use crate::{
-    Accounts, Failure,
     attempts::{Attempt, Counted},
+    failure::Failure,
     username,
 };
 
@@ -20,10 +21,10 @@ pub(crate) enum PasswordCheck {
     TooMany { retry_after: Duration },
 }
 
-impl Accounts {
+impl Passwords {
     /// Checks the password of `user`, a localpart or a full user ID. Takes as long for a user that
     /// is not there.
-    pub(crate) async fn check_password(
+    pub(crate) async fn check(
         &self,
         user: &str,
         password: &str,
@@ -43,7 +44,7 @@ impl Accounts {
         // All spellings of a user's name are counted as one.
         let counted_as = found.as_ref().map(|user| &user.user_id).or(candidates.last());
         let counted_as = counted_as.map(AsRef::as_ref);
-        let counted = match self.attempt_login(counted_as, address).await? {
+        let counted = match self.attempts.login(counted_as, address).await? {
             Attempt::Counted(counted) => counted,
             Attempt::TooMany { retry_after } => {
                 self.note_failed_login(counted_as, address, true);
@@ -51,7 +52,7 @@ impl Accounts {
             }
         };
         let hash = found.as_ref().and_then(|user| user.password_hash.clone());
-        let is_right = self.passwords.verify(password, hash).await?;
+        let is_right = self.hasher.verify(password, hash).await?;
         if !is_right {
             self.note_failed_login(counted_as, address, false);
         }

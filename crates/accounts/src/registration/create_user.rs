@@ -4,7 +4,8 @@ use ruma::OwnedUserId;
 use stoa_base::Actor;
 use stoa_storage::log::Append;
 
-use crate::{Accounts, RegistrationError, registration::NewAccount, sessions::guard_actor};
+use super::{NewAccount, RegisterError, Registrar};
+use crate::sessions::guard_actor;
 
 /// An account that an admin makes.
 #[derive(Clone, Copy)]
@@ -19,13 +20,13 @@ pub struct NewUser<'a> {
     pub display_name: Option<&'a str>,
 }
 
-impl Accounts {
+impl Registrar {
     /// Makes an account, whether or not registration is open.
     pub async fn create_user(
         &self,
         actor: &Actor,
         user: NewUser<'_>,
-    ) -> Result<OwnedUserId, RegistrationError> {
+    ) -> Result<OwnedUserId, RegisterError> {
         let user_id = self.new_user_id(user.username)?;
         self.check_is_free(&user_id).await?;
         let password_hash = match user.password {

@@ -6,7 +6,7 @@ use stoa_base::Pos;
 use stoa_cluster::{Batch, CacheKeeper, LogCache, Ticket};
 use stoa_storage::log::{Stream, Topic};
 
-use crate::Session;
+use super::session::Session;
 
 /// How long a session is kept at most. What is dropped too early is read again; this is for a node
 /// that stops between a change of an account and the word of it in the log.
@@ -27,18 +27,18 @@ impl SessionCache {
         Arc::new(Self(LogCache::with_lifetime(max_bytes, LIFETIME, weigh)))
     }
 
-    pub(crate) fn get(&self, token_hash: &str) -> Option<Arc<Session>> {
+    pub(super) fn get(&self, token_hash: &str) -> Option<Arc<Session>> {
         self.0.get(token_hash)
     }
 
     /// To be called before a session is read from the database.
-    pub(crate) fn ticket(&self) -> Ticket {
+    pub(super) fn ticket(&self) -> Ticket {
         self.0.ticket()
     }
 
     /// Keeps a session that was read after `ticket` was given, unless something was dropped since:
     /// it may have been this one.
-    pub(crate) fn insert(&self, ticket: &Ticket, session: &Arc<Session>) {
+    pub(super) fn insert(&self, ticket: &Ticket, session: &Arc<Session>) {
         self.0.keep(ticket, session.token_hash.clone(), Arc::clone(session));
     }
 

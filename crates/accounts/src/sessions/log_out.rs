@@ -10,7 +10,8 @@ use stoa_storage::{
     repo::devices,
 };
 
-use crate::{Accounts, Failure, sessions::guard_actor};
+use super::{Sessions, session::guard_actor};
+use crate::failure::Failure;
 
 /// How often it is tried to remove all devices of a user who logs in on others meanwhile.
 const ATTEMPTS: usize = 5;
@@ -28,7 +29,7 @@ pub(crate) struct EndOfDevices<'a> {
     pub(crate) reason: &'a str,
 }
 
-impl Accounts {
+impl Sessions {
     /// Ends the session of the actor's device, and removes the device.
     ///
     /// <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3logout>

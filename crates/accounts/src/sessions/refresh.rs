@@ -2,34 +2,22 @@
 //!
 //! <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3refresh>
 
-use std::{net::IpAddr, time::Duration};
+use std::net::IpAddr;
 
 use stoa_storage::{
-    log::{Append, AppendError, Guard},
-    repo::tokens,
+    log::{Append, AppendError, AuditAction, AuditRow, Guard, SessionEndRow, Stream},
+    repo::tokens::{self, SpentRow},
 };
 
+use super::{
+    Sessions,
+    find::end_refreshed_token,
+    tokens::{NewTokens, session_of},
+};
 use crate::{
-    Accounts, Failure, failure::fails_with_failure, new_session::session_of, secrets,
-    sessions::end_refreshed_token,
+    failure::{Failure, fails_with_failure},
+    secrets,
 };
-
-/// Tokens that were given out.
-#[derive(Clone)]
-pub struct NewTokens {
-    /// The access token.
-    pub access_token: String,
-    /// The refresh token, where the client asked for one.
-    pub refresh_token: Option<String>,
-    /// How long the access token is good; none where it does not expire.
-    pub expires_in: Option<Duration>,
-}
-
-impl std::fmt::Debug for NewTokens {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("NewTokens").field("expires_in", &self.expires_in).finish_non_exhaustive()
-    }
-}
 
 /// Why a token is not refreshed.
 #[derive(Debug, thiserror::Error)]
@@ -47,7 +35,7 @@ pub enum RefreshError {
 
 fails_with_failure!(RefreshError);
 
-impl Accounts {
+impl Sessions {
     /// Gives out new tokens for the session that `refresh_token` belongs to.
     ///
     /// The old ones stay good until a new one is used: the client may never receive this answer, and
@@ -88,6 +76,39 @@ impl Accounts {
             Ok(_) => Ok(pair.into_new_tokens()),
             // Its successor was used, or the session ended, since the token was looked up.
             Err(AppendError::SessionEnded) => Err(self.refused(Some(&old.session_id)).await?),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Ends a session whose tokens somebody has copied: a refresh token was presented that had been
+    /// replaced by another one, which was used. The server cannot tell which of the two is the user.
+    /// The device stays, so that they can log in with it again.
+    ///
+    /// <https://www.rfc-editor.org/rfc/rfc9700.html#section-4.14.2>
+    async fn end_copied_session(
+        &self,
+        session: SpentRow,
+        address: Option<IpAddr>,
+    ) -> Result<(), Failure> {
+        let SpentRow { session_id, user_id, device_id, .. } = session;
+        tracing::warn!(user = %user_id, ?address, "a refresh token was used again: session ended");
+        metrics::counter!("stoa_refresh_tokens_reused_total").increment(1);
+        let now_ms = self.clock.now_ms();
+        let address = address.map(|address| address.to_string());
+        let row = AuditRow::unattributed(now_ms, AuditAction::SessionEnded, address, &*user_id);
+        let mut append = Append::new();
+        append.guards.push(Guard::Session(session_id.clone()));
+        append.touched.add(Stream::Sessions, &*user_id);
+        append.audit.push(
+            row.with("reason", "refresh_token_reused")
+                .with("session", session_id.as_str())
+                .with("device", device_id),
+        );
+        let user_id = user_id.to_string();
+        append.session_ends.push(SessionEndRow { user_id, session_id, ended_ms: now_ms });
+        match self.writer.append(append).await {
+            // It may have ended meanwhile.
+            Ok(_) | Err(AppendError::SessionEnded) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }

@@ -1,25 +1,18 @@
-//! Giving out tokens for a device.
+//! Beginning a session of a device.
 
-use std::{net::IpAddr, time::Duration};
+use std::net::IpAddr;
 
 use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, UserId};
 use stoa_base::Actor;
 use stoa_storage::{
     log::{
         Append, AuditAction, AuditRow, DeviceChangeKind, DeviceRemovalRow, NewDeviceRow,
-        SessionOrigin, SessionRow, Stream, TokenRow,
+        SessionOrigin, SessionRow, Stream,
     },
     repo::devices,
 };
 
-use crate::{
-    Accounts, NewTokens,
-    secrets::{self, Secret},
-};
-
-/// By these, a token that leaked can be found and told from other secrets.
-const ACCESS_PREFIX: &str = "stoa_access_";
-const REFRESH_PREFIX: &str = "stoa_refresh_";
+use super::{Sessions, tokens::NewTokens};
 
 const MAX_DEVICE_ID: usize = 255;
 const MAX_DEVICE_NAME: usize = 255;
@@ -70,31 +63,6 @@ impl std::fmt::Debug for NewSession {
     }
 }
 
-/// The tokens of a new session, before they are stored.
-pub(crate) struct TokenPair {
-    access: String,
-    refresh: Option<String>,
-    lifetime: Option<Duration>,
-}
-
-impl TokenPair {
-    pub(crate) fn into_new_tokens(self) -> NewTokens {
-        NewTokens {
-            access_token: self.access,
-            refresh_token: self.refresh,
-            expires_in: self.lifetime,
-        }
-    }
-}
-
-/// The ID of the session that a token says it is of. Anybody can write such a token.
-pub(crate) fn session_of(token: &str) -> Option<&str> {
-    let rest = token.strip_prefix(ACCESS_PREFIX).or_else(|| token.strip_prefix(REFRESH_PREFIX))?;
-    let (session_id, _) = rest.split_once('.')?;
-    let is_id = session_id.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
-    is_id.then_some(session_id)
-}
-
 /// Why a device cannot be used.
 pub(crate) struct InvalidDeviceId;
 
@@ -111,77 +79,16 @@ impl NewDevice<'_> {
 }
 
 /// What a device may be called: what the user wrote, without control characters, cut to size.
-pub(crate) fn device_name(name: &str) -> String {
+fn device_name(name: &str) -> String {
     let mut clean: String = name.chars().filter(|c| !c.is_control()).collect();
     clean.truncate(clean.floor_char_boundary(MAX_DEVICE_NAME));
     clean
 }
 
-impl Accounts {
-    /// The ID and tokens of a new session: random ones, or those that only who knows `seed` can
-    /// derive again.
-    pub(crate) fn new_session(
-        &self,
-        refreshable: bool,
-        seed: Option<(&str, &str)>,
-    ) -> (String, TokenPair) {
-        let session_id = self.new_secret("session", seed).text("");
-        let pair = self.new_tokens(&session_id, refreshable, seed);
-        (session_id, pair)
-    }
-
-    /// New tokens of a session, which they name. So it is known of one that is good no more whether
-    /// its device is still there.
-    pub(crate) fn new_tokens(
-        &self,
-        session_id: &str,
-        refreshable: bool,
-        seed: Option<(&str, &str)>,
-    ) -> TokenPair {
-        let token = |purpose: &str, prefix: &str| {
-            self.new_secret(purpose, seed).text(&format!("{prefix}{session_id}."))
-        };
-        TokenPair {
-            access: token("access token", ACCESS_PREFIX),
-            refresh: refreshable.then(|| token("refresh token", REFRESH_PREFIX)),
-            lifetime: refreshable.then_some(self.options.access_token_lifetime),
-        }
-    }
-
-    fn new_secret(&self, purpose: &str, seed: Option<(&str, &str)>) -> Secret {
-        match seed {
-            Some((key, context)) => Secret::derive(key, &[purpose, context]),
-            None => Secret::random(&self.random),
-        }
-    }
-
-    /// The row of new tokens. `parent` is the token they were refreshed from.
-    pub(crate) fn token_row(
-        &self,
-        user_id: &UserId,
-        session_id: &str,
-        pair: &TokenPair,
-        parent: Option<(&str, i64)>,
-    ) -> TokenRow {
-        let now_ms = self.clock.now_ms();
-        let expires_ms = pair.lifetime.map(|lifetime| {
-            now_ms.saturating_add(i64::try_from(lifetime.as_millis()).unwrap_or(i64::MAX))
-        });
-        TokenRow {
-            token_hash: secrets::hash(&pair.access),
-            user_id: user_id.to_string(),
-            session_id: session_id.to_owned(),
-            generation: parent.map_or(0, |(_, generation)| generation + 1),
-            created_ms: now_ms,
-            expires_ms,
-            refresh_hash: pair.refresh.as_deref().map(secrets::hash),
-            parent_hash: parent.map(|(hash, _)| hash.to_owned()),
-        }
-    }
-
+impl Sessions {
     /// Adds a session to an append, with its device and tokens. Writing that also ends the session
     /// that the device had before, and those of the devices that the user would have too many of.
-    pub(crate) async fn begin_session(
+    pub(crate) async fn begin(
         &self,
         append: &mut Append,
         start: SessionStart<'_>,
@@ -235,7 +142,7 @@ impl Accounts {
         user_id: &UserId,
         new: &DeviceId,
     ) -> Result<(), stoa_storage::Error> {
-        let limit = self.options.totals.devices;
+        let limit = self.max_devices;
         let mut conn = self.store.read().await?;
         for device_id in devices::longest_unused(&mut conn, user_id, new, limit).await? {
             tracing::info!(
@@ -265,15 +172,6 @@ impl Accounts {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_token_names_its_session() {
-        assert_eq!(session_of("stoa_access_a-b_c.xyz"), Some("a-b_c"));
-        assert_eq!(session_of("stoa_refresh_abc.xyz"), Some("abc"));
-        for other in ["", "abc.xyz", "stoa_access_abc", "stoa_access_a\0.x", "stoa_access_é.x"] {
-            assert_eq!(session_of(other), None);
-        }
-    }
 
     #[test]
     fn a_device_name_is_cleaned_and_cut_between_characters() {

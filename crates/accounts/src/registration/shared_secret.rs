@@ -9,25 +9,34 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha1::Sha1;
 use stoa_base::Actor;
 use stoa_storage::{
+    Conn,
     log::{Append, SessionOrigin},
     repo::registration_nonces,
 };
 
+use super::{NewAccount, RegisterError, Registrar};
 use crate::{
-    Accounts, Failure, NewDevice, NewSession, RegistrationError,
-    accounts::before,
-    failure::fails_with_failure,
-    new_session::SessionStart,
-    registration::NewAccount,
+    before::before,
+    failure::{Failure, fails_with_failure},
     secrets::{self, Secret},
+    sessions::{NewDevice, NewSession, SessionStart},
 };
 
 /// How long a nonce is good.
 const NONCE_LIFETIME: Duration = Duration::from_mins(1);
 
+/// What somebody must know to register users and admins.
+pub(crate) struct SharedSecret(pub(crate) String);
+
+impl std::fmt::Debug for SharedSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SharedSecret").finish_non_exhaustive()
+    }
+}
+
 /// A request to register with the shared secret.
 #[derive(Clone, Copy)]
-pub struct SharedSecretRegistration<'a> {
+pub struct SharedSecretRequest<'a> {
     /// The nonce that the server gave.
     pub nonce: &'a str,
     /// The localpart of the new user.
@@ -60,7 +69,7 @@ pub enum SharedSecretError {
     WrongMac,
     /// The account itself is refused.
     #[error(transparent)]
-    Registration(#[from] RegistrationError),
+    Register(#[from] RegisterError),
     /// The server is at fault.
     #[error(transparent)]
     Failure(#[from] Failure),
@@ -68,12 +77,12 @@ pub enum SharedSecretError {
 
 fails_with_failure!(SharedSecretError);
 
-impl Accounts {
+impl Registrar {
     /// A nonce for one registration. It shows when it was given out, and that this deployment gave
     /// it, so that nothing has to be stored before it is used.
-    pub fn registration_nonce(&self) -> Result<String, SharedSecretError> {
-        let secret = self.options.registration_shared_secret.as_deref();
-        let secret = secret.ok_or(SharedSecretError::Disabled)?;
+    pub fn nonce(&self) -> Result<String, SharedSecretError> {
+        let SharedSecret(secret) =
+            self.shared_secret.as_ref().ok_or(SharedSecretError::Disabled)?;
         let given = format!("{}.{}", self.clock.now_ms(), self.random.alphanumeric(22));
         Ok(sign_nonce(secret, &given))
     }
@@ -81,10 +90,10 @@ impl Accounts {
     /// Makes an account and logs it in.
     pub async fn register_with_shared_secret(
         &self,
-        request: SharedSecretRegistration<'_>,
+        request: SharedSecretRequest<'_>,
     ) -> Result<NewSession, SharedSecretError> {
-        let secret = self.options.registration_shared_secret.as_deref();
-        let secret = secret.ok_or(SharedSecretError::Disabled)?;
+        let SharedSecret(secret) =
+            self.shared_secret.as_ref().ok_or(SharedSecretError::Disabled)?;
         let given_ms = self.check_nonce(secret, request.nonce)?;
         if !is_mac_right(secret, &request) {
             return Err(SharedSecretError::WrongMac);
@@ -113,7 +122,7 @@ impl Accounts {
             address: request.address,
             seed: None,
         };
-        let session = self.begin_session(&mut append, start).await?;
+        let session = self.sessions.begin(&mut append, start).await?;
         self.append_account(append).await?;
         tracing::info!(user = %user_id, admin = request.admin, "account made by shared secret");
         Ok(session)
@@ -128,6 +137,11 @@ impl Accounts {
         let is_own = secrets::are_equal(&sign_nonce(secret, given), nonce);
         let oldest_ms = before(now_ms, NONCE_LIFETIME);
         given_ms.filter(|given_ms| is_own && *given_ms >= oldest_ms).ok_or(unknown)
+    }
+
+    /// Deletes the nonces that were used so long ago that they would be refused anyway.
+    pub(crate) async fn prune_nonces(&self, conn: &mut Conn) -> stoa_storage::Result<()> {
+        registration_nonces::prune(conn, oldest_used_nonce(self.clock.now_ms())).await.map(drop)
     }
 
     async fn take_nonce(&self, nonce: &str, given_ms: i64) -> Result<bool, Failure> {
@@ -145,12 +159,12 @@ fn sign_nonce(secret: &str, given: &str) -> String {
 
 /// When the oldest nonce was given whose use is remembered: well before the oldest that is good, for
 /// nodes whose clocks differ.
-pub(crate) fn oldest_used_nonce(now_ms: i64) -> i64 {
+fn oldest_used_nonce(now_ms: i64) -> i64 {
     before(now_ms, 60 * NONCE_LIFETIME)
 }
 
 /// Whether the MAC is that of the request. Takes as long for any wrong one.
-fn is_mac_right(secret: &str, request: &SharedSecretRegistration<'_>) -> bool {
+fn is_mac_right(secret: &str, request: &SharedSecretRequest<'_>) -> bool {
     let (Ok(mut mac), Some(given)) =
         (Hmac::<Sha1>::new_from_slice(secret.as_bytes()), from_hex(request.mac))
     else {
@@ -183,7 +197,7 @@ mod tests {
 
     /// A request whose MAC was made with `printf 'n\0User\0pässwörd\0admin' | openssl dgst -sha1
     /// -hmac complement`.
-    const REQUEST: SharedSecretRegistration<'_> = SharedSecretRegistration {
+    const REQUEST: SharedSecretRequest<'_> = SharedSecretRequest {
         nonce: "n",
         username: "User",
         display_name: None,
@@ -198,27 +212,27 @@ mod tests {
     fn the_mac_is_the_one_that_other_programs_make() {
         assert!(is_mac_right("complement", &REQUEST));
         let upper = REQUEST.mac.to_uppercase();
-        assert!(is_mac_right("complement", &SharedSecretRegistration { mac: &upper, ..REQUEST }));
+        assert!(is_mac_right("complement", &SharedSecretRequest { mac: &upper, ..REQUEST }));
     }
 
     #[test]
     fn the_mac_covers_the_user_type() {
         let mac = "eaebd0c1ed79c181037138998c3c7fbb839a025b";
-        let bot = SharedSecretRegistration { user_type: Some("bot"), mac, ..REQUEST };
+        let bot = SharedSecretRequest { user_type: Some("bot"), mac, ..REQUEST };
         assert!(is_mac_right("complement", &bot));
     }
 
     #[test]
     fn whatever_is_changed_makes_the_mac_wrong() {
         let changed = [
-            SharedSecretRegistration { nonce: "m", ..REQUEST },
-            SharedSecretRegistration { username: "user", ..REQUEST },
-            SharedSecretRegistration { password: "passwörd", ..REQUEST },
-            SharedSecretRegistration { admin: false, ..REQUEST },
-            SharedSecretRegistration { user_type: Some("bot"), ..REQUEST },
-            SharedSecretRegistration { mac: "", ..REQUEST },
-            SharedSecretRegistration { mac: "not hexadecimal", ..REQUEST },
-            SharedSecretRegistration { mac: &REQUEST.mac[..38], ..REQUEST },
+            SharedSecretRequest { nonce: "m", ..REQUEST },
+            SharedSecretRequest { username: "user", ..REQUEST },
+            SharedSecretRequest { password: "passwörd", ..REQUEST },
+            SharedSecretRequest { admin: false, ..REQUEST },
+            SharedSecretRequest { user_type: Some("bot"), ..REQUEST },
+            SharedSecretRequest { mac: "", ..REQUEST },
+            SharedSecretRequest { mac: "not hexadecimal", ..REQUEST },
+            SharedSecretRequest { mac: &REQUEST.mac[..38], ..REQUEST },
         ];
         for (place, request) in changed.iter().enumerate() {
             assert!(!is_mac_right("complement", request), "{place}");

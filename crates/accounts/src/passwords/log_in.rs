@@ -6,9 +6,10 @@ use std::{net::IpAddr, time::Duration};
 
 use stoa_storage::log::{AccountState, Append, AppendError, Guard, SessionOrigin};
 
+use super::{Passwords, check::PasswordCheck};
 use crate::{
-    Accounts, Failure, NewDevice, NewSession, failure::fails_with_failure,
-    new_session::SessionStart, password_check::PasswordCheck,
+    failure::{Failure, fails_with_failure},
+    sessions::{NewDevice, NewSession, SessionStart},
 };
 
 /// A request to log in.
@@ -49,14 +50,11 @@ pub enum LoginError {
 
 fails_with_failure!(LoginError);
 
-impl Accounts {
+impl Passwords {
     /// Logs a user in with a password.
-    pub async fn log_in_with_password(
-        &self,
-        login: PasswordLogin<'_>,
-    ) -> Result<NewSession, LoginError> {
+    pub async fn log_in(&self, login: PasswordLogin<'_>) -> Result<NewSession, LoginError> {
         login.device.check().map_err(|_| LoginError::InvalidDeviceId)?;
-        let check = self.check_password(login.user, login.password, login.address).await?;
+        let check = self.check(login.user, login.password, login.address).await?;
         let (user, counted) = match check {
             PasswordCheck::Right(user, counted) => (user, counted),
             PasswordCheck::Wrong => return Err(LoginError::Forbidden),
@@ -68,7 +66,7 @@ impl Accounts {
             return Err(LoginError::Deactivated);
         }
 
-        self.attempt_succeeded(&counted).await?;
+        self.attempts.succeeded(&counted).await?;
         let mut append = Append::new();
         let state = AccountState::Password(user.password_hash);
         append.guards.push(Guard::Account(user.user_id.to_string(), state));
@@ -79,7 +77,7 @@ impl Accounts {
             address: login.address,
             seed: None,
         };
-        let session = self.begin_session(&mut append, start).await?;
+        let session = self.sessions.begin(&mut append, start).await?;
         match self.writer.append(append).await {
             Ok(_) => Ok(session),
             // The password was changed, or the account closed, while it was being checked.

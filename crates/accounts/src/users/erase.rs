@@ -7,13 +7,14 @@ use stoa_storage::{
     repo::{erasure, leases::Fence},
 };
 
-use crate::{Accounts, Failure};
+use super::Users;
+use crate::failure::Failure;
 
 /// How many rows one transaction deletes. Account data may be large, and the more pages of the
 /// database a transaction touches, the longer it holds up the log.
 const ROWS: i64 = 20;
 
-impl Accounts {
+impl Users {
     /// Deletes the user's open sessions of interactive authentication.
     pub async fn end_interactive_auth(
         &self,

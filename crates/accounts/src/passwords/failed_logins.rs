@@ -13,7 +13,8 @@ use ruma::UserId;
 use stoa_base::Network;
 use stoa_storage::log::{Append, AuditAction, AuditRow};
 
-use crate::{Accounts, Failure};
+use super::Passwords;
+use crate::failure::Failure;
 
 /// How many pairs of a user and a network get an entry of their own in a minute. The others share one.
 const LIMIT: usize = 1_000;
@@ -52,9 +53,9 @@ impl FailedLogins {
     }
 }
 
-impl Accounts {
+impl Passwords {
     /// Notes that somebody gave a wrong password, or was refused after too many of them.
-    pub(crate) fn note_failed_login(
+    pub(super) fn note_failed_login(
         &self,
         user: Option<&UserId>,
         address: Option<IpAddr>,

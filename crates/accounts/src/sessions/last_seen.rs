@@ -10,7 +10,8 @@ use std::{
 use ruma::{OwnedDeviceId, OwnedUserId};
 use stoa_storage::repo::devices::{self, LastSeenRow};
 
-use crate::{Accounts, Session, accounts::before};
+use super::{Sessions, session::Session};
+use crate::before::before;
 
 /// How exact the time is.
 const INTERVAL: Duration = Duration::from_mins(3);
@@ -36,7 +37,7 @@ struct Seen {
     address: Option<IpAddr>,
 }
 
-impl Accounts {
+impl Sessions {
     /// Notes that a session's device has made a request. Cheap: most calls find that this was
     /// noted some minutes ago.
     pub fn note_seen(&self, session: &Session, address: Option<IpAddr>) {

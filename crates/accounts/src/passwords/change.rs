@@ -7,12 +7,13 @@ use stoa_storage::log::{
     AccountState, AccountUpdateRow, Append, AppendError, AuditAction, AuditRow, Guard,
 };
 
+use super::{
+    Passwords,
+    hashing::{UnfitPassword, check_new_password},
+};
 use crate::{
-    Accounts, Failure,
-    failure::fails_with_failure,
-    logout::EndOfDevices,
-    passwords::{UnfitPassword, check_new_password},
-    sessions::guard_actor,
+    failure::{Failure, fails_with_failure},
+    sessions::{EndOfDevices, guard_actor},
 };
 
 /// Why a password is not changed.
@@ -31,16 +32,16 @@ pub enum ChangePasswordError {
 
 fails_with_failure!(ChangePasswordError);
 
-impl Accounts {
+impl Passwords {
     /// Sets the actor's password. With `logout_devices`, all other devices are removed.
-    pub async fn change_password(
+    pub async fn change(
         &self,
         actor: &Actor,
         new_password: &str,
         logout_devices: bool,
     ) -> Result<(), ChangePasswordError> {
         check_new_password(new_password)?;
-        let hash = self.passwords.hash(new_password).await?;
+        let hash = self.hasher.hash(new_password).await?;
         let user_id = &*actor.user_id;
         let now_ms = self.clock.now_ms();
         let mut append = Append::new();
@@ -57,7 +58,7 @@ impl Accounts {
             // account still has the hash that was checked.
             let kept = actor.device_id.as_deref();
             let end = EndOfDevices { actor, user_id, kept, reason: "password_changed" };
-            self.end_devices(append, end).await
+            self.sessions.end_devices(append, end).await
         } else {
             guard_actor(&mut append, actor);
             self.writer.append(append).await.map(drop).map_err(Failure::from)

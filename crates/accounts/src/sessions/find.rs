@@ -1,0 +1,136 @@
+//! From an access token to whom and what it stands for.
+
+use std::sync::Arc;
+
+use ruma::UserId;
+use stoa_storage::{
+    log::{Append, Stream, TokenRemovalRow},
+    repo::tokens,
+};
+
+use super::{Sessions, session::Session, tokens::session_of};
+use crate::{
+    failure::{Failure, fails_with_failure},
+    secrets,
+};
+
+/// Why an access token is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// The token is of no session.
+    #[error("unknown access token")]
+    UnknownToken {
+        /// Whether the device is still there: the client keeps what it has, and gets a new access
+        /// token by its refresh token, or logs in again as the same device.
+        ///
+        /// <https://spec.matrix.org/v1.19/client-server-api/#soft-logout>
+        soft_logout: bool,
+    },
+    /// The server is at fault.
+    #[error(transparent)]
+    Failure(#[from] Failure),
+}
+
+fails_with_failure!(SessionError);
+
+impl Sessions {
+    /// The session of an access token, if this node has it in memory. It may have ended a moment
+    /// ago on another node: only for what is appended with [`Session::guard`].
+    pub fn cached(&self, token: &str) -> Option<Arc<Session>> {
+        let session = self.cache.get(&secrets::hash(token))?;
+        (!session.is_expired(self.clock.now_ms())).then_some(session)
+    }
+
+    /// The session of an access token, as of a moment after the call.
+    pub async fn find(&self, token: &str) -> Result<Arc<Session>, SessionError> {
+        let token_hash = secrets::hash(token);
+        let session = if self.cache.get(&token_hash).is_some() {
+            self.freshness.current().await?;
+            self.cache.get(&token_hash)
+        } else {
+            None
+        };
+        let session = match session {
+            Some(session) => Some(session),
+            None => self.load_session(&token_hash).await?,
+        };
+        let Some(session) = session else {
+            let soft_logout = self.device_is_there(session_of(token)).await?;
+            return Err(SessionError::UnknownToken { soft_logout });
+        };
+        let now_ms = self.clock.now_ms();
+        if session.is_expired(now_ms) {
+            let soft_logout = !session.has_ended(now_ms);
+            return Err(SessionError::UnknownToken { soft_logout });
+        }
+        Ok(session)
+    }
+
+    /// Refuses a session that was found some time ago and has ended since, as far as this node has
+    /// applied the log. One whose token was refreshed meanwhile goes on. Where it is in memory,
+    /// nothing is read.
+    pub async fn check_goes_on(&self, session: &Session) -> Result<(), SessionError> {
+        if session.has_ended(self.clock.now_ms()) {
+            return Err(SessionError::UnknownToken { soft_logout: false });
+        }
+        if self.cache.get(&session.token_hash).is_some() {
+            return Ok(());
+        }
+        let mut conn = self.store.read().await?;
+        match tokens::session_span(&mut conn, &session.id).await? {
+            Some(span) if span.ended_ms.is_none() => Ok(()),
+            ended => Err(SessionError::UnknownToken { soft_logout: ended.is_some() }),
+        }
+    }
+
+    /// Whether the device of a session is still there, although the token that named the session is
+    /// good no more, and was not logged in with again.
+    pub(super) async fn device_is_there(&self, session_id: Option<&str>) -> Result<bool, Failure> {
+        let Some(session_id) = session_id else { return Ok(false) };
+        let mut conn = self.store.read().await?;
+        let found = tokens::session_span(&mut conn, session_id).await?;
+        let now_ms = self.clock.now_ms();
+        Ok(found.is_some_and(|found| found.expires_ms.is_none_or(|ends_ms| ends_ms > now_ms)))
+    }
+
+    /// Reads a session from the database. The first use of a token that came from refreshing
+    /// another one ends that other one.
+    async fn load_session(&self, token_hash: &str) -> Result<Option<Arc<Session>>, Failure> {
+        metrics::counter!("stoa_sessions_read_total").increment(1);
+        let ticket = self.cache.ticket();
+        let mut found = tokens::by_access_hash(&mut self.store.read().await?, token_hash).await?;
+        let Some(row) = found.take() else { return Ok(None) };
+        let parent_hash = row.parent_hash.clone();
+        let session = Arc::new(Session::new(row));
+        if session.is_expired(self.clock.now_ms()) {
+            return Ok(Some(session));
+        }
+        let Some(parent_hash) = parent_hash else {
+            self.cache.insert(&ticket, &session);
+            return Ok(Some(session));
+        };
+        let mut append = Append::new();
+        end_refreshed_token(&mut append, &session.user_id, parent_hash, token_hash);
+        self.writer.append(append).await?;
+        // Another token that was refreshed from the same one may have been used first.
+        let is_there = tokens::by_access_hash(&mut self.store.read().await?, token_hash).await?;
+        Ok(is_there.map(|_| session))
+    }
+}
+
+/// Ends the token that `successor` was refreshed from, now that `successor` is used.
+///
+/// <https://spec.matrix.org/v1.19/client-server-api/#refreshing-access-tokens>
+pub(super) fn end_refreshed_token(
+    append: &mut Append,
+    user_id: &UserId,
+    token_hash: String,
+    successor: &str,
+) {
+    append.touched.add(Stream::Sessions, user_id);
+    append.token_removals.push(TokenRemovalRow {
+        user_id: user_id.to_string(),
+        token_hash,
+        successor: successor.to_owned(),
+    });
+}

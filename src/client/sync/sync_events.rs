@@ -97,7 +97,7 @@ pub(crate) async fn sync_events(
             let reader = reader.clone().within(allowance);
             Ok(v3::sync_checked(streams, &reader, request).await?)
         };
-        large_answer::assemble(&accounts, &admission, &session, weight, assemble).await
+        large_answer::assemble(&accounts.sessions, &admission, &session, weight, assemble).await
     });
     let (answer, place) = large.await?;
     Ok(place.json(answer))

@@ -33,6 +33,7 @@ mod schema;
 mod secret;
 mod settings;
 mod suggest;
+mod tracing;
 
 use std::{
     ffi::OsString,
@@ -60,6 +61,7 @@ pub use self::{
     sample::sample_toml,
     schema::json_schema,
     secret::Secret,
+    tracing::Tracing,
 };
 
 /// Everything that can be set.
@@ -128,6 +130,11 @@ pub struct Config {
 
     /// What the server writes about itself, to standard error.
     pub log: Log,
+
+    /// Traces: how requests went through the server, for a collector of OpenTelemetry.
+    ///
+    /// `docs/tracing.md` says what they hold. Nothing is collected while `otlp_endpoint` is not set.
+    pub tracing: Tracing,
 }
 
 impl Default for Config {
@@ -146,6 +153,7 @@ impl Default for Config {
             limits: Limits::default(),
             audit: Audit::default(),
             log: Log::default(),
+            tracing: Tracing::default(),
         }
     }
 }

@@ -13,7 +13,7 @@ use ruma::{OwnedServerName, RoomVersionId, ServerName};
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de::Error};
 
-use crate::SUPPORTED_ROOM_VERSIONS;
+use crate::{SUPPORTED_ROOM_VERSIONS, Secret};
 
 /// Reads a string and makes a value of it with `parse`.
 pub(crate) fn text<'de, D: Deserializer<'de>, T>(
@@ -37,6 +37,23 @@ pub(crate) fn host_and_port<'de, D: Deserializer<'de>>(
     text(d, expected, |text| {
         let has_port = |name: &OwnedServerName| name.port().is_some_and(|port| port > 0);
         ServerName::parse(text).ok().filter(has_port).map(Some)
+    })
+}
+
+pub(crate) fn headers<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Secret>, D::Error> {
+    let expected = "headers such as \"authorization=Bearer TOKEN\", with commas in between";
+    let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    let is_header = |header: &str| {
+        header.split_once('=').is_some_and(|(name, value)| {
+            let (name, value) = (name.trim(), value.trim());
+            !name.is_empty()
+                && name.chars().all(is_name)
+                && !value.is_empty()
+                && value.chars().all(|c| c == ' ' || c.is_ascii_graphic())
+        })
+    };
+    text(d, expected, |text| {
+        text.split(',').all(is_header).then(|| Some(Secret::from(text.to_owned())))
     })
 }
 

@@ -1,6 +1,6 @@
 //! A connection to either database, and how values go into a statement and come out of a row.
 
-use std::future::Future;
+use std::{future::Future, pin::Pin};
 
 use futures_util::TryStreamExt;
 use sqlx::{
@@ -44,10 +44,11 @@ struct Statement<'c> {
 }
 
 impl Statement<'_> {
-    /// Waits for the answer, for as long as one may come.
+    /// Waits for the answer, for as long as one may come. It is in a box, since every future around it
+    /// would hold it twice.
     async fn answer<T>(
         self,
-        answer: impl Future<Output = Result<T>>,
+        answer: Pin<Box<impl Future<Output = Result<T>>>>,
         rows: impl FnOnce(&T) -> Option<u64>,
     ) -> Result<T> {
         match self.lease {
@@ -153,7 +154,7 @@ impl Conn {
     ) -> Result<Vec<T>> {
         check(binds)?;
         let (target, statement) = self.send(sql);
-        let reading = async {
+        let reading = Box::pin(async {
             let mut found = Vec::new();
             match target {
                 Target::Sqlite(conn) => {
@@ -170,7 +171,7 @@ impl Conn {
                 }
             }
             Ok(found)
-        };
+        });
         statement.answer(reading, |found| Some(found.len() as u64)).await
     }
 
@@ -182,7 +183,7 @@ impl Conn {
     ) -> Result<Option<T>> {
         check(binds)?;
         let (target, statement) = self.send(sql);
-        let reading = async {
+        let reading = Box::pin(async {
             Ok(match target {
                 Target::Sqlite(conn) => {
                     sqlite_query(sql, binds).fetch_optional(conn).await?.map(Row::Sqlite)
@@ -191,7 +192,7 @@ impl Conn {
                     postgres_query(sql, binds).fetch_optional(conn).await?.map(Row::Postgres)
                 }
             })
-        };
+        });
         let row = statement.answer(reading, |row| Some(row.is_some().into())).await?;
         row.map(|row| T::from_row(&row)).transpose()
     }
@@ -205,7 +206,7 @@ impl Conn {
     pub async fn execute(&mut self, sql: &'static str, binds: &[Bind<'_>]) -> Result<u64> {
         check(binds)?;
         let (target, statement) = self.send(sql);
-        let changing = async {
+        let changing = Box::pin(async {
             Ok(match target {
                 Target::Sqlite(conn) => {
                     sqlite_query(sql, binds).execute(conn).await?.rows_affected()
@@ -214,7 +215,7 @@ impl Conn {
                     postgres_query(sql, binds).execute(conn).await?.rows_affected()
                 }
             })
-        };
+        });
         statement.answer(changing, |changed| Some(*changed)).await
     }
 
@@ -224,10 +225,12 @@ impl Conn {
         match self.inner {
             Inner::Sqlite(_) | Inner::Postgres(_) => return Ok(()),
             Inner::SqliteTransaction(transaction) => {
-                statement.answer(async { Ok(transaction.commit().await?) }, |()| None).await?;
+                let committing = Box::pin(async { Ok(transaction.commit().await?) });
+                statement.answer(committing, |()| None).await?;
             }
             Inner::PostgresTransaction(transaction) => {
-                statement.answer(async { Ok(transaction.commit().await?) }, |()| None).await?;
+                let committing = Box::pin(async { Ok(transaction.commit().await?) });
+                statement.answer(committing, |()| None).await?;
             }
         }
         self.count.add();

@@ -20,7 +20,8 @@ const ATTRIBUTES: [(&str, &str); 7] = [
 ];
 
 /// The fields that hold numbers, which come as texts where they have no sign.
-const NUMBERS: [&str; 6] = ["status", "rows", "rooms", "bytes", "appends", "lock_wait_us"];
+const NUMBERS: [&str; 7] =
+    ["status", "rows", "rooms", "events", "bytes", "appends", "lock_wait_us"];
 
 /// Makes a span one that other programs understand.
 pub(super) fn apply(span: &mut SpanData) {

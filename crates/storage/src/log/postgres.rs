@@ -151,10 +151,10 @@ impl Session {
             row.try_get::<String, _>(0)
         };
         let call = clearing_the_way(store, lease.wait_for(call));
-        let call = async {
+        let call = Box::pin(async {
             let called = tokio::time::timeout(CALL_LIMIT, call).await;
             called.unwrap_or(Err(Error::Timeout("appending to the log")))
-        };
+        });
         let answer = match statements::follow(APPEND, call, |_| None).await {
             Ok(answer) => answer,
             Err(error) => {
@@ -276,10 +276,10 @@ async fn begin_locked(leased: &mut Leased, store: &Store) -> Result<()> {
         Ok::<_, sqlx::Error>(())
     };
     let lock = clearing_the_way(store, lease.wait_for(lock));
-    let lock = async {
+    let lock = Box::pin(async {
         let locked = tokio::time::timeout(CALL_LIMIT, lock).await;
         locked.unwrap_or(Err(Error::Timeout("the log lock")))
-    };
+    });
     statements::follow(LOG_LOCK, lock, |()| None).await
 }
 

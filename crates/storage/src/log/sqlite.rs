@@ -149,7 +149,7 @@ impl Transaction {
     }
 
     async fn fetch(&mut self, text: Text) -> Result<Written> {
-        statements::follow(SHOWN, self.written(text), |_| None).await
+        statements::follow(SHOWN, Box::pin(self.written(text)), |_| None).await
     }
 
     async fn written(&mut self, text: Text) -> Result<Written> {

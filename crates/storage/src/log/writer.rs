@@ -332,7 +332,9 @@ impl Task {
                 }
                 Request::Append(first) => {
                     let mut appends = self.gather(*first, &mut requests);
-                    appends.iter_mut().for_each(|queued| queued.spans.leave_queue());
+                    for queued in &mut appends {
+                        queued.spans.leave_queue();
+                    }
                     metrics::histogram!("stoa_log_group_size").record(count(appends.len()));
                     let span = Spans::of_writing(appends.iter().map(|queued| &queued.spans));
                     self.write_appends(appends).instrument(span).await;

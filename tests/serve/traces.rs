@@ -74,6 +74,7 @@ both_databases! {
         assert_eq!(writing.kind, SpanKind::Client);
         let path = writing.path(&spans);
         assert_eq!(path[..3], ["statement", "write", "append"], "{path:?}");
+        assert!(path.contains(&"send_message".to_owned()), "{path:?}");
         assert_eq!(path.last(), Some(&request.name), "{path:?}");
         for (inner, outer) in [("queue", "append"), ("apply", "write")] {
             assert_eq!(named(inner).parent(&spans).unwrap().name, outer);

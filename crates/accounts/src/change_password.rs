@@ -33,6 +33,7 @@ fails_with_failure!(ChangePasswordError);
 
 impl Accounts {
     /// Sets the actor's password. With `logout_devices`, all other devices are removed.
+    #[tracing::instrument(level = "debug", skip_all)]
     pub async fn change_password(
         &self,
         actor: &Actor,

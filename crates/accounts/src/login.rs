@@ -51,6 +51,7 @@ fails_with_failure!(LoginError);
 
 impl Accounts {
     /// Logs a user in with a password.
+    #[tracing::instrument(level = "debug", skip_all)]
     pub async fn log_in_with_password(
         &self,
         login: PasswordLogin<'_>,

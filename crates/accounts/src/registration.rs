@@ -139,6 +139,7 @@ pub(crate) struct NewAccount<'a> {
 
 impl Accounts {
     /// Makes an account once the interactive authentication is passed.
+    #[tracing::instrument(level = "debug", skip_all)]
     pub async fn register(
         &self,
         request: Registration<'_>,

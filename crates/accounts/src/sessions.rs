@@ -119,6 +119,7 @@ impl Accounts {
     }
 
     /// The session of an access token, as of a moment after the call.
+    #[tracing::instrument(name = "find_session", level = "debug", skip_all)]
     pub async fn session(&self, token: &str) -> Result<Arc<Session>, SessionError> {
         let token_hash = secrets::hash(token);
         let session = if self.sessions.get(&token_hash).is_some() {

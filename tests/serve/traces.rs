@@ -81,6 +81,11 @@ both_databases! {
         }
         assert_eq!(named("write").attributes["appends"], "1");
 
+        // What goes on where its client hangs up is part of the request, too.
+        let all = collector.spans();
+        let creating = all.iter().find(|span| span.name == "create_room").expect("a new room");
+        let parent = creating.parent(&all).expect("its request");
+        assert!(parent.name.ends_with("/createRoom"), "{parent:?}");
         let refused = collector.spans().into_iter().rfind(|span| span.name.contains(LOGIN));
         assert_eq!(refused.unwrap().attributes["http.response.status_code"], "403");
         let head = &collector.heads()[0];

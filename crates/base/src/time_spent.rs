@@ -3,12 +3,26 @@
 //! The parts of the engine note how long they wait, and need not know for whom. Whoever answers a
 //! request measures it as a whole.
 
-use std::{cell::Cell, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::time::Instant;
 
 tokio::task_local! {
-    static SPENT: Cell<TimeSpent>;
+    static LEDGER: Arc<Ledger>;
+}
+
+/// What was spent so far, in nanoseconds.
+#[derive(Debug, Default)]
+struct Ledger {
+    database: AtomicU64,
+    appends: AtomicU64,
+    news: AtomicU64,
 }
 
 /// How long something has waited, by what for. What is waited for at the same time counts each time.
@@ -23,48 +37,58 @@ pub struct TimeSpent {
 }
 
 impl TimeSpent {
-    /// Does the work, and says how long it has waited in this task.
+    /// Does the work, and says how long it has waited.
     pub async fn measure<T>(work: impl Future<Output = T>) -> (T, Self) {
-        let measured = async { (work.await, SPENT.with(Cell::get)) };
-        SPENT.scope(Cell::default(), measured).await
+        let ledger = Arc::<Ledger>::default();
+        let done = LEDGER.scope(Arc::clone(&ledger), work).await;
+        let read = |nanos: &AtomicU64| Duration::from_nanos(nanos.load(Ordering::Relaxed));
+        let Ledger { database, appends, news } = &*ledger;
+        (done, Self { database: read(database), appends: read(appends), news: read(news) })
+    }
+
+    /// Work that is part of what is measured here, for a task of its own.
+    pub fn carry<T>(work: impl Future<Output = T>) -> impl Future<Output = T> {
+        let ledger = LEDGER.try_with(Arc::clone).unwrap_or_default();
+        LEDGER.scope(ledger, work)
     }
 
     /// From now on the database is waited for.
     pub fn on_database() -> Spending {
-        Self::on(|spent| &mut spent.database)
+        Spending::begin(|ledger| &ledger.database)
     }
 
     /// From now on an append is waited for.
     pub fn on_append() -> Spending {
-        Self::on(|spent| &mut spent.appends)
+        Spending::begin(|ledger| &ledger.appends)
     }
 
     /// From now on news are waited for.
     pub fn on_news() -> Spending {
-        Self::on(|spent| &mut spent.news)
-    }
-
-    fn on(on: fn(&mut Self) -> &mut Duration) -> Spending {
-        Spending { begun: SPENT.try_with(|_| Instant::now()).ok(), on }
+        Spending::begin(|ledger| &ledger.news)
     }
 }
 
-/// Time that is being spent, from now until this is dropped. Nothing is noted where nobody measures.
+/// Time that is being spent, from now until this is dropped, in whichever task. Nothing is noted
+/// where nobody measures.
 #[derive(Debug)]
 pub struct Spending {
-    begun: Option<Instant>,
-    on: fn(&mut TimeSpent) -> &mut Duration,
+    begun: Option<(Arc<Ledger>, Instant)>,
+    on: fn(&Ledger) -> &AtomicU64,
+}
+
+impl Spending {
+    fn begin(on: fn(&Ledger) -> &AtomicU64) -> Self {
+        let begun = LEDGER.try_with(|ledger| (Arc::clone(ledger), Instant::now()));
+        Self { begun: begun.ok(), on }
+    }
 }
 
 impl Drop for Spending {
     fn drop(&mut self) {
-        let Some(begun) = self.begun else { return };
-        // It may be dropped elsewhere than it began, where nobody measures.
-        let _ = SPENT.try_with(|cell| {
-            let mut spent = cell.get();
-            *(self.on)(&mut spent) += begun.elapsed();
-            cell.set(spent);
-        });
+        if let Some((ledger, begun)) = &self.begun {
+            let nanos = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            (self.on)(ledger).fetch_add(nanos, Ordering::Relaxed);
+        }
     }
 }
 
@@ -90,9 +114,14 @@ mod tests {
             // Whoever gives up has waited as well.
             assert!(timeout(LONG, waiting).await.is_err());
             sleep(LONG).await;
+            let elsewhere = TimeSpent::carry(async {
+                let _spending = TimeSpent::on_append();
+                sleep(LONG).await;
+            });
+            tokio::spawn(elsewhere).await.unwrap();
             5
         };
-        let expected = TimeSpent { database: 2 * LONG, appends: Duration::ZERO, news: LONG };
+        let expected = TimeSpent { database: 2 * LONG, appends: LONG, news: LONG };
         assert_eq!(TimeSpent::measure(work).await, (5, expected));
     }
 

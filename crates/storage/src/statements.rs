@@ -96,8 +96,8 @@ pub(crate) async fn follow<T>(
     let _spending = TimeSpent::on_database();
     let span = tracing::debug_span!("statement", sql = %Shortened(sql), rows = Empty);
     let answer = answer.instrument(span.clone()).await;
-    if let Ok(answer) = &answer {
-        span.record("rows", rows(answer));
+    if let Some(rows) = answer.as_ref().ok().and_then(rows) {
+        span.record("rows", rows);
     }
     answer
 }

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use stoa_base::{Clock, Pos, TimeSpent};
+use stoa_base::{Clock, Pos, Spending, TimeSpent};
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
@@ -201,12 +201,17 @@ enum Request {
 pub struct Pending {
     answer: oneshot::Receiver<Answer>,
     span: Span,
+    /// Of whoever made the append: another task may wait for it.
+    _spending: Spending,
 }
 
 impl Pending {
+    fn new(answer: oneshot::Receiver<Answer>, spans: &Spans) -> Self {
+        Self { answer, span: spans.append.clone(), _spending: TimeSpent::on_append() }
+    }
+
     /// Waits until the append is flushed, or has failed. Giving up waiting cancels nothing.
     pub async fn wait(self) -> Answer {
-        let _spending = TimeSpent::on_append();
         self.answer.instrument(self.span).await.unwrap_or(Err(AppendError::Unavailable))
     }
 }
@@ -255,14 +260,14 @@ impl Writer {
         }
         let (reply, answer) = oneshot::channel();
         let spans = Spans::begin(weight);
-        let span = spans.append.clone();
+        let pending = Pending::new(answer, &spans);
         // Added before the writer can take it out again.
         self.waiting_bytes.fetch_add(weight, Ordering::Relaxed);
         let sent = self.send(Request::Append(Box::new(QueuedAppend { append, reply, spans })));
         if sent.is_err() {
             self.waiting_bytes.fetch_sub(weight, Ordering::Relaxed);
         }
-        sent.map(|()| Pending { answer, span })
+        sent.map(|()| pending)
     }
 
     /// Writes an append, and gives its place once it is flushed.
@@ -283,9 +288,9 @@ impl Writer {
         let (reply, answer) = oneshot::channel();
         let build: Build = Box::new(move || Box::pin(build()));
         let spans = Spans::begin(0);
-        let span = spans.append.clone();
+        let pending = Pending::new(answer, &spans);
         self.send(Request::Locked { build, reply, spans })?;
-        Pending { answer, span }.wait().await
+        pending.wait().await
     }
 
     fn send(&self, request: Request) -> Result<(), AppendError> {

@@ -228,6 +228,7 @@ impl App {
                 max_request_bytes: config.limits.max_request_bytes as usize,
                 anonymous: config.anonymous.clone(),
                 trusted_proxies: TrustedProxies::new(config.listen.trusted_proxies.clone()),
+                slow_request: slow_request(&config.log),
                 clock: clock.clone(),
                 random: random.clone(),
             }),
@@ -343,6 +344,10 @@ async fn begin_run(store: &Store) -> stoa_storage::Result<i64> {
     let incarnation = log::new_incarnation(&mut conn).await?;
     conn.commit().await?;
     Ok(incarnation)
+}
+
+fn slow_request(log: &stoa_config::Log) -> Option<Duration> {
+    (log.slow_request_ms > 0).then(|| Duration::from_millis(log.slow_request_ms.into()))
 }
 
 fn account_options(

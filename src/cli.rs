@@ -18,6 +18,7 @@ use clap::{Args, Parser, Subcommand};
 use stoa::{
     app::{App, Environment, StartError},
     control::{self, AskError, Reply},
+    logging::LoggingError,
     metrics::MetricsError,
 };
 use stoa_appservices::RegistrationErrors;
@@ -69,8 +70,8 @@ pub(crate) enum CliError {
     Output(#[from] io::Error),
     #[error("cannot start a runtime: {0}")]
     Runtime(#[source] io::Error),
-    #[error("`log.filter`: {0}")]
-    LogFilter(#[from] tracing_subscriber::filter::ParseError),
+    #[error(transparent)]
+    Logging(#[from] LoggingError),
     #[error(transparent)]
     Metrics(#[from] MetricsError),
     #[error(transparent)]

@@ -93,7 +93,7 @@ enum Kind {
 }
 
 /// Everything that is measured, and what it means: `docs/metrics.md` says the same.
-const METRICS: [(Kind, &str, &str); 40] = [
+const METRICS: [(Kind, &str, &str); 42] = [
     (
         Kind::Histogram,
         "stoa_http_request_duration_seconds",
@@ -198,6 +198,12 @@ const METRICS: [(Kind, &str, &str); 40] = [
         Kind::Gauge,
         "stoa_audit_position",
         "The last position at which this node wrote to the audit log",
+    ),
+    (Kind::Counter, "stoa_trace_spans_sent_total", "Spans that were sent to the collector"),
+    (
+        Kind::Counter,
+        "stoa_trace_spans_lost_total",
+        "Spans that the collector did not accept in time",
     ),
 ];
 

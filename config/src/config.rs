@@ -17,6 +17,7 @@ use crate::{
     parse,
     registration::Registration,
     rooms::Rooms,
+    tracing::Tracing,
 };
 
 /// Everything that can be set.
@@ -85,6 +86,11 @@ pub struct Config {
 
     /// What the server writes about itself, to standard error.
     pub log: Log,
+
+    /// Traces: how requests went through the server, for a collector of OpenTelemetry.
+    ///
+    /// `docs/tracing.md` says what they hold. Nothing is collected while `otlp_endpoint` is not set.
+    pub tracing: Tracing,
 }
 
 impl Default for Config {
@@ -103,6 +109,7 @@ impl Default for Config {
             limits: Limits::default(),
             audit: Audit::default(),
             log: Log::default(),
+            tracing: Tracing::default(),
         }
     }
 }

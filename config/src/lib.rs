@@ -34,6 +34,7 @@ mod schema;
 mod secret;
 mod settings;
 mod suggest;
+mod tracing;
 
 pub use self::{
     anonymous::Anonymous,
@@ -53,4 +54,5 @@ pub use self::{
     sample::sample_toml,
     schema::json_schema,
     secret::Secret,
+    tracing::Tracing,
 };

@@ -4,7 +4,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::parse;
 
 /// What the server writes about itself.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Log {
     /// Lines for people (`text`), or one JSON object a line for programs (`json`).
@@ -12,8 +12,24 @@ pub struct Log {
 
     /// How much is written: a level, and levels for parts of the program, as in
     /// `info,stoa_sync=debug`. The levels are `error`, `warn`, `info`, `debug`, `trace` and `off`.
+    ///
+    /// `info,stoa=debug` follows each request through the server, down to each statement;
+    /// `docs/tracing.md` shows how that looks.
     #[schemars(example = "info,stoa_sync=debug")]
     pub filter: LogFilter,
+
+    /// How long a request may take, in milliseconds, before a warning says how long it took and what
+    /// for. 0 turns the warnings off.
+    ///
+    /// The time for which a sync waits for news does not count.
+    #[schemars(range(min = 0, max = 3_600_000))]
+    pub slow_request_ms: u32,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { format: LogFormat::default(), filter: LogFilter::default(), slow_request_ms: 1_000 }
+    }
 }
 
 /// How a line of the log is written.

@@ -3,9 +3,10 @@ use std::{env, io, io::Write};
 use stoa::{
     app::{App, Environment},
     control::ControlSocket,
-    logging,
+    logging::Logging,
     metrics::Metrics,
 };
+use stoa_base::Random;
 use stoa_config::{Config, DatabaseUrl};
 use stoa_http::server::{BindError, Server};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -15,14 +16,22 @@ use super::{CliError, ConfigArgs, block_on};
 /// Runs the server until it is told to stop.
 pub(super) fn run(args: &ConfigArgs, out: &mut impl Write) -> Result<(), CliError> {
     let config = args.load()?;
-    logging::start(&config.log)?;
-    block_on(serve(config, args, out))
+    let logging = Logging::start(&config, Random::system())?;
+    let outcome = block_on(serve(config, args, &logging, out));
+    logging.stop();
+    outcome
 }
 
-async fn serve(config: Config, args: &ConfigArgs, out: &mut impl Write) -> Result<(), CliError> {
+async fn serve(
+    config: Config,
+    args: &ConfigArgs,
+    logging: &Logging,
+    out: &mut impl Write,
+) -> Result<(), CliError> {
     let signals = Signals::listen().map_err(CliError::Signal)?;
     let metrics = Metrics::install()?;
     let app = App::start(config.clone(), Environment::default()).await?;
+    logging.set_node(app.state().nodes.incarnation());
     let (clients, measurers) = match bind(&config).await {
         Ok(listeners) => listeners,
         Err(error) => {

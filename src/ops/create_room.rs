@@ -6,7 +6,7 @@ use http::StatusCode;
 use ruma::{OwnedRoomAliasId, OwnedRoomId, RoomAliasId, api::error::ErrorKind};
 use stoa_base::Actor;
 use stoa_directory::{Directory, DirectoryError, Reservation};
-use stoa_http::{Error, Result};
+use stoa_http::{Error, Result, detached};
 use stoa_rooms::{CreateRoom, Rooms};
 
 /// Where others find a new room.
@@ -54,7 +54,7 @@ pub(crate) async fn create_room(
         }
         Ok(room_id)
     };
-    tokio::spawn(work).await.map_err(Error::internal)?
+    detached(work).await?
 }
 
 async fn reserve(directory: &Directory, actor: &Actor, alias: &RoomAliasId) -> Result<Reservation> {

@@ -6,7 +6,7 @@ use futures_util::{StreamExt as _, stream};
 use serde_json::Value;
 use stoa_accounts::Profiles;
 use stoa_base::Actor;
-use stoa_http::{Class, Error, Limits, Result};
+use stoa_http::{Class, Limits, Result, detached};
 use stoa_rooms::{MemberProfile, Room, RoomError, Rooms};
 use tokio::time::Instant;
 
@@ -42,7 +42,7 @@ pub(crate) async fn set_profile_field(
         // In a task of its own: a client that hangs up leaves no room behind.
         let update =
             update_profile_in_rooms(Arc::clone(profiles), Arc::clone(rooms), actor.clone());
-        tokio::spawn(update).await.map_err(Error::internal)??;
+        detached(update).await??;
     }
     Ok(())
 }

@@ -5,9 +5,10 @@ use std::{
     time::Duration,
 };
 
-use stoa_base::Pos;
+use stoa_base::{Pos, TimeSpent};
 use stoa_storage::{Backend, Error, Result, Store};
 use tokio::sync::oneshot;
+use tracing::Instrument as _;
 
 use crate::tailer::Tailer;
 
@@ -50,7 +51,9 @@ impl Freshness {
     /// the head up to which they do.
     pub async fn current(&self) -> Result<Pos> {
         if self.0.store.backend() == Backend::Postgres {
-            let looked = tokio::time::timeout(LIMIT, self.look()).await;
+            let _spending = TimeSpent::on_database();
+            let span = tracing::debug_span!("freshness");
+            let looked = tokio::time::timeout(LIMIT, self.look()).instrument(span).await;
             looked.map_err(|_| Error::Timeout("catching up with the log"))??;
         }
         Ok(self.0.tailer.applied())

@@ -43,6 +43,11 @@ impl Nodes {
         Ok(nodes)
     }
 
+    /// The number of this run of the node, which no other run of any node has.
+    pub fn incarnation(&self) -> i64 {
+        self.0.incarnation
+    }
+
     /// How many nodes were alive when this one last looked, itself included.
     pub fn live(&self) -> u32 {
         self.0.live.load(Ordering::Relaxed)

@@ -380,6 +380,7 @@ impl Tailer {
         self.applied.send_replace(place);
     }
 
+    #[tracing::instrument(name = "apply", level = "debug", skip_all)]
     async fn apply_own(&self, batch: &CommittedBatch) {
         let mut follower = self.order.lock().await;
         self.set_in_flight(None);

@@ -1,6 +1,6 @@
 //! What the layer needs of the server before a handler runs, and around it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use stoa_accounts::Sessions;
 use stoa_base::{Clock, Random};
@@ -25,6 +25,8 @@ pub struct Context {
     pub anonymous: Anonymous,
     /// The reverse proxies whose word counts.
     pub trusted_proxies: TrustedProxies,
+    /// From when on a request is slow, and is reported.
+    pub slow_request: Option<Duration>,
     /// The time.
     pub clock: Clock,
     /// Where the IDs of requests come from.

@@ -10,6 +10,7 @@ pub mod body;
 pub mod client_address;
 mod context;
 pub mod cors;
+mod detached;
 pub mod error;
 pub mod extract;
 pub mod free_form;
@@ -27,6 +28,7 @@ pub use self::{
     anonymous::{MayReadProfiles, MayReadRoomList},
     client_address::ClientAddress,
     context::Context,
+    detached::detached,
     error::{Error, Result},
     extract::{Ruma, RumaSend, RumaStatic},
     free_form::FreeForm,

@@ -3,9 +3,13 @@
 //!
 //! The line of a request that was answered well has the level `debug`, since a busy server has
 //! thousands of them a second; that of one that was refused has `info`. What failed on the server's
-//! side was logged as an error where it happened.
+//! side was logged as an error where it happened. One that took long has a warning besides, which
+//! says what it has waited for.
+//!
+//! The request's span is where a trace begins. What a client says of a trace of its own
+//! (`traceparent`) is passed over: it could have every request of its traced.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     extract::{MatchedPath, Request, State},
@@ -13,6 +17,7 @@ use axum::{
     response::Response,
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use stoa_base::TimeSpent;
 use tracing::{Instrument as _, field::Empty};
 
 use crate::{ClientAddress, Context};
@@ -35,19 +40,32 @@ pub async fn observe(
     let ClientAddress(address) = ClientAddress::of(&parts, &context.trusted_proxies);
     let request = Request::from_parts(parts, body);
 
-    let span = tracing::info_span!("request", %id, method, route, user = Empty);
-    let mut response = next.run(request).instrument(span.clone()).await;
+    let span = tracing::info_span!("request", %id, method, route, user = Empty, status = Empty);
+    let answering = TimeSpent::measure(next.run(request)).instrument(span.clone());
+    let (mut response, spent) = answering.await;
 
     let elapsed = started.elapsed();
     let status = response.status();
-    let _entered = span.entered();
-    let milliseconds = elapsed.as_secs_f64() * 1e3;
+    let span = span.entered();
+    let milliseconds = to_ms(elapsed);
     let address = address.map(tracing::field::display);
     if status.is_client_error() || status.is_server_error() {
         tracing::info!(status = status.as_u16(), milliseconds, address, "refused");
     } else {
         tracing::debug!(status = status.as_u16(), milliseconds, address, "answered");
     }
+    // Whoever waits for news keeps nobody busy.
+    let busy = elapsed.saturating_sub(spent.news);
+    if context.slow_request.is_some_and(|limit| busy >= limit) {
+        tracing::warn!(
+            status = status.as_u16(),
+            milliseconds = to_ms(busy),
+            in_database = to_ms(spent.database),
+            in_appends = to_ms(spent.appends),
+            "a slow request"
+        );
+    }
+    span.record("status", status.as_u16());
     metrics::histogram!(
         "stoa_http_request_duration_seconds",
         "method" => method, "route" => route, "status" => status_label(status)
@@ -57,6 +75,10 @@ pub async fn observe(
         response.headers_mut().insert(REQUEST_ID, value);
     }
     response
+}
+
+fn to_ms(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
 }
 
 /// The id that a reverse proxy gave to the request, if it is one that can stand in a log.

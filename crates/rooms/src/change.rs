@@ -64,6 +64,7 @@ impl Rooms {
     /// `build` is called again where the room moved, so it must not have other effects. A refusal,
     /// and that there is nothing to do, count only once the log has confirmed what they rest on:
     /// this node's memory of the room may be behind other nodes, or ahead of what is flushed.
+    #[tracing::instrument(name = "change_room", level = "debug", skip_all)]
     pub(crate) async fn change<T, F, Fut>(
         &self,
         room: &Arc<Room>,

@@ -61,6 +61,7 @@ pub struct CreateRoom {
 
 impl Rooms {
     /// Creates a room, and gives its ID once all its first events are flushed.
+    #[tracing::instrument(name = "create_room", level = "debug", skip_all)]
     pub async fn create(
         &self,
         actor: &Actor,

@@ -100,6 +100,7 @@ impl Rooms {
     /// that of the user whose membership it is, where this server has it.
     ///
     /// <https://spec.matrix.org/v1.19/client-server-api/#room-membership>
+    #[tracing::instrument(level = "debug", skip_all, fields(room = %room.id))]
     pub async fn change_membership(
         &self,
         actor: &Actor,
@@ -168,6 +169,7 @@ impl Rooms {
     }
 
     /// Writes a user's new profile into a room that they are in.
+    #[tracing::instrument(level = "debug", skip_all, fields(room = %room.id))]
     pub async fn update_member_profile(
         &self,
         actor: &Actor,
@@ -209,6 +211,7 @@ impl Rooms {
     /// list shows it. Joining again ends this.
     ///
     /// <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3roomsroomidforget>
+    #[tracing::instrument(level = "debug", skip_all, fields(room = %room.id))]
     pub async fn forget(
         &self,
         actor: &Actor,

@@ -72,6 +72,7 @@ impl<'a> Pages<'a> {
 
 impl Rooms {
     /// The events with these numbers, as long as they do not take more than is allowed.
+    #[tracing::instrument(name = "read_events", level = "debug", skip_all, fields(events = nids.len()))]
     pub async fn events_within(
         &self,
         nids: &[EventNid],

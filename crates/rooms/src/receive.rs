@@ -120,6 +120,7 @@ impl Rooms {
 
     /// Takes an event into the room's graph: an event that just happened elsewhere, or an outlier
     /// whose previous events have come.
+    #[tracing::instrument(level = "debug", skip_all, fields(room = %room.id))]
     pub async fn receive(&self, room: &Arc<Room>, pdu: Pdu) -> Result<Received> {
         let pdu = &pdu;
         self.change(room, None, |mut draft| async move {

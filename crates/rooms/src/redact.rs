@@ -24,6 +24,7 @@ impl Rooms {
     /// the event that says so. `content` is that event's, with the reason where there is one.
     ///
     /// <https://spec.matrix.org/v1.19/client-server-api/#put_matrixclientv3roomsroomidredacteventidtxnid>
+    #[tracing::instrument(level = "debug", skip_all, fields(room = %room.id))]
     pub async fn redact(
         &self,
         actor: &Actor,

@@ -24,6 +24,7 @@ impl Rooms {
     /// gets the same event.
     ///
     /// <https://spec.matrix.org/v1.19/client-server-api/#put_matrixclientv3roomsroomidsendeventtypetxnid>
+    #[tracing::instrument(level = "debug", skip_all, fields(room = %room.id))]
     pub async fn send_message(
         &self,
         actor: &Actor,
@@ -59,6 +60,7 @@ impl Rooms {
     /// set the same content before and it still stands, that event's ID.
     ///
     /// <https://spec.matrix.org/v1.19/client-server-api/#put_matrixclientv3roomsroomidstateeventtypestatekey>
+    #[tracing::instrument(level = "debug", skip_all, fields(room = %room.id))]
     pub async fn send_state(
         &self,
         actor: &Actor,

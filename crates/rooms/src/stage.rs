@@ -71,6 +71,7 @@ impl Rooms {
     /// head on.
     ///
     /// Where this fails, the draft may have been changed in part: the caller drops it.
+    #[tracing::instrument(level = "debug", skip_all)]
     pub(crate) async fn stage(
         &self,
         room: &Room,

@@ -114,6 +114,7 @@ impl Rooms {
     /// What `reader` may see of these events of one room, in their order.
     ///
     /// The number of queries does not depend on the number of events.
+    #[tracing::instrument(name = "visibility", level = "debug", skip_all, fields(room = %room.id, events = events.len()))]
     pub async fn see(
         &self,
         reader: &UserId,

@@ -1,6 +1,6 @@
 //! A connection to either database, and how values go into a statement and come out of a row.
 
-use std::future::Future;
+use std::{future::Future, pin::Pin};
 
 use futures_util::TryStreamExt;
 use sqlx::{
@@ -12,7 +12,10 @@ use sqlx::{
 };
 
 use crate::{
-    Backend, Error, Result, postgres_host::Lender, statements::StatementCount, wal::Admission,
+    Backend, Error, Result,
+    postgres_host::Lender,
+    statements::{self, StatementCount},
+    wal::Admission,
 };
 
 /// A connection, or a transaction that is rolled back unless it is committed.
@@ -34,17 +37,23 @@ pub(crate) enum Inner {
     PostgresTransaction(Transaction<'static, Postgres>),
 }
 
-/// How long an answer is waited for.
-struct Wait<'c>(Option<&'c Lender>);
+/// A statement that is sent.
+struct Statement<'c> {
+    sql: &'static str,
+    lender: Option<&'c Lender>,
+}
 
-impl Wait<'_> {
-    async fn for_answer<T, E>(self, answer: impl Future<Output = Result<T, E>>) -> Result<T>
-    where
-        crate::Error: From<E>,
-    {
-        match self.0 {
-            None => Ok(answer.await?),
-            Some(lender) => lender.wait_for(answer).await,
+impl Statement<'_> {
+    /// Waits for the answer, for as long as one may come. It is in a box, since every future around it
+    /// would hold it twice.
+    async fn answer<T>(
+        self,
+        answer: Pin<Box<impl Future<Output = Result<T>>>>,
+        rows: impl FnOnce(&T) -> Option<u64>,
+    ) -> Result<T> {
+        match self.lender {
+            None => statements::follow(self.sql, answer, rows).await,
+            Some(lender) => statements::follow(self.sql, lender.wait_for(answer), rows).await,
         }
     }
 }
@@ -100,7 +109,7 @@ impl Conn {
     }
 
     /// Where a statement is sent, which counts it.
-    fn target(&mut self) -> (Target<'_>, Wait<'_>) {
+    fn send(&mut self, sql: &'static str) -> (Target<'_>, Statement<'_>) {
         self.count.add();
         let target = match &mut self.inner {
             Inner::Sqlite(conn) => Target::Sqlite(conn),
@@ -108,7 +117,7 @@ impl Conn {
             Inner::Postgres(conn) => Target::Postgres(conn),
             Inner::PostgresTransaction(conn) => Target::Postgres(conn),
         };
-        (target, Wait(self.lender.as_ref()))
+        (target, Statement { sql, lender: self.lender.as_ref() })
     }
 
     /// Which database it leads to.
@@ -144,27 +153,26 @@ impl Conn {
         binds: &[Bind<'_>],
     ) -> Result<Vec<T>> {
         check(binds)?;
-        let mut found = Vec::new();
-        let (target, wait) = self.target();
-        match target {
-            Target::Sqlite(conn) => {
-                let mut rows = sqlite_query(sql, binds).fetch(conn);
-                while let Some(row) = rows.try_next().await? {
-                    found.push(T::from_row(&Row::Sqlite(row))?);
+        let (target, statement) = self.send(sql);
+        let reading = Box::pin(async {
+            let mut found = Vec::new();
+            match target {
+                Target::Sqlite(conn) => {
+                    let mut rows = sqlite_query(sql, binds).fetch(conn);
+                    while let Some(row) = rows.try_next().await? {
+                        found.push(T::from_row(&Row::Sqlite(row))?);
+                    }
                 }
-            }
-            Target::Postgres(conn) => {
-                let reading = async {
+                Target::Postgres(conn) => {
                     let mut rows = postgres_query(sql, binds).fetch(conn);
                     while let Some(row) = rows.try_next().await? {
                         found.push(T::from_row(&Row::Postgres(row))?);
                     }
-                    Ok::<_, crate::Error>(())
-                };
-                wait.for_answer(reading).await?;
+                }
             }
-        }
-        Ok(found)
+            Ok(found)
+        });
+        statement.answer(reading, |found| Some(found.len() as u64)).await
     }
 
     /// The first row that the statement gives, if there is one.
@@ -174,16 +182,18 @@ impl Conn {
         binds: &[Bind<'_>],
     ) -> Result<Option<T>> {
         check(binds)?;
-        let (target, wait) = self.target();
-        let row = match target {
-            Target::Sqlite(conn) => {
-                sqlite_query(sql, binds).fetch_optional(conn).await?.map(Row::Sqlite)
-            }
-            Target::Postgres(conn) => {
-                let row = postgres_query(sql, binds).fetch_optional(conn);
-                wait.for_answer(row).await?.map(Row::Postgres)
-            }
-        };
+        let (target, statement) = self.send(sql);
+        let reading = Box::pin(async {
+            Ok(match target {
+                Target::Sqlite(conn) => {
+                    sqlite_query(sql, binds).fetch_optional(conn).await?.map(Row::Sqlite)
+                }
+                Target::Postgres(conn) => {
+                    postgres_query(sql, binds).fetch_optional(conn).await?.map(Row::Postgres)
+                }
+            })
+        });
+        let row = statement.answer(reading, |row| Some(row.is_some().into())).await?;
         row.map(|row| T::from_row(&row)).transpose()
     }
 
@@ -195,22 +205,32 @@ impl Conn {
     /// Runs a statement that gives no rows, and says how many rows it changed.
     pub async fn execute(&mut self, sql: &'static str, binds: &[Bind<'_>]) -> Result<u64> {
         check(binds)?;
-        let (target, wait) = self.target();
-        Ok(match target {
-            Target::Sqlite(conn) => sqlite_query(sql, binds).execute(conn).await?.rows_affected(),
-            Target::Postgres(conn) => {
-                wait.for_answer(postgres_query(sql, binds).execute(conn)).await?.rows_affected()
-            }
-        })
+        let (target, statement) = self.send(sql);
+        let changing = Box::pin(async {
+            Ok(match target {
+                Target::Sqlite(conn) => {
+                    sqlite_query(sql, binds).execute(conn).await?.rows_affected()
+                }
+                Target::Postgres(conn) => {
+                    postgres_query(sql, binds).execute(conn).await?.rows_affected()
+                }
+            })
+        });
+        statement.answer(changing, |changed| Some(*changed)).await
     }
 
     /// Commits a transaction. On a connection outside a transaction there is nothing to do.
     pub async fn commit(self) -> Result<()> {
+        let statement = Statement { sql: "COMMIT", lender: self.lender.as_ref() };
         match self.inner {
             Inner::Sqlite(_) | Inner::Postgres(_) => return Ok(()),
-            Inner::SqliteTransaction(transaction) => transaction.commit().await?,
+            Inner::SqliteTransaction(transaction) => {
+                let committing = Box::pin(async { Ok(transaction.commit().await?) });
+                statement.answer(committing, |()| None).await?;
+            }
             Inner::PostgresTransaction(transaction) => {
-                Wait(self.lender.as_ref()).for_answer(transaction.commit()).await?;
+                let committing = Box::pin(async { Ok(transaction.commit().await?) });
+                statement.answer(committing, |()| None).await?;
             }
         }
         self.count.add();

@@ -1,12 +1,21 @@
-//! How many statements are sent to the database, by what for: what requests cost there.
+//! What is noted of the statements that are sent to the database: how many there are, by what for,
+//! and for each that is followed a span.
+//!
+//! The text of a statement holds no values, which are bound to it, so that it may be shown.
 
 use std::{
-    fmt,
+    fmt::{self, Write as _},
+    future::Future,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
 };
+
+use stoa_base::TimeSpent;
+use tracing::{Instrument as _, field::Empty};
+
+use crate::Result;
 
 /// What a statement is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,5 +83,60 @@ impl StatementCount {
     /// Counts one more.
     pub(crate) fn add(&self) {
         self.counts.count(self.kind).fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Waits for the answer to a statement. `rows` says how many rows it gave or changed, where that is
+/// known.
+pub(crate) async fn follow<T>(
+    sql: &str,
+    answer: impl Future<Output = Result<T>>,
+    rows: impl FnOnce(&T) -> Option<u64>,
+) -> Result<T> {
+    let _spending = TimeSpent::on_database();
+    let span = tracing::debug_span!("statement", sql = %Shortened(sql), rows = Empty);
+    let answer = answer.instrument(span.clone()).await;
+    if let Some(rows) = answer.as_ref().ok().and_then(rows) {
+        span.record("rows", rows);
+    }
+    answer
+}
+
+/// The beginning of a statement, in one line.
+struct Shortened<'a>(&'a str);
+
+impl Shortened<'_> {
+    /// How many bytes are shown, but for the last word.
+    const LENGTH: usize = 160;
+}
+
+impl fmt::Display for Shortened<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut length = 0;
+        for word in self.0.split_whitespace() {
+            if length > Self::LENGTH {
+                return f.write_str(" …");
+            }
+            if length > 0 {
+                f.write_char(' ')?;
+            }
+            f.write_str(word)?;
+            length += word.len() + 1;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_statement_is_shown_in_one_line_that_is_not_long() {
+        let text = "\nSELECT a,\n    b\nFROM t";
+        assert_eq!(Shortened(text).to_string(), "SELECT a, b FROM t");
+        let long = format!("SELECT a FROM t WHERE {}", "x = $1 AND ".repeat(50));
+        let shown = Shortened(&long).to_string();
+        assert!(shown.len() < 180 && shown.ends_with("= $1 …"), "{shown}");
     }
 }

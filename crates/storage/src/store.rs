@@ -13,6 +13,8 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
+use stoa_base::TimeSpent;
+use tracing::instrument;
 
 use crate::{
     Backend, Conn, Error, Result,
@@ -192,7 +194,9 @@ impl Store {
     }
 
     /// A connection to read with.
+    #[instrument(name = "connection", level = "debug", skip_all, fields(purpose = "read"))]
     pub async fn read(&self) -> Result<Conn> {
+        let _spending = TimeSpent::on_database();
         let count = self.statements.of(StatementKind::Read);
         Ok(match &self.pools {
             Pools::Sqlite { readers, wal, .. } => {
@@ -204,7 +208,9 @@ impl Store {
     }
 
     /// A read-only transaction in which every statement sees the same moment.
+    #[instrument(name = "connection", level = "debug", skip_all, fields(purpose = "snapshot"))]
     pub async fn snapshot(&self) -> Result<Conn> {
+        let _spending = TimeSpent::on_database();
         let count = self.statements.of(StatementKind::Read);
         Ok(match &self.pools {
             Pools::Sqlite { readers, wal, .. } => {
@@ -219,7 +225,9 @@ impl Store {
 
     /// A transaction to write with, which must be committed. In SQLite it is the only one at a
     /// time, and the log's writer waits for it: hold it briefly.
+    #[instrument(name = "connection", level = "debug", skip_all, fields(purpose = "write"))]
     pub async fn write(&self) -> Result<Conn> {
+        let _spending = TimeSpent::on_database();
         let count = self.statements.of(StatementKind::Write);
         Ok(match &self.pools {
             Pools::Sqlite { writer, .. } => {
@@ -245,6 +253,7 @@ impl Store {
     }
 
     /// The one connection that writes to SQLite, outside of a transaction.
+    #[instrument(name = "connection", level = "debug", skip_all, fields(purpose = "append"))]
     pub(crate) async fn sqlite_writer(&self) -> Result<PoolConnection<Sqlite>> {
         match &self.pools {
             Pools::Sqlite { writer, .. } => Ok(writer.acquire().await?),

@@ -94,6 +94,7 @@ impl RoomNews {
 }
 
 /// The news of each room, in the order of the spans.
+#[tracing::instrument(level = "debug", skip_all, fields(rooms = question.spans.len()))]
 pub async fn room_news<'a>(
     streams: &Streams,
     reader: &Reader,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use ruma::api::client::alias::delete_alias::v3::{Request, Response};
 use stoa_directory::Directory;
-use stoa_http::{Answer, Error, Result, Ruma};
+use stoa_http::{Answer, Result, Ruma, detached};
 use stoa_rooms::Rooms;
 
 use crate::ops;
@@ -23,7 +23,7 @@ pub(crate) async fn delete_alias(
         ops::delete_alias::delete_alias(&rooms, &directory, &actor, &request.session, alias).await
     };
     // In a task of its own: a client that hangs up does not leave it half-way.
-    tokio::spawn(work).await.map_err(Error::internal)??;
+    detached(work).await??;
     Ok(Answer(Response::new()))
 }
 

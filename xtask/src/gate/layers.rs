@@ -58,6 +58,11 @@ const RESERVED: &[Reserved] = &[
         users: &["stoa-outbound", "stoa-testing", "stoa-bench-load"],
         reason: "every call out goes through stoa-outbound",
     },
+    Reserved {
+        crates: &["hyper-rustls", "opentelemetry-http"],
+        users: &["stoa-outbound", "stoa"],
+        reason: "only traces are sent otherwise than through stoa-outbound",
+    },
 ];
 
 /// Crates that are HTTP clients only if they are asked to be.

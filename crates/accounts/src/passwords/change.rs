@@ -34,6 +34,7 @@ fails_with_failure!(ChangePasswordError);
 
 impl Passwords {
     /// Sets the actor's password. With `logout_devices`, all other devices are removed.
+    #[tracing::instrument(name = "change_password", level = "debug", skip_all)]
     pub async fn change(
         &self,
         actor: &Actor,

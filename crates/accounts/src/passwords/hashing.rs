@@ -70,6 +70,7 @@ impl Hasher {
     }
 
     /// The hash of a password, as a PHC string.
+    #[tracing::instrument(name = "hash_password", level = "debug", skip_all)]
     pub(crate) async fn hash(&self, password: &str) -> Result<String, Failure> {
         let argon2 = self.argon2.clone();
         let salt: [u8; 16] = self.random.bytes();
@@ -79,6 +80,7 @@ impl Hasher {
 
     /// Whether a password is the one that was hashed. Without a hash it is not, and finding out
     /// takes as long.
+    #[tracing::instrument(name = "verify_password", level = "debug", skip_all)]
     pub(crate) async fn verify(
         &self,
         password: &str,

@@ -52,6 +52,7 @@ fails_with_failure!(LoginError);
 
 impl Passwords {
     /// Logs a user in with a password.
+    #[tracing::instrument(level = "debug", skip_all)]
     pub async fn log_in(&self, login: PasswordLogin<'_>) -> Result<NewSession, LoginError> {
         login.device.check().map_err(|_| LoginError::InvalidDeviceId)?;
         let check = self.check(login.user, login.password, login.address).await?;

@@ -77,6 +77,7 @@ struct Outcome {
 
 impl Registrar {
     /// Makes an account once the interactive authentication is passed.
+    #[tracing::instrument(level = "debug", skip_all)]
     pub async fn register(
         &self,
         request: RegisterRequest<'_>,

@@ -42,6 +42,7 @@ impl Sessions {
     }
 
     /// The session of an access token, as of a moment after the call.
+    #[tracing::instrument(name = "find_session", level = "debug", skip_all)]
     pub async fn find(&self, token: &str) -> Result<Arc<Session>, SessionError> {
         let token_hash = secrets::hash(token);
         let session = if self.cache.get(&token_hash).is_some() {

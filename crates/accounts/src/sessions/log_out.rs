@@ -33,6 +33,7 @@ impl Sessions {
     /// Ends the session of the actor's device, and removes the device.
     ///
     /// <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3logout>
+    #[tracing::instrument(level = "debug", skip_all)]
     pub async fn log_out(&self, actor: &Actor) -> Result<(), Failure> {
         let Some(device_id) = &actor.device_id else { return Ok(()) };
         let mut append = Append::new();
@@ -50,6 +51,7 @@ impl Sessions {
     /// Ends all sessions of the actor, and removes all devices.
     ///
     /// <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3logoutall>
+    #[tracing::instrument(level = "debug", skip_all)]
     pub async fn log_out_all(&self, actor: &Actor) -> Result<(), Failure> {
         let end = EndOfDevices { actor, user_id: &actor.user_id, kept: None, reason: "logout_all" };
         match self.end_devices(Append::new(), end).await {

@@ -42,6 +42,7 @@ impl Sessions {
     /// ask again. The tokens that it did not receive are then void. A refresh token that comes back
     /// after its successor was used has been copied, and ends the session. The device stays: it may
     /// be a client that lost the successor, and would lose its keys with the device.
+    #[tracing::instrument(level = "debug", skip_all)]
     pub async fn refresh(
         &self,
         refresh_token: &str,

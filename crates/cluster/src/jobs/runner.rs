@@ -8,6 +8,7 @@ use stoa_storage::{
 };
 use tokio::{task::JoinSet, time::Instant};
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument as _;
 
 use super::{Job, JobError, Jobs, RunningJob, Step, to_ms};
 use crate::leases::Lease;
@@ -165,7 +166,9 @@ impl Run {
         let job = RunningJob { row, fence: self.lease.fence().clone() };
         let kind = Arc::clone(&self.kind);
         let began = Instant::now();
-        let step = AbortOnDropHandle::new(tokio::spawn(async move { kind.step(&job).await }));
+        let span = tracing::debug_span!("job", id = job.row.id, kind = kind.kind());
+        let step = async move { kind.step(&job).await }.instrument(span);
+        let step = AbortOnDropHandle::new(tokio::spawn(step));
         let taken = tokio::select! {
             biased;
             () = self.lease.ended() => return Outcome::LeaseLost,

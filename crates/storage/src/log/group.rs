@@ -3,6 +3,7 @@
 use std::{collections::HashSet, sync::Arc};
 
 use tokio::sync::oneshot;
+use tracing::{Span, field::Empty};
 
 use super::{
     Append, AppendError, Appended, Chain, conflict::Conflict, joined_appends::JoinedAppends,
@@ -15,6 +16,43 @@ pub(super) type Answer = Result<Appended, AppendError>;
 pub(super) struct QueuedAppend {
     pub(super) append: Append,
     pub(super) reply: oneshot::Sender<Answer>,
+    pub(super) spans: Spans,
+}
+
+/// The spans by which an append is followed through the queue to its caller.
+pub(super) struct Spans {
+    /// Of the append as a whole, within what its caller does.
+    pub(super) append: Span,
+    /// Of its time in the queue.
+    queue: Span,
+}
+
+impl Spans {
+    /// The spans of an append of about so many bytes, which enters the queue now.
+    pub(super) fn begin(bytes: usize) -> Self {
+        let append = tracing::debug_span!("append", bytes);
+        let queue = append.in_scope(|| tracing::debug_span!("queue"));
+        Self { append, queue }
+    }
+
+    /// Notes that the append has left the queue.
+    pub(super) fn leave_queue(&mut self) {
+        self.queue = Span::none();
+    }
+
+    /// The span in which these appends are written together. It belongs to the first of them that is
+    /// followed, and the others are linked to it.
+    pub(super) fn of_writing<'a>(appends: impl ExactSizeIterator<Item = &'a Self>) -> Span {
+        let number = appends.len();
+        let mut followed = appends.map(|spans| &spans.append).filter(|span| !span.is_disabled());
+        let Some(first) = followed.next() else { return Span::none() };
+        let writing = first
+            .in_scope(|| tracing::debug_span!("write", appends = number, lock_wait_us = Empty));
+        followed.for_each(|other| {
+            other.follows_from(&writing);
+        });
+        writing
+    }
 }
 
 /// The appends of a batch, and those that had to go.

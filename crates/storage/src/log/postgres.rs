@@ -26,6 +26,7 @@ use crate::{
     Error, Result, Store,
     postgres_host::Lender,
     server::{BEGIN_WRITE, ServerRun},
+    statements,
 };
 
 const APPEND: &str = "SELECT append_batch($1::text::jsonb)::text";
@@ -151,9 +152,11 @@ impl Session {
             row.try_get::<String, _>(0)
         };
         let call = clearing_the_way(store, lender.wait_for(call));
-        let called = tokio::time::timeout(CALL_LIMIT, call).await;
-        let answer = called.unwrap_or(Err(Error::Timeout("appending to the log")));
-        let answer = match answer {
+        let call = Box::pin(async {
+            let called = tokio::time::timeout(CALL_LIMIT, call).await;
+            called.unwrap_or(Err(Error::Timeout("appending to the log")))
+        });
+        let answer = match statements::follow(APPEND, call, |_| None).await {
             Ok(answer) => answer,
             Err(error) => {
                 if error.is_refusal() && !locked {
@@ -274,7 +277,11 @@ async fn begin_locked(lent: &mut Lent, store: &Store) -> Result<()> {
         Ok::<_, sqlx::Error>(())
     };
     let lock = clearing_the_way(store, lender.wait_for(lock));
-    tokio::time::timeout(CALL_LIMIT, lock).await.map_err(|_| Error::Timeout("the log lock"))?
+    let lock = Box::pin(async {
+        let locked = tokio::time::timeout(CALL_LIMIT, lock).await;
+        locked.unwrap_or(Err(Error::Timeout("the log lock")))
+    });
+    statements::follow(LOG_LOCK, lock, |()| None).await
 }
 
 /// Has the log go on above whatever was given out by a run of the server that is over. One statement

@@ -17,7 +17,7 @@ use super::{
     mark::BatchKey,
     written::{Timing, Written},
 };
-use crate::{Conn, Error, Result, Store};
+use crate::{Conn, Error, Result, Store, statements};
 
 /// Writes the batch, or finds out which appends must not be written and writes nothing.
 pub(super) async fn write(
@@ -150,6 +150,10 @@ impl Transaction {
     }
 
     async fn fetch(&mut self, text: Text) -> Result<Written> {
+        statements::follow(SHOWN, Box::pin(self.written(text)), |_| None).await
+    }
+
+    async fn written(&mut self, text: Text) -> Result<Written> {
         let query = sqlx::query(AssertSqlSafe(text.sql));
         let query = text.numbers.into_iter().fold(query, Query::bind);
         let query = text.texts.into_iter().fold(query, Query::bind);
@@ -209,6 +213,9 @@ async fn conflicts(conn: &mut Conn, batch: &JoinedAppends) -> Result<Vec<Conflic
 fn to_json<T: serde::Serialize>(value: &T) -> Result<String> {
     serde_json::to_string(value).map_err(Error::fault)
 }
+
+/// What is shown of the text of a batch, whose statements differ from batch to batch.
+const SHOWN: &str = "BEGIN IMMEDIATE; INSERT INTO log_batches …; COMMIT";
 
 /// The head before the batch, once [`LOG_BATCH`] has run.
 const HEAD: &str = "(SELECT prev_pos FROM log_batches ORDER BY last_pos DESC LIMIT 1)";

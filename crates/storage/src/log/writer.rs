@@ -11,17 +11,18 @@ use std::{
     time::Duration,
 };
 
-use stoa_base::{Clock, Pos};
+use stoa_base::{Clock, Pos, Spending, TimeSpent};
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
 };
 use tokio_util::task::AbortOnDropHandle;
+use tracing::{Instrument as _, Span};
 
 use super::{
     Append, Touched,
     claims::Claims,
-    group::{Answer, Group, QueuedAppend},
+    group::{Answer, Group, QueuedAppend, Spans},
     joined_appends::JoinedAppends,
     mark::{BatchKey, Mark},
     outcome::{AppendError, Appended},
@@ -118,17 +119,26 @@ type Build = Box<dyn FnOnce() -> BuildFuture + Send>;
 
 enum Request {
     Append(Box<QueuedAppend>),
-    Locked { build: Build, reply: oneshot::Sender<Answer> },
+    Locked { build: Build, reply: oneshot::Sender<Answer>, spans: Spans },
 }
 
 /// An append that is in the queue.
 #[derive(Debug)]
-pub struct Pending(oneshot::Receiver<Answer>);
+pub struct Pending {
+    answer: oneshot::Receiver<Answer>,
+    span: Span,
+    /// Of whoever made the append: another task may wait for it.
+    _spending: Spending,
+}
 
 impl Pending {
+    fn new(answer: oneshot::Receiver<Answer>, spans: &Spans) -> Self {
+        Self { answer, span: spans.append.clone(), _spending: TimeSpent::on_append() }
+    }
+
     /// Waits until the append is flushed, or has failed. Giving up waiting cancels nothing.
     pub async fn wait(self) -> Answer {
-        self.0.await.unwrap_or(Err(AppendError::Unavailable))
+        self.answer.instrument(self.span).await.unwrap_or(Err(AppendError::Unavailable))
     }
 }
 
@@ -175,13 +185,15 @@ impl Writer {
             return Err(busy());
         }
         let (reply, answer) = oneshot::channel();
+        let spans = Spans::begin(weight);
+        let pending = Pending::new(answer, &spans);
         // Added before the writer can take it out again.
         self.waiting_bytes.fetch_add(weight, Ordering::Relaxed);
-        let sent = self.send(Request::Append(Box::new(QueuedAppend { append, reply })));
+        let sent = self.send(Request::Append(Box::new(QueuedAppend { append, reply, spans })));
         if sent.is_err() {
             self.waiting_bytes.fetch_sub(weight, Ordering::Relaxed);
         }
-        sent.map(|()| Pending(answer))
+        sent.map(|()| pending)
     }
 
     /// Writes an append, and gives its place once it is flushed.
@@ -201,8 +213,10 @@ impl Writer {
     {
         let (reply, answer) = oneshot::channel();
         let build: Build = Box::new(move || Box::pin(build()));
-        self.send(Request::Locked { build, reply })?;
-        Pending(answer).wait().await
+        let spans = Spans::begin(0);
+        let pending = Pending::new(answer, &spans);
+        self.send(Request::Locked { build, reply, spans })?;
+        pending.wait().await
     }
 
     fn send(&self, request: Request) -> Result<(), AppendError> {
@@ -242,11 +256,19 @@ impl Task {
                 },
             };
             match first {
-                Request::Locked { build, reply } => self.write_locked(build, reply).await,
+                Request::Locked { build, reply, mut spans } => {
+                    spans.leave_queue();
+                    let span = Spans::of_writing([&spans].into_iter());
+                    self.write_locked(build, reply, spans).instrument(span).await;
+                }
                 Request::Append(first) => {
-                    let appends = self.gather(*first, &mut requests);
+                    let mut appends = self.gather(*first, &mut requests);
+                    for queued in &mut appends {
+                        queued.spans.leave_queue();
+                    }
                     metrics::histogram!("stoa_log_group_size").record(count(appends.len()));
-                    self.write_appends(appends).await;
+                    let span = Spans::of_writing(appends.iter().map(|queued| &queued.spans));
+                    self.write_appends(appends).instrument(span).await;
                 }
             }
         }
@@ -345,6 +367,8 @@ impl Task {
             let attempted = self.clock.monotonic();
             let mut timing = Timing::default();
             let written = self.attempt(batch, seen, &mut timing).await;
+            let lock_wait_us = u64::try_from(timing.lock_wait.as_micros()).unwrap_or(u64::MAX);
+            Span::current().record("lock_wait_us", lock_wait_us);
             let held = attempted.elapsed().saturating_sub(timing.lock_wait);
             metrics::histogram!("stoa_log_lock_wait_seconds")
                 .record(timing.lock_wait.as_secs_f64());
@@ -420,7 +444,7 @@ impl Task {
         }
     }
 
-    async fn write_locked(&mut self, build: Build, reply: oneshot::Sender<Answer>) {
+    async fn write_locked(&mut self, build: Build, reply: oneshot::Sender<Answer>, spans: Spans) {
         let lock = match &mut self.postgres {
             None => Ok(()),
             Some(session) => session.lock(&self.store).await,
@@ -433,7 +457,7 @@ impl Task {
             }
         };
         match append.and_then(|append| append.check().map(|()| append)) {
-            Ok(append) => self.write_appends(vec![QueuedAppend { append, reply }]).await,
+            Ok(append) => self.write_appends(vec![QueuedAppend { append, reply, spans }]).await,
             Err(error) => {
                 let _ = reply.send(Err(error));
             }
@@ -446,7 +470,7 @@ impl Task {
 
 /// What `build` makes, in a task of its own: should it panic, the writer does not.
 async fn build_in_time(build: BuildFuture) -> BuildResult {
-    let mut building = AbortOnDropHandle::new(tokio::spawn(build));
+    let mut building = AbortOnDropHandle::new(tokio::spawn(build.in_current_span()));
     let Ok(built) = tokio::time::timeout(BUILD_LIMIT, &mut building).await else {
         tracing::warn!("building an append under the log lock took too long, and was given up");
         metrics::counter!("stoa_log_builds_given_up_total").increment(1);

@@ -21,6 +21,7 @@ use crate::{
 };
 
 /// What there is to tell at `head`.
+#[tracing::instrument(name = "answer_sync", level = "debug", skip_all)]
 pub(crate) async fn answer(
     streams: &Streams,
     reader: &Reader,

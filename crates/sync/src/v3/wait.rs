@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use stoa_base::RoomNid;
+use stoa_base::{RoomNid, TimeSpent};
 use stoa_cluster::Wait;
 use stoa_rooms::Memberships;
 use tokio::time::Instant;
@@ -33,7 +33,9 @@ impl Waiting {
     }
 
     /// Waits for something that may be news; says whether it came in time.
+    #[tracing::instrument(name = "wait_for_news", level = "debug", skip_all)]
     pub(crate) async fn news(&self, streams: &Streams, deadline: Instant) -> bool {
+        let _spending = TimeSpent::on_news();
         tokio::select! {
             () = self.wait.changed() => !streams.stopping.is_cancelled(),
             () = tokio::time::sleep_until(deadline) => false,

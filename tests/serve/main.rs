@@ -1,160 +1,23 @@
 //! The program as an admin runs it: started, asked, told to stop.
 
+mod collector;
+mod program;
+mod traces;
+
 use std::{
-    env, fs,
-    io::{BufRead as _, BufReader, Lines, Read as _, Write as _},
-    net::{SocketAddr, TcpStream},
-    os::unix::{ffi::OsStrExt as _, fs::PermissionsExt as _},
-    path::{Path, PathBuf},
-    process::{Child, ChildStdout, Command, Output, Stdio},
+    fs,
+    io::Write as _,
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+    process::Stdio,
     thread::sleep,
     time::{Duration, Instant},
 };
 
 use stoa_storage::repo::jobs;
 use stoa_testing::{TestDatabase, both_databases, surgery};
-use tempfile::TempDir;
 
-/// How long anything may take. A machine that builds at the same time is slow.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// A configuration in a folder of its own, and commands that use it.
-struct Place {
-    folder: TempDir,
-}
-
-impl Place {
-    fn new(database_url: &str, more: &str) -> Self {
-        let folder = TempDir::with_prefix("stoa-serve-").expect("a folder");
-        let place = Self { folder };
-        let config = format!(
-            "data_dir = {:?}\n{more}\n\
-             [listen]\nclient = \"127.0.0.1:0\"\nmetrics = \"127.0.0.1:0\"\n\
-             [database]\nurl = {database_url:?}\n\
-             [registration]\nenabled = true\n",
-            place.data_dir(),
-        );
-        fs::write(place.path("stoa.toml"), config).expect("a configuration");
-        place
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn data_dir(&self) -> PathBuf {
-        self.path("data")
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_stoa"));
-        command.arg("--config").arg(self.path("stoa.toml")).args(arguments);
-        // The tests' own variables are no settings.
-        for (name, _) in
-            env::vars_os().filter(|(name, _)| text(name.as_bytes()).starts_with("STOA_"))
-        {
-            command.env_remove(name);
-        }
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        let mut child = self.command(arguments).spawn().expect("the program starts");
-        let started = Instant::now();
-        while child.try_wait().expect("a state").is_none() {
-            if started.elapsed() > PATIENCE {
-                // What it has said so far tells why it does not end.
-                child.kill().expect("an end");
-            }
-            sleep(Duration::from_millis(20));
-        }
-        child.wait_with_output().expect("its output")
-    }
-
-    fn serve(&self) -> Running {
-        self.serve_logging_to(Stdio::null())
-    }
-
-    fn serve_logging_to(&self, log: impl Into<Stdio>) -> Running {
-        let mut command = self.command(&["serve"]);
-        command.stderr(log);
-        Running::start(command)
-    }
-}
-
-/// A server that is killed at the latest when it is dropped.
-struct Running {
-    child: Child,
-    /// Kept open: a server that nobody listens to could behave differently.
-    _output: Lines<BufReader<ChildStdout>>,
-    greeting: Vec<String>,
-}
-
-impl Running {
-    /// Starts the server, and waits until it says what comes next.
-    fn start(mut command: Command) -> Self {
-        let mut child = command.spawn().expect("the program starts");
-        let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
-        let mut greeting = Vec::new();
-        while let Some(Ok(line)) = lines.next() {
-            let is_last = line.trim_start().starts_with("user ");
-            greeting.push(line);
-            if is_last {
-                break;
-            }
-        }
-        Self { child, _output: lines, greeting }
-    }
-
-    /// The address in the line of the greeting that begins with `name`.
-    fn address(&self, name: &str) -> SocketAddr {
-        let line = self.greeting.iter().find(|line| line.trim_start().starts_with(name));
-        let line = line.unwrap_or_else(|| panic!("no {name} in {:?}", self.greeting));
-        let url = line.split("http://").nth(1).expect("a URL");
-        url.split('/').next().and_then(|address| address.parse().ok()).expect("an address")
-    }
-
-    /// What `path` answers.
-    fn get(&self, name: &str, path: &str) -> String {
-        get(self.address(name), path).expect("an answer")
-    }
-
-    fn signal(&self, signal: &str) {
-        let status = Command::new("kill").args([signal, &self.child.id().to_string()]).status();
-        assert!(status.expect("kill runs").success());
-    }
-
-    /// Tells the server to stop, and says how long it took.
-    fn stop(mut self) -> Duration {
-        let started = Instant::now();
-        self.signal("-TERM");
-        let status = self.child.wait().expect("an end");
-        assert!(status.success(), "{status}");
-        started.elapsed()
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn get(address: SocketAddr, path: &str) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    Ok(answer)
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
+use crate::program::{PATIENCE, Place, text};
 
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).expect("a file").permissions().mode() & 0o777

@@ -1,0 +1,135 @@
+//! What the time of a request is spent on.
+//!
+//! The parts of the engine note how long they wait, and need not know for whom. Whoever answers a
+//! request measures it as a whole.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+tokio::task_local! {
+    static LEDGER: Arc<Ledger>;
+}
+
+/// What was spent so far, in nanoseconds.
+#[derive(Debug, Default)]
+struct Ledger {
+    database: AtomicU64,
+    appends: AtomicU64,
+    news: AtomicU64,
+}
+
+/// How long something has waited, by what for. What is waited for at the same time counts each time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TimeSpent {
+    /// For statements, and for connections to send them on.
+    pub database: Duration,
+    /// For appends to the log, from the queue until they are flushed.
+    pub appends: Duration,
+    /// For news, of which there were none: nobody was busy.
+    pub news: Duration,
+}
+
+impl TimeSpent {
+    /// Does the work, and says how long it has waited.
+    pub async fn measure<T>(work: impl Future<Output = T>) -> (T, Self) {
+        let ledger = Arc::<Ledger>::default();
+        let done = LEDGER.scope(Arc::clone(&ledger), work).await;
+        let read = |nanos: &AtomicU64| Duration::from_nanos(nanos.load(Ordering::Relaxed));
+        let Ledger { database, appends, news } = &*ledger;
+        (done, Self { database: read(database), appends: read(appends), news: read(news) })
+    }
+
+    /// Work that is part of what is measured here, for a task of its own.
+    pub fn carry<T>(work: impl Future<Output = T>) -> impl Future<Output = T> {
+        let ledger = LEDGER.try_with(Arc::clone).unwrap_or_default();
+        LEDGER.scope(ledger, work)
+    }
+
+    /// From now on the database is waited for.
+    pub fn on_database() -> Spending {
+        Spending::begin(|ledger| &ledger.database)
+    }
+
+    /// From now on an append is waited for.
+    pub fn on_append() -> Spending {
+        Spending::begin(|ledger| &ledger.appends)
+    }
+
+    /// From now on news are waited for.
+    pub fn on_news() -> Spending {
+        Spending::begin(|ledger| &ledger.news)
+    }
+}
+
+/// Time that is being spent, from now until this is dropped, in whichever task. Nothing is noted
+/// where nobody measures.
+#[derive(Debug)]
+pub struct Spending {
+    begun: Option<(Arc<Ledger>, Instant)>,
+    on: fn(&Ledger) -> &AtomicU64,
+}
+
+impl Spending {
+    fn begin(on: fn(&Ledger) -> &AtomicU64) -> Self {
+        let begun = LEDGER.try_with(|ledger| (Arc::clone(ledger), Instant::now()));
+        Self { begun: begun.ok(), on }
+    }
+}
+
+impl Drop for Spending {
+    fn drop(&mut self) {
+        if let Some((ledger, begun)) = &self.begun {
+            let nanos = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            (self.on)(ledger).fetch_add(nanos, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::{sleep, timeout};
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(7);
+
+    #[tokio::test(start_paused = true)]
+    async fn each_wait_counts_as_what_it_was_for() {
+        let work = async {
+            for _ in 0..2 {
+                let _spending = TimeSpent::on_database();
+                sleep(LONG).await;
+            }
+            let waiting = async {
+                let _spending = TimeSpent::on_news();
+                std::future::pending::<()>().await;
+            };
+            // Whoever gives up has waited as well.
+            assert!(timeout(LONG, waiting).await.is_err());
+            sleep(LONG).await;
+            let elsewhere = TimeSpent::carry(async {
+                let _spending = TimeSpent::on_append();
+                sleep(LONG).await;
+            });
+            tokio::spawn(elsewhere).await.unwrap();
+            5
+        };
+        let expected = TimeSpent { database: 2 * LONG, appends: LONG, news: LONG };
+        assert_eq!(TimeSpent::measure(work).await, (5, expected));
+    }
+
+    #[tokio::test]
+    async fn nothing_is_noted_where_nobody_measures() {
+        let outside = TimeSpent::on_append();
+        assert!(outside.begun.is_none());
+        let ((), spent) = TimeSpent::measure(async { drop(outside) }).await;
+        assert_eq!(spent, TimeSpent::default());
+    }
+}

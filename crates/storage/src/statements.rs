@@ -137,6 +137,6 @@ mod tests {
         assert_eq!(Shortened(text).to_string(), "PRAGMA a, b c");
         let long = format!("PRAGMA a {}", "x = $1 AND ".repeat(50));
         let shown = Shortened(&long).to_string();
-        assert!(shown.len() < 180 && shown.ends_with("= $1 …"), "{shown}");
+        assert!(shown.len() < 180 && shown.ends_with("AND …"), "{shown}");
     }
 }

@@ -133,10 +133,10 @@ mod tests {
 
     #[test]
     fn a_statement_is_shown_in_one_line_that_is_not_long() {
-        let text = "\nSELECT a,\n    b\nFROM t";
-        assert_eq!(Shortened(text).to_string(), "SELECT a, b FROM t");
-        let long = format!("SELECT a FROM t WHERE {}", "x = $1 AND ".repeat(50));
+        let text = "\nPRAGMA a,\n    b\nc";
+        assert_eq!(Shortened(text).to_string(), "PRAGMA a, b c");
+        let long = format!("PRAGMA a {}", "x = $1 AND ".repeat(50));
         let shown = Shortened(&long).to_string();
-        assert!(shown.len() < 180 && shown.ends_with("= $1 …"), "{shown}");
+        assert!(shown.len() < 180 && shown.ends_with("AND …"), "{shown}");
     }
 }

@@ -215,7 +215,7 @@ fn to_json<T: serde::Serialize>(value: &T) -> Result<String> {
 }
 
 /// What is shown of the text of a batch, whose statements differ from batch to batch.
-const SHOWN: &str = "BEGIN IMMEDIATE; INSERT INTO log_batches …; COMMIT";
+const SHOWN: &str = "append a batch to log_batches";
 
 /// The head before the batch, once [`LOG_BATCH`] has run.
 const HEAD: &str = "(SELECT prev_pos FROM log_batches ORDER BY last_pos DESC LIMIT 1)";

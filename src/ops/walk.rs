@@ -5,7 +5,7 @@ use std::{collections::VecDeque, sync::Arc};
 use ruma::{UserId, api::Direction};
 use stoa_base::Allowance;
 use stoa_http::Result;
-use stoa_rooms::{Event, Room, Rooms, Seen, tokens::PaginationToken};
+use stoa_rooms::{Event, Room, Rooms, Seen, ShownEvent, tokens::PaginationToken};
 use stoa_storage::repo::events::Order;
 
 /// How many events one walk may look at, those included that the filter or the room's history
@@ -78,7 +78,7 @@ impl<'a> Walk<'a> {
         &mut self,
         limit: usize,
         allowance: &Allowance,
-    ) -> Result<Option<(Arc<Event>, String)>> {
+    ) -> Result<Option<ShownEvent>> {
         loop {
             if let Some((event, seen)) = self.ahead.pop_front() {
                 if let Some(order) = event.order {

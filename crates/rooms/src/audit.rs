@@ -1,6 +1,6 @@
 //! What rooms contribute to the audit log: changes that somebody makes to another user's membership.
 
-use ruma::events::TimelineEventType;
+use ruma::events::{TimelineEventType, room::member::MembershipState};
 use stoa_base::Actor;
 use stoa_storage::log::{Append, AuditAction, AuditRow};
 
@@ -25,10 +25,12 @@ impl Rooms {
             Some(nid) => self.events.get(nid).await?.membership(),
             None => None,
         };
-        let action = match (before.as_deref(), event.membership().as_deref()) {
-            (Some("ban"), Some("leave")) => AuditAction::MemberUnbanned,
-            (_, Some("leave")) => AuditAction::MemberKicked,
-            (_, Some("ban")) => AuditAction::MemberBanned,
+        let action = match (before, event.membership()) {
+            (Some(MembershipState::Ban), Some(MembershipState::Leave)) => {
+                AuditAction::MemberUnbanned
+            }
+            (_, Some(MembershipState::Leave)) => AuditAction::MemberKicked,
+            (_, Some(MembershipState::Ban)) => AuditAction::MemberBanned,
             _ => return Ok(()),
         };
         let row = AuditRow::new(self.clock.now_ms(), action, actor, target);

@@ -1,24 +1,19 @@
 //! Changing a room: building on its head, queueing what was built, and building anew where the room
 //! moved meanwhile.
+//!
+//! A change is first tried on the head that is in memory ([`Mode::OnHead`]). Others may build on the
+//! same room at the same time, through other nodes too, so the append says what it relies on. If that
+//! is not true any more when it is written, it conflicts, and the change is tried again. After
+//! [`ATTEMPTS`] conflicts it is built while the log is locked ([`Mode::Locked`]), when nothing can come
+//! before it.
 
-use std::{
-    collections::HashMap,
-    future::Future,
-    sync::{Arc, Mutex, PoisonError, Weak},
-};
+use std::{future::Future, sync::Arc};
 
-use ruma::OwnedEventId;
-use stoa_base::{DeviceKey, Pos};
-use stoa_cluster::{Batch, CacheKeeper};
 use stoa_storage::{
     Backend,
-    log::{self, Append, AppendError, Appended, Guard},
-    repo,
+    log::{self, Append, AppendError, Appended, Guard, Pending},
 };
-use tokio::{
-    sync::{Mutex as AsyncMutex, OwnedMutexGuard, oneshot},
-    task::JoinError,
-};
+use tokio::{sync::oneshot, task::JoinHandle};
 
 use crate::{
     Result, RoomError, Rooms,
@@ -26,20 +21,7 @@ use crate::{
 };
 
 /// How often an event is built anew before the log is locked for it.
-const ATTEMPTS: usize = 3;
-
-/// How many bytes of transactions this node remembers, roughly. An older one is found in the
-/// database.
-const TRANSACTIONS: u64 = 8 << 20;
-
-/// A request that its device may repeat.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Transaction {
-    /// The device that sends it.
-    pub device: DeviceKey,
-    /// The endpoint, its parameters and the client's transaction ID.
-    pub key: String,
-}
+pub(crate) const ATTEMPTS: usize = 3;
 
 /// What an event is built on, and what is to be written once it is.
 #[derive(Debug)]
@@ -55,6 +37,43 @@ pub(crate) enum Built<T> {
     New(Draft, T),
     /// Nothing to write: what was wanted is there already.
     Present(T),
+}
+
+/// How a change is tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    /// On the head in memory, for the how-manieth time.
+    OnHead { attempt: usize },
+    /// With the log locked.
+    Locked,
+}
+
+impl Mode {
+    const FIRST: Self = Self::OnHead { attempt: 1 };
+
+    /// How it is tried after the room has moved.
+    const fn after_conflict(self) -> Self {
+        match self {
+            Self::OnHead { attempt } if attempt < ATTEMPTS => Self::OnHead { attempt: attempt + 1 },
+            Self::OnHead { .. } | Self::Locked => Self::Locked,
+        }
+    }
+}
+
+/// What came of trying a change on the head in memory.
+enum Tried<T> {
+    /// The log has confirmed what the change came to.
+    Confirmed(Result<T>),
+    /// The room has moved.
+    Conflicted,
+}
+
+/// A change of a room.
+struct Change<'c, F> {
+    rooms: &'c Rooms,
+    room: &'c Arc<Room>,
+    session: Option<&'c str>,
+    build: F,
 }
 
 impl Rooms {
@@ -74,64 +93,84 @@ impl Rooms {
         F: Fn(Draft) -> Fut,
         Fut: Future<Output = Result<Built<T>>>,
     {
-        for _ in 0..ATTEMPTS {
-            let (answer, outcome) = {
-                let mut slot = room.head.lock().await;
-                let is_current = slot.as_ref().is_some_and(|head| !head.chain.is_broken());
-                if room.take_stale() || !is_current {
-                    // Whoever gives up now leaves nothing stale behind.
-                    *slot = None;
-                    room.settled().await;
-                    *slot = Some(self.load_head(room).await?);
-                }
-                let Some(head) = slot.as_mut() else { continue };
-                let (draft, outcome) = conclude(build(Draft::on(head)).await)?;
-                if draft.is_none() && self.is_alone_and_settled(room) {
-                    return outcome;
-                }
-                let mut draft = draft.unwrap_or_else(|| Draft::on(head));
-                draft.guard(session);
-                let pending = self.writer.enqueue(draft.append)?;
-                *head = draft.head;
-                room.in_flight.send_modify(|count| *count += 1);
-                let room = Arc::clone(room);
-                // In a task of its own: a client that hangs up cancels nothing.
-                let answer = tokio::spawn(async move {
-                    let answer = pending.wait().await;
-                    room.in_flight.send_modify(|count| *count -= 1);
-                    answer
-                });
-                (answer, outcome)
-            };
-            match answer.await {
-                Ok(Ok(_)) => return outcome,
-                Ok(Err(AppendError::Conflict)) => {}
-                Ok(Err(error)) => return Err(error.into()),
-                Err(_) => return Err(AppendError::Unavailable.into()),
+        let change = Change { rooms: self, room, session, build };
+        let mut mode = Mode::FIRST;
+        loop {
+            match mode {
+                Mode::OnHead { .. } => match change.try_on_head().await? {
+                    Tried::Confirmed(outcome) => return outcome,
+                    Tried::Conflicted => mode = mode.after_conflict(),
+                },
+                Mode::Locked => return change.make_locked().await,
             }
         }
-        self.change_locked(room, session, build).await
+    }
+}
+
+impl<T, F, Fut> Change<'_, F>
+where
+    F: Fn(Draft) -> Fut,
+    Fut: Future<Output = Result<Built<T>>>,
+{
+    /// Builds on the head in memory, and moves it on at once: the next change is built on this one
+    /// although it is not written.
+    async fn try_on_head(&self) -> Result<Tried<T>> {
+        let (answer, outcome) = {
+            let mut slot = self.room.head.lock().await;
+            let head = self.current_head(&mut slot).await?;
+            let (draft, outcome) = self.build_on(head).await?;
+            if draft.is_none() && self.is_alone_and_settled() {
+                return Ok(Tried::Confirmed(outcome));
+            }
+            let mut draft = draft.unwrap_or_else(|| Draft::on(head));
+            draft.guard(self.session);
+            let pending = self.rooms.writer.enqueue(draft.append)?;
+            *head = draft.head;
+            (self.answer(pending), outcome)
+        };
+        match answer.await {
+            Ok(Ok(_)) => Ok(Tried::Confirmed(outcome)),
+            Ok(Err(AppendError::Conflict)) => Ok(Tried::Conflicted),
+            Ok(Err(error)) => Err(error.into()),
+            Err(_) => Err(AppendError::Unavailable.into()),
+        }
     }
 
-    /// As [`Rooms::change`], with the log locked while the change is built.
-    async fn change_locked<T, F, Fut>(
-        &self,
-        room: &Arc<Room>,
-        session: Option<&str>,
-        build: F,
-    ) -> Result<T>
-    where
-        F: Fn(Draft) -> Fut,
-        Fut: Future<Output = Result<Built<T>>>,
-    {
-        let mut slot = room.head.lock().await;
+    /// The head in memory, loaded anew where that may not be built on any more.
+    async fn current_head<'h>(&self, slot: &'h mut Option<Head>) -> Result<&'h mut Head> {
+        let is_stale = self.room.take_stale();
+        // Taken, so that whoever gives up now leaves nothing stale behind.
+        let head = match slot.take() {
+            Some(head) if !is_stale && !head.chain.is_broken() => head,
+            _ => {
+                self.room.settled().await;
+                self.rooms.rooms.load_head(self.room).await?
+            }
+        };
+        Ok(slot.insert(head))
+    }
+
+    /// Waits for what was queued, in a task of its own: a client that hangs up cancels nothing.
+    fn answer(&self, pending: Pending) -> JoinHandle<Result<Appended, AppendError>> {
+        let room = Arc::clone(self.room);
+        room.in_flight.send_modify(|count| *count += 1);
+        tokio::spawn(async move {
+            let answer = pending.wait().await;
+            room.in_flight.send_modify(|count| *count -= 1);
+            answer
+        })
+    }
+
+    /// Builds with the log locked.
+    async fn make_locked(&self) -> Result<T> {
+        let mut slot = self.room.head.lock().await;
         // What is still queued on the old head comes after the lock, and would be in the way.
         if let Some(head) = slot.take() {
             head.chain.break_off();
         }
         let (has_turn, turn) = oneshot::channel();
         let (hand_over, handed_over) = oneshot::channel();
-        let writer = self.writer.clone();
+        let writer = self.rooms.writer.clone();
         let written = tokio::spawn(async move {
             writer
                 .append_locked(move || async move {
@@ -141,11 +180,11 @@ impl Rooms {
                 .await
         });
         if turn.await.is_err() {
-            return Err(refusal(written.await).into());
+            return Err(why_not(written).await.into());
         }
         let built = async {
-            let head = self.load_head(room).await?;
-            let (draft, outcome) = conclude(build(Draft::on(&head)).await)?;
+            let head = self.rooms.rooms.load_head(self.room).await?;
+            let (draft, outcome) = self.build_on(&head).await?;
             Ok::<_, RoomError>((draft.unwrap_or_else(|| Draft::on(&head)), outcome))
         };
         // The writer waits no longer than this, so building on is of no use.
@@ -153,9 +192,9 @@ impl Rooms {
             return Err(AppendError::Busy.into());
         };
         let (mut draft, outcome) = built?;
-        draft.guard(session);
+        draft.guard(self.session);
         if hand_over.send(draft.append).is_err() {
-            return Err(refusal(written.await).into());
+            return Err(why_not(written).await.into());
         }
         match written.await {
             Ok(Ok(_)) => {
@@ -167,74 +206,20 @@ impl Rooms {
         }
     }
 
-    async fn load_head(&self, room: &Room) -> Result<Head> {
-        let head = self.rooms.load_head(room).await?;
-        Ok(head)
+    /// Builds: what is to be written, if anything is, and what is to be answered then.
+    async fn build_on(&self, head: &Head) -> Result<(Option<Draft>, Result<T>)> {
+        match (self.build)(Draft::on(head)).await {
+            Ok(Built::New(draft, value)) => Ok((Some(draft), Ok(value))),
+            Ok(Built::Present(value)) => Ok((None, Ok(value))),
+            Err(refusal @ RoomError::Forbidden(_)) => Ok((None, Err(refusal))),
+            Err(error) => Err(error),
+        }
     }
 
     /// Whether this node's memory of the room is the room: no other node writes, and nothing of its
     /// own is under way.
-    fn is_alone_and_settled(&self, room: &Room) -> bool {
-        self.store.backend() == Backend::Sqlite && *room.in_flight.borrow() == 0
-    }
-
-    /// Sends what belongs to a transaction: once, however often the request is repeated, at once or
-    /// later, here or on another node.
-    pub(crate) async fn once<Fut>(
-        &self,
-        session: Option<&str>,
-        transaction: Option<&Transaction>,
-        send: impl Fn() -> Fut,
-    ) -> Result<OwnedEventId>
-    where
-        Fut: Future<Output = Result<OwnedEventId>>,
-    {
-        let Some(transaction) = transaction else { return send().await };
-        let _turn = self.transactions.turn(transaction).await;
-        if let Some(event_id) = self.transactions.get(transaction) {
-            self.confirm(session).await?;
-            return Ok(event_id);
-        }
-        for _ in 0..ATTEMPTS {
-            let error = match send().await {
-                Ok(event_id) => return Ok(event_id),
-                Err(error) => error,
-            };
-            if !is_refusal(&error) {
-                return Err(error);
-            }
-            // The request may have succeeded before, and be refused only now: the sender may have
-            // been banned since, or the room may have changed.
-            if let Some(event_id) = self.sent_before(transaction).await? {
-                self.confirm(session).await?;
-                return Ok(event_id);
-            }
-            if !matches!(error, RoomError::Append(AppendError::Duplicate)) {
-                return Err(error);
-            }
-            // The request that was in the way has failed, so this one is tried again.
-        }
-        Err(AppendError::Duplicate.into())
-    }
-
-    /// What was sent in a transaction, as the database has it.
-    async fn sent_before(&self, transaction: &Transaction) -> Result<Option<OwnedEventId>> {
-        let Transaction { device, key } = transaction;
-        let mut conn = self.store.read().await?;
-        let row = repo::events::by_transaction(&mut conn, device.as_str(), key).await?;
-        let event_id = row.map(|row| OwnedEventId::try_from(row.event_id)).transpose();
-        Ok(event_id.map_err(stoa_storage::Error::corrupt)?)
-    }
-
-    /// Makes sure that the session has not ended on another node, where nothing is written that
-    /// would show it.
-    async fn confirm(&self, session: Option<&str>) -> Result<()> {
-        if let (Some(session), Backend::Postgres) = (session, self.store.backend()) {
-            let mut append = Append::new();
-            append.guards.push(Guard::Session(session.to_owned()));
-            self.writer.append(append).await?;
-        }
-        Ok(())
+    fn is_alone_and_settled(&self) -> bool {
+        self.rooms.store.backend() == Backend::Sqlite && *self.room.in_flight.borrow() == 0
     }
 }
 
@@ -254,97 +239,10 @@ impl Draft {
 }
 
 /// Why nothing was written that was to be built under the log lock.
-fn refusal(written: Result<Result<Appended, AppendError>, JoinError>) -> AppendError {
-    match written {
+async fn why_not(written: JoinHandle<Result<Appended, AppendError>>) -> AppendError {
+    match written.await {
         Ok(Err(error)) => error,
         Ok(Ok(_)) | Err(_) => AppendError::Unavailable,
-    }
-}
-
-/// Whether an error says that what was asked for must not or cannot be done, rather than that the
-/// server cannot do it now, or that it does not know who asks.
-const fn is_refusal(error: &RoomError) -> bool {
-    match error {
-        RoomError::Append(AppendError::Duplicate | AppendError::Refused(_)) => true,
-        RoomError::Append(_) | RoomError::Storage(_) => false,
-        _ => true,
-    }
-}
-
-/// What is to be written, if anything is, and what is to be answered then.
-fn conclude<T>(built: Result<Built<T>>) -> Result<(Option<Draft>, Result<T>)> {
-    match built {
-        Ok(Built::New(draft, value)) => Ok((Some(draft), Ok(value))),
-        Ok(Built::Present(value)) => Ok((None, Ok(value))),
-        Err(refusal @ RoomError::Forbidden(_)) => Ok((None, Err(refusal))),
-        Err(error) => Err(error),
-    }
-}
-
-/// What this node's devices sent lately and are sending now, by transaction.
-#[derive(Debug)]
-pub(crate) struct Transactions {
-    sent: moka::sync::Cache<Transaction, OwnedEventId>,
-    under_way: Mutex<HashMap<Transaction, Weak<AsyncMutex<()>>>>,
-}
-
-impl Default for Transactions {
-    fn default() -> Self {
-        let weigh = |transaction: &Transaction, event_id: &OwnedEventId| {
-            let Transaction { device, key } = transaction;
-            let weight = 256 + device.as_str().len() + key.len() + event_id.as_str().len();
-            u32::try_from(weight).unwrap_or(u32::MAX)
-        };
-        let sent = moka::sync::Cache::builder().max_capacity(TRANSACTIONS).weigher(weigh).build();
-        Self { sent, under_way: Mutex::default() }
-    }
-}
-
-impl Transactions {
-    pub(crate) fn bytes(&self) -> u64 {
-        self.sent.run_pending_tasks();
-        self.sent.weighted_size()
-    }
-
-    fn get(&self, transaction: &Transaction) -> Option<OwnedEventId> {
-        self.sent.get(transaction)
-    }
-
-    /// Waits until no other request of the same transaction is under way.
-    async fn turn(&self, transaction: &Transaction) -> OwnedMutexGuard<()> {
-        let turns = {
-            let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-            if under_way.len() > 1_000 {
-                under_way.retain(|_, turns| turns.strong_count() > 0);
-            }
-            let known = under_way.get(transaction).and_then(Weak::upgrade);
-            known.unwrap_or_else(|| {
-                let turns = Arc::default();
-                under_way.insert(transaction.clone(), Arc::downgrade(&turns));
-                turns
-            })
-        };
-        turns.lock_owned().await
-    }
-}
-
-impl CacheKeeper for Transactions {
-    fn apply(&self, batch: Batch<'_>) {
-        for row in batch.appends.into_iter().flatten().flat_map(|(_, append)| &append.events) {
-            if let (Some(device), Some(key), Ok(event_id)) =
-                (&row.txn_device, &row.txn_id, OwnedEventId::try_from(row.event_id.as_str()))
-            {
-                let transaction = Transaction { device: device.clone().into(), key: key.clone() };
-                self.sent.insert(transaction, event_id);
-            }
-        }
-    }
-
-    /// Transactions do not go stale.
-    fn clear(&self, _: Pos) {}
-
-    fn forget(&self, _: Pos) {
-        self.sent.invalidate_all();
     }
 }
 
@@ -353,14 +251,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_longest_transactions_do_not_fill_the_memory() {
-        let transactions = Transactions::default();
-        for n in 0..50_000 {
-            let transaction =
-                Transaction { device: "@a:x D".to_owned().into(), key: format!("{n:0500}") };
-            transactions.sent.insert(transaction, ruma::owned_event_id!("$e"));
+    fn a_change_is_tried_three_times_before_the_log_is_locked_for_it() {
+        let mut mode = Mode::FIRST;
+        for attempt in 1..=3 {
+            assert_eq!(mode, Mode::OnHead { attempt });
+            mode = mode.after_conflict();
         }
-        assert!(transactions.bytes() <= TRANSACTIONS);
-        assert!(transactions.sent.entry_count() > 1_000);
+        assert_eq!(mode, Mode::Locked);
+        assert_eq!(mode.after_conflict(), Mode::Locked);
     }
 }

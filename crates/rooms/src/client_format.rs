@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use ruma::{OwnedEventId, RoomId, UserId};
+use ruma::{OwnedEventId, RoomId, UserId, events::room::member::MembershipState};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use stoa_base::{Allowance, DeviceKey, EventNid};
@@ -52,7 +52,7 @@ struct ClientEvent<'a> {
 struct Unsigned<'a> {
     age: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    membership: Option<&'a str>,
+    membership: Option<&'a MembershipState>,
     #[serde(skip_serializing_if = "Option::is_none")]
     prev_content: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -81,7 +81,7 @@ impl Rooms {
     pub async fn to_client<'e>(
         &self,
         recipient: Recipient<'_>,
-        events: impl IntoIterator<Item = (&'e Arc<Event>, Option<&'e str>)>,
+        events: impl IntoIterator<Item = (&'e Arc<Event>, Option<&'e MembershipState>)>,
         allowance: &Allowance,
     ) -> Result<Vec<Box<RawValue>>> {
         let events: Vec<_> = events.into_iter().collect();
@@ -108,7 +108,7 @@ impl Rooms {
     async fn write_all(
         &self,
         recipient: Recipient<'_>,
-        events: Vec<(&Arc<Event>, Option<&str>)>,
+        events: Vec<(&Arc<Event>, Option<&MembershipState>)>,
         others: Vec<EventNid>,
         allowance: &Allowance,
     ) -> Result<Vec<Box<RawValue>>> {
@@ -135,7 +135,7 @@ impl Rooms {
         &self,
         recipient: Recipient<'_>,
         event: &Event,
-        membership: Option<&str>,
+        membership: Option<&MembershipState>,
         others: &HashMap<EventNid, Arc<Event>>,
     ) -> Result<Box<RawValue>> {
         let other = |nid: Option<EventNid>| nid.and_then(|nid| others.get(&nid));

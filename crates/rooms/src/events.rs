@@ -7,7 +7,11 @@ use std::{
 };
 
 use moka::sync::Cache;
-use ruma::{EventId, OwnedEventId, RoomVersionId, room_version_rules::RoomVersionRules};
+use ruma::{
+    EventId, OwnedEventId, RoomVersionId,
+    events::{TimelineEventType, room::member::MembershipState},
+    room_version_rules::RoomVersionRules,
+};
 use stoa_base::{EventNid, Pos, RoomNid, StateNid};
 use stoa_cluster::{Batch, CacheKeeper, LogCache};
 use stoa_storage::{
@@ -80,12 +84,12 @@ impl Event {
     }
 
     /// The membership that this event sets, where it is a member event.
-    pub fn membership(&self) -> Option<String> {
+    pub fn membership(&self) -> Option<MembershipState> {
         #[derive(serde::Deserialize)]
         struct Content {
-            membership: String,
+            membership: MembershipState,
         }
-        (self.pdu.event_type == ruma::events::TimelineEventType::RoomMember)
+        (self.pdu.event_type == TimelineEventType::RoomMember)
             .then(|| serde_json::from_str::<Content>(self.pdu.content.get()).ok())
             .flatten()
             .map(|content| content.membership)
@@ -258,6 +262,11 @@ impl Events {
     pub(crate) fn insert_rules(&self, room: RoomNid, rules: Arc<RoomVersionRules>) {
         self.versions.insert(room, rules);
     }
+}
+
+/// An event that a state names and that cannot be found.
+pub(crate) fn not_there(nid: EventNid) -> Error {
+    Error::corrupt(format_args!("event {} of a state is not there", nid.0))
 }
 
 pub(crate) fn missing(nid: EventNid) -> Error {

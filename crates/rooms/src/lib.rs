@@ -5,6 +5,7 @@
 //! the reader, and give only what that user may see. What the network brings comes in through
 //! [`Rooms::receive`].
 
+mod advance;
 mod audit;
 mod change;
 mod client_format;
@@ -16,6 +17,7 @@ mod key;
 mod many;
 mod membership;
 mod memberships;
+mod once;
 mod pages;
 pub mod pdu;
 mod power;
@@ -46,7 +48,6 @@ use stoa_storage::{NidAllocator, Store, log::Writer};
 use tokio::sync::Semaphore;
 
 pub use self::{
-    change::Transaction,
     client_format::Recipient,
     create::{CreateRoom, Preset},
     error::{Result, RoomError},
@@ -54,6 +55,7 @@ pub use self::{
     key::load_or_create as load_or_create_key,
     membership::{MemberProfile, MembershipChange},
     memberships::{Membership, Memberships, MembershipsOfUser},
+    once::Transaction,
     pages::Caching,
     power::Power,
     receive::Received,
@@ -61,11 +63,11 @@ pub use self::{
     stage::NewEvent,
     state::States,
     timeline::Page,
-    visibility::Seen,
+    visibility::{Seen, ShownEvent},
     visible_state::VisibleState,
 };
 use self::{
-    change::Transactions, erased::ErasedUsers, memberships::MembershipCache, room::RoomCache,
+    erased::ErasedUsers, memberships::MembershipCache, once::Transactions, room::RoomCache,
     state_changes::RecentChanges, timeline::RecentEvents,
 };
 

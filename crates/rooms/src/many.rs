@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use ruma::UserId;
+use ruma::{UserId, events::room::member::MembershipState};
 use stoa_base::{Allowance, Pos, RoomNid};
 use stoa_storage::repo::{self, events::Order, state::StateChange};
 
@@ -168,10 +168,11 @@ impl Rooms {
     pub async fn first_members(
         &self,
         rooms: impl IntoIterator<Item = RoomNid>,
-        memberships: [&str; 2],
+        memberships: [MembershipState; 2],
         limit: i64,
     ) -> Result<HashMap<RoomNid, Vec<String>>> {
         let mut conn = self.store.read().await?;
+        let memberships = memberships.each_ref().map(MembershipState::as_str);
         let found = repo::memberships::first_of_rooms(&mut conn, rooms, memberships, limit).await?;
         Ok(found.into_iter().collect())
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ruma::{
     CanonicalJsonObject, CanonicalJsonValue, OwnedEventId, OwnedUserId, RoomId, UserId,
-    events::{StateEventType, TimelineEventType},
+    events::{StateEventType, TimelineEventType, room::member::MembershipState},
     state_res::events::RoomPowerLevelsIntField,
 };
 use stoa_base::{Actor, StateNid};
@@ -63,31 +63,32 @@ impl MembershipChange {
         }
     }
 
-    const fn membership(&self) -> &'static str {
+    const fn membership(&self) -> MembershipState {
         match self {
-            Self::Join(_) => "join",
-            Self::Leave | Self::Kick(_) | Self::Unban(_) => "leave",
-            Self::Knock => "knock",
-            Self::Invite(_) => "invite",
-            Self::Ban(_) => "ban",
+            Self::Join(_) => MembershipState::Join,
+            Self::Leave | Self::Kick(_) | Self::Unban(_) => MembershipState::Leave,
+            Self::Knock => MembershipState::Knock,
+            Self::Invite(_) => MembershipState::Invite,
+            Self::Ban(_) => MembershipState::Ban,
         }
     }
 
     /// Refuses what the authorization rules would allow but makes no sense to a user, and says
     /// whether there is nothing to do.
-    fn check(&self, current: Option<&str>) -> Result<bool> {
+    fn check(&self, current: Option<&MembershipState>) -> Result<bool> {
+        use MembershipState::{Ban, Join, Leave};
         let refuse = |why: &str| Err(RoomError::forbidden(why));
         match (self, current) {
-            (Self::Join(content), Some("join")) => Ok(content.is_empty()),
-            (Self::Leave, Some("leave")) => Ok(true),
+            (Self::Join(content), Some(Join)) => Ok(content.is_empty()),
+            (Self::Leave, Some(Leave)) => Ok(true),
             (Self::Leave, None) => refuse("You are not in this room"),
-            (Self::Leave, Some("ban")) => refuse("You are banned from this room"),
-            (Self::Invite(_), Some("join")) => refuse("The user is in the room already"),
-            (Self::Kick(_), None | Some("leave")) => refuse("The user is not in the room"),
-            (Self::Invite(_) | Self::Kick(_), Some("ban")) => {
+            (Self::Leave, Some(Ban)) => refuse("You are banned from this room"),
+            (Self::Invite(_), Some(Join)) => refuse("The user is in the room already"),
+            (Self::Kick(_), None | Some(Leave)) => refuse("The user is not in the room"),
+            (Self::Invite(_) | Self::Kick(_), Some(Ban)) => {
                 refuse("The user is banned from the room")
             }
-            (Self::Unban(_), current) if current != Some("ban") => {
+            (Self::Unban(_), current) if current != Some(&Ban) => {
                 refuse("The user is not banned from the room")
             }
             _ => Ok(false),
@@ -121,7 +122,7 @@ impl Rooms {
                 None => None,
             };
             let membership = current.as_ref().and_then(|event| event.membership());
-            if change.check(membership.as_deref())?
+            if change.check(membership.as_ref())?
                 && let Some(current) = &current
             {
                 return Ok(Built::Present(current.pdu.event_id.clone()));
@@ -130,8 +131,9 @@ impl Rooms {
                 MembershipChange::Join(content) => content.clone(),
                 _ => CanonicalJsonObject::new(),
             };
-            put(&mut content, "membership", Some(change.membership()));
-            if matches!(change.membership(), "join" | "invite" | "knock") {
+            let membership = change.membership();
+            put(&mut content, "membership", Some(membership.as_str()));
+            if !matches!(membership, MembershipState::Leave | MembershipState::Ban) {
                 put(&mut content, "displayname", profile.displayname.as_deref());
                 put(&mut content, "avatar_url", profile.avatar_url.as_deref());
             }
@@ -180,7 +182,7 @@ impl Rooms {
                 return Ok(Built::Present(()));
             };
             let current = self.events.get(nid).await?;
-            if current.membership().as_deref() != Some("join") {
+            if current.membership() != Some(MembershipState::Join) {
                 return Ok(Built::Present(()));
             }
             let mut content = content_of(&current)?;
@@ -223,8 +225,8 @@ impl Rooms {
                 user_id.as_str(),
             );
             let membership = member.await?.and_then(|event| event.membership());
-            match membership.as_deref() {
-                Some("leave" | "ban") => {}
+            match membership {
+                Some(MembershipState::Leave | MembershipState::Ban) => {}
                 Some(_) => return Err(RoomError::NotLeft),
                 None => return Err(RoomError::forbidden("You were never in this room")),
             }
@@ -251,7 +253,7 @@ impl Rooms {
         }
         new.content.remove(AUTHORISED_VIA);
         let is_join = new.content.get("membership").and_then(CanonicalJsonValue::as_str)
-            == Some("join")
+            == Some(MembershipState::Join.as_str())
             && new.state_key.as_deref() == Some(new.sender.as_str());
         if is_join {
             let key = StateKey::member(&new.sender);
@@ -259,7 +261,7 @@ impl Rooms {
                 Some(nid) => self.events.get(nid).await?.membership(),
                 None => None,
             };
-            if !matches!(current.as_deref(), Some("join" | "invite")) {
+            if !matches!(current, Some(MembershipState::Join | MembershipState::Invite)) {
                 let by = self.restricted_join(room, state, &new.sender).await?;
                 put(&mut new.content, AUTHORISED_VIA, by.as_deref().map(UserId::as_str));
             }
@@ -294,7 +296,8 @@ impl Rooms {
                 let mut conn = self.store.read().await?;
                 let row =
                     repo::memberships::of_user_in_room(&mut conn, user_id.as_str(), nid).await?;
-                is_allowed |= row.is_some_and(|row| row.membership == "join");
+                is_allowed |=
+                    row.is_some_and(|row| row.membership == MembershipState::Join.as_str());
             }
         }
         if !is_allowed {
@@ -325,7 +328,7 @@ impl Rooms {
         let is_joined = |user_id: &OwnedUserId| {
             let nid = found.get(&(state, StateKey::member(user_id)));
             let member = nid.and_then(|nid| members.get(nid));
-            member.and_then(|member| member.membership()).as_deref() == Some("join")
+            member.and_then(|member| member.membership()) == Some(MembershipState::Join)
         };
         if let Some(user_id) = named.into_iter().find(is_joined) {
             return Ok(Some(user_id));

@@ -15,7 +15,7 @@ use crate::{
     pages::{Caching, Pages},
     room::Room,
     state::{ENTRY_BYTES, Part, StateKey},
-    visibility::visible,
+    visibility::{ShownEvent, visible},
     visible_state::VisibleState,
 };
 
@@ -167,7 +167,7 @@ impl Rooms {
         reader: &UserId,
         room: &Room,
         event_id: &EventId,
-    ) -> Result<(Arc<Event>, String)> {
+    ) -> Result<ShownEvent> {
         let not_found = || RoomError::NotFound("event");
         let event = self.events.by_id(event_id).await?.ok_or_else(not_found)?;
         let is_shown = event.room == room.nid
@@ -192,7 +192,7 @@ impl Rooms {
         reader: &UserId,
         room: &Room,
         events: Vec<Arc<Event>>,
-    ) -> Result<Vec<(Arc<Event>, String)>> {
+    ) -> Result<Vec<ShownEvent>> {
         let seen = self.see(reader, room, &events).await?;
         Ok(visible(events, seen).collect())
     }

@@ -18,18 +18,17 @@ use ruma::{
 };
 use stoa_base::{EventNid, RoomNid, StateNid};
 use stoa_storage::{
-    log::{Append, EventStatus, EventUpdateRow, RoomRow, RoomUpdateRow, Stream},
+    log::{Append, EventStatus, RoomRow},
     repo,
 };
 
 use crate::{
     Result, RoomError, Rooms,
+    advance::{Decided, event_row},
     change::{Built, Draft},
     events::Event,
     pdu::Pdu,
-    redact::note_redaction,
-    room::{Extremity, Head, Room},
-    stage::event_row,
+    room::{Head, Room},
     state::{NewState, StateKey},
 };
 
@@ -127,108 +126,56 @@ impl Rooms {
             if known.as_ref().is_some_and(|event| event.state_before.is_some()) {
                 return Ok(Built::Present(Received::Known));
             }
-            let known = known.map(|event| event.nid);
-            let Draft { head, append } = &mut draft;
-            let status = self.take_in(room, head, append, pdu, known).await?;
-            Ok(Built::New(draft, received(status)))
+            let decided = self.decide(room, &mut draft, pdu, known.map(|event| event.nid)).await?;
+            let event = self.advance_head(room, &mut draft, decided).await?;
+            Ok(Built::New(draft, received(event.status)))
         })
         .await
     }
 
-    async fn take_in(
+    /// Decides on an event. `outlier` is its number where it is stored as one.
+    async fn decide(
         &self,
-        room: &Arc<Room>,
-        head: &mut Head,
-        append: &mut Append,
+        room: &Room,
+        draft: &mut Draft,
         pdu: &Pdu,
-        known: Option<EventNid>,
-    ) -> Result<EventStatus> {
+        outlier: Option<EventNid>,
+    ) -> Result<Decided> {
+        let Draft { head, append } = draft;
         let named =
             Named { prev: self.previous_of(pdu).await?, auth: self.named_auth_events(pdu).await? };
-        let nid = match known {
+        let nid = match outlier {
             Some(nid) => nid,
             None => EventNid(self.nids.take(1).await?.start),
         };
         let weighed = self.weigh(room, head, append, pdu, nid, &named).await?;
-        let pos = (weighed.status == EventStatus::Accepted).then(|| append.next_pos());
-        let event = Arc::new(Event {
+        let mut decided = Decided {
             nid,
-            room: room.nid,
-            pos: None,
-            order: None,
+            pdu: pdu.clone(),
             status: weighed.status,
-            state_before: Some(weighed.state_before),
-            state_after: Some(weighed.state_after),
+            state_before: weighed.state_before,
+            state_after: weighed.state_after,
             replaces: weighed.replaces,
             txn: None,
-            redacted_by: None,
-            pdu: Arc::new(pdu.clone().with_rejected(weighed.status == EventStatus::Rejected)),
-        });
-        if known.is_some() {
-            append.event_updates.push(EventUpdateRow {
-                nid,
-                pos,
-                ord_pos: None,
-                ord_depth: pos.map(|_| i64::MAX),
-                ord_seq: None,
-                status: Some(weighed.status),
-                state_before: event.state_before,
-                state_after: event.state_after,
-                partial: None,
-            });
-        } else {
-            append.events.push(event_row(&event, pos));
-        }
-        self.events.insert(Arc::clone(&event));
-        // Nothing follows an event that is shown to nobody, but for what others build on it.
-        let Some(pos) = pos else { return Ok(weighed.status) };
-        append.touched.add(Stream::Timeline, room.nid);
-
-        let consumed: Vec<EventNid> = head
-            .extremities
-            .iter()
-            .filter(|extremity| pdu.prev_events.contains(&extremity.event_id))
-            .map(|extremity| extremity.nid)
-            .collect();
-        head.extremities.retain(|extremity| !consumed.contains(&extremity.nid));
-        let is_followed = {
+            is_outlier: outlier.is_some(),
+            is_followed: false,
+            redacts: None,
+        };
+        if weighed.status == EventStatus::Accepted {
             let mut conn = self.store.read().await?;
-            !repo::events::waiting_for(&mut conn, pdu.event_id.as_str()).await?.is_empty()
-        };
-        let mut update = RoomUpdateRow {
-            room_nid: room.nid,
-            added: Vec::new(),
-            consumed,
-            state_root: None,
-            state_pos: None,
-            head_pos: Some(pos),
-            joined: 0,
-            invited: 0,
-        };
-        if !is_followed {
-            update.added.push(nid);
-            head.extremities.push(Extremity {
-                nid,
-                event_id: pdu.event_id.clone(),
-                depth: pdu.depth,
-                state_after: weighed.state_after,
-            });
+            let waiting = repo::events::waiting_for(&mut conn, pdu.event_id.as_str()).await?;
+            drop(conn);
+            decided.is_followed = !waiting.is_empty();
+            decided.redacts = self.redacted_by(room, pdu).await?;
         }
-        let state = self.resolve_extremities(room, &head.extremities, append).await?;
-        if state != head.state {
-            self.note_state_change(room, head.state, state, pos, append, &mut update).await?;
-            head.state = state;
-        }
-        append.room_updates.push(update);
-        self.redact_if_allowed(room, head.state, &event, append).await?;
-        Ok(weighed.status)
+        Ok(decided)
     }
 
     /// Carries out the three authorization checks, and works out the state on both sides of the
     /// event.
     async fn weigh(
         &self,
-        room: &Arc<Room>,
+        room: &Room,
         head: &Head,
         append: &mut Append,
         pdu: &Pdu,
@@ -318,24 +265,15 @@ impl Rooms {
         Ok(check_state_dependent_auth_rules(rules, pdu, |kind, key| auth.get(kind, key)))
     }
 
-    async fn redact_if_allowed(
-        &self,
-        room: &Room,
-        state: StateNid,
-        redaction: &Event,
-        append: &mut Append,
-    ) -> Result<()> {
-        if redaction.pdu.event_type != TimelineEventType::RoomRedaction {
-            return Ok(());
+    /// The event that a redaction names, where it is of the same room and here.
+    async fn redacted_by(&self, room: &Room, pdu: &Pdu) -> Result<Option<Arc<Event>>> {
+        match &pdu.redacts {
+            Some(target) if pdu.event_type == TimelineEventType::RoomRedaction => {
+                let target = self.events.by_id(target).await?;
+                Ok(target.filter(|target| target.room == room.nid))
+            }
+            _ => Ok(None),
         }
-        let Some(target) = &redaction.pdu.redacts else { return Ok(()) };
-        let target = self.events.by_id(target).await?.filter(|event| event.room == room.nid);
-        if let Some(target) = target
-            && self.may_redact(room, state, &redaction.pdu.sender, &target).await?
-        {
-            note_redaction(room, &target, redaction, append)?;
-        }
-        Ok(())
     }
 }
 

@@ -11,12 +11,8 @@ use stoa_base::{Actor, StateNid};
 use stoa_storage::log::{Append, RedactionRow, Stream};
 
 use crate::{
-    Result, RoomError, Rooms,
-    change::{Built, Transaction},
-    events::Event,
-    pdu::Pdu,
-    room::Room,
-    stage::NewEvent,
+    Result, RoomError, Rooms, change::Built, events::Event, once::Transaction, pdu::Pdu,
+    room::Room, stage::NewEvent,
 };
 
 impl Rooms {
@@ -40,7 +36,7 @@ impl Rooms {
             state_key: None,
             sender: actor.user_id.clone(),
             content,
-            redacts: Some(target.pdu.event_id.clone()),
+            redacts: Some(Arc::clone(&target)),
             sent: None,
             txn: transaction
                 .clone()
@@ -49,13 +45,13 @@ impl Rooms {
         let (new, target) = (&new, &*target);
         self.once(session, transaction.as_ref(), || {
             self.change(room, session, |mut draft| async move {
+                // What was refused here would be an event that redacts nothing.
                 if !self.may_redact(room, draft.head.state, &new.sender, target).await? {
                     return Err(RoomError::forbidden(
                         "You may redact your own events only; others' need a higher power level",
                     ));
                 }
                 let event = self.stage(room, &mut draft, new.clone()).await?;
-                note_redaction(room, target, &event, &mut draft.append)?;
                 Ok(Built::New(draft, event.pdu.event_id.clone()))
             })
         })

@@ -21,7 +21,10 @@ use stoa_storage::{
 };
 use tokio::sync::{Mutex as AsyncMutex, watch};
 
-use crate::{Result, RoomError, events::Events};
+use crate::{
+    Result, RoomError,
+    events::{Event, Events},
+};
 
 /// What a room takes in memory, in bytes, roughly, with its place in the cache and its head.
 const ROOM: usize = 2_048;
@@ -97,6 +100,19 @@ pub(crate) struct Extremity {
     pub(crate) event_id: OwnedEventId,
     pub(crate) depth: u64,
     pub(crate) state_after: StateNid,
+}
+
+impl Extremity {
+    /// An event that none here follows.
+    pub(crate) fn of(event: &Event) -> Result<Self, Error> {
+        let no_state = || Error::corrupt("an extremity has no state");
+        Ok(Self {
+            nid: event.nid,
+            event_id: event.pdu.event_id.clone(),
+            depth: event.pdu.depth,
+            state_after: event.state_after.ok_or_else(no_state)?,
+        })
+    }
 }
 
 impl Room {
@@ -448,14 +464,7 @@ impl RoomCache {
             .collect();
         let extremities = row.extremities.iter().map(|nid| {
             let event = events.get(nid).ok_or_else(|| Error::corrupt("an extremity is missing"))?;
-            Ok(Extremity {
-                nid: *nid,
-                event_id: event.pdu.event_id.clone(),
-                depth: event.pdu.depth,
-                state_after: event
-                    .state_after
-                    .ok_or_else(|| Error::corrupt("an extremity has no state"))?,
-            })
+            Extremity::of(event)
         });
         let extremities = extremities.collect::<Result<_, Error>>()?;
         let chain = room.start_chain(&row, losses);

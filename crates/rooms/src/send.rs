@@ -5,18 +5,13 @@ use std::sync::Arc;
 use ruma::{
     CanonicalJsonObject, CanonicalJsonValue, OwnedEventId, UserId,
     canonical_json::to_canonical_value,
-    events::{StateEventType, TimelineEventType},
+    events::{StateEventType, TimelineEventType, room::member::MembershipState},
 };
 use stoa_base::{Actor, StateNid};
 
 use crate::{
-    Result, RoomError, Rooms,
-    change::{Built, Transaction},
-    events::Event,
-    pdu::MAX_ID_BYTES,
-    room::Room,
-    stage::NewEvent,
-    state::StateKey,
+    Result, RoomError, Rooms, change::Built, events::Event, once::Transaction, pdu::MAX_ID_BYTES,
+    room::Room, stage::NewEvent, state::StateKey,
 };
 
 impl Rooms {
@@ -77,7 +72,7 @@ impl Rooms {
         }
         let is_own = kind == StateEventType::RoomMember && state_key == actor.user_id.as_str();
         let membership = content.get("membership").and_then(CanonicalJsonValue::as_str);
-        if is_own && membership == Some("join") {
+        if is_own && membership == Some(MembershipState::Join.as_str()) {
             self.check_joined(&actor.user_id, Some(room)).await?;
         }
         let kind = kind.to_string();
@@ -102,7 +97,7 @@ impl Rooms {
     async fn is_joined(&self, state: StateNid, user_id: &UserId) -> Result<bool> {
         let member =
             self.unchecked_entry_at(state, &StateEventType::RoomMember, user_id.as_str()).await?;
-        Ok(member.and_then(|event| event.membership()).as_deref() == Some("join"))
+        Ok(member.and_then(|event| event.membership()) == Some(MembershipState::Join))
     }
 }
 

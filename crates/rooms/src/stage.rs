@@ -14,14 +14,13 @@ use ruma::{
 };
 use serde_json::value::RawValue;
 use stoa_base::{EventNid, StateNid};
-use stoa_storage::log::{
-    Append, EventRow, EventStatus, MembershipRow, RelPos, RoomUpdateRow, StateChangeRow, Stream,
-};
+use stoa_storage::log::{Append, EventStatus};
 
 use crate::{
     Result, RoomError, Rooms,
+    advance::Decided,
     change::Draft,
-    events::Event,
+    events::{Event, not_there},
     pdu::{MAX_PREV_EVENTS, Pdu},
     room::{Extremity, Head, Room},
     state::{NewState, StateKey},
@@ -39,7 +38,7 @@ pub struct NewEvent {
     /// Its content.
     pub content: CanonicalJsonObject,
     /// The event that a redaction redacts.
-    pub redacts: Option<OwnedEventId>,
+    pub redacts: Option<Arc<Event>>,
     /// When it is sent, where that is not when it is built.
     pub sent: Option<MilliSecondsSinceUnixEpoch>,
     /// The device that sends it, and the key of its transaction.
@@ -96,49 +95,19 @@ impl Rooms {
         };
         append.state_nodes.append(&mut nodes.rows);
 
-        let pos = append.next_pos();
-        let event = Arc::new(Event {
+        let decided = Decided {
             nid,
-            room: room.nid,
-            pos: None,
-            order: None,
+            pdu,
             status: EventStatus::Accepted,
-            state_before: Some(state_before),
-            state_after: Some(state_after),
+            state_before,
+            state_after,
             replaces,
             txn: new.txn,
-            redacted_by: None,
-            pdu: Arc::new(pdu),
-        });
-        self.events.insert(Arc::clone(&event));
-        append.events.push(event_row(&event, Some(pos)));
-        append.touched.add(Stream::Timeline, room.nid);
-
-        let consumed: Vec<EventNid> = prev.iter().map(|extremity| extremity.nid).collect();
-        head.extremities.retain(|extremity| !consumed.contains(&extremity.nid));
-        head.extremities.push(Extremity {
-            nid,
-            event_id: event.pdu.event_id.clone(),
-            depth: event.pdu.depth,
-            state_after,
-        });
-        let mut update = RoomUpdateRow {
-            room_nid: room.nid,
-            added: vec![nid],
-            consumed,
-            state_root: None,
-            state_pos: None,
-            head_pos: Some(pos),
-            joined: 0,
-            invited: 0,
+            is_outlier: false,
+            is_followed: false,
+            redacts: new.redacts,
         };
-        let state = self.resolve_extremities(room, &head.extremities, append).await?;
-        if state != head.state {
-            self.note_state_change(room, head.state, state, pos, append, &mut update).await?;
-            head.state = state;
-        }
-        append.room_updates.push(update);
-        Ok(event)
+        self.advance_head(room, draft, decided).await
     }
 
     /// The events that the next one follows, and the state before it.
@@ -227,11 +196,12 @@ impl Rooms {
             object.insert("state_key".into(), text(state_key));
         }
         let mut content = new.content.clone();
-        if let Some(redacts) = &new.redacts {
+        if let Some(target) = &new.redacts {
+            let redacts = target.pdu.event_id.as_str();
             if room.rules.redaction.content_field_redacts {
-                content.insert("redacts".into(), text(redacts.as_str()));
+                content.insert("redacts".into(), text(redacts));
             } else {
-                object.insert("redacts".into(), text(redacts.as_str()));
+                object.insert("redacts".into(), text(redacts));
             }
         }
         object.insert("content".into(), content.into());
@@ -251,66 +221,10 @@ impl Rooms {
         .map_err(|error| RoomError::TooLarge(error.to_string()))?;
         Pdu::from_canonical(&object, &room.rules).map_err(RoomError::from_build)
     }
-
-    /// Adds to `append` what follows from the room's current state changing from `from` to `to`.
-    pub(crate) async fn note_state_change(
-        &self,
-        room: &Room,
-        from: StateNid,
-        to: StateNid,
-        pos: RelPos,
-        append: &mut Append,
-        update: &mut RoomUpdateRow,
-    ) -> Result<()> {
-        update.state_root = Some(to);
-        update.state_pos = Some(pos);
-        append.touched.add(Stream::State, room.nid);
-        let differences = self.states.difference(from, to).await?;
-        let nids = differences.values().flat_map(|(old, new)| [*old, *new]).flatten();
-        let events = self.events.get_many(nids).await?;
-        for (old, new) in differences.into_values() {
-            let event_of = |nid: Option<EventNid>| {
-                nid.map(|nid| events.get(&nid).ok_or_else(|| not_there(nid))).transpose()
-            };
-            let (old_event, new_event) = (event_of(old)?, event_of(new)?);
-            let Some(event) = new_event.or(old_event) else { continue };
-            let state_key = event.pdu.state_key.clone().unwrap_or_default();
-            append.state_changes.push(StateChangeRow {
-                room_nid: room.nid,
-                pos,
-                kind: event.pdu.event_type.to_string(),
-                state_key: state_key.clone(),
-                old_nid: old,
-                new_nid: new,
-            });
-            if event.pdu.event_type == TimelineEventType::RoomMember {
-                let was = old_event.and_then(|event| event.membership());
-                let is = new_event.and_then(|event| event.membership());
-                count(&mut update.joined, "join", was.as_deref(), is.as_deref());
-                count(&mut update.invited, "invite", was.as_deref(), is.as_deref());
-                if let Ok(user_id) = ruma::UserId::parse(state_key.as_str()) {
-                    append.touched.add(Stream::Membership, &*user_id);
-                }
-                append.memberships.push(MembershipRow {
-                    user_id: state_key,
-                    room_nid: room.nid,
-                    membership: is.unwrap_or_else(|| "leave".to_owned()),
-                    event_nid: event.nid,
-                    sender: event.pdu.sender.to_string(),
-                    pos,
-                });
-            }
-        }
-        Ok(())
-    }
 }
 
 /// The largest depth that canonical JSON can hold.
 const MAX_DEPTH: u64 = (1 << 53) - 1;
-
-fn not_there(nid: EventNid) -> stoa_storage::Error {
-    stoa_storage::Error::corrupt(format_args!("event {} of a state is not there", nid.0))
-}
 
 fn integer(value: u64) -> Result<CanonicalJsonValue> {
     let value = i64::try_from(value).ok().and_then(|value| ruma::Int::try_from(value).ok());
@@ -319,40 +233,9 @@ fn integer(value: u64) -> Result<CanonicalJsonValue> {
         .ok_or_else(|| RoomError::BadJson("a number is out of range".to_owned()))
 }
 
-fn count(number: &mut i64, membership: &str, was: Option<&str>, is: Option<&str>) {
-    *number += i64::from(is == Some(membership)) - i64::from(was == Some(membership));
-}
-
 /// Canonical JSON as text, for what parses lazily.
 pub(crate) fn to_raw(object: &CanonicalJsonObject) -> Result<Box<RawValue>> {
     serde_json::value::to_raw_value(object).map_err(|error| RoomError::BadJson(error.to_string()))
-}
-
-/// The row of an event. `pos` is set for one that enters the live timeline.
-pub(crate) fn event_row(event: &Event, pos: Option<RelPos>) -> EventRow {
-    let (txn_device, txn_id) = event.txn.clone().unzip();
-    EventRow {
-        nid: event.nid,
-        event_id: event.pdu.event_id.to_string(),
-        room_nid: event.room,
-        pos,
-        ord_pos: event.order.map(|order| order.pos),
-        ord_depth: event.order.map_or(i64::MAX, |order| order.depth),
-        ord_seq: event.order.map_or(0, |order| order.seq),
-        depth: i64::try_from(event.pdu.depth).unwrap_or(i64::MAX),
-        sender: event.pdu.sender.to_string(),
-        kind: event.pdu.event_type.to_string(),
-        state_key: event.pdu.state_key.clone(),
-        origin_ts: i64::try_from(u64::from(event.pdu.origin_server_ts.get())).unwrap_or(i64::MAX),
-        status: event.status,
-        state_before: event.state_before,
-        state_after: event.state_after,
-        partial: 0,
-        replaces: event.replaces,
-        txn_device,
-        txn_id,
-        json: event.pdu.json().to_owned(),
-    }
 }
 
 /// The events of a state that decide whether another event is allowed.

@@ -14,13 +14,16 @@ use stoa_storage::repo::{self, events::Order, state::StateChange};
 
 use crate::{Result, Rooms, events::Event, room::Room, state::StateKey};
 
+/// An event that a reader is shown, and their membership of the room at it.
+pub type ShownEvent = (Arc<Event>, MembershipState);
+
 /// Whether a reader may see an event, and as what.
 #[derive(Clone, Debug)]
 pub struct Seen {
     /// Whether the event may be shown.
     pub visible: bool,
     /// The reader's membership of the room at the event: `leave` where they had none.
-    pub membership: String,
+    pub membership: MembershipState,
     /// What is shown in the event's place, where its sender was erased and the reader came later.
     pub instead: Option<Arc<Event>>,
 }
@@ -28,7 +31,7 @@ pub struct Seen {
 impl Seen {
     /// What the reader is shown of `event`, and their membership at it; none where they are shown
     /// nothing. `event` is the one that this was found out about.
-    pub fn show(self, event: Arc<Event>) -> Option<(Arc<Event>, String)> {
+    pub fn show(self, event: Arc<Event>) -> Option<ShownEvent> {
         self.visible.then(|| (self.instead.unwrap_or(event), self.membership))
     }
 }
@@ -69,7 +72,7 @@ pub(crate) struct Moment {
     /// Whether it is how the reader left the room.
     is_departure: bool,
     /// The reader's membership at the event.
-    membership: String,
+    membership: MembershipState,
     /// Whether the reader is joined, or was later.
     joined_later: bool,
     /// The history visibility before the event.
@@ -82,11 +85,11 @@ impl Moment {
     /// Whether the reader may see the event. A change of their own membership is always told.
     fn shows_event(&self) -> bool {
         self.is_own_member
-            || self.membership == "join"
+            || self.membership == MembershipState::Join
             || self.allows(|visibility| match visibility {
                 HistoryVisibility::WorldReadable => true,
                 HistoryVisibility::Shared => self.joined_later,
-                HistoryVisibility::Invited => self.membership == "invite",
+                HistoryVisibility::Invited => self.membership == MembershipState::Invite,
                 HistoryVisibility::Joined => false,
             })
     }
@@ -95,11 +98,13 @@ impl Moment {
     /// time. Who is invited is shown what comes with the invite, and the rest once they have joined.
     pub(crate) fn shows_state(&self) -> bool {
         self.is_departure
-            || self.membership == "join"
+            || self.membership == MembershipState::Join
             || self.allows(|visibility| match visibility {
                 HistoryVisibility::WorldReadable => true,
                 HistoryVisibility::Shared => self.joined_later,
-                HistoryVisibility::Invited => self.membership == "invite" && self.joined_later,
+                HistoryVisibility::Invited => {
+                    self.membership == MembershipState::Invite && self.joined_later
+                }
                 HistoryVisibility::Joined => false,
             })
     }
@@ -139,7 +144,8 @@ impl Rooms {
             instead: None,
         });
         let mut seen: Vec<Seen> = seen.collect();
-        let elsewhere = seen.iter().zip(events).filter(|(seen, _)| seen.membership != "join");
+        let elsewhere =
+            seen.iter().zip(events).filter(|(seen, _)| seen.membership != MembershipState::Join);
         let elsewhere: Vec<_> = elsewhere.map(|(_, event)| Arc::clone(event)).collect();
         let hidden = self.hidden_from(reader, &elsewhere).await?;
         for (seen, event) in seen.iter_mut().zip(events) {
@@ -182,7 +188,7 @@ impl Rooms {
             let replaced = event.replaces.and_then(|nid| deciding.get(&nid));
             let membership = entry(event.state_after, member)
                 .and_then(|event| event.membership())
-                .unwrap_or_else(|| "leave".to_owned());
+                .unwrap_or(MembershipState::Leave);
             let visibility = history_visibility(entry(event.state_before, history));
             let after_change =
                 is_history.then(|| history_visibility(entry(event.state_after, history)));
@@ -284,7 +290,7 @@ impl Rooms {
 fn stays(changes: &[StateChange], events: &HashMap<EventNid, Arc<Event>>) -> Vec<Stay> {
     let event = |nid: Option<EventNid>| nid.and_then(|nid| events.get(&nid));
     let is_join = |event: Option<&Arc<Event>>| {
-        event.and_then(|event| event.membership()).as_deref() == Some("join")
+        event.and_then(|event| event.membership()) == Some(MembershipState::Join)
     };
     let mut stays: Vec<Stay> = Vec::new();
     for change in changes {
@@ -324,6 +330,6 @@ fn history_visibility(event: Option<&Arc<Event>>) -> HistoryVisibility {
 pub(crate) fn visible(
     events: Vec<Arc<Event>>,
     seen: Vec<Seen>,
-) -> impl Iterator<Item = (Arc<Event>, String)> {
+) -> impl Iterator<Item = ShownEvent> {
     events.into_iter().zip(seen).filter_map(|(event, seen)| seen.show(event))
 }

@@ -8,7 +8,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use ruma::UserId;
+use ruma::{UserId, events::room::member::MembershipState};
 use stoa_base::{Allowance, Pos, StateNid};
 use stoa_storage::repo::events::Order;
 
@@ -138,7 +138,7 @@ impl Event {
 
     /// Whether it is how its user left, where `replaced` is the member event before it.
     pub(crate) fn is_departure_after(&self, replaced: &Self) -> bool {
-        replaced.membership().as_deref() == Some("join")
-            && self.membership().as_deref() != Some("join")
+        replaced.membership() == Some(MembershipState::Join)
+            && self.membership() != Some(MembershipState::Join)
     }
 }

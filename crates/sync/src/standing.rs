@@ -147,7 +147,7 @@ impl History {
         reader.allowance.give_back(events.values().map(|event| event.weight() as u64).sum());
         let memberships = events
             .into_iter()
-            .map(|(nid, event)| (nid, event.membership().as_deref().unwrap_or("leave").into()))
+            .map(|(nid, event)| (nid, event.membership().unwrap_or(MembershipState::Leave)))
             .collect();
         Ok(Self { changes, memberships })
     }

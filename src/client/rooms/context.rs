@@ -11,12 +11,15 @@ use ruma::{
         context::get_context::v3::Request,
         filter::{LazyLoadOptions, RoomEventFilter},
     },
+    events::room::member::MembershipState,
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
 use stoa_base::Allowance;
 use stoa_http::{Admission, Error, Result, Ruma, admission::EVENT};
-use stoa_rooms::{Event, Room, Rooms, VisibleState, state::Part, tokens::PaginationToken};
+use stoa_rooms::{
+    Event, Room, Rooms, ShownEvent, VisibleState, state::Part, tokens::PaginationToken,
+};
 use stoa_storage::repo::events::Order;
 use stoa_sync::filter::EventFilter;
 
@@ -36,8 +39,8 @@ pub(crate) struct Response {
     state: Vec<Box<RawValue>>,
 }
 
-fn pairs(events: &[(Arc<Event>, String)]) -> impl Iterator<Item = (&Arc<Event>, Option<&str>)> {
-    events.iter().map(|(event, membership)| (event, Some(&**membership)))
+fn pairs(events: &[ShownEvent]) -> impl Iterator<Item = (&Arc<Event>, Option<&MembershipState>)> {
+    events.iter().map(|(event, membership)| (event, Some(membership)))
 }
 
 /// Gives an event with those around it, and the state after the last of them as far as the user may
@@ -125,7 +128,7 @@ impl Context<'_> {
         let mut state = rooms.write_state(reader, at, self.part, |_| true, allowance).await?;
         state.extend(rooms.state_to_client(reader, &members, allowance).await?);
 
-        let itself = [(&event, Some(&*membership))];
+        let itself = [(&event, Some(&membership))];
         let mut written = rooms.to_client(reader, itself, allowance).await?;
         let event = written.pop().ok_or_else(|| Error::internal("an event was not written"))?;
         Ok(Response {

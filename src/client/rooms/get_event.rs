@@ -21,7 +21,7 @@ pub(crate) async fn get_event(
     let (event, membership) = rooms.event(&session.user_id, &room, &body.event_id).await?;
     let device = reader(&session);
     let mut written = rooms
-        .to_client(device.in_room(), [(&event, Some(&*membership))], &Allowance::unlimited())
+        .to_client(device.in_room(), [(&event, Some(&membership))], &Allowance::unlimited())
         .await?;
     let written = written.pop().ok_or_else(|| Error::internal("an event was not written"))?;
     Ok(json_bytes(written.get().to_owned()))

@@ -16,7 +16,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use stoa_base::Allowance;
 use stoa_http::{Admission, Error, Result, Ruma, admission::EVENT};
-use stoa_rooms::{Event, Room, Rooms, VisibleState, tokens::RoomToken};
+use stoa_rooms::{Room, Rooms, ShownEvent, VisibleState, tokens::RoomToken};
 use stoa_storage::repo::events::Order;
 use stoa_sync::filter::EventFilter;
 
@@ -89,7 +89,7 @@ impl Wanted<'_> {
         let reader = self.reader.in_room();
         let mut walk =
             Walk::new(rooms, room, reader.user_id, self.direction, self.from, self.to).await?;
-        let mut found: Vec<(Arc<Event>, String)> = Vec::new();
+        let mut found: Vec<ShownEvent> = Vec::new();
         let passed = EventFilter::from(*filter);
         let is_about = passed.is_about(&room.id);
         let mut bytes = 0;
@@ -107,7 +107,7 @@ impl Wanted<'_> {
             }
         }
 
-        let chunk = found.iter().map(|(event, membership)| (event, Some(&**membership)));
+        let chunk = found.iter().map(|(event, membership)| (event, Some(membership)));
         let chunk = rooms.to_client(reader, chunk, allowance).await?;
         let newest = match self.direction {
             Direction::Backward => found.first(),

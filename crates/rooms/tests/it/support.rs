@@ -155,7 +155,7 @@ impl World {
         let user_id = user(who);
         let (event, membership) = self.rooms.event(&user_id, room, id).await?;
         let recipient = Recipient { user_id: &user_id, device: None, with_room_id: true };
-        let shown = [(&event, Some(&*membership))];
+        let shown = [(&event, Some(&membership))];
         let written = self.rooms.to_client(recipient, shown, &Allowance::unlimited()).await?;
         Ok(serde_json::from_str(written[0].get()).unwrap())
     }

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, vec::IntoIter};
 
+use ruma::events::room::member::MembershipState;
 use serde_json::value::RawValue;
 use stoa_base::Allowance;
 use stoa_rooms::{Recipient, Rooms, events::Event};
@@ -30,12 +31,12 @@ impl Written {
         states: &ByRoom<StateNews>,
     ) -> Result<Self> {
         let Question { spans, wants, .. } = question;
-        let mut shown: Vec<(&Arc<Event>, Option<&str>)> = Vec::new();
+        let mut shown: Vec<(&Arc<Event>, Option<&MembershipState>)> = Vec::new();
         let mut told: Vec<&Arc<Event>> = Vec::new();
         for span in spans {
             let timeline = timelines.get(&span.room.nid).map(|timeline| &timeline.events);
             let events = timeline.into_iter().flatten();
-            shown.extend(events.map(|(event, membership)| (event, Some(membership.as_str()))));
+            shown.extend(events.map(|(event, membership)| (event, Some(membership))));
             told.extend(states.get(&span.room.nid).into_iter().flat_map(|state| &state.events));
         }
         let allowance = &reader.allowance;

@@ -17,7 +17,7 @@ use std::{
 use ruma::{UserId, events::TimelineEventType};
 use stoa_base::{EventNid, Pos, RoomNid};
 use stoa_rooms::{
-    Caching, Rooms, VisibleState,
+    Caching, Rooms, ShownEvent, VisibleState,
     events::Event,
     state::{Part, StateKey},
 };
@@ -113,7 +113,7 @@ struct Plan<'a> {
     span: &'a Span,
     delta: Option<&'a [StateChange]>,
     timeline: Shown<'a>,
-    events: &'a [(Arc<Event>, String)],
+    events: &'a [ShownEvent],
     /// The state that `current` is read from.
     root: VisibleState,
     /// The entries in which the state at the end of the span differs from `root`.
@@ -134,7 +134,7 @@ struct Shown<'a> {
 }
 
 impl<'a> Shown<'a> {
-    fn after(cut: Option<Pos>, events: &'a [(Arc<Event>, String)]) -> Self {
+    fn after(cut: Option<Pos>, events: &'a [ShownEvent]) -> Self {
         let mut shown = Self::default();
         for (event, _) in events {
             if cut.is_some_and(|cut| position(event) <= cut) {

@@ -3,6 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use moka::sync::Cache;
+use ruma::events::room::member::MembershipState;
 use serde::Deserialize;
 use stoa_base::{Allowance, EventNid, Pos, RoomNid, StateNid};
 use stoa_cluster::SingleFlight;
@@ -234,7 +235,7 @@ impl Heroes {
         let nameless: Vec<RoomNid> = nameless.into_iter().map(|(room, _)| room).collect();
         if !nameless.is_empty() {
             let limit = i64::try_from(HEROES + 1).unwrap_or(i64::MAX);
-            let there = ["join", "invite"];
+            let there = [MembershipState::Join, MembershipState::Invite];
             let mut present = rooms.first_members(nameless.clone(), there, limit).await?;
             let present_of = |room: &RoomNid| present.get(room).map_or(0, Vec::len);
             let lonely: Vec<RoomNid> =
@@ -242,7 +243,9 @@ impl Heroes {
             let mut gone = if lonely.is_empty() {
                 ByRoom::new()
             } else {
-                rooms.first_members(lonely, ["leave", "ban"], limit).await?
+                rooms
+                    .first_members(lonely, [MembershipState::Leave, MembershipState::Ban], limit)
+                    .await?
             };
             candidates.extend(nameless.into_iter().map(|room| {
                 let present = present.remove(&room).unwrap_or_default();

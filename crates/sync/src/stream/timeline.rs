@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use stoa_base::Pos;
-use stoa_rooms::{Page, Room, Rooms, events::Event, tokens::PaginationToken};
+use stoa_rooms::{Page, Room, Rooms, ShownEvent, events::Event, tokens::PaginationToken};
 use stoa_storage::{
     log::{Stream, Topic},
     repo::events::Order,
@@ -38,7 +38,7 @@ pub(crate) struct Timelines<'a> {
 #[derive(Clone, Debug)]
 pub(crate) struct Timeline {
     /// The events, oldest first, each with the reader's membership at it.
-    pub(crate) events: Vec<(Arc<Event>, String)>,
+    pub(crate) events: Vec<ShownEvent>,
     /// Whether there are older ones that the client lacks.
     pub(crate) limited: bool,
     /// The gap before the first event.
@@ -75,7 +75,7 @@ impl Timelines<'_> {
             let oldest = page.events.first().and_then(|event| event.order);
             let seen = seen.by_ref().take(page.events.len());
             let shown = page.events.into_iter().zip(seen);
-            let mut events: Vec<(Arc<Event>, String)> = shown
+            let mut events: Vec<ShownEvent> = shown
                 .filter_map(|(event, seen)| seen.show(event))
                 .filter(|(event, _)| self.wants.filter.passes_event(event))
                 .collect();
@@ -138,7 +138,7 @@ impl Timelines<'_> {
         &self,
         reader: &Reader,
         span: &Span,
-        events: &mut Vec<(Arc<Event>, String)>,
+        events: &mut Vec<ShownEvent>,
         mut oldest: Order,
         limit: usize,
     ) -> Result<bool> {
@@ -183,12 +183,12 @@ impl Timelines<'_> {
 }
 
 /// Whether a timeline has more bytes than it may have.
-fn is_long(events: &[(Arc<Event>, String)]) -> bool {
+fn is_long(events: &[ShownEvent]) -> bool {
     events.iter().map(|(event, _)| event.pdu.json().len()).sum::<usize>() > MAX_BYTES
 }
 
 /// Drops the oldest events of a timeline that has too many bytes. Says whether it did.
-fn shorten(events: &mut Vec<(Arc<Event>, String)>) -> bool {
+fn shorten(events: &mut Vec<ShownEvent>) -> bool {
     let mut bytes = 0;
     let newest = events.iter().rev().take_while(|(event, _)| {
         bytes += event.pdu.json().len();

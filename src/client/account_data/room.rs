@@ -26,7 +26,7 @@ pub(crate) async fn get_account_data(
     Ruma { body, session, .. }: Ruma<get_data::Request>,
 ) -> Result<Answer<get_data::Response>> {
     own(&body.user_id, &session.user_id)?;
-    let room = rooms.room(&body.room_id).await?;
+    let room = rooms.known.by_id(&body.room_id).await?;
     let kind = body.event_type.to_string();
     let content = accounts.account_data(&body.user_id, Some(room.nid), &kind).await?;
     let content = content.ok_or_else(|| Error::not_found("Nothing was set."))?;
@@ -41,8 +41,8 @@ pub(crate) async fn set_account_data(
 ) -> Result<Answer<set_data::Response>> {
     let body = &request.body;
     own(&body.user_id, &request.session.user_id)?;
-    let room = rooms.room(&body.room_id).await?;
-    if rooms.membership(&body.user_id, &room).await?.is_none() {
+    let room = rooms.known.by_id(&body.room_id).await?;
+    if rooms.memberships.in_room(&body.user_id, &room).await?.is_none() {
         return Err(Error::forbidden("You are not in this room"));
     }
     request.budget.charge(&body.user_id, request.raw.len() / UNIT)?;

@@ -20,7 +20,7 @@ pub(crate) async fn get_visibility(
     State(directory): State<Arc<Directory>>,
     request: Ruma<get_room_visibility::v3::Request>,
 ) -> Result<Answer<get_room_visibility::v3::Response>> {
-    let room = rooms.room(&request.body.room_id).await?;
+    let room = rooms.known.by_id(&request.body.room_id).await?;
     let is_public = directory.is_published(&room).await?;
     let visibility = if is_public { Visibility::Public } else { Visibility::Private };
     Ok(Answer(get_room_visibility::v3::Response::new(visibility)))
@@ -37,7 +37,7 @@ pub(crate) async fn set_visibility(
         Visibility::Private => false,
         _ => return Err(Error::invalid_param("`visibility` is `public` or `private`.")),
     };
-    let room = rooms.room(&request.body.room_id).await?;
+    let room = rooms.known.by_id(&request.body.room_id).await?;
     let is_admin = request.session.is_admin;
     directory.set_published(&request.actor(), is_admin, &room, is_public).await?;
     Ok(Answer(set_room_visibility::v3::Response::new()))

@@ -32,11 +32,11 @@ pub(crate) async fn get_members(
     let room = known_room(&rooms, &body.room_id).await?;
     let user_id = &session.user_id;
     let state = match &body.at {
-        None => rooms.visible_state(user_id, &room).await?,
+        None => rooms.visible_states.now(user_id, &room).await?,
         Some(at) => {
             let at: RoomToken =
                 at.parse().map_err(|error| Error::invalid_param(format!("`at`: {error}.")))?;
-            rooms.visible_state_at(user_id, &room, at.order()).await?
+            rooms.visible_states.at(user_id, &room, at.order()).await?
         }
     };
     let wanted = |membership: MembershipState| match (&body.membership, &body.not_membership) {
@@ -46,12 +46,15 @@ pub(crate) async fn get_members(
                 || but.as_ref().is_some_and(|but| but.as_str() != membership.as_str())
         }
     };
-    let weight = EVENT * rooms.about_how_many([state], Part::Members).await?;
+    let weight = EVENT * rooms.states.about_how_many([state], Part::Members).await?;
     let wanted = |event: &Event| event.membership().is_some_and(wanted);
     let device = reader(&session);
     let (rooms, reader, wanted) = (&rooms, device.in_room(), &wanted);
     let assemble = |allowance| async move {
-        Ok(rooms.write_state(reader, state, Part::Members, wanted, &allowance).await?)
+        Ok(rooms
+            .client_format
+            .write_state(reader, state, Part::Members, wanted, &allowance)
+            .await?)
     };
     let (chunk, place) = admission.assemble(user_id, weight, assemble).await?;
     Ok(place.json(Response { chunk }))

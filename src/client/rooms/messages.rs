@@ -50,7 +50,7 @@ pub(crate) async fn get_messages(
     let room = known_room(&rooms, &body.room_id).await?;
     let user_id = &session.user_id;
     // Who may see nothing of the room at all is refused.
-    rooms.visible_state(user_id, &room).await?;
+    rooms.visible_states.now(user_id, &room).await?;
     let (from, to) = (token("from", body.from.as_deref())?, token("to", body.to.as_deref())?);
     let limit = usize::try_from(u64::from(body.limit)).unwrap_or(MAX_LIMIT).clamp(1, MAX_LIMIT);
     let wanted = Wanted {
@@ -108,21 +108,21 @@ impl Wanted<'_> {
         }
 
         let chunk = found.iter().map(|(event, membership)| (event, Some(membership)));
-        let chunk = rooms.to_client(reader, chunk, allowance).await?;
+        let chunk = rooms.client_format.to_client(reader, chunk, allowance).await?;
         let newest = match self.direction {
             Direction::Backward => found.first(),
             Direction::Forward => found.last(),
         };
         let members = match (&filter.lazy_load_options, newest) {
             (LazyLoadOptions::Enabled { .. }, Some((newest, _))) => {
-                let state = rooms.visible_state_after(reader.user_id, room, newest).await?;
+                let state = rooms.visible_states.after(reader.user_id, room, newest).await?;
                 let state = state.unwrap_or(VisibleState::NOTHING);
                 members_of_senders(rooms, state, found.iter().map(|(event, _)| event), allowance)
                     .await?
             }
             _ => Vec::new(),
         };
-        let state = rooms.state_to_client(reader, &members, allowance).await?;
+        let state = rooms.client_format.state_to_client(reader, &members, allowance).await?;
         // At the newest event there may be more to come, to be asked for from where it is.
         let is_end = walk.is_end() && (self.direction == Direction::Backward || found.is_empty());
         let is_end = is_end || !is_about;

@@ -5,7 +5,7 @@ use std::{sync::Arc, vec::IntoIter};
 use ruma::events::room::member::MembershipState;
 use serde_json::value::RawValue;
 use stoa_base::Allowance;
-use stoa_rooms::{Recipient, Rooms, events::Event};
+use stoa_rooms::{Event, Recipient, Rooms};
 
 use crate::{
     Reader, Result,
@@ -45,11 +45,11 @@ impl Written {
                 let device = Some(&reader.device);
                 let user_id = &*reader.user_id;
                 let recipient = Recipient { user_id, device, with_room_id: false };
-                let shown = rooms.to_client(recipient, shown, allowance).await?;
-                (shown, rooms.state_to_client(recipient, told, allowance).await?)
+                let shown = rooms.client_format.to_client(recipient, shown, allowance).await?;
+                (shown, rooms.client_format.state_to_client(recipient, told, allowance).await?)
             }
             EventFormat::Federation => {
-                let told = rooms.without_erased(&reader.user_id, told).await?;
+                let told = rooms.erased.without_erased(&reader.user_id, told).await?;
                 let shown = shown.into_iter().map(|(event, _)| event);
                 (raw(shown, allowance)?, raw(&told, allowance)?)
             }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use stoa_base::Pos;
-use stoa_rooms::{Page, Room, Rooms, ShownEvent, events::Event, tokens::PaginationToken};
+use stoa_rooms::{Event, Page, Room, Rooms, ShownEvent, tokens::PaginationToken};
 use stoa_storage::{
     log::{Stream, Topic},
     repo::events::Order,
@@ -66,7 +66,7 @@ impl Timelines<'_> {
         } else {
             let has_events = spans.iter().zip(&pages).filter(|(_, page)| !page.events.is_empty());
             let rooms: Vec<&Arc<Room>> = has_events.map(|(span, _)| &span.room).collect();
-            self.rooms.see_in(&reader.user_id, rooms, &all).await?
+            self.rooms.visibility.see_in(&reader.user_id, rooms, &all).await?
         }
         .into_iter();
 
@@ -117,7 +117,10 @@ impl Timelines<'_> {
         }
         let mut pages = ByRoom::new();
         for ((since, up_to), rooms) in together {
-            let newest = self.rooms.newest_of_rooms(&rooms, since, up_to, limit, allowance);
+            let newest = self
+                .rooms
+                .timelines
+                .unchecked_newest_of_rooms(&rooms, since, up_to, limit, allowance);
             pages.extend(newest.await?);
         }
         let page = |span: &Span| pages.remove(&span.room.nid).unwrap_or_default();
@@ -129,7 +132,7 @@ impl Timelines<'_> {
         let Some(after) = span.after else { return Ok(true) };
         let topic = Topic::from(span.room.nid);
         Ok(self.changes.may_have_changed(&topic, &[Stream::Timeline], after)
-            && self.rooms.committed(&span.room).await?.head_pos > after)
+            && self.rooms.known.committed(&span.room).await?.head_pos > after)
     }
 
     /// Puts older events before `events`, which reach back to `oldest`, until there are `limit`, or
@@ -149,13 +152,18 @@ impl Timelines<'_> {
             let from = PaginationToken::before(oldest).0;
             let look = left.min(chunk).min(MAX_LOOK);
             left -= look;
-            let page = self.rooms.before(&span.room, from, until, look, &reader.allowance).await?;
+            let page = self
+                .rooms
+                .timelines
+                .unchecked_before(&span.room, from, until, look, &reader.allowance)
+                .await?;
             let Some(last) = page.events.last().and_then(|event| event.order) else {
                 return Ok(false);
             };
             oldest = last;
             let mut dropped = page.weight();
-            let shown = self.rooms.visible(&reader.user_id, &span.room, page.events).await?;
+            let shown =
+                self.rooms.visibility.visible(&reader.user_id, &span.room, page.events).await?;
             let mut is_full = false;
             for (event, membership) in shown {
                 if self.wants.filter.passes_event(&event) {

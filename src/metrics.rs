@@ -73,10 +73,10 @@ async fn render(State((metrics, state)): State<(Metrics, AppState)>) -> impl Int
     if let Some(bytes) = state.store.wal_bytes() {
         metrics::gauge!("stoa_sqlite_wal_bytes").set(bytes as f64);
     }
-    for (cache, entries) in state.rooms.cached() {
+    for (cache, entries) in state.rooms.caches.entries() {
         metrics::gauge!("stoa_cache_entries", "cache" => cache).set(entries as f64);
     }
-    for (cache, bytes) in state.rooms.cached_bytes() {
+    for (cache, bytes) in state.rooms.caches.bytes() {
         metrics::gauge!("stoa_cache_bytes", "cache" => cache).set(bytes as f64);
     }
     metrics::gauge!("stoa_large_response_bytes").set(state.admission.taken() as f64);

@@ -145,17 +145,17 @@ impl DeactivateAccount {
     }
 
     async fn leave(&self, user_id: &UserId, room: RoomNid) -> Result<(), RoomError> {
-        let room = self.rooms.room_by_nid(room).await?;
+        let room = self.rooms.known.by_nid(room).await?;
         let (actor, profile) = (Actor::user(user_id), MemberProfile::default());
         let change = MembershipChange::Leave;
-        self.rooms.change_membership(&actor, None, &room, change, &profile, None).await?;
+        self.rooms.membership_changes.change(&actor, None, &room, change, &profile, None).await?;
         Ok(())
     }
 
     /// The rooms that are still to be left, in order.
     async fn rooms_of(&self, user_id: &UserId) -> Result<Vec<RoomNid>, JobError> {
         self.freshness.current().await?;
-        let memberships = self.rooms.memberships(user_id).await.map_err(JobError::later)?;
+        let memberships = self.rooms.memberships.of(user_id).await.map_err(JobError::later)?;
         let there = memberships.values().filter(|row| {
             use MembershipState::{Invite, Join, Knock};
             matches!(row.membership, Join | Invite | Knock)

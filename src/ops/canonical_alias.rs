@@ -32,9 +32,9 @@ pub(super) async fn check(
     if !is_joined(rooms, freshness, sender, room).await? {
         return Err(Error::forbidden("You are not in this room."));
     }
-    let current = rooms.committed(room).await?.state;
+    let current = rooms.known.committed(room).await?.state;
     let kind = StateEventType::RoomCanonicalAlias;
-    let present = match rooms.unchecked_entry_at(current, &kind, "").await? {
+    let present = match rooms.state_events.unchecked_entry(current, &kind, "").await? {
         Some(event) => serde_json::from_str(event.pdu.content.get())
             .ok()
             .and_then(|content| aliases(&content).ok())
@@ -58,7 +58,7 @@ async fn is_joined(
     room: &Room,
 ) -> Result<bool> {
     let is_joined = async || -> Result<bool> {
-        let membership = rooms.membership(user_id, room).await?;
+        let membership = rooms.memberships.in_room(user_id, room).await?;
         Ok(membership.is_some_and(|membership| membership.is_joined()))
     };
     if is_joined().await? {

@@ -33,7 +33,7 @@ pub(crate) async fn change_membership(
         | MembershipChange::Unban(_) => MemberProfile::default(),
     };
     let session = Some(&*session.id);
-    Ok(rooms.change_membership(actor, session, &room, change, &profile, reason).await?)
+    Ok(rooms.membership_changes.change(actor, session, &room, change, &profile, reason).await?)
 }
 
 /// What others see of a user of this server.

@@ -36,7 +36,7 @@ pub(crate) async fn create_room(
     };
     create.canonical_alias = reservation.as_ref().map(|reserved| reserved.alias().to_string());
     let work = async move {
-        let room_id = match rooms.create(&actor, Some(&session), create).await {
+        let room_id = match rooms.creation.create(&actor, Some(&session), create).await {
             Ok(room_id) => room_id,
             Err(error) => {
                 if let Some(reservation) = reservation {
@@ -45,7 +45,7 @@ pub(crate) async fn create_room(
                 return Err(error.into());
             }
         };
-        let room = rooms.room(&room_id).await?;
+        let room = rooms.known.by_id(&room_id).await?;
         if let Some(reservation) = reservation {
             directory.add(reservation, &room).await?;
         }

@@ -39,8 +39,8 @@ async fn unname(
     alias: &RoomAliasId,
 ) -> stoa_rooms::Result<()> {
     let kind = StateEventType::RoomCanonicalAlias;
-    let current = rooms.committed(room).await?.state;
-    let Some(event) = rooms.unchecked_entry_at(current, &kind, "").await? else {
+    let current = rooms.known.committed(room).await?.state;
+    let Some(event) = rooms.state_events.unchecked_entry(current, &kind, "").await? else {
         return Ok(());
     };
     let Ok(before) = serde_json::from_str::<CanonicalJsonObject>(event.pdu.content.get()) else {
@@ -51,7 +51,7 @@ async fn unname(
         return Ok(());
     }
     let session = Some(&*session.id);
-    rooms.send_state(actor, session, room, kind, "", content).await?;
+    rooms.sending.send_state(actor, session, room, kind, "", content).await?;
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use stoa_rooms::{Room, RoomError, Rooms};
 /// A room of which the reader should be a member: one that is not known here is refused like one
 /// that they are not in.
 pub(crate) async fn known_room(rooms: &Rooms, room_id: &RoomId) -> Result<Arc<Room>> {
-    match rooms.room(room_id).await {
+    match rooms.known.by_id(room_id).await {
         Err(RoomError::NotFound(_)) => Err(Error::forbidden("You are not in this room.")),
         room => Ok(room?),
     }
@@ -27,7 +27,7 @@ pub(crate) async fn find_room(
         return Ok(directory.resolve(alias).await?.ok_or_else(not_found)?.room);
     }
     let room_id = <&RoomId>::try_from(id_or_alias).map_err(|_| not_found())?;
-    match rooms.room(room_id).await {
+    match rooms.known.by_id(room_id).await {
         Err(RoomError::NotFound(_)) => Err(not_found()),
         room => Ok(room?),
     }

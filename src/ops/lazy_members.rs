@@ -16,5 +16,5 @@ pub(crate) async fn members_of_senders(
     allowance: &Allowance,
 ) -> Result<Vec<Arc<Event>>> {
     let senders: BTreeSet<&UserId> = events.into_iter().map(|event| &*event.pdu.sender).collect();
-    Ok(rooms.members_at(state, senders, allowance).await?)
+    Ok(rooms.states.members_at(state, senders, allowance).await?)
 }

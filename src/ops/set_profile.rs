@@ -31,7 +31,7 @@ pub(crate) async fn set_profile_field(
 ) -> Result<()> {
     let is_in_rooms = matches!(field, "displayname" | "avatar_url");
     if is_in_rooms {
-        let memberships = rooms.memberships(&actor.user_id).await?;
+        let memberships = rooms.memberships.of(&actor.user_id).await?;
         let joined = memberships.values().filter(|row| row.is_joined()).count();
         limits.charge(Class::Profiles, &actor.user_id, joined)?;
     }
@@ -56,9 +56,9 @@ async fn update_profile_in_rooms(
 ) -> Result<()> {
     loop {
         let profile = member_profile(&profiles, &actor.user_id).await?;
-        let memberships = rooms.memberships(&actor.user_id).await?;
+        let memberships = rooms.memberships.of(&actor.user_id).await?;
         let joined = memberships.values().filter(|row| row.is_joined());
-        let joined = rooms.rooms_by_nid(joined.map(|row| row.room)).await?;
+        let joined = rooms.known.by_nids(joined.map(|row| row.room)).await?;
         let mut left: Vec<Arc<Room>> = joined.into_values().collect();
         let give_up = Instant::now() + PATIENCE;
         let mut pause = FIRST_PAUSE;
@@ -89,7 +89,7 @@ async fn update_profile_in(
 ) -> (Vec<Arc<Room>>, Option<RoomError>) {
     let mut updates = stream::iter(joined)
         .map(|room| async move {
-            let done = rooms.update_member_profile(actor, &room, profile).await;
+            let done = rooms.membership_changes.update_profile(actor, &room, profile).await;
             (room, done)
         })
         .buffer_unordered(ROOMS_AT_ONCE);

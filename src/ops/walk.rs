@@ -5,7 +5,7 @@ use std::{collections::VecDeque, sync::Arc};
 use ruma::{UserId, api::Direction};
 use stoa_base::Allowance;
 use stoa_http::Result;
-use stoa_rooms::{Event, Room, Rooms, Seen, tokens::PaginationToken};
+use stoa_rooms::{Event, Room, Rooms, Seen, ShownEvent, tokens::PaginationToken};
 use stoa_storage::repo::events::Order;
 
 /// How many events one walk may look at, those included that the filter or the room's history
@@ -46,10 +46,10 @@ impl<'a> Walk<'a> {
         to: Option<Order>,
     ) -> Result<Self> {
         // What lies beyond is passed over at once, instead of being looked at event by event.
-        let reach = rooms.reach(reader, room).await?;
+        let reach = rooms.visibility.reach(reader, room).await?;
         let (from, at, until) = match direction {
             Direction::Backward => {
-                let newest = Order::after(rooms.committed(room).await?.head_pos);
+                let newest = Order::after(rooms.known.committed(room).await?.head_pos);
                 let from = from.unwrap_or(newest);
                 (from, from.min(reach), to.unwrap_or(Order::START))
             }
@@ -78,7 +78,7 @@ impl<'a> Walk<'a> {
         &mut self,
         limit: usize,
         allowance: &Allowance,
-    ) -> Result<Option<(Arc<Event>, String)>> {
+    ) -> Result<Option<ShownEvent>> {
         loop {
             if let Some((event, seen)) = self.ahead.pop_front() {
                 if let Some(order) = event.order {
@@ -103,12 +103,16 @@ impl<'a> Walk<'a> {
     async fn read(&mut self, limit: usize, allowance: &Allowance) -> Result<()> {
         let Self { rooms, room, at, until, .. } = *self;
         let page = match self.direction {
-            Direction::Backward => rooms.before(room, at, until, limit, allowance).await?,
-            Direction::Forward => rooms.after(room, at, until, limit, allowance).await?,
+            Direction::Backward => {
+                rooms.timelines.unchecked_before(room, at, until, limit, allowance).await?
+            }
+            Direction::Forward => {
+                rooms.timelines.unchecked_after(room, at, until, limit, allowance).await?
+            }
         };
         self.more = page.more;
         self.looked_at += page.events.len();
-        let seen = self.rooms.see(self.reader, self.room, &page.events).await?;
+        let seen = self.rooms.visibility.see(self.reader, self.room, &page.events).await?;
         self.ahead.extend(page.events.into_iter().zip(seen));
         Ok(())
     }

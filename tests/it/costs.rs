@@ -65,7 +65,7 @@ pub(crate) async fn least_cost(store: &Store, action: impl AsyncFn()) -> Cost {
 /// Lets many users join a room.
 pub(crate) async fn fill(server: &TestServer, room: &str, members: usize) {
     let rooms = &server.state().rooms;
-    let room = rooms.room(room.try_into().unwrap()).await.unwrap();
+    let room = rooms.known.by_id(room.try_into().unwrap()).await.unwrap();
     let joins = (1..members).map(|index| {
         let user_id = format!("@member{index}:test");
         let actor = Actor::user(user_id.as_str().try_into().unwrap());
@@ -73,7 +73,11 @@ pub(crate) async fn fill(server: &TestServer, room: &str, members: usize) {
         async move {
             let join = MembershipChange::Join(Default::default());
             let profile = Default::default();
-            rooms.change_membership(&actor, None, room, join, &profile, None).await.unwrap();
+            rooms
+                .membership_changes
+                .change(&actor, None, room, join, &profile, None)
+                .await
+                .unwrap();
         }
     });
     join_all(joins).await;
@@ -216,7 +220,7 @@ async fn cost_after_restart(db: &TestDatabase, quiet: usize) -> u64 {
     let actor = Actor::user(alice.user_id.as_str().try_into().unwrap());
     let mut rooms = Vec::new();
     for _ in 0..quiet + 3 {
-        let room = server.state().rooms.create(&actor, None, public_room()).await.unwrap();
+        let room = server.state().rooms.creation.create(&actor, None, public_room()).await.unwrap();
         rooms.push(room.to_string());
     }
     let since = sync(&alice, None).await;
@@ -283,7 +287,7 @@ both_databases! {
         let (alice, bob) = (server.register("alice").await, server.register("bob").await);
         let actor = Actor::user(bob.user_id.as_str().try_into().unwrap());
         for _ in 0..50 {
-            server.state().rooms.create(&actor, None, public_room()).await.unwrap();
+            server.state().rooms.creation.create(&actor, None, public_room()).await.unwrap();
         }
         let (invited, joined) = (alice.create_room(json!({})).await, alice.create_public_room().await);
         let mut devices = Elsewhere::on(server);

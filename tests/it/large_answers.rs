@@ -7,7 +7,9 @@ use http::{Request, header};
 use ruma::user_id;
 use serde_json::{Value, json};
 use stoa_http::{Admission, admission::Place};
-use stoa_testing::{TestClient, TestDatabase, TestServer, both_databases, encode, in_room};
+use stoa_testing::{
+    TestClient, TestDatabase, TestServer, both_databases, encode, in_room, state_events,
+};
 use tokio::time::{sleep, timeout};
 use tower::ServiceExt as _;
 
@@ -463,10 +465,10 @@ both_databases! {
         for count in [0, 10, 100, 490] {
             let room = large_room(&alice, count).await;
             let rooms = &server.state().rooms;
-            let room = rooms.room(room.as_str().try_into().unwrap()).await.unwrap();
-            let state = rooms.visible_state(ruma::user_id!("@alice:test"), &room).await.unwrap();
-            let all = rooms.state_events(state, stoa_rooms::state::Part::All).await.unwrap().len();
-            let about = rooms.about_how_many([state], stoa_rooms::state::Part::All).await.unwrap();
+            let room = rooms.known.by_id(room.as_str().try_into().unwrap()).await.unwrap();
+            let state = rooms.visible_states.now(ruma::user_id!("@alice:test"), &room).await.unwrap();
+            let all = state_events(rooms, state, stoa_rooms::state::Part::All).await.len();
+            let about = rooms.states.about_how_many([state], stoa_rooms::state::Part::All).await.unwrap();
             let about = usize::try_from(about).unwrap();
             assert!(about >= all / 3 && about <= 3 * all, "{about} instead of {all}");
         }

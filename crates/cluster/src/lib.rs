@@ -7,6 +7,7 @@ mod freshness;
 mod jobs;
 mod leases;
 mod log_cache;
+mod log_value;
 mod nodes;
 mod single_flight;
 mod tailer;
@@ -17,6 +18,7 @@ pub use self::{
     jobs::{EnqueueError, Job, JobError, Jobs, JobsOptions, RunningJob, Step, StepFuture},
     leases::{Lease, Leases},
     log_cache::{LogCache, Ticket},
+    log_value::{LogValue, ValueTicket},
     nodes::Nodes,
     single_flight::{Claim, Flight, SingleFlight},
     tailer::{Batch, CacheKeeper, Tailer, TailerOptions},

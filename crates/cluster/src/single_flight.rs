@@ -64,6 +64,30 @@ impl<K: Clone + Eq + Hash> SingleFlight<K> {
     }
 }
 
+impl<K: Clone + Eq + Hash> SingleFlight<K> {
+    /// What `look` finds in memory; where it finds nothing, what `read` gives, which puts it there. Of
+    /// those who want the same at the same time one reads, and the others look again once that one is
+    /// done. Who finds nothing even then, since it was not kept or is not what they need, reads too.
+    pub async fn look_or_read<T>(
+        &self,
+        key: K,
+        look: impl Fn() -> Option<T>,
+        read: impl Future<Output = T>,
+    ) -> T {
+        if let Some(found) = look() {
+            return found;
+        }
+        let (_mine, others) = self.claim([key]);
+        for other in others {
+            other.landed().await;
+            if let Some(found) = look() {
+                return found;
+            }
+        }
+        read.await
+    }
+}
+
 impl<K> SingleFlight<K> {
     fn lock(&self) -> MutexGuard<'_, HashMap<K, watch::Receiver<()>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -98,6 +122,26 @@ impl<K> Flight<K> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn what_is_kept_is_read_once_and_what_is_not_by_everybody() {
+        for is_kept in [true, false] {
+            let (flights, kept) = (SingleFlight::default(), Mutex::new(None));
+            let reads = Mutex::new(0);
+            let wants = (0..10).map(|_| {
+                let read = async {
+                    tokio::task::yield_now().await;
+                    *reads.lock().unwrap() += 1;
+                    *kept.lock().unwrap() = is_kept.then_some(7);
+                    7
+                };
+                flights.look_or_read("a", || *kept.lock().unwrap(), read)
+            });
+            let found = futures_util::future::join_all(wants).await;
+            assert_eq!(found, [7; 10]);
+            assert_eq!(*reads.lock().unwrap(), if is_kept { 1 } else { 10 });
+        }
+    }
 
     #[tokio::test]
     async fn one_reads_and_the_others_wait_until_they_are_done() {

@@ -94,7 +94,7 @@ impl Directory {
         let row = aliases::get(&mut self.store.read().await?, alias.as_str()).await?;
         let Some(row) = row else { return Ok(None) };
         Ok(Some(Alias {
-            room: self.rooms.room_by_nid(row.room).await?,
+            room: self.rooms.known.by_nid(row.room).await?,
             creator: OwnedUserId::try_from(row.creator).map_err(Error::corrupt)?,
             servers: vec![self.rooms.server_name().to_owned()],
         }))
@@ -169,8 +169,8 @@ impl Directory {
     /// <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3roomsroomidaliases>
     pub async fn aliases_of(&self, reader: &UserId, room: &Room) -> Result<Vec<OwnedRoomAliasId>> {
         let is_shown = self.is_joined(reader, room).await? || {
-            let state = self.rooms.committed(room).await?.state;
-            self.rooms.is_world_readable(state).await?
+            let state = self.rooms.known.committed(room).await?.state;
+            self.rooms.visibility.is_world_readable(state).await?
         };
         if !is_shown {
             return Err(DirectoryError::Forbidden("You are not in this room"));

@@ -34,7 +34,7 @@ impl Directory {
     }
 
     async fn is_joined(&self, user_id: &UserId, room: &Room) -> Result<bool> {
-        let membership = self.rooms.membership(user_id, room).await?;
+        let membership = self.rooms.memberships.in_room(user_id, room).await?;
         Ok(membership.is_some_and(|membership| membership.is_joined()))
     }
 
@@ -44,8 +44,8 @@ impl Directory {
         if !self.is_joined(user_id, room).await? {
             return Ok(false);
         }
-        let state = self.rooms.committed(room).await?.state;
-        let power = self.rooms.power(room, state).await?;
+        let state = self.rooms.known.committed(room).await?.state;
+        let power = self.rooms.state_events.power(&room.rules, state).await?;
         let needed = power.needed_to_send(&"m.room.canonical_alias".into(), Some(""))?;
         Ok(power.of(user_id)? >= needed)
     }

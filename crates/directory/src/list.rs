@@ -190,8 +190,8 @@ impl Directory {
     async fn describe(&self, rows: Vec<PublishedRow>) -> Result<Vec<(Place, PublicRoomsChunk)>> {
         let keys = DESCRIBED_BY.map(|kind| StateKey::new(kind, ""));
         let wanted: Vec<_> = rows.iter().flat_map(|row| keys.map(|key| (row.state, key))).collect();
-        let found = self.rooms.unchecked_states().get_many(&wanted).await?;
-        let events = self.rooms.events().get_many(found.values().copied()).await?;
+        let found = self.rooms.unchecked_states.get_many(&wanted).await?;
+        let events = self.rooms.unchecked_events.get_many(found.values().copied()).await?;
         rows.into_iter()
             .map(|row| {
                 let content = |kind: &str| {

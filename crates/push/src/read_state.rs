@@ -127,13 +127,14 @@ impl ReadState {
     /// Moves marks of the actor in a room, those that move forward, and returns once they are
     /// flushed.
     pub async fn mark(&self, actor: &Actor, room: &Room, marks: &[Mark<'_>]) -> Result<()> {
-        let membership = self.rooms.membership(&actor.user_id, room).await?;
+        let membership = self.rooms.memberships.in_room(&actor.user_id, room).await?;
         if !membership.is_some_and(|membership| membership.is_joined()) {
             return Err(ReadStateError::NotInRoom);
         }
         let mut wanted = Vec::with_capacity(marks.len());
         for mark in marks {
-            let (event, _) = self.rooms.event(&actor.user_id, room, mark.event_id).await?;
+            let (event, _) =
+                self.rooms.visibility.event(&actor.user_id, room, mark.event_id).await?;
             let thread = self.thread(mark, &event).await?;
             wanted.push((mark.kind, event, thread));
         }
@@ -238,7 +239,7 @@ impl ReadState {
     /// Whether `event` stands after the event `present` in the room's order.
     async fn moves_forward(&self, present: Option<&EventId>, event: &Event) -> Result<bool> {
         let Some(present) = present else { return Ok(true) };
-        let present = self.rooms.events().by_id(present).await?;
+        let present = self.rooms.unchecked_events.by_id(present).await?;
         Ok(present.is_none_or(|present| present.order < event.order))
     }
 

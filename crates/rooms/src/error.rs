@@ -3,7 +3,7 @@
 use ruma::{OwnedEventId, RoomVersionId};
 use stoa_storage::log::AppendError;
 
-use crate::{pdu::PduError, resolution::ResolutionError};
+use crate::graph::{pdu::PduError, resolution::ResolutionError};
 
 /// The result of an operation on a room.
 pub type Result<T, E = RoomError> = std::result::Result<T, E>;

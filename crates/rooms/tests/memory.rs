@@ -25,7 +25,7 @@ fn object(value: serde_json::Value) -> CanonicalJsonObject {
 }
 
 fn bytes(site: &TestRooms, cache: &str) -> u64 {
-    let cached = site.rooms.cached_bytes();
+    let cached = site.rooms.caches.bytes();
     cached.into_iter().find(|(name, _)| *name == cache).unwrap().1
 }
 
@@ -43,7 +43,7 @@ fn full_caches_take_what_they_may() {
         let before = resident();
         for user in 0..USERS {
             let user_id = UserId::parse(format!("@u{user}:test")).unwrap();
-            assert_eq!(site.rooms.memberships(&user_id).await.unwrap().len(), ROOMS);
+            assert_eq!(site.rooms.memberships.of(&user_id).await.unwrap().len(), ROOMS);
         }
         let (counted, taken) = (bytes(&site, "memberships"), resident().saturating_sub(before));
         assert!(counted <= limit && counted > limit / 2, "{counted}");
@@ -53,12 +53,13 @@ fn full_caches_take_what_they_may() {
         let before = resident();
         let alice = Actor::user(ruma::user_id!("@alice:test"));
         for _ in 0..12 {
-            let room = site.rooms.create(&alice, None, public_room()).await.unwrap();
-            let room = site.rooms.room(&room).await.unwrap();
+            let room = site.rooms.creation.create(&alice, None, public_room()).await.unwrap();
+            let room = site.rooms.known.by_id(&room).await.unwrap();
             for _ in 0..64 {
                 let content = object(json!({ "body": "x".repeat(60_000) }));
                 let kind = "m.room.message".into();
-                let sent = site.rooms.send_message(&alice, None, &room, kind, content, None);
+                let sent =
+                    site.rooms.sending.send_message(&alice, None, &room, kind, content, None);
                 sent.await.unwrap();
             }
         }

@@ -10,7 +10,7 @@ use ruma::{
     api::client::filter::{Filter, RoomEventFilter, UrlFilter},
 };
 use serde_json::value::RawValue;
-use stoa_rooms::events::Event;
+use stoa_rooms::Event;
 
 pub use self::event_fields::EventFields;
 

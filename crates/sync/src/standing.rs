@@ -136,18 +136,19 @@ impl History {
         if moved.is_empty() {
             return Ok(Self { changes: HashMap::new(), memberships: HashMap::new() });
         }
-        let changes = rooms.membership_changes(&reader.user_id, moved, from, up_to).await?;
+        let changes =
+            rooms.state_changes.of_membership(&reader.user_id, moved, from, up_to).await?;
         let nids = changes.values().flatten().flat_map(|change| [change.old, change.new]);
         let mut nids: Vec<EventNid> = nids.flatten().collect();
         // What one change set, the next one replaced.
         nids.sort_unstable();
         nids.dedup();
-        let events = rooms.events_within(&nids, Caching::Fill, &reader.allowance).await?;
+        let events = rooms.unchecked_events.within(&nids, Caching::Fill, &reader.allowance).await?;
         // No more than the memberships is kept of them.
         reader.allowance.give_back(events.values().map(|event| event.weight() as u64).sum());
         let memberships = events
             .into_iter()
-            .map(|(nid, event)| (nid, event.membership().as_deref().unwrap_or("leave").into()))
+            .map(|(nid, event)| (nid, event.membership().unwrap_or(MembershipState::Leave)))
             .collect();
         Ok(Self { changes, memberships })
     }

@@ -87,7 +87,7 @@ pub async fn sync_checked(
         // What is read may be newer than this, never older.
         let seen = Seen::now(streams);
         reader.allowance.reset();
-        let memberships = streams.rooms.memberships(&reader.user_id).await?;
+        let memberships = streams.rooms.memberships.of(&reader.user_id).await?;
         let began = tokio::time::Instant::now();
         let answer = answer::answer(streams, reader, request, &memberships, seen.head).await?;
         metrics::histogram!("stoa_sync_duration_seconds", "kind" => request.kind())

@@ -34,7 +34,7 @@ pub use self::{
     node::{TestNode, TestNodeOptions},
     postgres_proxy::{Call, OrphanedCall, PostgresProxy, Reply, UnendedCall},
     postgres_server::TestPostgres,
-    rooms::{TestRooms, public_room},
+    rooms::{TestRooms, public_room, state_events},
     second_process::SecondProcess,
     written_rows::WrittenRows,
 };

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use ruma::{CanonicalJsonObject, OwnedServerName};
-use stoa_base::{Clock, Random};
+use stoa_base::{Allowance, Clock, Random};
 use stoa_cluster::CacheKeeper;
 use stoa_rooms::{
-    CreateRoom, MemberProfile, Parts, Preset, RoomCaches, Rooms, RoomsOptions, load_or_create_key,
+    CreateRoom, Event, MemberProfile, Parts, Preset, RoomCaches, Rooms, RoomsOptions, VisibleState,
+    load_or_create_key, state::Part,
 };
 use stoa_storage::{NidAllocator, Store};
 
@@ -65,6 +66,16 @@ impl TestRooms {
         });
         Self { node, rooms: Arc::new(rooms) }
     }
+}
+
+/// The events of a part of a state, in the room's order.
+pub async fn state_events(rooms: &Rooms, state: VisibleState, part: Part) -> Vec<Arc<Event>> {
+    let entries = rooms.states.entries_of([state], part, &Allowance::unlimited()).await;
+    let entries = entries.expect("a state").remove(&state).unwrap_or_default();
+    let events = rooms.unchecked_events.get_many(entries.into_values()).await;
+    let mut events: Vec<_> = events.expect("the events of a state").into_values().collect();
+    events.sort_unstable_by_key(|event| (event.order, event.nid));
+    events
 }
 
 /// A room that everybody may join, and nothing else about it.

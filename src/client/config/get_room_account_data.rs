@@ -22,7 +22,7 @@ pub(crate) async fn get_room_account_data(
     Ruma { body, session, .. }: Ruma<Request>,
 ) -> Result<Answer<Response>> {
     check_own_user(&body.user_id, &session.user_id)?;
-    let room = rooms.room(&body.room_id).await?;
+    let room = rooms.known.by_id(&body.room_id).await?;
     let kind = body.event_type.to_string();
     let content = account_data.get(&body.user_id, Some(room.nid), &kind).await?;
     let content = content.ok_or_else(|| Error::not_found("Nothing was set."))?;

@@ -21,8 +21,8 @@ pub(crate) async fn set_room_account_data(
 ) -> Result<Answer<Response>> {
     let body = &request.body;
     check_own_user(&body.user_id, &request.session.user_id)?;
-    let room = rooms.room(&body.room_id).await?;
-    if rooms.membership(&body.user_id, &room).await?.is_none() {
+    let room = rooms.known.by_id(&body.room_id).await?;
+    if rooms.memberships.in_room(&body.user_id, &room).await?.is_none() {
         return Err(Error::forbidden("You are not in this room"));
     }
     request.budget.charge(&body.user_id, request.raw.len() / UNIT)?;

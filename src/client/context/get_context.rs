@@ -11,13 +11,16 @@ use ruma::{
         context::get_context::v3::Request,
         filter::{LazyLoadOptions, RoomEventFilter},
     },
+    events::room::member::MembershipState,
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
 use stoa_accounts::Sessions;
 use stoa_base::Allowance;
 use stoa_http::{Admission, Error, Result, Ruma, admission::EVENT};
-use stoa_rooms::{Event, Room, Rooms, VisibleState, state::Part, tokens::PaginationToken};
+use stoa_rooms::{
+    Event, Room, Rooms, ShownEvent, VisibleState, state::Part, tokens::PaginationToken,
+};
 use stoa_storage::repo::events::Order;
 use stoa_sync::filter::EventFilter;
 
@@ -41,8 +44,8 @@ pub(crate) struct Response {
     state: Vec<Box<RawValue>>,
 }
 
-fn pairs(events: &[(Arc<Event>, String)]) -> impl Iterator<Item = (&Arc<Event>, Option<&str>)> {
-    events.iter().map(|(event, membership)| (event, Some(&**membership)))
+fn pairs(events: &[ShownEvent]) -> impl Iterator<Item = (&Arc<Event>, Option<&MembershipState>)> {
+    events.iter().map(|(event, membership)| (event, Some(membership)))
 }
 
 /// Gives an event with those around it, and the state after the last of them as far as the user may
@@ -53,18 +56,18 @@ pub(crate) async fn get_context(
     State(admission): State<Admission>,
     Ruma { body, session, .. }: Ruma<Request>,
 ) -> Result<HttpResponse> {
-    let room = rooms.room(&body.room_id).await?;
+    let room = rooms.known.by_id(&body.room_id).await?;
     let user_id = &session.user_id;
-    let (event, _) = rooms.event(user_id, &room, &body.event_id).await?;
+    let (event, _) = rooms.visibility.event(user_id, &room, &body.event_id).await?;
     let order = event.order.ok_or_else(|| Error::not_found("event not found"))?;
     let limit = usize::try_from(u64::from(body.limit)).unwrap_or(MAX_LIMIT).min(MAX_LIMIT);
     // Of the event asked for, which differs little from that of the last one shown.
-    let state = rooms.visible_state_after(user_id, &room, &event).await?;
+    let state = rooms.visible_states.after(user_id, &room, &event).await?;
     let part = match body.filter.lazy_load_options {
         LazyLoadOptions::Disabled => Part::All,
         LazyLoadOptions::Enabled { .. } => Part::WithoutMembers,
     };
-    let weight = EVENT * (limit as u64 + rooms.about_how_many(state, part).await?);
+    let weight = EVENT * (limit as u64 + rooms.states.about_how_many(state, part).await?);
     let context = Context {
         rooms: &rooms,
         room: &room,
@@ -99,13 +102,20 @@ impl Context<'_> {
         let Self { rooms, room, filter, event_id, order, .. } = self;
         let reader = self.reader.in_room();
         // Anew, since it may have been redacted while this answer waited for its place.
-        let (event, membership) = rooms.event(reader.user_id, room, event_id).await?;
+        let (event, membership) = rooms.visibility.event(reader.user_id, room, event_id).await?;
         let before_limit = self.limit.div_ceil(2);
         let until = PaginationToken::before(*order).0;
-        let before = rooms.before(room, until, Order::START, before_limit, allowance);
+        let before =
+            rooms.timelines.unchecked_before(room, until, Order::START, before_limit, allowance);
         let before = before.await?.events;
-        let reach = rooms.reach(reader.user_id, room).await?;
-        let after = rooms.after(room, *order, reach, self.limit - before_limit, allowance);
+        let reach = rooms.visibility.reach(reader.user_id, room).await?;
+        let after = rooms.timelines.unchecked_after(
+            room,
+            *order,
+            reach,
+            self.limit - before_limit,
+            allowance,
+        );
         let after = after.await?.events;
         let edge = |events: &[Arc<Event>]| events.last().and_then(|event| event.order);
         let start = edge(&before).map_or(until, |order| PaginationToken::before(order).0);
@@ -113,14 +123,14 @@ impl Context<'_> {
 
         let wanted = EventFilter::from(*filter);
         let passes = |event: &Arc<Event>| wanted.is_about(&room.id) && wanted.passes_event(event);
-        let mut before = rooms.visible(reader.user_id, room, before).await?;
+        let mut before = rooms.visibility.visible(reader.user_id, room, before).await?;
         before.retain(|(event, _)| passes(event));
-        let mut after = rooms.visible(reader.user_id, room, after).await?;
+        let mut after = rooms.visibility.visible(reader.user_id, room, after).await?;
         after.retain(|(event, _)| passes(event));
 
         let last = after.last().map_or(&event, |(event, _)| event);
         // Who is shown an event is not always shown the state there: of their own ban, say.
-        let at = rooms.visible_state_after(reader.user_id, room, last).await?;
+        let at = rooms.visible_states.after(reader.user_id, room, last).await?;
         let at = at.unwrap_or(VisibleState::NOTHING);
         let shown = || before.iter().chain(&after).map(|(event, _)| event).chain([&event]);
         let members = match filter.lazy_load_options {
@@ -129,18 +139,19 @@ impl Context<'_> {
                 members_of_senders(rooms, at, shown(), allowance).await?
             }
         };
-        let mut state = rooms.write_state(reader, at, self.part, |_| true, allowance).await?;
-        state.extend(rooms.state_to_client(reader, &members, allowance).await?);
+        let mut state =
+            rooms.client_format.write_state(reader, at, self.part, |_| true, allowance).await?;
+        state.extend(rooms.client_format.state_to_client(reader, &members, allowance).await?);
 
-        let itself = [(&event, Some(&*membership))];
-        let mut written = rooms.to_client(reader, itself, allowance).await?;
+        let itself = [(&event, Some(&membership))];
+        let mut written = rooms.client_format.to_client(reader, itself, allowance).await?;
         let event = written.pop().ok_or_else(|| Error::internal("an event was not written"))?;
         Ok(Response {
             start: PaginationToken::after(start).to_string(),
             end: PaginationToken::after(end).to_string(),
             event,
-            events_before: rooms.to_client(reader, pairs(&before), allowance).await?,
-            events_after: rooms.to_client(reader, pairs(&after), allowance).await?,
+            events_before: rooms.client_format.to_client(reader, pairs(&before), allowance).await?,
+            events_after: rooms.client_format.to_client(reader, pairs(&after), allowance).await?,
             state,
         })
     }

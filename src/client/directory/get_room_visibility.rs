@@ -19,7 +19,7 @@ pub(crate) async fn get_room_visibility(
     State(directory): State<Arc<Directory>>,
     request: Ruma<Request>,
 ) -> Result<Answer<Response>> {
-    let room = rooms.room(&request.body.room_id).await?;
+    let room = rooms.known.by_id(&request.body.room_id).await?;
     let is_public = directory.is_published(&room).await?;
     let visibility = if is_public { Visibility::Public } else { Visibility::Private };
     Ok(Answer(Response::new(visibility)))

@@ -24,7 +24,7 @@ pub(crate) async fn set_room_visibility(
         Visibility::Private => false,
         _ => return Err(Error::invalid_param("`visibility` is `public` or `private`.")),
     };
-    let room = rooms.room(&request.body.room_id).await?;
+    let room = rooms.known.by_id(&request.body.room_id).await?;
     let is_admin = request.session.is_admin;
     directory.set_published(&request.actor(), is_admin, &room, is_public).await?;
     Ok(Answer(Response::new()))

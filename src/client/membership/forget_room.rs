@@ -18,7 +18,7 @@ pub(crate) async fn forget_room(
     request: Ruma<Request>,
 ) -> Result<Answer<Response>> {
     let room = known_room(&rooms, &request.body.room_id).await?;
-    rooms.forget(&request.actor(), Some(&request.session.id), &room).await?;
+    rooms.membership_changes.forget(&request.actor(), Some(&request.session.id), &room).await?;
     Ok(Answer(Response::new()))
 }
 

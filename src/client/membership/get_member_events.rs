@@ -5,7 +5,9 @@
 use std::sync::Arc;
 
 use axum::{extract::State, response::Response as HttpResponse};
-use ruma::api::client::membership::get_member_events::v3::Request;
+use ruma::{
+    api::client::membership::get_member_events::v3::Request, events::room::member::MembershipState,
+};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use stoa_accounts::Sessions;
@@ -31,26 +33,29 @@ pub(crate) async fn get_member_events(
     let room = known_room(&rooms, &body.room_id).await?;
     let user_id = &session.user_id;
     let state = match &body.at {
-        None => rooms.visible_state(user_id, &room).await?,
+        None => rooms.visible_states.now(user_id, &room).await?,
         Some(at) => {
             let at: RoomToken =
                 at.parse().map_err(|error| Error::invalid_param(format!("`at`: {error}.")))?;
-            rooms.visible_state_at(user_id, &room, at.order()).await?
+            rooms.visible_states.at(user_id, &room, at.order()).await?
         }
     };
-    let wanted = |membership: &str| match (&body.membership, &body.not_membership) {
+    let wanted = |membership: MembershipState| match (&body.membership, &body.not_membership) {
         (None, None) => true,
         (only, but) => {
-            only.as_ref().is_some_and(|only| only.as_str() == membership)
-                || but.as_ref().is_some_and(|but| but.as_str() != membership)
+            only.as_ref().is_some_and(|only| only.as_str() == membership.as_str())
+                || but.as_ref().is_some_and(|but| but.as_str() != membership.as_str())
         }
     };
-    let weight = EVENT * rooms.about_how_many([state], Part::Members).await?;
-    let wanted = |event: &Event| event.membership().is_some_and(|membership| wanted(&membership));
+    let weight = EVENT * rooms.states.about_how_many([state], Part::Members).await?;
+    let wanted = |event: &Event| event.membership().is_some_and(wanted);
     let device = reader(&session);
     let (rooms, reader, wanted) = (&rooms, device.in_room(), &wanted);
     let assemble = |allowance| async move {
-        Ok(rooms.write_state(reader, state, Part::Members, wanted, &allowance).await?)
+        Ok(rooms
+            .client_format
+            .write_state(reader, state, Part::Members, wanted, &allowance)
+            .await?)
     };
     let (chunk, place) =
         large_answer::assemble(&sessions, &admission, &session, weight, assemble).await?;

@@ -36,12 +36,12 @@ pub(crate) async fn joined_members(
     Ruma { body, session, .. }: Ruma<Request>,
 ) -> Result<HttpResponse> {
     let room = known_room(&rooms, &body.room_id).await?;
-    let joined = rooms.committed(&room).await?.joined;
+    let joined = rooms.known.committed(&room).await?.joined;
     let weight = MEMBER * u64::try_from(joined).unwrap_or_default();
     let place = admission.admit(&session.user_id, weight).await?;
     // Whoever waited for it may have been logged out meanwhile.
     sessions.check_goes_on(&session).await?;
-    let members = rooms.joined_members(&session.user_id, &room).await?;
+    let members = rooms.members.joined(&session.user_id, &room).await?;
     let joined = members.into_iter().map(|(user_id, MemberProfile { displayname, avatar_url })| {
         (user_id, Member { display_name: displayname, avatar_url })
     });

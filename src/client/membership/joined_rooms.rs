@@ -17,9 +17,9 @@ pub(crate) async fn joined_rooms(
     State(rooms): State<Arc<Rooms>>,
     Ruma { session, .. }: Ruma<Request>,
 ) -> Result<Answer<Response>> {
-    let memberships = rooms.memberships(&session.user_id).await?;
+    let memberships = rooms.memberships.of(&session.user_id).await?;
     let joined = memberships.values().filter(|row| row.is_joined());
-    let joined = rooms.rooms_by_nid(joined.map(|row| row.room)).await?;
+    let joined = rooms.known.by_nids(joined.map(|row| row.room)).await?;
     let mut joined: Vec<OwnedRoomId> = joined.values().map(|room| room.id.clone()).collect();
     joined.sort_unstable();
     Ok(Answer(Response::new(joined)))

@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 use stoa_accounts::Sessions;
 use stoa_base::Allowance;
 use stoa_http::{Admission, Error, Result, Ruma, admission::EVENT};
-use stoa_rooms::{Event, Room, Rooms, VisibleState, tokens::RoomToken};
+use stoa_rooms::{Room, Rooms, ShownEvent, VisibleState, tokens::RoomToken};
 use stoa_storage::repo::events::Order;
 use stoa_sync::filter::EventFilter;
 
@@ -57,7 +57,7 @@ pub(crate) async fn get_message_events(
     let room = known_room(&rooms, &body.room_id).await?;
     let user_id = &session.user_id;
     // Who may see nothing of the room at all is refused.
-    rooms.visible_state(user_id, &room).await?;
+    rooms.visible_states.now(user_id, &room).await?;
     let (from, to) = (token("from", body.from.as_deref())?, token("to", body.to.as_deref())?);
     let limit = usize::try_from(u64::from(body.limit)).unwrap_or(MAX_LIMIT).clamp(1, MAX_LIMIT);
     let wanted = Wanted {
@@ -98,7 +98,7 @@ impl Wanted<'_> {
         let reader = self.reader.in_room();
         let mut walk =
             Walk::new(rooms, room, reader.user_id, self.direction, self.from, self.to).await?;
-        let mut found: Vec<(Arc<Event>, String)> = Vec::new();
+        let mut found: Vec<ShownEvent> = Vec::new();
         let passed = EventFilter::from(*filter);
         let is_about = passed.is_about(&room.id);
         let mut bytes = 0;
@@ -116,22 +116,22 @@ impl Wanted<'_> {
             }
         }
 
-        let chunk = found.iter().map(|(event, membership)| (event, Some(&**membership)));
-        let chunk = rooms.to_client(reader, chunk, allowance).await?;
+        let chunk = found.iter().map(|(event, membership)| (event, Some(membership)));
+        let chunk = rooms.client_format.to_client(reader, chunk, allowance).await?;
         let newest = match self.direction {
             Direction::Backward => found.first(),
             Direction::Forward => found.last(),
         };
         let members = match (&filter.lazy_load_options, newest) {
             (LazyLoadOptions::Enabled { .. }, Some((newest, _))) => {
-                let state = rooms.visible_state_after(reader.user_id, room, newest).await?;
+                let state = rooms.visible_states.after(reader.user_id, room, newest).await?;
                 let state = state.unwrap_or(VisibleState::NOTHING);
                 members_of_senders(rooms, state, found.iter().map(|(event, _)| event), allowance)
                     .await?
             }
             _ => Vec::new(),
         };
-        let state = rooms.state_to_client(reader, &members, allowance).await?;
+        let state = rooms.client_format.state_to_client(reader, &members, allowance).await?;
         // At the newest event there may be more to come, to be asked for from where it is.
         let is_end = walk.is_end() && (self.direction == Direction::Backward || found.is_empty());
         let is_end = is_end || !is_about;

@@ -32,9 +32,9 @@ pub(crate) async fn send_message_event(
     let (session, transaction) = (Some(&*session.id), Some(transaction));
     let event_id = if kind == TimelineEventType::RoomRedaction {
         let target = redacted(content.get("redacts"))?;
-        rooms.redact(&actor, session, &room, &target, content, transaction).await?
+        rooms.sending.redact(&actor, session, &room, &target, content, transaction).await?
     } else {
-        rooms.send_message(&actor, session, &room, kind, content, transaction).await?
+        rooms.sending.send_message(&actor, session, &room, kind, content, transaction).await?
     };
     Ok(Answer(Response::new(event_id)))
 }

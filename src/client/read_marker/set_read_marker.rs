@@ -65,7 +65,7 @@ mod tests {
             alice.post(&path, json!({ "m.read": 5 })).await.refused(400, "M_BAD_JSON");
 
             let state = server.state();
-            let room = state.rooms.room(&RoomId::parse(room).unwrap()).await.unwrap();
+            let room = state.rooms.known.by_id(&RoomId::parse(room).unwrap()).await.unwrap();
             let reader = "@alice:test".try_into().unwrap();
             let head = state.tailer.applied();
             let (rooms, since) = ([room.nid], Pos::START);

@@ -81,7 +81,7 @@ mod tests {
 
     async fn receipts(server: &TestServer, room: &str, reader: &TestClient) -> Vec<Receipt> {
         let state = server.state();
-        let room = state.rooms.room(&RoomId::parse(room).unwrap()).await.unwrap();
+        let room = state.rooms.known.by_id(&RoomId::parse(room).unwrap()).await.unwrap();
         let reader = reader.user_id.as_str().try_into().unwrap();
         let (rooms, since, head) = ([room.nid], Pos::START, state.tailer.applied());
         let changed =

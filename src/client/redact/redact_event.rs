@@ -27,8 +27,10 @@ pub(crate) async fn redact_event(
     let content: CanonicalJsonObject =
         reason.into_iter().collect::<std::collections::BTreeMap<String, CanonicalJsonValue>>();
     let session = Some(&*session.id);
-    let event_id =
-        rooms.redact(&actor, session, &room, &body.event_id, content, Some(transaction)).await?;
+    let event_id = rooms
+        .sending
+        .redact(&actor, session, &room, &body.event_id, content, Some(transaction))
+        .await?;
     Ok(Answer(Response::new(event_id)))
 }
 

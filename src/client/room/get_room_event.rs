@@ -17,11 +17,13 @@ pub(crate) async fn get_room_event(
     State(rooms): State<Arc<Rooms>>,
     Ruma { body, session, .. }: Ruma<Request>,
 ) -> Result<Response> {
-    let room = rooms.room(&body.room_id).await?;
-    let (event, membership) = rooms.event(&session.user_id, &room, &body.event_id).await?;
+    let room = rooms.known.by_id(&body.room_id).await?;
+    let (event, membership) =
+        rooms.visibility.event(&session.user_id, &room, &body.event_id).await?;
     let device = reader(&session);
     let mut written = rooms
-        .to_client(device.in_room(), [(&event, Some(&*membership))], &Allowance::unlimited())
+        .client_format
+        .to_client(device.in_room(), [(&event, Some(&membership))], &Allowance::unlimited())
         .await?;
     let written = written.pop().ok_or_else(|| Error::internal("an event was not written"))?;
     Ok(json_bytes(written.get().to_owned()))

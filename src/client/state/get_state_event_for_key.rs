@@ -21,13 +21,15 @@ pub(crate) async fn get_state_event_for_key(
 ) -> Result<Response> {
     let room = known_room(&rooms, &body.room_id).await?;
     let event =
-        rooms.state_entry(&session.user_id, &room, &body.event_type, &body.state_key).await?;
+        rooms.states.entry(&session.user_id, &room, &body.event_type, &body.state_key).await?;
     if body.format != StateEventFormat::Event {
         return Ok(json_bytes(event.pdu.content.get().to_owned()));
     }
     let device = reader(&session);
-    let mut written =
-        rooms.to_client(device.in_room(), [(&event, None)], &Allowance::unlimited()).await?;
+    let mut written = rooms
+        .client_format
+        .to_client(device.in_room(), [(&event, None)], &Allowance::unlimited())
+        .await?;
     let written = written.pop().ok_or_else(|| Error::internal("an event was not written"))?;
     Ok(json_bytes(written.get().to_owned()))
 }

@@ -20,12 +20,12 @@ pub(crate) async fn get_state_events(
     Ruma { body, session, .. }: Ruma<Request>,
 ) -> Result<Response> {
     let room = known_room(&rooms, &body.room_id).await?;
-    let state = rooms.visible_state(&session.user_id, &room).await?;
-    let weight = EVENT * rooms.about_how_many([state], Part::All).await?;
+    let state = rooms.visible_states.now(&session.user_id, &room).await?;
+    let weight = EVENT * rooms.states.about_how_many([state], Part::All).await?;
     let device = reader(&session);
     let (rooms, reader) = (&rooms, device.in_room());
     let assemble = |allowance| async move {
-        Ok(rooms.write_state(reader, state, Part::All, |_| true, &allowance).await?)
+        Ok(rooms.client_format.write_state(reader, state, Part::All, |_| true, &allowance).await?)
     };
     let (state, place) =
         large_answer::assemble(&sessions, &admission, &session, weight, assemble).await?;

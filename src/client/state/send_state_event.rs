@@ -44,7 +44,8 @@ pub(crate) async fn send_state_event(
     let sender = &actor.user_id;
     state_checks::check(&rooms, &directory, &freshness, sender, &room, entry, &content).await?;
     let session = Some(&*session.id);
-    let event_id = rooms.send_state(&actor, session, &room, kind, &state_key, content).await?;
+    let event_id =
+        rooms.sending.send_state(&actor, session, &room, kind, &state_key, content).await?;
     Ok(Answer(Response::new(event_id)))
 }
 

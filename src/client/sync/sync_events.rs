@@ -110,16 +110,16 @@ async fn weight_of_all(
     user_id: &UserId,
     filter: &FilterDefinition,
 ) -> Result<u64> {
-    let memberships = rooms.memberships(user_id).await?;
+    let memberships = rooms.memberships.of(user_id).await?;
     let joined = memberships.values().filter(|membership| membership.is_joined());
-    let found = rooms.rooms_by_nid(joined.map(|membership| membership.room)).await?;
+    let found = rooms.known.by_nids(joined.map(|membership| membership.room)).await?;
     let part = match filter.room.state.lazy_load_options {
         LazyLoadOptions::Disabled => Part::All,
         LazyLoadOptions::Enabled { .. } => Part::WithoutMembers,
     };
     let mut states = Vec::new();
     for room in found.values().filter(|room| v3::passes_room(&filter.room, &room.id)) {
-        match rooms.visible_state(user_id, room).await {
+        match rooms.visible_states.now(user_id, room).await {
             Ok(state) => states.push(state),
             // The user has left it in this moment, and is told nothing of it.
             Err(RoomError::Forbidden(_)) => {}
@@ -127,7 +127,7 @@ async fn weight_of_all(
         }
     }
     let timelines = (v3::timeline_limit(filter) as u64).saturating_mul(states.len() as u64);
-    let events = rooms.about_how_many(states, part).await?.saturating_add(timelines);
+    let events = rooms.states.about_how_many(states, part).await?.saturating_add(timelines);
     // Account data is read, and written into the answer.
     let account_data = 2 * account_data.bytes(user_id).await?;
     Ok(EVENT.saturating_mul(events).saturating_add(account_data))

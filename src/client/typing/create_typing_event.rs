@@ -39,7 +39,7 @@ pub(crate) async fn create_typing_event(
     let body: Body =
         serde_json::from_slice(&request.raw).map_err(|error| Error::bad_json(error.to_string()))?;
     let room = known_room(&rooms, room_id).await?;
-    let membership = rooms.membership(user_id, &room).await?;
+    let membership = rooms.memberships.in_room(user_id, &room).await?;
     if !membership.is_some_and(|membership| membership.is_joined()) {
         return Err(Error::forbidden("You are not in this room."));
     }
@@ -66,7 +66,7 @@ mod tests {
 
     /// Who is typing in the room, where that changed after the count.
     async fn typing(server: &TestServer, room: &str, since: i64) -> Option<Vec<String>> {
-        let room = server.state().rooms.room(&RoomId::parse(room).unwrap()).await.unwrap();
+        let room = server.state().rooms.known.by_id(&RoomId::parse(room).unwrap()).await.unwrap();
         let (_, users) = server.state().typing.changed_since(room.nid, since)?;
         Some(users.into_iter().map(Into::into).collect())
     }

@@ -175,7 +175,7 @@ fn one_of_two_nodes_gets_an_alias_and_both_know_who() {
         let (a, b) = (Fixture::new(db).await, Fixture::new(db).await);
         let alice = actor("alice");
         let room = a.room(&alice).await;
-        let on_b = b.rooms.room(&room.id).await.unwrap();
+        let on_b = b.rooms.known.by_id(&room.id).await.unwrap();
         for round in 0..20 {
             let alias = alias(&format!("race-{round}"));
             let (first, second) = tokio::join!(

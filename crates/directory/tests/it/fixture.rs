@@ -27,8 +27,8 @@ impl Fixture {
     }
 
     pub(crate) async fn room_with(&self, creator: &Actor, create: CreateRoom) -> Arc<Room> {
-        let id = self.rooms.create(creator, None, create).await.unwrap();
-        self.rooms.room(&id).await.unwrap()
+        let id = self.rooms.creation.create(creator, None, create).await.unwrap();
+        self.rooms.known.by_id(&id).await.unwrap()
     }
 
     pub(crate) async fn join(&self, actor: &Actor, room: &Arc<Room>) {
@@ -41,7 +41,11 @@ impl Fixture {
 
     async fn change(&self, actor: &Actor, room: &Arc<Room>, change: MembershipChange) {
         let profile = MemberProfile::default();
-        self.rooms.change_membership(actor, None, room, change, &profile, None).await.unwrap();
+        self.rooms
+            .membership_changes
+            .change(actor, None, room, change, &profile, None)
+            .await
+            .unwrap();
     }
 }
 

@@ -54,7 +54,7 @@ impl ReadState {
             if rel_type == "m.thread" {
                 return Ok(Some(event_id));
             }
-            let Some(target) = self.rooms.events().by_id(&event_id).await? else {
+            let Some(target) = self.rooms.unchecked_events.by_id(&event_id).await? else {
                 return Ok(None);
             };
             if target.room != event.room {

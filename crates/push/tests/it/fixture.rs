@@ -27,12 +27,13 @@ impl Fixture {
 
     /// A room of `alice`, with `bob` in it.
     pub(crate) async fn room(&self) -> Arc<Room> {
-        let id = self.rooms.create(&actor("alice"), None, public_room()).await.unwrap();
-        let room = self.rooms.room(&id).await.unwrap();
+        let id = self.rooms.creation.create(&actor("alice"), None, public_room()).await.unwrap();
+        let room = self.rooms.known.by_id(&id).await.unwrap();
         let join = MembershipChange::Join(CanonicalJsonObject::new());
         let profile = MemberProfile::default();
         self.rooms
-            .change_membership(&actor("bob"), None, &room, join, &profile, None)
+            .membership_changes
+            .change(&actor("bob"), None, &room, join, &profile, None)
             .await
             .unwrap();
         room
@@ -56,7 +57,11 @@ impl Fixture {
     async fn send_content(&self, room: &Arc<Room>, content: Value) -> OwnedEventId {
         let content = serde_json::from_value(content).unwrap();
         let kind = "m.room.message".into();
-        self.rooms.send_message(&actor("alice"), None, room, kind, content, None).await.unwrap()
+        self.rooms
+            .sending
+            .send_message(&actor("alice"), None, room, kind, content, None)
+            .await
+            .unwrap()
     }
 
     pub(crate) async fn mark(

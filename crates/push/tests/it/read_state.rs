@@ -304,7 +304,7 @@ fn marks_on_two_nodes_at_once_end_at_the_newest() {
         let (a, b) = (Fixture::new(db).await, Fixture::new(db).await);
         let room = a.room().await;
         b.node.freshness.current().await.unwrap();
-        let on_b = b.rooms.room(&room.id).await.unwrap();
+        let on_b = b.rooms.known.by_id(&room.id).await.unwrap();
         for _ in 0..25 {
             let (first, second) = (a.send(&room).await, a.send(&room).await);
             b.node.freshness.current().await.unwrap();
@@ -323,7 +323,7 @@ fn what_is_read_through_one_node_is_known_on_another() {
         let room = a.room().await;
         let (first, second) = (a.send(&room).await, a.send(&room).await);
         b.node.freshness.current().await.unwrap();
-        let on_b = b.rooms.room(&room.id).await.unwrap();
+        let on_b = b.rooms.known.by_id(&room.id).await.unwrap();
         a.read("alice", &room, &second).await;
         b.node.freshness.current().await.unwrap();
         b.read("alice", &on_b, &first).await;

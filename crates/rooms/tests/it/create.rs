@@ -30,7 +30,7 @@ both_databases! {
             let names_creator = create.get("creator").is_some();
             let is_old = !matches!(version, RoomVersionId::V11 | RoomVersionId::V12);
             assert_eq!(names_creator, is_old, "{version}");
-            let committed = world.rooms.committed(&room).await.unwrap();
+            let committed = world.rooms.known.committed(&room).await.unwrap();
             assert_eq!((committed.joined, committed.invited), (1, 0));
         }
     }
@@ -75,8 +75,8 @@ both_databases! {
         assert_eq!(create["additional_creators"], json!(["@bob:test"]));
         let levels = world.state(&room, "m.room.power_levels", "").await.unwrap();
         assert_eq!(levels["users"], json!({}));
-        let state = world.rooms.committed(&room).await.unwrap().state;
-        let power = world.rooms.power(&room, state).await.unwrap();
+        let state = world.rooms.known.committed(&room).await.unwrap().state;
+        let power = world.rooms.state_events.power(&room.rules, state).await.unwrap();
         assert_eq!(power.of(&user(BOB)).unwrap(), i64::MAX);
         assert_eq!(power.of(&user(CHARLIE)).unwrap(), 0);
     }
@@ -135,7 +135,7 @@ both_databases! {
             state("m.room.member", ALICE).await,
             json!({ "membership": "join", "avatar_url": "mxc://x" })
         );
-        let committed = world.rooms.committed(&room).await.unwrap();
+        let committed = world.rooms.known.committed(&room).await.unwrap();
         assert_eq!((committed.joined, committed.invited), (1, 1));
     }
 
@@ -165,7 +165,7 @@ both_databases! {
             })
             .await;
         assert!(matches!(created, Err(RoomError::InvalidRoomState(_))), "{created:?}");
-        assert!(world.rooms.memberships(&user(ALICE)).await.unwrap().is_empty());
+        assert!(world.rooms.memberships.of(&user(ALICE)).await.unwrap().is_empty());
     }
 
     async fn versions_before_6_and_unknown_ones_are_refused(db: TestDatabase) {
@@ -182,7 +182,7 @@ both_databases! {
         let room = world.create(ALICE, |create| create.name = Some("n".to_owned())).await;
         let sent = world.send(&room, ALICE, "hello").await;
         let other = World::start(db).await;
-        let same = other.rooms.room(&room.id).await.unwrap();
+        let same = other.rooms.known.by_id(&room.id).await.unwrap();
         assert_eq!((same.nid, &same.version), (room.nid, &room.version));
         assert_eq!(other.state_entries(&same).await, world.state_entries(&room).await);
         let event = other.event(&same, ALICE, &sent).await.unwrap();

@@ -17,7 +17,7 @@ fn transaction() -> Transaction {
 }
 
 async fn prev_events(world: &World, event: &EventId) -> Vec<OwnedEventId> {
-    world.rooms.events().by_id(event).await.unwrap().unwrap().pdu.prev_events.clone()
+    world.rooms.unchecked_events.by_id(event).await.unwrap().unwrap().pdu.prev_events.clone()
 }
 
 /// A room of which a message is kept, and what came after is lost.
@@ -69,7 +69,7 @@ both_databases! {
         let next = world.send(&room, ALICE, "next").await;
         assert_eq!(prev_events(&world, &next).await, [kept]);
         assert!(world.node.tailer.applied() > seen);
-        assert!(world.rooms.events().by_id(&lost).await.unwrap().is_none());
+        assert!(world.rooms.unchecked_events.by_id(&lost).await.unwrap().is_none());
         assert_eq!(world.state(&room, "m.room.topic", "").await, None);
         assert_eq!(world.membership(&room, BOB).await, None);
     }
@@ -79,7 +79,7 @@ both_databases! {
         world.node.tailer.catch_up().await.unwrap();
         let again = world.send_once(&room, ALICE, "lost", transaction()).await.unwrap();
         assert_ne!(again, lost);
-        assert!(world.rooms.events().by_id(&again).await.unwrap().is_some());
+        assert!(world.rooms.unchecked_events.by_id(&again).await.unwrap().is_some());
     }
 }
 
@@ -100,7 +100,7 @@ fn a_room_that_has_grown_again_elsewhere_is_read_anew() {
     run_on(Backend::Postgres, async |db| {
         let Loss { world, room, lost, seen, .. } = Loss::of_messages(db).await;
         let other = World::start(db).await;
-        let there = other.rooms.room(&room.id).await.unwrap();
+        let there = other.rooms.known.by_id(&room.id).await.unwrap();
         let mut newest = None;
         while other.node.tailer.applied() < seen {
             newest = Some(other.send(&there, ALICE, "elsewhere").await);

@@ -19,12 +19,12 @@ both_databases! {
         assert_forbidden(world.change(&room, BOB, join()).await);
         world.invite(&room, ALICE, BOB).await;
         assert_eq!(world.membership(&room, BOB).await.as_deref(), Some("invite"));
-        let committed = world.rooms.committed(&room).await.unwrap();
+        let committed = world.rooms.known.committed(&room).await.unwrap();
         assert_eq!((committed.joined, committed.invited), (1, 1));
         world.join(&room, BOB).await;
-        let committed = world.rooms.committed(&room).await.unwrap();
+        let committed = world.rooms.known.committed(&room).await.unwrap();
         assert_eq!((committed.joined, committed.invited), (2, 0));
-        let memberships = world.rooms.memberships(&user(BOB)).await.unwrap();
+        let memberships = world.rooms.memberships.of(&user(BOB)).await.unwrap();
         assert_eq!(memberships[&room.nid].membership, ruma::events::room::member::MembershipState::Join);
     }
 
@@ -99,7 +99,7 @@ both_databases! {
         world.leave(&room, ALICE).await;
         world.leave(&room, BOB).await;
         assert_eq!(world.membership(&room, BOB).await.as_deref(), Some("leave"));
-        let committed = world.rooms.committed(&room).await.unwrap();
+        let committed = world.rooms.known.committed(&room).await.unwrap();
         assert_eq!((committed.joined, committed.invited), (0, 0));
         assert_forbidden(world.change(&room, CHARLIE, Change::Leave).await);
     }

@@ -13,7 +13,7 @@ fn what_concerns_a_room_or_user_is_read_anew() {
         world.join(&room, BOB).await;
         let sent = world.send(&room, ALICE, "before").await;
         let is_in = async || {
-            let membership = world.rooms.membership(&user(BOB), &room).await.unwrap();
+            let membership = world.rooms.memberships.in_room(&user(BOB), &room).await.unwrap();
             membership.unwrap().membership.to_string()
         };
         let body =
@@ -40,11 +40,11 @@ fn where_nobody_knows_what_is_concerned_everything_is_read_anew() {
         let room = world.create(ALICE, |_| {}).await;
         world.join(&room, BOB).await;
         let bob = user(BOB);
-        assert!(world.rooms.membership(&bob, &room).await.unwrap().is_some());
+        assert!(world.rooms.memberships.in_room(&bob, &room).await.unwrap().is_some());
         let store = &world.node.store;
         surgery::write_elsewhere(store, r#"[["state",["a","b"]]]"#, surgery::BOB_LEAVES).await;
         world.node.freshness.current().await.unwrap();
-        let membership = world.rooms.membership(&bob, &room).await.unwrap().unwrap();
+        let membership = world.rooms.memberships.in_room(&bob, &room).await.unwrap().unwrap();
         assert_eq!(membership.membership.as_str(), "leave");
         world.send(&room, ALICE, "and on").await;
     });

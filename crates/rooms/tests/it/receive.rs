@@ -4,8 +4,8 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use rand::{SeedableRng, rngs::StdRng, seq::IteratorRandom};
 use ruma::OwnedEventId;
-use stoa_rooms::{pdu::Pdu, state::Part};
-use stoa_testing::{Backend, TestDatabase, TestRooms, run_on};
+use stoa_rooms::{VisibleState, pdu::Pdu, state::Part};
+use stoa_testing::{Backend, TestDatabase, TestRooms, run_on, state_events};
 
 use crate::fixture::{Fixture, FixtureEvent, Scenario};
 
@@ -30,7 +30,7 @@ async fn feed(
         leaves.retain(|id| !pdu.prev_events.contains(id));
     }
     let room_id = waiting[0].1.room_id.clone();
-    let room = rooms.receive_room(room_id, &fixture.room_version).await.unwrap();
+    let room = rooms.receiving.room(room_id, &fixture.room_version).await.unwrap();
 
     let mut random = StdRng::seed_from_u64(seed);
     let mut fed: HashSet<OwnedEventId> = HashSet::new();
@@ -45,14 +45,13 @@ async fn feed(
         fed.insert(pdu.event_id.clone());
         if random_bool(&mut random) {
             // Some come as outliers first, and find their place later.
-            rooms.receive_outlier(&room, pdu.clone()).await.unwrap();
+            rooms.receiving.outlier(&room, pdu.clone()).await.unwrap();
         }
-        rooms.receive(&room, pdu).await.unwrap();
+        rooms.receiving.event(&room, pdu).await.unwrap();
     }
     let leaves: Vec<OwnedEventId> = leaves.into_iter().collect();
-    let state = rooms.state_after(&room, &leaves).await.unwrap();
-    let events =
-        rooms.state_events(stoa_rooms::VisibleState::unchecked(state), Part::All).await.unwrap();
+    let state = rooms.forks.state_after(&room.rules, &leaves).await.unwrap();
+    let events = state_events(&rooms, VisibleState::unchecked(state), Part::All).await;
     events.iter().map(|event| names[&event.pdu.event_id].clone()).collect()
 }
 

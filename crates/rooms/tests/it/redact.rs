@@ -14,7 +14,7 @@ async fn redact(
     target: &EventId,
 ) -> Result<OwnedEventId> {
     let content = object(json!({ "reason": "why" }));
-    world.rooms.redact(&actor(who), None, room, target, content, None).await
+    world.rooms.sending.redact(&actor(who), None, room, target, content, None).await
 }
 
 both_databases! {
@@ -27,7 +27,7 @@ both_databases! {
             assert_eq!(world.event(&room, BOB, &sent).await.unwrap()["content"]["body"], "secret");
             let redaction = redact(&world, &room, ALICE, &sent).await.unwrap();
             for node in [&world, &World::start(db).await] {
-                let room = node.rooms.room(&room.id).await.unwrap();
+                let room = node.rooms.known.by_id(&room.id).await.unwrap();
                 let event = node.event(&room, BOB, &sent).await.unwrap();
                 assert_eq!(event["content"], json!({}), "{version}");
                 let because = &event["unsigned"]["redacted_because"];
@@ -38,7 +38,7 @@ both_databases! {
                 assert_eq!(redaction["redacts"], sent.as_str(), "{version}");
                 assert_eq!(redaction["content"]["redacts"], sent.as_str(), "{version}");
             }
-            let stored = world.rooms.events().by_id(&sent).await.unwrap().unwrap();
+            let stored = world.rooms.unchecked_events.by_id(&sent).await.unwrap().unwrap();
             assert!(!stored.pdu.json().contains("secret"));
         }
     }
@@ -70,8 +70,8 @@ both_databases! {
     async fn redacted_state_still_stands(db: TestDatabase) {
         let world = World::start(db).await;
         let room = world.create(ALICE, |create| create.name = Some("secret".to_owned())).await;
-        let state = world.rooms.committed(&room).await.unwrap().state;
-        let name = world.rooms.unchecked_entry_at(state, &"m.room.name".into(), "").await.unwrap().unwrap();
+        let state = world.rooms.known.committed(&room).await.unwrap().state;
+        let name = world.rooms.state_events.unchecked_entry(state, &"m.room.name".into(), "").await.unwrap().unwrap();
         redact(&world, &room, ALICE, &name.pdu.event_id).await.unwrap();
         assert_eq!(world.state(&room, "m.room.name", "").await, Some(json!({})));
         let members = world.state(&room, "m.room.member", ALICE).await;

@@ -27,7 +27,7 @@ both_databases! {
             }
             let head = world.node.tailer.applied();
             let any = Allowance::unlimited();
-            let page = world.rooms.newest(&room, Pos::START, head, 6, &any).await.unwrap();
+            let page = world.rooms.timelines.unchecked_newest(&room, Pos::START, head, 6, &any).await.unwrap();
             let ids: Vec<_> = page.events.iter().map(|event| event.pdu.event_id.clone()).collect();
             assert_eq!(ids, sent);
             assert!(page.more);
@@ -58,13 +58,13 @@ both_databases! {
         }
         let head = world.node.tailer.applied();
         let any = Allowance::unlimited();
-        let page = world.rooms.newest(&room, Pos::START, head, 1_000, &any).await.unwrap();
+        let page = world.rooms.timelines.unchecked_newest(&room, Pos::START, head, 1_000, &any).await.unwrap();
         assert_eq!(page.events.len(), 6 + 8 + 80);
         // One node builds each event on the one before: there is no fork.
         for pair in page.events.windows(2) {
             assert_eq!(pair[1].pdu.prev_events, [pair[0].pdu.event_id.clone()]);
         }
-        assert_eq!(world.rooms.committed(&room).await.unwrap().joined, 9);
+        assert_eq!(world.rooms.known.committed(&room).await.unwrap().joined, 9);
     }
 
     async fn who_is_not_in_the_room_cannot_send(db: TestDatabase) {
@@ -90,7 +90,7 @@ both_databases! {
         assert_ne!(other, one);
         // A node that does not remember it finds it in the log.
         let node = World::start(db).await;
-        let same = node.rooms.room(&room.id).await.unwrap();
+        let same = node.rooms.known.by_id(&room.id).await.unwrap();
         let again = node.send_once(&same, ALICE, "four", transaction("A", "t 1")).await.unwrap();
         assert_eq!(again, one);
         // The refusal does not harm what is sent next.
@@ -106,7 +106,7 @@ both_databases! {
         assert_eq!(one.unwrap(), three.unwrap());
         let head = world.node.tailer.applied();
         let any = Allowance::unlimited();
-        let page = world.rooms.newest(&room, Pos::START, head, 1_000, &any).await.unwrap();
+        let page = world.rooms.timelines.unchecked_newest(&room, Pos::START, head, 1_000, &any).await.unwrap();
         assert_eq!(page.events.len(), 7);
     }
 
@@ -115,9 +115,9 @@ both_databases! {
         let room = world.create(ALICE, |_| {}).await;
         let topic = ("m.room.topic", "");
         let one = world.set(&room, ALICE, topic, json!({ "topic": "a" })).await;
-        let head = world.rooms.committed(&room).await.unwrap().head_pos;
+        let head = world.rooms.known.committed(&room).await.unwrap().head_pos;
         assert_eq!(world.set(&room, ALICE, topic, json!({ "topic": "a" })).await, one);
-        assert_eq!(world.rooms.committed(&room).await.unwrap().head_pos, head);
+        assert_eq!(world.rooms.known.committed(&room).await.unwrap().head_pos, head);
         let two = world.set(&room, ALICE, topic, json!({ "topic": "b" })).await;
         let three = world.set(&room, ALICE, topic, json!({ "topic": "a" })).await;
         assert!(one != two && two != three && one != three);
@@ -167,7 +167,7 @@ both_databases! {
             assert!(matches!(set, Err(RoomError::BadJson(_))), "{set:?}");
         }
         let (alice, content) = (actor(ALICE), object(json!({})));
-        let sent = world.rooms.send_message(&alice, None, &room, long.into(), content, None).await;
+        let sent = world.rooms.sending.send_message(&alice, None, &room, long.into(), content, None).await;
         assert!(matches!(sent, Err(RoomError::TooLarge(_))), "{sent:?}");
     }
 
@@ -177,8 +177,8 @@ both_databases! {
         let set = json!({ "nul": "a\u{0}b", "emoji": "🎉", "deep": [[[{ "": -9007199254740991_i64 }]]] });
         let id = world.set(&room, ALICE, ("x.y", "kéy 🎉"), set.clone()).await;
         let node = World::start(db).await;
-        let same = node.rooms.room(&room.id).await.unwrap();
-        let event = node.rooms.events().by_id(&id).await.unwrap().unwrap();
+        let same = node.rooms.known.by_id(&room.id).await.unwrap();
+        let event = node.rooms.unchecked_events.by_id(&id).await.unwrap().unwrap();
         assert_eq!(content(&event), set);
         assert_eq!(node.state(&same, "x.y", "kéy 🎉").await, Some(set));
     }
@@ -204,7 +204,7 @@ fn who_gives_up_while_a_room_is_read_again_leaves_no_old_head_behind() {
         let (here, there) = (World::start(db).await, World::start(db).await);
         let room = here.create(ALICE, |_| {}).await;
         there.node.freshness.current().await.unwrap();
-        let same_room = there.rooms.room(&room.id).await.unwrap();
+        let same_room = there.rooms.known.by_id(&room.id).await.unwrap();
         for polls in 1..=6 {
             let old = there.send(&same_room, ALICE, "known there").await;
             here.node.freshness.current().await.unwrap();
@@ -212,7 +212,7 @@ fn who_gives_up_while_a_room_is_read_again_leaves_no_old_head_behind() {
             there.node.freshness.current().await.unwrap();
             give_up_after(polls, there.try_send(&same_room, ALICE, "given up")).await;
             let last = there.send(&same_room, ALICE, "after that").await;
-            let last = there.rooms.events().by_id(&last).await.unwrap().unwrap();
+            let last = there.rooms.unchecked_events.by_id(&last).await.unwrap().unwrap();
             assert!(!last.pdu.prev_events.contains(&old), "{polls}: it must follow {new}");
         }
     });

@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 use stoa_base::{Actor, Allowance};
 use stoa_rooms::{
     CreateRoom, Event, MemberProfile, MembershipChange, Recipient, Result, Room, RoomError, Rooms,
-    Transaction, state::Part,
+    Transaction, VisibleState, state::Part,
 };
-use stoa_testing::{TestDatabase, TestNode, TestRooms, public_room};
+use stoa_testing::{TestDatabase, TestNode, TestRooms, public_room, state_events};
 
 pub(crate) const ALICE: &str = "@alice:test";
 pub(crate) const BOB: &str = "@bob:test";
@@ -41,8 +41,8 @@ impl World {
     ) -> Result<Arc<Room>> {
         let mut create = public_room();
         change(&mut create);
-        let id = self.rooms.create(&actor(creator), None, create).await?;
-        self.rooms.room(&id).await
+        let id = self.rooms.creation.create(&actor(creator), None, create).await?;
+        self.rooms.known.by_id(&id).await
     }
 
     pub(crate) async fn create(
@@ -60,7 +60,7 @@ impl World {
         change: MembershipChange,
     ) -> Result<OwnedEventId> {
         let profile = MemberProfile::default();
-        self.rooms.change_membership(&actor(who), None, room, change, &profile, None).await
+        self.rooms.membership_changes.change(&actor(who), None, room, change, &profile, None).await
     }
 
     pub(crate) async fn join(&self, room: &Arc<Room>, who: &str) -> OwnedEventId {
@@ -85,7 +85,7 @@ impl World {
     ) -> Result<OwnedEventId> {
         let content = object(json!({ "msgtype": "m.text", "body": text }));
         let kind = "m.room.message".into();
-        self.rooms.send_message(&actor(who), None, room, kind, content, None).await
+        self.rooms.sending.send_message(&actor(who), None, room, kind, content, None).await
     }
 
     pub(crate) async fn send(&self, room: &Arc<Room>, who: &str, text: &str) -> OwnedEventId {
@@ -101,7 +101,10 @@ impl World {
     ) -> Result<OwnedEventId> {
         let content = object(json!({ "msgtype": "m.text", "body": text }));
         let kind = "m.room.message".into();
-        self.rooms.send_message(&actor(who), None, room, kind, content, Some(transaction)).await
+        self.rooms
+            .sending
+            .send_message(&actor(who), None, room, kind, content, Some(transaction))
+            .await
     }
 
     pub(crate) async fn try_set(
@@ -112,7 +115,7 @@ impl World {
         content: Value,
     ) -> Result<OwnedEventId> {
         let (actor, content) = (actor(who), object(content));
-        self.rooms.send_state(&actor, None, room, kind.into(), key, content).await
+        self.rooms.sending.send_state(&actor, None, room, kind.into(), key, content).await
     }
 
     pub(crate) async fn set(
@@ -127,9 +130,9 @@ impl World {
 
     /// The content of an entry of the current state.
     pub(crate) async fn state(&self, room: &Room, kind: &str, key: &str) -> Option<Value> {
-        let state = self.rooms.committed(room).await.unwrap().state;
+        let state = self.rooms.known.committed(room).await.unwrap().state;
         let kind = StateEventType::from(kind);
-        let entry = self.rooms.unchecked_entry_at(state, &kind, key).await.unwrap();
+        let entry = self.rooms.state_events.unchecked_entry(state, &kind, key).await.unwrap();
         entry.map(|event| content(&event))
     }
 
@@ -141,22 +144,19 @@ impl World {
 
     /// All events of the current state, as `type|state key`, in the order of the room.
     pub(crate) async fn state_entries(&self, room: &Room) -> Vec<String> {
-        let state = self.rooms.committed(room).await.unwrap().state;
-        let events = self
-            .rooms
-            .state_events(stoa_rooms::VisibleState::unchecked(state), Part::All)
-            .await
-            .unwrap();
+        let state = self.rooms.known.committed(room).await.unwrap().state;
+        let events = state_events(&self.rooms, VisibleState::unchecked(state), Part::All).await;
         events.iter().map(|event| entry_name(event)).collect()
     }
 
     /// An event as the user gets it.
     pub(crate) async fn event(&self, room: &Room, who: &str, id: &EventId) -> Result<Value> {
         let user_id = user(who);
-        let (event, membership) = self.rooms.event(&user_id, room, id).await?;
+        let (event, membership) = self.rooms.visibility.event(&user_id, room, id).await?;
         let recipient = Recipient { user_id: &user_id, device: None, with_room_id: true };
-        let shown = [(&event, Some(&*membership))];
-        let written = self.rooms.to_client(recipient, shown, &Allowance::unlimited()).await?;
+        let shown = [(&event, Some(&membership))];
+        let written =
+            self.rooms.client_format.to_client(recipient, shown, &Allowance::unlimited()).await?;
         Ok(serde_json::from_str(written[0].get()).unwrap())
     }
 }

@@ -32,17 +32,17 @@ both_databases! {
         // Room for about fifty events.
         let options = RoomsOptions { event_bytes: 128 << 10, ..RoomsOptions::default() };
         let TestRooms { node, rooms } = TestRooms::start_with(db, options).await;
-        let room = rooms.room(&room.id).await.unwrap();
-        let hot = rooms.events().by_id(&sent).await.unwrap().unwrap().nid;
-        rooms.events().get(hot).await.unwrap();
-        let state = rooms.visible_state(user_id!("@alice:test"), &room).await.unwrap();
+        let room = rooms.known.by_id(&room.id).await.unwrap();
+        let hot = rooms.unchecked_events.by_id(&sent).await.unwrap().unwrap().nid;
+        rooms.unchecked_events.get(hot).await.unwrap();
+        let state = rooms.visible_states.now(user_id!("@alice:test"), &room).await.unwrap();
         let user_id = user_id!("@alice:test");
         let recipient = Recipient { user_id, device: None, with_room_id: true };
 
         // A state that takes more than is allowed is not read to its end.
         let before = reads(&node.store);
         let little = Allowance::new(10_000);
-        let refused = rooms.entries_of([state], Part::Members, &little).await.unwrap_err();
+        let refused = rooms.states.entries_of([state], Part::Members, &little).await.unwrap_err();
         assert!(matches!(refused, RoomError::Exceeded(_)), "{refused}");
         assert_eq!(reads(&node.store) - before, 2, "the first two levels of the tree");
         // The same is so for single entries of it.
@@ -50,7 +50,7 @@ both_databases! {
         let little = Allowance::new(10_000);
         let members = (1..MEMBERS).map(|index| format!("@user{index}:test"));
         let wanted = members.map(|user| (state, StateKey::new("m.room.member", &user)));
-        let refused = rooms.entries_at(wanted, &little).await;
+        let refused = rooms.states.entries_at(wanted, &little).await;
         assert!(matches!(refused, Err(RoomError::Exceeded(_))));
         assert_eq!(reads(&node.store) - before, 0);
 
@@ -58,7 +58,7 @@ both_databases! {
         // The levels of the tree, the pages of events, and who is erased. Nothing is read for what an
         // event replaced.
         let before = reads(&node.store);
-        let write = || rooms.write_state(recipient, state, Part::Members, |_| true, &any);
+        let write = || rooms.client_format.write_state(recipient, state, Part::Members, |_| true, &any);
         let members = write().await.unwrap();
         let cold = reads(&node.store) - before;
         assert_eq!(members.len(), MEMBERS);
@@ -69,9 +69,9 @@ both_databases! {
         assert_eq!(reads(&node.store) - before, 4, "pages that grow");
 
         let before = reads(&node.store);
-        rooms.events().get(hot).await.unwrap();
+        rooms.unchecked_events.get(hot).await.unwrap();
         assert_eq!(reads(&node.store) - before, 0, "it was pushed out");
-        let profiles = rooms.joined_members(user_id!("@alice:test"), &room).await.unwrap();
+        let profiles = rooms.members.joined(user_id!("@alice:test"), &room).await.unwrap();
         assert_eq!(profiles.len(), MEMBERS);
         assert_eq!(profiles[ALICE].displayname.as_deref(), Some("Alice"));
         let alice = members.iter().map(|text| serde_json::from_str::<Value>(text.get()).unwrap());

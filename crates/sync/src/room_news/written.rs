@@ -2,9 +2,10 @@
 
 use std::{sync::Arc, vec::IntoIter};
 
+use ruma::events::room::member::MembershipState;
 use serde_json::value::RawValue;
 use stoa_base::Allowance;
-use stoa_rooms::{Recipient, Rooms, events::Event};
+use stoa_rooms::{Event, Recipient, Rooms};
 
 use crate::{
     Reader, Result,
@@ -30,12 +31,12 @@ impl Written {
         states: &ByRoom<StateNews>,
     ) -> Result<Self> {
         let Question { spans, wants, .. } = question;
-        let mut shown: Vec<(&Arc<Event>, Option<&str>)> = Vec::new();
+        let mut shown: Vec<(&Arc<Event>, Option<&MembershipState>)> = Vec::new();
         let mut told: Vec<&Arc<Event>> = Vec::new();
         for span in spans {
             let timeline = timelines.get(&span.room.nid).map(|timeline| &timeline.events);
             let events = timeline.into_iter().flatten();
-            shown.extend(events.map(|(event, membership)| (event, Some(membership.as_str()))));
+            shown.extend(events.map(|(event, membership)| (event, Some(membership))));
             told.extend(states.get(&span.room.nid).into_iter().flat_map(|state| &state.events));
         }
         let allowance = &reader.allowance;
@@ -44,11 +45,11 @@ impl Written {
                 let device = Some(&reader.device);
                 let user_id = &*reader.user_id;
                 let recipient = Recipient { user_id, device, with_room_id: false };
-                let shown = rooms.to_client(recipient, shown, allowance).await?;
-                (shown, rooms.state_to_client(recipient, told, allowance).await?)
+                let shown = rooms.client_format.to_client(recipient, shown, allowance).await?;
+                (shown, rooms.client_format.state_to_client(recipient, told, allowance).await?)
             }
             EventFormat::Federation => {
-                let told = rooms.without_erased(&reader.user_id, told).await?;
+                let told = rooms.erased.without_erased(&reader.user_id, told).await?;
                 let shown = shown.into_iter().map(|(event, _)| event);
                 (raw(shown, allowance)?, raw(&told, allowance)?)
             }

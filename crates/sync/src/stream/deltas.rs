@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ruma::events::TimelineEventType;
 use stoa_base::Pos;
-use stoa_rooms::{Room, Rooms, events::Event};
+use stoa_rooms::{Event, Room, Rooms};
 use stoa_storage::{
     log::{Stream, Topic},
     repo::state::StateChange,
@@ -34,7 +34,7 @@ pub(crate) async fn deltas(
         let KnownState::At(since) = span.state else { continue };
         let topic = Topic::from(span.room.nid);
         if changes.may_have_changed(&topic, &[Stream::State], since)
-            && rooms.committed(&span.room).await?.state_pos > since
+            && rooms.known.committed(&span.room).await?.state_pos > since
         {
             together.entry((since, span.state_up_to())).or_default().push(&span.room);
             changed.push(span);
@@ -42,7 +42,8 @@ pub(crate) async fn deltas(
     }
     let mut deltas = Deltas::new();
     for ((since, up_to), together) in together {
-        let changes = rooms.state_changes_of_rooms(&together, since, up_to, &reader.allowance);
+        let changes =
+            rooms.state_changes.unchecked_of_rooms(&together, since, up_to, &reader.allowance);
         deltas.extend(changes.await?);
     }
     for span in changed {

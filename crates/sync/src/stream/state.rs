@@ -17,8 +17,7 @@ use std::{
 use ruma::{UserId, events::TimelineEventType};
 use stoa_base::{EventNid, Pos, RoomNid};
 use stoa_rooms::{
-    Caching, Rooms, VisibleState,
-    events::Event,
+    Caching, Event, Rooms, ShownEvent, VisibleState,
     state::{Part, StateKey},
 };
 use stoa_storage::repo::state::StateChange;
@@ -87,7 +86,7 @@ impl RoomStates<'_> {
         let read = async |chosen: &[&Chosen<'_>], caching| {
             let nids = chosen.iter().flat_map(|(_, nids, _)| nids.iter().copied());
             let nids: Vec<EventNid> = nids.collect();
-            self.rooms.events_within(&nids, caching, &reader.allowance).await
+            self.rooms.unchecked_events.within(&nids, caching, &reader.allowance).await
         };
         let mut events = read(&small, Caching::Fill).await?;
         events.extend(read(&large, Caching::Bypass).await?);
@@ -113,7 +112,7 @@ struct Plan<'a> {
     span: &'a Span,
     delta: Option<&'a [StateChange]>,
     timeline: Shown<'a>,
-    events: &'a [(Arc<Event>, String)],
+    events: &'a [ShownEvent],
     /// The state that `current` is read from.
     root: VisibleState,
     /// The entries in which the state at the end of the span differs from `root`.
@@ -134,7 +133,7 @@ struct Shown<'a> {
 }
 
 impl<'a> Shown<'a> {
-    fn after(cut: Option<Pos>, events: &'a [(Arc<Event>, String)]) -> Self {
+    fn after(cut: Option<Pos>, events: &'a [ShownEvent]) -> Self {
         let mut shown = Self::default();
         for (event, _) in events {
             if cut.is_some_and(|cut| position(event) <= cut) {
@@ -212,8 +211,8 @@ impl RoomStates<'_> {
         }
         if let Some(end) = span.end {
             if let Some(departure) = end.departure {
-                let event = self.rooms.events().get(departure.event).await?;
-                let state = self.rooms.state_of_departure(&reader.user_id, &event).await?;
+                let event = self.rooms.unchecked_events.get(departure.event).await?;
+                let state = self.rooms.visible_states.of_departure(&reader.user_id, &event).await?;
                 plan.root = state.unwrap_or(VisibleState::NOTHING);
             }
             for change in after_departure(reader, span, self.timelines.get(&span.room.nid)) {
@@ -221,13 +220,16 @@ impl RoomStates<'_> {
                 plan.later.insert(key, change.new);
             }
         } else {
-            let committed = self.rooms.committed(&span.room).await?;
+            let committed = self.rooms.known.committed(&span.room).await?;
             // The reader is in the room at the end of the span, and what changed since is undone.
             plan.root = VisibleState::unchecked(committed.state);
             let up_to = committed.state_pos;
             let changes = if up_to > span.up_to {
                 let (after, allowance) = (span.up_to, &reader.allowance);
-                self.rooms.state_changes(&span.room, after, up_to, allowance).await?
+                self.rooms
+                    .state_changes
+                    .unchecked_of_room(&span.room, after, up_to, allowance)
+                    .await?
             } else {
                 Vec::new()
             };
@@ -245,7 +247,8 @@ impl RoomStates<'_> {
             return Ok(Vec::new());
         };
         let (up_to, allowance) = (span.state_up_to(), &reader.allowance);
-        let changes = self.rooms.state_changes(&span.room, since, up_to, allowance).await?;
+        let changes =
+            self.rooms.state_changes.unchecked_of_room(&span.room, since, up_to, allowance).await?;
         let keys = changes.iter().map(|change| StateKey::new(&change.kind, &change.state_key));
         Ok(keys.filter(|key| key.is_member()).collect())
     }
@@ -255,13 +258,13 @@ impl RoomStates<'_> {
         let part = if lazily { Part::WithoutMembers } else { Part::All };
         let whole: Vec<VisibleState> =
             plans.iter().filter(|plan| plan.is_whole()).map(|plan| plan.root).collect();
-        let mut whole = self.rooms.entries_of(whole, part, &reader.allowance).await?;
+        let mut whole = self.rooms.states.entries_of(whole, part, &reader.allowance).await?;
         let mut wanted = Vec::new();
         for plan in &*plans {
             let shown = plan.timeline.entries.keys().filter(|_| lazily && plan.is_whole());
             wanted.extend(plan.members.iter().chain(shown).map(|key| (plan.root, *key)));
         }
-        let members = self.rooms.entries_at(wanted, &reader.allowance).await?;
+        let members = self.rooms.states.entries_at(wanted, &reader.allowance).await?;
         for plan in plans {
             if plan.is_whole() {
                 plan.current = whole.get_mut(&plan.root).cloned().unwrap_or_default();

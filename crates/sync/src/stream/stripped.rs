@@ -32,14 +32,14 @@ pub(crate) async fn stripped_states(
     }
     let keys = SHOWN.map(|kind| StateKey::new(kind, ""));
     let read = async |nids: Vec<EventNid>| {
-        rooms.events_within(&nids, Caching::Fill, &reader.allowance).await
+        rooms.unchecked_events.within(&nids, Caching::Fill, &reader.allowance).await
     };
     let member_events = read(members.values().copied().collect()).await?;
     let states: Vec<StateNid> =
         member_events.values().filter_map(|event| event.state_after).collect();
     let wanted: Vec<(StateNid, StateKey)> =
         states.iter().flat_map(|state| keys.map(|key| (*state, key))).collect();
-    let nids = rooms.unchecked_states().get_many(&wanted).await?;
+    let nids = rooms.unchecked_states.get_many(&wanted).await?;
     let events = read(nids.values().copied().collect()).await?;
 
     let stripped = members.iter().map(|(room, member)| {

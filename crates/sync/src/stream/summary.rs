@@ -3,10 +3,11 @@
 use std::{collections::HashMap, sync::Arc};
 
 use moka::sync::Cache;
+use ruma::events::room::member::MembershipState;
 use serde::Deserialize;
 use stoa_base::{Allowance, EventNid, Pos, RoomNid, StateNid};
 use stoa_cluster::SingleFlight;
-use stoa_rooms::{Caching, Committed, Rooms, events::Event, state::StateKey};
+use stoa_rooms::{Caching, Committed, Event, Rooms, state::StateKey};
 use stoa_storage::log::{Stream, Topic};
 
 use crate::{
@@ -91,7 +92,7 @@ impl Summaries<'_> {
     pub(crate) async fn read(&self, reader: &Reader, spans: &[Span]) -> Result<ByRoom<Summary>> {
         let mut wanted: Vec<Wanted> = Vec::new();
         for span in spans.iter().filter(|span| span.end.is_none()) {
-            let committed = self.rooms.committed(&span.room).await?;
+            let committed = self.rooms.known.committed(&span.room).await?;
             if !self.has_changed(span, committed) {
                 continue;
             }
@@ -215,9 +216,9 @@ impl Heroes {
             [StateKey::new("m.room.name", ""), StateKey::new("m.room.canonical_alias", "")];
         let keys: Vec<(StateNid, StateKey)> =
             states.iter().flat_map(|(_, state)| naming.map(|key| (*state, key))).collect();
-        let nids = rooms.unchecked_states().get_many(&keys).await?;
+        let nids = rooms.unchecked_states.get_many(&keys).await?;
         let named_by: Vec<EventNid> = nids.values().copied().collect();
-        let events = rooms.events_within(&named_by, Caching::Fill, allowance).await?;
+        let events = rooms.unchecked_events.within(&named_by, Caching::Fill, allowance).await?;
         let has_name = |state: &StateNid| {
             let named = naming.iter().filter_map(|key| nids.get(&(*state, *key)));
             named.filter_map(|nid: &EventNid| events.get(nid)).any(|event| names_room(event))
@@ -234,15 +235,18 @@ impl Heroes {
         let nameless: Vec<RoomNid> = nameless.into_iter().map(|(room, _)| room).collect();
         if !nameless.is_empty() {
             let limit = i64::try_from(HEROES + 1).unwrap_or(i64::MAX);
-            let there = ["join", "invite"];
-            let mut present = rooms.first_members(nameless.clone(), there, limit).await?;
+            let there = [MembershipState::Join, MembershipState::Invite];
+            let mut present = rooms.members.unchecked_first(nameless.clone(), there, limit).await?;
             let present_of = |room: &RoomNid| present.get(room).map_or(0, Vec::len);
             let lonely: Vec<RoomNid> =
                 nameless.iter().copied().filter(|room| present_of(room) <= 1).collect();
             let mut gone = if lonely.is_empty() {
                 ByRoom::new()
             } else {
-                rooms.first_members(lonely, ["leave", "ban"], limit).await?
+                rooms
+                    .members
+                    .unchecked_first(lonely, [MembershipState::Leave, MembershipState::Ban], limit)
+                    .await?
             };
             candidates.extend(nameless.into_iter().map(|room| {
                 let present = present.remove(&room).unwrap_or_default();

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use stoa_base::Pos;
-use stoa_rooms::{Page, Room, Rooms, events::Event, tokens::PaginationToken};
+use stoa_rooms::{Event, Page, Room, Rooms, ShownEvent, tokens::PaginationToken};
 use stoa_storage::{
     log::{Stream, Topic},
     repo::events::Order,
@@ -38,7 +38,7 @@ pub(crate) struct Timelines<'a> {
 #[derive(Clone, Debug)]
 pub(crate) struct Timeline {
     /// The events, oldest first, each with the reader's membership at it.
-    pub(crate) events: Vec<(Arc<Event>, String)>,
+    pub(crate) events: Vec<ShownEvent>,
     /// Whether there are older ones that the client lacks.
     pub(crate) limited: bool,
     /// The gap before the first event.
@@ -66,7 +66,7 @@ impl Timelines<'_> {
         } else {
             let has_events = spans.iter().zip(&pages).filter(|(_, page)| !page.events.is_empty());
             let rooms: Vec<&Arc<Room>> = has_events.map(|(span, _)| &span.room).collect();
-            self.rooms.see_in(&reader.user_id, rooms, &all).await?
+            self.rooms.visibility.see_in(&reader.user_id, rooms, &all).await?
         }
         .into_iter();
 
@@ -75,7 +75,7 @@ impl Timelines<'_> {
             let oldest = page.events.first().and_then(|event| event.order);
             let seen = seen.by_ref().take(page.events.len());
             let shown = page.events.into_iter().zip(seen);
-            let mut events: Vec<(Arc<Event>, String)> = shown
+            let mut events: Vec<ShownEvent> = shown
                 .filter_map(|(event, seen)| seen.show(event))
                 .filter(|(event, _)| self.wants.filter.passes_event(event))
                 .collect();
@@ -117,7 +117,10 @@ impl Timelines<'_> {
         }
         let mut pages = ByRoom::new();
         for ((since, up_to), rooms) in together {
-            let newest = self.rooms.newest_of_rooms(&rooms, since, up_to, limit, allowance);
+            let newest = self
+                .rooms
+                .timelines
+                .unchecked_newest_of_rooms(&rooms, since, up_to, limit, allowance);
             pages.extend(newest.await?);
         }
         let page = |span: &Span| pages.remove(&span.room.nid).unwrap_or_default();
@@ -129,7 +132,7 @@ impl Timelines<'_> {
         let Some(after) = span.after else { return Ok(true) };
         let topic = Topic::from(span.room.nid);
         Ok(self.changes.may_have_changed(&topic, &[Stream::Timeline], after)
-            && self.rooms.committed(&span.room).await?.head_pos > after)
+            && self.rooms.known.committed(&span.room).await?.head_pos > after)
     }
 
     /// Puts older events before `events`, which reach back to `oldest`, until there are `limit`, or
@@ -138,7 +141,7 @@ impl Timelines<'_> {
         &self,
         reader: &Reader,
         span: &Span,
-        events: &mut Vec<(Arc<Event>, String)>,
+        events: &mut Vec<ShownEvent>,
         mut oldest: Order,
         limit: usize,
     ) -> Result<bool> {
@@ -149,13 +152,18 @@ impl Timelines<'_> {
             let from = PaginationToken::before(oldest).0;
             let look = left.min(chunk).min(MAX_LOOK);
             left -= look;
-            let page = self.rooms.before(&span.room, from, until, look, &reader.allowance).await?;
+            let page = self
+                .rooms
+                .timelines
+                .unchecked_before(&span.room, from, until, look, &reader.allowance)
+                .await?;
             let Some(last) = page.events.last().and_then(|event| event.order) else {
                 return Ok(false);
             };
             oldest = last;
             let mut dropped = page.weight();
-            let shown = self.rooms.visible(&reader.user_id, &span.room, page.events).await?;
+            let shown =
+                self.rooms.visibility.visible(&reader.user_id, &span.room, page.events).await?;
             let mut is_full = false;
             for (event, membership) in shown {
                 if self.wants.filter.passes_event(&event) {
@@ -183,12 +191,12 @@ impl Timelines<'_> {
 }
 
 /// Whether a timeline has more bytes than it may have.
-fn is_long(events: &[(Arc<Event>, String)]) -> bool {
+fn is_long(events: &[ShownEvent]) -> bool {
     events.iter().map(|(event, _)| event.pdu.json().len()).sum::<usize>() > MAX_BYTES
 }
 
 /// Drops the oldest events of a timeline that has too many bytes. Says whether it did.
-fn shorten(events: &mut Vec<(Arc<Event>, String)>) -> bool {
+fn shorten(events: &mut Vec<ShownEvent>) -> bool {
     let mut bytes = 0;
     let newest = events.iter().rev().take_while(|(event, _)| {
         bytes += event.pdu.json().len();

@@ -56,12 +56,12 @@ pub(crate) async fn answer(
     }
     for (room, events) in stripped_states(&streams.rooms, reader, &invited).await? {
         let invite_state = Events { events };
-        let room_id = streams.rooms.room_by_nid(room).await?.id.clone();
+        let room_id = streams.rooms.known.by_nid(room).await?.id.clone();
         answer.rooms.invite.insert(room_id, response::InvitedRoom { invite_state });
     }
     for (room, events) in stripped_states(&streams.rooms, reader, &knocked).await? {
         let knock_state = Events { events };
-        let room_id = streams.rooms.room_by_nid(room).await?.id.clone();
+        let room_id = streams.rooms.known.by_nid(room).await?.id.clone();
         answer.rooms.knock.insert(room_id, response::KnockedRoom { knock_state });
     }
     if !spans.is_empty() {

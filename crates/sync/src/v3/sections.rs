@@ -85,7 +85,7 @@ pub(crate) async fn sections(
     }
 
     let unloaded = drafts.keys().chain(sections.invited.keys()).chain(sections.knocked.keys());
-    let rooms = streams.rooms.rooms_by_nid(unloaded.copied()).await?;
+    let rooms = streams.rooms.known.by_nids(unloaded.copied()).await?;
     let is_wanted = |room: &RoomNid| {
         rooms.get(room).is_some_and(|room| passes_room(&request.filter.room, &room.id))
     };

@@ -54,11 +54,11 @@ impl RecentRooms {
     async fn sync(&mut self, site: &Site) -> Vec<Told> {
         site.catch_up().await;
         let head = site.node.tailer.applied();
-        let memberships = site.rooms.memberships(&self.reader.user_id).await.unwrap();
+        let memberships = site.rooms.memberships.of(&self.reader.user_id).await.unwrap();
         let joined = memberships.joined().iter().copied();
         let mut rooms = Vec::new();
-        for room in site.rooms.rooms_by_nid(joined).await.unwrap().into_values() {
-            rooms.push((Reverse(site.rooms.committed(&room).await.unwrap().head_pos), room));
+        for room in site.rooms.known.by_nids(joined).await.unwrap().into_values() {
+            rooms.push((Reverse(site.rooms.known.committed(&room).await.unwrap().head_pos), room));
         }
         rooms.sort_by_key(|(moved, _)| *moved);
         let spans = rooms.into_iter().take(2).map(|(_, room)| {

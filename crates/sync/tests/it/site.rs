@@ -67,7 +67,7 @@ impl Site {
     }
 
     pub(crate) async fn room(&self, room_id: &OwnedRoomId) -> Arc<Room> {
-        self.rooms.room(room_id).await.unwrap()
+        self.rooms.known.by_id(room_id).await.unwrap()
     }
 
     /// Creates a room in which everybody may do everything.
@@ -85,7 +85,7 @@ impl Site {
             ..public_room()
         };
         change(&mut create);
-        self.rooms.create(&actor(user), None, create).await.unwrap()
+        self.rooms.creation.create(&actor(user), None, create).await.unwrap()
     }
 
     pub(crate) async fn join(&self, user: &str, room: &OwnedRoomId) {
@@ -96,7 +96,8 @@ impl Site {
         let room = self.room(room).await;
         let profile = Default::default();
         self.rooms
-            .change_membership(&actor(user), None, &room, change, &profile, None)
+            .membership_changes
+            .change(&actor(user), None, &room, change, &profile, None)
             .await
             .unwrap();
     }
@@ -116,6 +117,7 @@ impl Site {
         let content = object(json!({ "msgtype": "m.text", "body": body }));
         let kind = "m.room.message".into();
         self.rooms
+            .sending
             .send_message(&actor(user), None, &room, kind, content, transaction)
             .await
             .unwrap()
@@ -130,7 +132,11 @@ impl Site {
     ) {
         let room = self.room(room).await;
         let content = object(json!({ "reason": reason }));
-        self.rooms.redact(&actor(user), None, &room, event_id, content, None).await.unwrap();
+        self.rooms
+            .sending
+            .redact(&actor(user), None, &room, event_id, content, None)
+            .await
+            .unwrap();
     }
 
     pub(crate) async fn read_up_to(
@@ -156,7 +162,11 @@ impl Site {
     ) -> OwnedEventId {
         let room = self.room(room).await;
         let kind = StateEventType::from(kind);
-        self.rooms.send_state(&actor(user), None, &room, kind, key, object(content)).await.unwrap()
+        self.rooms
+            .sending
+            .send_state(&actor(user), None, &room, kind, key, object(content))
+            .await
+            .unwrap()
     }
 }
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use ruma::OwnedRoomId;
 use serde_json::{Value, json};
-use stoa_rooms::{pdu::Pdu, state::Part};
-use stoa_testing::both_databases;
+use stoa_rooms::{VisibleState, pdu::Pdu, state::Part};
+use stoa_testing::{both_databases, state_events};
 
 use crate::{
     client::{Client, brief, joined},
@@ -32,12 +32,8 @@ fn apply(held: &mut Held, news: &Value) {
 
 async fn current(site: &Site, room: &OwnedRoomId) -> Held {
     let room = site.room(room).await;
-    let state = site.rooms.committed(&room).await.unwrap().state;
-    let events = site
-        .rooms
-        .state_events(stoa_rooms::VisibleState::unchecked(state), Part::All)
-        .await
-        .unwrap();
+    let state = site.rooms.known.committed(&room).await.unwrap().state;
+    let events = state_events(&site.rooms, VisibleState::unchecked(state), Part::All).await;
     let held = events.iter().map(|event| {
         let kind = event.pdu.event_type.to_string();
         let key = event.pdu.state_key.clone().unwrap();
@@ -49,12 +45,8 @@ async fn current(site: &Site, room: &OwnedRoomId) -> Held {
 /// A state event of Alice that follows `prev`, as another server might send it.
 async fn forked(site: &Site, room: &OwnedRoomId, prev: &str, topic: &str, ts: i64) -> Pdu {
     let room = site.room(room).await;
-    let state = site.rooms.committed(&room).await.unwrap().state;
-    let events = site
-        .rooms
-        .state_events(stoa_rooms::VisibleState::unchecked(state), Part::All)
-        .await
-        .unwrap();
+    let state = site.rooms.known.committed(&room).await.unwrap().state;
+    let events = state_events(&site.rooms, VisibleState::unchecked(state), Part::All).await;
     let allowing = ["m.room.power_levels", "m.room.member", "m.room.create"];
     let auth: Vec<String> = events
         .iter()
@@ -193,8 +185,8 @@ both_databases! {
         let winner = forked(&site, &room, base.as_str(), "winner", 2_000_000_000_000).await;
         let loser = forked(&site, &room, base.as_str(), "loser", 1_000_000_000_000).await;
         let entered = site.room(&room).await;
-        site.rooms.receive(&entered, winner.clone()).await.unwrap();
-        site.rooms.receive(&entered, loser).await.unwrap();
+        site.rooms.receiving.event(&entered, winner.clone()).await.unwrap();
+        site.rooms.receiving.event(&entered, loser).await.unwrap();
         site.send("alice", &room, "on top").await;
         let present = current(&site, &room).await;
         let topic = ("m.room.topic".to_owned(), String::new());

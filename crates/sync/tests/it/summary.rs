@@ -62,7 +62,7 @@ both_databases! {
         assert_eq!(summary["m.heroes"], json!(null));
         let room = site.room(&id).await;
         let content = object(json!({}));
-        site.rooms.redact(&actor("alice"), None, &room, &name, content, None).await.unwrap();
+        site.rooms.sending.redact(&actor("alice"), None, &room, &name, content, None).await.unwrap();
         let summary = joined(&alice.sync(&site).await, &id)["summary"].clone();
         assert_eq!(summary["m.heroes"], json!(["@bob:test"]));
         let summary = joined(&Client::new("alice").sync(&site).await, &id)["summary"].clone();

@@ -36,7 +36,7 @@ both_databases! {
         let from: RoomToken = timeline["prev_batch"].as_str().unwrap().parse().unwrap();
         let room = site.room(&room).await;
         let any = Allowance::unlimited();
-        let before = site.rooms.before(&room, from.order(), Order::START, 3, &any).await.unwrap();
+        let before = site.rooms.timelines.unchecked_before(&room, from.order(), Order::START, 3, &any).await.unwrap();
         let contents: Vec<_> = before.events.iter().map(|event| event.pdu.content.get()).collect();
         for (content, n) in contents.iter().zip(["2", "1", "0"]) {
             assert!(content.contains(&format!("\"{n} xxx")), "{n}");
@@ -139,7 +139,7 @@ both_databases! {
         let room = site.room(&room).await;
         let until = PaginationToken::after(Order::START).0;
         let any = Allowance::unlimited();
-        let before = site.rooms.before(&room, from.order(), until, 2, &any).await.unwrap();
+        let before = site.rooms.timelines.unchecked_before(&room, from.order(), until, 2, &any).await.unwrap();
         let bodies: Vec<_> = before.events.iter().map(|event| event.pdu.content.get()).collect();
         assert!(bodies[0].contains("m1") && bodies[1].contains("m0"), "{bodies:?}");
     }
@@ -182,7 +182,7 @@ both_databases! {
         let any = Allowance::unlimited();
         let gap = site
             .rooms
-            .after(&room, RoomToken::Sync(since).order(), start.0, 100, &any)
+            .timelines.unchecked_after(&room, RoomToken::Sync(since).order(), start.0, 100, &any)
             .await
             .unwrap();
         assert_eq!(gap.events.len(), 5, "m0 to m4");

@@ -55,7 +55,7 @@ both_databases! {
         let actor = crate::site::actor("alice");
         let content = crate::site::object(json!({}));
         site.rooms
-            .send_message(&actor, None, &sticker, "m.sticker".into(), content, None)
+            .sending.send_message(&actor, None, &sticker, "m.sticker".into(), content, None)
             .await
             .unwrap();
         tokio::time::sleep(Duration::from_millis(50)).await;

@@ -1,0 +1,126 @@
+//! Many events, read some at a time, so that no more of them are in memory than is allowed.
+
+use std::{collections::HashMap, sync::Arc};
+
+use stoa_base::{Allowance, EventNid};
+
+use crate::{
+    error::Result,
+    graph::{event::Event, events::Events},
+};
+
+/// How many events are read at first, when nobody knows how large they are, and at once at most.
+pub(crate) const FIRST: usize = 50;
+const MOST: usize = 500;
+
+/// About how many bytes of events are read at once.
+const BYTES: usize = 1 << 20;
+
+/// Whether events that are read from the database are kept in memory for others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Caching {
+    /// They are.
+    Fill,
+    /// They are not: others may never ask for them, and they would push out all else.
+    Bypass,
+}
+
+/// A list of events that is read some at a time: each time as many as take about [`BYTES`], judging
+/// by the size of those before.
+#[derive(Debug)]
+pub(crate) struct Chunks<'a> {
+    rest: &'a [EventNid],
+    next: usize,
+}
+
+impl<'a> Chunks<'a> {
+    pub(crate) const fn new(nids: &'a [EventNid]) -> Self {
+        Self::beginning_with(FIRST, nids)
+    }
+
+    /// As [`Chunks::new`], with so many at first.
+    pub(crate) const fn beginning_with(first: usize, nids: &'a [EventNid]) -> Self {
+        Self { rest: nids, next: first }
+    }
+
+    /// The events to be read next.
+    pub(crate) fn next(&mut self) -> Option<&'a [EventNid]> {
+        let (chunk, rest) = self.rest.split_at(self.next.min(self.rest.len()));
+        self.rest = rest;
+        (!chunk.is_empty()).then_some(chunk)
+    }
+
+    /// Learns from a chunk how large the events are. Says how many bytes it takes.
+    pub(crate) fn learn<'e>(&mut self, chunk: impl IntoIterator<Item = &'e Arc<Event>>) -> u64 {
+        self.learn_sizes(chunk.into_iter().map(|event| event.weight()))
+    }
+
+    fn learn_sizes(&mut self, sizes: impl Iterator<Item = usize>) -> u64 {
+        let (count, bytes) = sizes.fold((0, 0), |(count, bytes), size| (count + 1, bytes + size));
+        let fit = (BYTES * count).checked_div(bytes).unwrap_or(FIRST);
+        // Step by step: those that follow may be larger.
+        self.next = fit.min(2 * self.next).clamp(1, MOST);
+        bytes as u64
+    }
+}
+
+impl Events {
+    /// The events with these numbers, as long as they do not take more than is allowed.
+    #[tracing::instrument(name = "read_events", level = "debug", skip_all, fields(events = nids.len()))]
+    pub async fn within(
+        &self,
+        nids: &[EventNid],
+        caching: Caching,
+        allowance: &Allowance,
+    ) -> Result<HashMap<EventNid, Arc<Event>>> {
+        let mut found = HashMap::with_capacity(nids.len());
+        let mut chunks = Chunks::new(nids);
+        while let Some(chunk) = chunks.next() {
+            let bytes = match caching {
+                Caching::Fill => {
+                    let events = self.get_many(chunk.iter().copied()).await?;
+                    let bytes = chunks.learn(events.values());
+                    found.extend(events);
+                    bytes
+                }
+                Caching::Bypass => {
+                    let events = self.read_many(chunk).await?;
+                    let bytes = chunks.learn(&events);
+                    found.extend(events.into_iter().map(|event| (event.nid, event)));
+                    bytes
+                }
+            };
+            allowance.take(bytes)?;
+        }
+        Ok(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many events are read at once, of 2,000 that take `bytes` each.
+    fn sizes(bytes: usize) -> Vec<usize> {
+        let nids: Vec<EventNid> = (0..2_000).map(EventNid).collect();
+        let mut chunks = Chunks::new(&nids);
+        let mut sizes = Vec::new();
+        let mut read = Vec::new();
+        while let Some(chunk) = chunks.next() {
+            sizes.push(chunk.len());
+            read.extend_from_slice(chunk);
+            chunks.learn_sizes(chunk.iter().map(|_| bytes));
+        }
+        assert_eq!(read, nids);
+        sizes
+    }
+
+    #[test]
+    fn the_larger_events_are_the_fewer_are_read_at_once() {
+        assert_eq!(sizes(2_000), [50, 100, 200, 400, 500, 500, 250]);
+        assert_eq!(sizes(10_000)[..4], [50, 100, 104, 104]);
+        assert_eq!(sizes(130_000)[..3], [50, 8, 8]);
+        assert_eq!(sizes(0)[..2], [50, 50]);
+        assert_eq!(sizes(2_000_000)[..3], [50, 1, 1]);
+    }
+}

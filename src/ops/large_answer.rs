@@ -17,6 +17,6 @@ where
     F: Future<Output = Result<T>>,
 {
     let answer = admission.assemble(&session.user_id, weight, assemble).await?;
-    sessions.check_goes_on(session).await?;
+    sessions.check_goes_on_everywhere(session).await?;
     Ok(answer)
 }

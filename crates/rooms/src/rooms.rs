@@ -49,7 +49,8 @@ pub struct Parts {
 
 /// All rooms of this server.
 ///
-/// What is `unchecked_` is for decisions: it does not look at who may see what.
+/// What is `unchecked_` does not look at who may see what: it is for decisions, and for answers
+/// whose reader the caller has checked in another way.
 #[derive(Debug)]
 pub struct Rooms {
     /// The rooms themselves.

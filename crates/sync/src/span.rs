@@ -11,6 +11,9 @@ use crate::standing::Departure;
 pub(crate) type ByRoom<T> = HashMap<RoomNid, T>;
 
 /// The stretch of a room that is asked for.
+///
+/// Timelines are checked against what the reader may see. State, summary, receipts and typing are
+/// not: whoever makes a span answers for `end` being set unless the reader is joined to the room.
 #[derive(Clone, Debug)]
 pub struct Span {
     /// The room.

@@ -39,9 +39,9 @@ pub(crate) async fn joined_members(
     let joined = rooms.known.committed(&room).await?.joined;
     let weight = MEMBER * u64::try_from(joined).unwrap_or_default();
     let place = admission.admit(&session.user_id, weight).await?;
-    // Whoever waited for it may have been logged out meanwhile.
-    sessions.check_goes_on(&session).await?;
     let members = rooms.members.joined(&session.user_id, &room).await?;
+    // The user may have been logged out while this waited for memory.
+    sessions.check_goes_on_everywhere(&session).await?;
     let joined = members.into_iter().map(|(user_id, MemberProfile { displayname, avatar_url })| {
         (user_id, Member { display_name: displayname, avatar_url })
     });

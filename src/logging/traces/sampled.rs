@@ -26,11 +26,10 @@ impl Sampled {
     }
 }
 
-/// Whether something may be part of a trace: a span of ours, or an event that an admin would read.
-/// Other programs' parts may show what they handle.
+/// Whether something may be part of a trace. Only our own spans are: their fields are chosen, while
+/// lines of the log may hold addresses of clients and texts of errors, which stay on this machine.
 fn is_eligible(metadata: &Metadata<'_>) -> bool {
-    let most = if metadata.is_span() { Level::DEBUG } else { Level::INFO };
-    *metadata.level() <= most && metadata.target().starts_with("stoa")
+    metadata.is_span() && *metadata.level() <= Level::DEBUG && metadata.target().starts_with("stoa")
 }
 
 impl<S> Filter<S> for Sampled
@@ -41,7 +40,7 @@ where
         if !is_eligible(metadata) {
             return false;
         }
-        if metadata.is_span() && ROOTS.contains(&metadata.name()) {
+        if ROOTS.contains(&metadata.name()) {
             return self.one_in == 1 || self.random.u64().is_multiple_of(self.one_in);
         }
         // Only spans that were chosen are seen here.

@@ -84,6 +84,13 @@ impl Sessions {
         }
     }
 
+    /// Like [`Sessions::check_goes_on`], but also refuses a session that was ended through another
+    /// node a moment ago: for answers made of rows that this node may not have applied yet.
+    pub async fn check_goes_on_everywhere(&self, session: &Session) -> Result<(), SessionError> {
+        self.freshness.current().await?;
+        self.check_goes_on(session).await
+    }
+
     /// Whether the device of a session is still there, although the token that named the session is
     /// good no more, and was not logged in with again.
     pub(super) async fn device_is_there(&self, session_id: Option<&str>) -> Result<bool, Failure> {

@@ -103,14 +103,14 @@ fn an_unknown_key_near_none() {
     assert_eq!(
         said_of("[log]\n\nlevel = 'debug'\n"),
         ["stoa.toml:3: `log.level`: there is no such setting; \
-          possible here: `log.filter`, `log.format`"]
+          possible here: `log.filter`, `log.format`, `log.slow_request_ms`"]
     );
     assert_eq!(
         said_of("[a.b]\nc = 1\n"),
         [
             "stoa.toml:1: `a`: there is no such setting; possible here: `anonymous`, `appservices`, `audit`, `data_dir`, \
           `database`, `federation`, `limits`, `listen`, `log`, `public_base_url`, `registration`, `rooms`, \
-          `server_name`"
+          `server_name`, `tracing`"
         ]
     );
 }
@@ -129,7 +129,7 @@ fn an_unknown_variable() {
     assert_eq!(
         said_of_variables([("STOA_LOG__LEVEL", "debug")]),
         ["STOA_LOG__LEVEL: there is no such setting; \
-          possible here: STOA_LOG__FILTER, STOA_LOG__FORMAT"]
+          possible here: STOA_LOG__FILTER, STOA_LOG__FORMAT, STOA_LOG__SLOW_REQUEST_MS"]
     );
     assert_eq!(
         said_of_variables([("STOA_SMTP__HOST", "localhost")]),

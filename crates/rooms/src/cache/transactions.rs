@@ -34,7 +34,7 @@ impl Transaction {
     /// other requests; `id` is the client's transaction ID.
     pub fn new(device: DeviceKey, endpoint: &str, id: &TransactionId) -> Result<Self> {
         if id.as_str().len() > MAX_ID_BYTES {
-            let why = format!("a transaction ID may have {MAX_ID_BYTES} bytes at most");
+            let why = format!("a transaction ID can have at most {MAX_ID_BYTES} bytes");
             return Err(RoomError::InvalidParam(why));
         }
         let id = escape(id.as_str());

@@ -197,7 +197,7 @@ impl Events {
 
 /// The error for an event that a state refers to but that cannot be found.
 pub(crate) fn not_there(nid: EventNid) -> Error {
-    Error::corrupt(format_args!("event {} of a state is not there", nid.0))
+    Error::corrupt(format_args!("event {} of a state is missing", nid.0))
 }
 
 /// The error for an event that cannot be found although something refers to its number.

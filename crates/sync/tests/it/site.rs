@@ -1,4 +1,4 @@
-//! A node with rooms and users, whose clients sync.
+//! A node with rooms and users whose clients sync.
 
 use std::{sync::Arc, time::Duration};
 

@@ -35,7 +35,6 @@ pub(crate) struct Sending<'a, E> {
     /// The rooms sent in full, as to a client that knows nothing of them: it may have dropped the
     /// members that it had.
     pub(crate) anew: &'a HashSet<RoomNid>,
-    /// The member events.
     pub(crate) events: E,
 }
 

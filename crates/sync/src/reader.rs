@@ -9,7 +9,6 @@ use stoa_storage::log::Topic;
 pub struct Reader {
     /// The user.
     pub user_id: OwnedUserId,
-    /// The device.
     pub(crate) device: DeviceKey,
     /// The user's topic in the log.
     pub(crate) topic: Topic,

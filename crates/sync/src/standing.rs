@@ -14,7 +14,7 @@ use crate::{Reader, Result};
 pub(crate) struct Standing {
     pub(crate) room: RoomNid,
     pub(crate) membership: MembershipState,
-    /// The member event.
+    /// The member event that set it.
     pub(crate) event: EventNid,
     /// When it became current.
     pub(crate) at: Pos,

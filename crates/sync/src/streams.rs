@@ -39,7 +39,7 @@ pub struct Parts {
     pub rooms: Arc<Rooms>,
     /// When each room and user last changed. The index follows the log.
     pub changes: Arc<ChangeIndex>,
-    /// Who is typing.
+    /// The typing lists.
     pub typing: Typing,
     /// Read markers and receipts.
     pub read_state: Arc<ReadState>,
@@ -48,7 +48,7 @@ pub struct Parts {
 }
 
 impl Streams {
-    /// Puts the parts together.
+    /// Builds the streams from their parts.
     pub fn new(parts: Parts) -> Self {
         let Parts { store, tailer, waiters, rooms, changes, typing, read_state, stopping } = parts;
         Self {

@@ -30,7 +30,7 @@ pub struct Membership {
     pub room: RoomNid,
     /// The membership.
     pub membership: MembershipState,
-    /// The member event.
+    /// The member event that set it.
     pub event: EventNid,
     /// Whether somebody else sent the member event.
     pub by_other: bool,

@@ -9,7 +9,7 @@ use crate::{
     graph::{event::Event, events::Events},
 };
 
-/// How many events are read first, when their size is not known yet, and at most how many at once.
+/// How many events are read first, while their size is unknown, and at most how many at once.
 pub(crate) const FIRST: usize = 50;
 const MOST: usize = 500;
 

@@ -41,7 +41,6 @@ impl VisibleState {
         Self(state)
     }
 
-    /// The state.
     pub(crate) const fn nid(self) -> StateNid {
         self.0
     }

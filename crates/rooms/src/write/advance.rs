@@ -36,11 +36,8 @@ use crate::{
 
 /// An event that has been decided on.
 pub(crate) struct Decided {
-    /// Its internal number.
     pub(crate) nid: EventNid,
-    /// The event itself.
     pub(crate) pdu: Pdu,
-    /// The decision.
     pub(crate) status: EventStatus,
     /// The room's state before it.
     pub(crate) state_before: StateNid,

@@ -35,13 +35,10 @@ use crate::{
 /// An event to be built.
 #[derive(Clone, Debug)]
 pub(crate) struct NewEvent {
-    /// Its type.
     pub(crate) kind: TimelineEventType,
     /// Its state key, if it is a state event.
     pub(crate) state_key: Option<String>,
-    /// Who sends it.
     pub(crate) sender: OwnedUserId,
-    /// Its content.
     pub(crate) content: CanonicalJsonObject,
     /// The event that a redaction redacts.
     pub(crate) redacts: Option<Arc<Event>>,

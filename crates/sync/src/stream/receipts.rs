@@ -18,7 +18,6 @@ use crate::{
     stream::EphemeralEvent,
 };
 
-/// The receipts of rooms.
 pub(crate) struct Receipts<'a> {
     pub(crate) read_state: &'a ReadState,
     pub(crate) changes: &'a ChangeIndex,

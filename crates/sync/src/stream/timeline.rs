@@ -27,7 +27,6 @@ const MIN_WANTED: usize = 10;
 /// How many events are read together at most.
 const MAX_LOOK: usize = 500;
 
-/// The timelines of rooms.
 pub(crate) struct Timelines<'a> {
     pub(crate) rooms: &'a Rooms,
     pub(crate) changes: &'a ChangeIndex,

@@ -1,4 +1,4 @@
-//! What is in memory of rooms, beside events and the nodes of states: it follows the log.
+//! The in-memory caches of rooms, besides those of events and state nodes. They follow the log.
 
 pub(crate) mod erased_users;
 pub(crate) mod known_rooms;
@@ -23,7 +23,7 @@ use crate::{
     options::RoomsOptions,
 };
 
-/// The caches of rooms, which follow the log. They are made first, since the log's writer needs
+/// The caches of rooms, which follow the log. They are made first, because the log's writer needs
 /// to know them.
 #[derive(Clone, Debug)]
 pub struct RoomCaches {
@@ -33,7 +33,7 @@ pub struct RoomCaches {
     pub(crate) memberships: Arc<MembershipCache>,
     pub(crate) recent_events: Arc<RecentEvents>,
     pub(crate) recent_changes: Arc<RecentChanges>,
-    /// What a device sent lately, by the key of the transaction.
+    /// What devices sent recently, by transaction.
     pub(crate) transactions: Arc<Transactions>,
     pub(crate) erased: Arc<ErasedUsers>,
 }
@@ -57,7 +57,7 @@ impl RoomCaches {
         }
     }
 
-    /// The caches, in the order in which they are to hear of a batch.
+    /// The caches, in the order in which batches have to be applied to them.
     pub fn keepers(&self) -> Vec<Arc<dyn CacheKeeper>> {
         vec![
             Arc::new(self.events.clone()),

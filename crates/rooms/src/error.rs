@@ -1,4 +1,4 @@
-//! Why something about a room was refused.
+//! Errors of operations on rooms.
 
 use ruma::{OwnedEventId, RoomVersionId};
 use stoa_storage::log::AppendError;
@@ -11,13 +11,13 @@ pub type Result<T, E = RoomError> = std::result::Result<T, E>;
 /// Why an operation on a room was refused or failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RoomError {
-    /// There is no such room, event or state entry, or this user may not know of it.
+    /// There is no such room, event or state entry, or the user is not allowed to know about it.
     #[error("{0} not found")]
     NotFound(&'static str),
-    /// The authorization rules or the server's own refuse it.
+    /// The authorization rules or the server's own rules forbid it.
     #[error("{0}")]
     Forbidden(String),
-    /// The content does not have the form that its type demands.
+    /// The content does not have the form that its event type requires.
     #[error("{0}")]
     BadJson(String),
     /// A parameter has a value that is not allowed.
@@ -29,19 +29,19 @@ pub enum RoomError {
     /// The room version is not supported.
     #[error("room version {0} is not supported")]
     UnsupportedVersion(RoomVersionId),
-    /// The room would be invalid, for example by its initial state.
+    /// The room would be invalid, for example because of its initial state.
     #[error("{0}")]
     InvalidRoomState(String),
-    /// Events that this one follows are not here.
+    /// Events in the event's `prev_events` are not on this server.
     #[error("{} previous events are missing", .0.len())]
     MissingPrevEvents(Vec<OwnedEventId>),
-    /// Events that this one claims to be allowed by are not here.
+    /// Events in the event's `auth_events` are not on this server.
     #[error("{} auth events are missing", .0.len())]
     MissingAuthEvents(Vec<OwnedEventId>),
-    /// A room can be forgotten only by who has left it.
+    /// A user can forget a room only after leaving it.
     #[error("You have not left this room")]
     NotLeft,
-    /// The log did not take it.
+    /// The append to the log failed.
     #[error(transparent)]
     Append(#[from] AppendError),
     /// The event could not be built.
@@ -50,7 +50,7 @@ pub enum RoomError {
     /// The state of a fork could not be resolved.
     #[error(transparent)]
     Resolution(#[from] ResolutionError),
-    /// What is to be told takes more memory than is allowed.
+    /// The answer takes more memory than is allowed.
     #[error(transparent)]
     Exceeded(#[from] stoa_base::Exceeded),
     /// The database failed.
@@ -59,7 +59,7 @@ pub enum RoomError {
 }
 
 impl RoomError {
-    /// Why an event that a client wants to send cannot be built.
+    /// Maps an error about building an event from a client's request.
     pub(crate) fn from_build(error: PduError) -> Self {
         match error {
             PduError::TooLarge(_) | PduError::FieldTooLong(_) => Self::TooLarge(error.to_string()),
@@ -68,7 +68,7 @@ impl RoomError {
         }
     }
 
-    /// Refuses something, saying why to the user.
+    /// Refuses something, with a reason for the user.
     pub fn forbidden(why: impl Into<String>) -> Self {
         Self::Forbidden(why.into())
     }

@@ -1,7 +1,7 @@
-//! The event graph: PDUs and events, the states between them, who may do what in a state, and what
-//! becomes of a room that forks.
+//! The event graph: PDUs and events, the states between them, power levels and authorization, and
+//! the resolution of forks.
 //!
-//! Nothing here asks who reads.
+//! Nothing here checks who is reading.
 
 pub(crate) mod auth_events;
 pub(crate) mod chunks;

@@ -4,7 +4,7 @@ use ruma::signatures::Ed25519KeyPair;
 use stoa_base::{Clock, Random};
 use stoa_storage::{Error, Result, Store, repo::deployment};
 
-/// Loads the deployment's signing key; the first node to start makes it.
+/// Loads the deployment's signing key. The first node that starts creates it.
 pub async fn load_or_create(
     store: &Store,
     clock: &Clock,

@@ -1,12 +1,12 @@
 //! Rooms: the event graph, authorization, state, membership, and who may see what.
 //!
-//! [`Rooms`] is built once, of parts for what one does with rooms. Those that change rooms take an
-//! [`Actor`](stoa_base::Actor), build events on the room's head in memory, and return when they are
-//! flushed; those that read take the reader, and give only what that user may see. What the network
-//! brings comes in through [`Receiving`].
+//! [`Rooms`] is built once. It consists of parts, one for each activity. The parts that change
+//! rooms take an [`Actor`](stoa_base::Actor), build events on the room's head in memory, and return
+//! when these are flushed. The parts that read take the reader, and give only what that user is
+//! allowed to see. Events from other servers come in through [`Receiving`].
 //!
-//! The folders depend on one another in this order: `write/` on `read/`, both on `cache/`, and all on
-//! `graph/`.
+//! The folders depend on one another in this order: `write/` on `read/`, both on `cache/`, and all
+//! of them on `graph/`.
 
 mod cache;
 mod error;

@@ -1,11 +1,11 @@
-//! What an admin decides about rooms, and how much of them stays in memory.
+//! Settings of rooms, and how much of them stays in memory.
 
 use ruma::RoomVersionId;
 
-/// How much the caches of rooms may hold.
+/// Settings of rooms, and the limits of their caches.
 #[derive(Clone, Debug)]
 pub struct RoomsOptions {
-    /// The version of rooms whose creator names none.
+    /// The version of a room if its creator does not choose one.
     pub default_version: RoomVersionId,
     /// How many bytes of rooms stay in memory, roughly.
     pub room_bytes: u64,
@@ -17,7 +17,7 @@ pub struct RoomsOptions {
     pub membership_bytes: u64,
     /// How many state resolutions run at once.
     pub resolutions: usize,
-    /// How many rooms one user may be in.
+    /// How many rooms one user can be in.
     pub joined_rooms: usize,
 }
 

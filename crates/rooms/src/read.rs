@@ -1,4 +1,5 @@
-//! Reading rooms: what a given user may see of timelines, states and members, and how clients get it.
+//! Reading rooms: what a given user may see of timelines, states and members, and how that is
+//! serialized for clients.
 
 pub(crate) mod client_format;
 pub(crate) mod erased;

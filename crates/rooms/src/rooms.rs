@@ -1,5 +1,5 @@
-//! The rooms of a server: each part of them has what it needs of the others, and is handed to whoever
-//! needs it.
+//! The rooms of a server. Each part gets only those other parts that it needs, and can be passed on
+//! separately.
 
 use std::sync::{Arc, atomic::AtomicU64};
 
@@ -24,12 +24,12 @@ use crate::{
     },
 };
 
-/// What rooms are built from.
+/// What [`Rooms`] is built from.
 #[derive(Debug)]
 pub struct Parts {
     /// The name of this server.
     pub server_name: OwnedServerName,
-    /// The key that it signs with.
+    /// The key that this server signs with.
     pub key: Arc<Ed25519KeyPair>,
     /// The time.
     pub clock: Clock,
@@ -37,20 +37,24 @@ pub struct Parts {
     pub random: Random,
     /// The database.
     pub store: Store,
-    /// The way into the log.
+    /// The writer of the log.
     pub writer: Writer,
-    /// Internal numbers.
+    /// The allocator of internal numbers.
     pub nids: Arc<NidAllocator>,
-    /// The caches, which the log's reader keeps.
+    /// The caches, which follow the log.
     pub caches: RoomCaches,
-    /// The limits.
+    /// The settings and limits.
     pub options: RoomsOptions,
 }
 
 /// All rooms of this server.
 ///
+<<<<<<< HEAD
 /// What is `unchecked_` does not look at who may see what: it is for decisions, and for answers
 /// whose reader the caller has checked in another way.
+=======
+/// Everything named `unchecked_` is for making decisions: it does not check who may see what.
+>>>>>>> en2
 #[derive(Debug)]
 pub struct Rooms {
     /// The rooms themselves.
@@ -59,9 +63,9 @@ pub struct Rooms {
     pub unchecked_events: Events,
     /// The states of all rooms.
     pub unchecked_states: States,
-    /// The events that states name.
+    /// Finds the events of states.
     pub state_events: StateEvents,
-    /// The resolution of forks.
+    /// Resolves the states of forks.
     pub forks: Forks,
     /// The memberships of users.
     pub memberships: Arc<MembershipCache>,
@@ -69,27 +73,27 @@ pub struct Rooms {
     pub members: Members,
     /// The timelines.
     pub timelines: Timelines,
-    /// How states changed.
+    /// The changes of rooms' current states.
     pub state_changes: StateChanges,
     /// Who may see which events.
     pub visibility: Visibility,
     /// Who may see which states.
     pub visible_states: VisibleStates,
-    /// What stands in the states that somebody may see.
+    /// The entries of the states that a reader may see.
     pub states: RoomStates,
-    /// The content of erased users' events.
+    /// Hides the content of erased users' events.
     pub erased: ErasedContent,
-    /// Events as clients get them.
+    /// Serializes events for clients.
     pub client_format: ClientFormat,
-    /// Making rooms.
+    /// Creates rooms.
     pub creation: Creation,
-    /// Sending messages and state, and redacting.
+    /// Sends messages and state, and redacts events.
     pub sending: Sending,
-    /// Joining, inviting, leaving and so on.
+    /// Joins, invites, leaves, and so on.
     pub membership_changes: MembershipChanges,
-    /// What comes from other servers.
+    /// Receives events from other servers.
     pub receiving: Receiving,
-    /// What is in memory of all this.
+    /// The caches of all of this.
     pub caches: RoomCaches,
     server_name: OwnedServerName,
     default_version: RoomVersionId,
@@ -262,7 +266,7 @@ impl Rooms {
         user_id.server_name() == self.server_name
     }
 
-    /// The version of rooms whose creator names none.
+    /// The version of a room if its creator does not choose one.
     pub fn default_version(&self) -> &RoomVersionId {
         &self.default_version
     }

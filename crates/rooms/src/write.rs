@@ -1,8 +1,8 @@
 //! Changing rooms: what users of this server do, and what comes from other servers.
 //!
-//! A change is built on the head of its room (`change.rs`) out of events: this server's own are built
-//! and signed (`stage.rs`), others' are checked (`receive.rs`). What follows from an event is the same
-//! for both (`advance.rs`).
+//! A change is built on the head of its room (`change.rs`) and consists of events. This server's
+//! own events are built and signed (`stage.rs`); those of other servers are checked (`receive.rs`).
+//! The effects of an event are the same for both (`advance.rs`).
 
 pub(crate) mod advance;
 pub(crate) mod audit;

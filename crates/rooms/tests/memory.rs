@@ -1,5 +1,5 @@
-//! What the caches say that they take is what they take. In a process of its own, since what the
-//! whole process takes is measured.
+//! The sizes that the caches report are those that they really take. This runs in a separate
+//! process, because the memory of the whole process is measured.
 
 #![expect(clippy::unwrap_used, reason = "a test ends at what it does not expect")]
 
@@ -30,7 +30,7 @@ fn bytes(site: &TestRooms, cache: &str) -> u64 {
 }
 
 #[test]
-fn full_caches_take_what_they_may() {
+fn full_caches_stay_within_their_limits() {
     run_on(Backend::Sqlite, async |db| {
         let limit = 16 * MIB;
         let options =
@@ -49,7 +49,7 @@ fn full_caches_take_what_they_may() {
         assert!(counted <= limit && counted > limit / 2, "{counted}");
         assert!(taken < limit + 16 * MIB, "{taken} were taken, and {counted} counted");
 
-        // Rooms full of events as large as they may be.
+        // Rooms full of events of nearly the maximum size.
         let before = resident();
         let alice = Actor::user(ruma::user_id!("@alice:test"));
         for _ in 0..12 {

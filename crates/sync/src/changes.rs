@@ -1,4 +1,5 @@
-//! When what last changed, in memory: a sync with nothing new reads no table.
+//! An in-memory index of when each room and user last changed, so that a sync with nothing new
+//! reads no table.
 
 use std::{
     collections::HashMap,
@@ -10,16 +11,17 @@ use stoa_base::Pos;
 use stoa_cluster::{Batch, CacheKeeper};
 use stoa_storage::log::{Stream, Topic};
 
-/// How many bytes a generation takes, roughly.
+/// How many bytes a generation may take, roughly.
 const BYTES: usize = 12 << 20;
 
-/// What a topic takes, in bytes, roughly, but for the ID of a user.
+/// How many bytes a topic takes, roughly, not counting the ID of a user.
 const TOPIC: usize = 224;
 
-/// The last change of each stream of each room and user that changed lately. It follows the log.
+/// For each room and user that changed recently, the position of the last change of each stream.
+/// The index follows the log.
 ///
-/// It holds two generations: when the younger is full, the older is dropped. Who asks about a
-/// time before the older began is told that everything may have changed.
+/// It holds two generations: when the younger one is full, the older one is dropped. For a position
+/// before the older generation began, the index says that everything may have changed.
 #[derive(Debug, Default)]
 pub struct ChangeIndex(RwLock<Index>);
 
@@ -33,7 +35,7 @@ struct Index {
 
 #[derive(Debug, Default)]
 struct Generation {
-    /// Every change after this is noted, up to where the next generation begins.
+    /// Every change after this position is recorded, up to where the next generation begins.
     after: Pos,
     last: HashMap<Topic, SmallVec<[(Stream, Pos); 4]>>,
     /// How many bytes `last` takes, roughly.
@@ -58,7 +60,7 @@ impl ChangeIndex {
         Self(RwLock::new(Index { full, ..Index::default() }))
     }
 
-    /// Whether every change after `since` is noted.
+    /// Whether every change after `since` is recorded here.
     pub fn reaches_back_to(&self, since: Pos) -> bool {
         since >= self.0.read().unwrap_or_else(PoisonError::into_inner).old.after
     }
@@ -129,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_changed_has_changed() {
+    fn only_the_changed_stream_of_the_changed_room_has_changed() {
         let index = ChangeIndex::new();
         index.clear(Pos(10));
         apply(&index, 11, 1);
@@ -141,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_before_is_not_known() {
+    fn anything_may_have_changed_before_the_index_began() {
         let index = ChangeIndex::new();
         index.clear(Pos(10));
         assert!(may_have_changed(&index, 1, 9));
@@ -149,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_names_do_not_fill_the_memory() {
+    fn the_longest_user_ids_do_not_exceed_the_memory_limit() {
         let index = ChangeIndex::new();
         index.clear(Pos(0));
         for pos in 1..=100_000 {
@@ -173,8 +175,8 @@ mod tests {
         for pos in 1..=4 {
             apply(&index, pos, pos);
         }
-        // The generation of 3 and 4 is the older now; that of 1 and 2 is gone.
-        assert!(may_have_changed(&index, 9, 1), "nobody knows");
+        // 3 and 4 are now in the older generation; the generation of 1 and 2 has been dropped.
+        assert!(may_have_changed(&index, 9, 1), "the index no longer knows");
         assert!(!may_have_changed(&index, 9, 2));
         assert!(may_have_changed(&index, 3, 2));
         assert!(!may_have_changed(&index, 3, 3));

@@ -1,4 +1,4 @@
-//! Why a sync fails. A client is never at fault: what it sends was understood before.
+//! Why a sync fails. It is never the client's fault: its parameters were already parsed.
 
 use stoa_rooms::RoomError;
 
@@ -11,7 +11,7 @@ pub enum SyncError {
     /// Rooms could not be read.
     #[error(transparent)]
     Rooms(RoomError),
-    /// The answer takes more memory than is allowed, whoever read too much for it.
+    /// The answer, or what was read for it, takes more memory than is allowed.
     #[error(transparent)]
     Exceeded(#[from] stoa_base::Exceeded),
     /// The database failed.

@@ -1,7 +1,7 @@
-//! Which events are wanted, and which fields of them.
+//! Filters: which events a client wants, and which of their fields.
 //!
-//! Filters borrow what they list, so that each way to sync makes them of what its clients send,
-//! without copying it.
+//! Filters borrow their lists, so that each kind of sync can build them from what its clients send
+//! without copying.
 
 mod event_fields;
 
@@ -14,35 +14,35 @@ use stoa_rooms::Event;
 
 pub use self::event_fields::EventFields;
 
-/// Which events are wanted: those that pass every part of it.
+/// Selects events. An event has to pass every part.
 #[derive(Debug)]
 pub struct EventFilter<'a> {
-    /// The rooms that they are in.
+    /// The rooms that the events are in.
     pub rooms: Listed<'a, OwnedRoomId>,
     /// Their types, in which `*` stands for any sequence of characters.
     pub types: Listed<'a, String>,
     /// Who sent them.
     pub senders: Listed<'a, OwnedUserId>,
-    /// Whether they have to have a `url` in their content, or must not have one.
+    /// Whether events must have a `url` in their content (`true`) or must not (`false`).
     pub has_url: Option<bool>,
 }
 
-/// What may be, and what may not. What is excluded is so even where it is included as well.
+/// A list of what is allowed and a list of what is not. Exclusion wins over inclusion.
 #[derive(Debug)]
 pub struct Listed<'a, T> {
-    /// Nothing else may be. None: anything may.
+    /// If set, only these are allowed. None: everything is.
     pub only: Option<&'a [T]>,
-    /// This may not be.
+    /// These are not allowed.
     pub not: &'a [T],
 }
 
 impl<T> Listed<'_, T> {
-    /// Anything may be.
+    /// Allows everything.
     pub const ALL: Self = Self { only: None, not: &[] };
-    /// Nothing may be.
+    /// Allows nothing.
     pub const NONE: Self = Self { only: Some(&[]), not: &[] };
 
-    /// Whether something may be that `is_it` finds in the lists.
+    /// Whether the item that `is_it` recognizes in the lists is allowed.
     pub(crate) fn allows(&self, is_it: impl Fn(&T) -> bool) -> bool {
         !self.not.iter().any(&is_it) && self.only.is_none_or(|only| only.iter().any(&is_it))
     }
@@ -63,29 +63,29 @@ impl EventFilter<'_> {
     /// Lets nothing through.
     pub const NOTHING: Self = Self { rooms: Listed::NONE, ..Self::ALL };
 
-    /// Whether anything of a room may pass.
+    /// Whether the filter lets anything of this room through.
     pub fn is_about(&self, room_id: &RoomId) -> bool {
         self.rooms.allows(|listed| listed == room_id)
     }
 
-    /// Whether an event of a room that the filter [is about](Self::is_about) passes.
+    /// Whether an event passes, given that the filter [is about](Self::is_about) its room.
     pub fn passes_event(&self, event: &Event) -> bool {
         (self.types.is_all() || self.passes_type(&event.pdu.event_type.to_string()))
             && self.senders.allows(|listed| *listed == event.pdu.sender)
             && self.has_url.is_none_or(|wanted| wanted == has_url(&event.pdu.content))
     }
 
-    /// Whether an event that nobody sent, such as account data, passes.
+    /// Whether an event without a sender, such as account data, passes.
     pub(crate) fn passes_type(&self, kind: &str) -> bool {
         self.types.allows(|pattern| matches(pattern, kind))
     }
 
-    /// Whether every event of a room that the filter is about passes.
+    /// Whether every event passes in a room that the filter is about.
     pub(crate) fn passes_all(&self) -> bool {
         self.types.is_all() && self.senders.is_all() && self.has_url.is_none()
     }
 
-    /// Whether no event passes, of whatever room.
+    /// Whether no event passes, whatever its room.
     pub(crate) fn passes_none(&self) -> bool {
         self.types.is_none() || self.senders.is_none()
     }
@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_star_stands_for_anything() {
+    fn a_star_matches_any_characters() {
         for (pattern, kind, expected) in [
             ("m.room.message", "m.room.message", true),
             ("m.room.message", "m.room.messages", false),

@@ -1,9 +1,9 @@
-//! Which member events a device has, where it loads members lazily.
+//! Which member events a device already has, for devices that load members lazily.
 //!
-//! What was sent with an answer is known to have come only once the device presents a token at or
-//! after that answer's: an answer that was lost is asked for again with the old token, which forgets
-//! what it had, and its members are sent again. What this forgets otherwise, or another node sent, is
-//! sent again as well, which is harmless.
+//! A device certainly has the members of an answer only once it presents that answer's token or a
+//! later one. If an answer is lost, the device asks again with the old token; the members of the
+//! lost answer are then forgotten here and sent again. Members that this node has otherwise
+//! forgotten, or that another node sent, are also sent again, which is harmless.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -13,28 +13,28 @@ use std::{
 use moka::sync::Cache;
 use stoa_base::{DeviceKey, EventNid, Pos, RoomNid};
 
-/// How many bytes of what devices were sent are remembered, roughly.
+/// How many bytes the record of what devices were sent may take, roughly.
 const BYTES: u64 = 16 << 20;
-/// What a member event takes, in bytes, roughly.
+/// How many bytes a member event takes in the record, roughly.
 const MEMBER: usize = 72;
-/// How many member events of a device are remembered. Where there are more, all are forgotten.
+/// How many member events are remembered per device. Beyond this, all of them are forgotten.
 const MEMBERS: usize = 400;
 
-/// The member events that devices were sent lately.
+/// The member events that devices were sent recently.
 #[derive(Debug)]
 pub(crate) struct KnownMembers(Cache<DeviceKey, Arc<Mutex<Sent>>>);
 
 /// The member events that a device was sent, each with its room and the token of the first answer
-/// that had it.
+/// that contained it.
 type Sent = HashMap<EventNid, (RoomNid, Pos)>;
 
 /// What a device is sent with an answer.
 pub(crate) struct Sending<'a, E> {
     /// The token of the answer.
     pub(crate) token: Pos,
-    /// The rooms that it is told of as if it knew nothing of them. It may have dropped what it had.
+    /// The rooms sent in full, as to a client that knows nothing of them: it may have dropped the
+    /// members that it had.
     pub(crate) anew: &'a HashSet<RoomNid>,
-    /// The member events.
     pub(crate) events: E,
 }
 
@@ -48,7 +48,7 @@ impl KnownMembers {
         Self(Cache::builder().max_capacity(BYTES).weigher(weigh).build())
     }
 
-    /// Those of `events` that a device which presents `since` does not have for sure.
+    /// Those of `events` that a device presenting `since` may lack.
     pub(crate) fn unknown(
         &self,
         device: &DeviceKey,
@@ -63,8 +63,9 @@ impl KnownMembers {
             .collect()
     }
 
-    /// Notes which token a device presents, before anything else is looked up for the answer. What it
-    /// was sent after that never came, and one that presents nothing begins anew.
+    /// Records which token a device presents. Call this before looking anything else up for the
+    /// answer. Whatever the device was sent after that token never arrived; a device without a
+    /// token starts over.
     pub(crate) fn presented(&self, device: &DeviceKey, since: Option<Pos>) {
         let Some(since) = since else { return self.0.invalidate(device) };
         if let Some(sent) = self.0.get(device) {
@@ -73,7 +74,7 @@ impl KnownMembers {
         }
     }
 
-    /// Notes what a device is sent.
+    /// Records what a device is sent.
     pub(crate) fn sent(
         &self,
         device: &DeviceKey,
@@ -99,7 +100,7 @@ impl KnownMembers {
         let has_grown = sent.capacity() != capacity;
         drop(sent);
         if is_new || has_grown {
-            // Put in again, it is weighed again.
+            // Inserting it again makes the cache weigh it again.
             self.0.insert(device.clone(), shared);
         }
     }
@@ -123,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_member_is_known_once_the_token_came_back() {
+    fn a_member_is_known_once_the_device_presents_the_token() {
         let known = KnownMembers::new();
         let event = EventNid(7);
         assert_eq!(known.unknown(&device("d"), Pos(1), [event]), [event]);
@@ -134,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn devices_with_many_members_do_not_fill_the_memory() {
+    fn devices_with_many_members_do_not_exceed_the_memory_limit() {
         let known = KnownMembers::new();
         for number in 0..2_000 {
             let events = (0..400).map(|nid| (ROOM, EventNid(nid)));
@@ -149,28 +150,28 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_answer_does_not_count_later() {
+    fn members_of_a_lost_answer_stay_unknown() {
         let known = KnownMembers::new();
         let event = EventNid(7);
         send(&known, Some(1), 5, &[event]);
-        // The device asks again from 1, and is answered up to 9.
+        // The device asks again with token 1 and gets an answer up to 9.
         send(&known, Some(1), 9, &[event]);
         assert_eq!(known.unknown(&device("d"), Pos(6), [event]), [event]);
         assert_eq!(known.unknown(&device("d"), Pos(9), [event]), []);
-        // The next answer, which may have been asked for with another filter, lacks it.
+        // The next answer lacks the event, perhaps because the client asked with another filter.
         for others in [&[EventNid(8)][..], &[]] {
             send(&known, Some(9), 12, &[EventNid(6)]);
             send(&known, Some(9), 12, others);
             assert_eq!(known.unknown(&device("d"), Pos(12), [event, EventNid(6)]), [EventNid(6)]);
         }
-        // The next answer has nothing to tell of any room.
+        // The next answer has no news of any room.
         send(&known, Some(12), 13, &[EventNid(5)]);
         known.presented(&device("d"), Some(Pos(12)));
         assert_eq!(known.unknown(&device("d"), Pos(14), [EventNid(5)]), [EventNid(5)]);
     }
 
     #[test]
-    fn who_begins_anew_knows_nothing() {
+    fn a_device_without_a_token_knows_nothing() {
         let known = KnownMembers::new();
         send(&known, None, 5, &[EventNid(7)]);
         send(&known, None, 6, &[]);
@@ -178,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_room_that_is_told_anew_nothing_is_known() {
+    fn members_of_a_room_sent_in_full_are_forgotten() {
         let known = KnownMembers::new();
         let event = EventNid(7);
         send(&known, Some(1), 5, &[event]);

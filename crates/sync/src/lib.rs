@@ -1,28 +1,30 @@
 //! What is new for a user: streams of news, and the ways to ask for them.
 //!
-//! A stream is one kind of news about rooms: their timelines, their state, receipts, … each in a
-//! file of its own under [`stream`]. It is asked for [`Span`]s of rooms and knows nothing of requests.
-//! [`room_news`] reads all streams in their order and gives the news of each room, complete and
-//! written for the client. [`v3`] chooses the spans and arranges the news into the answer of `/sync`;
-//! another way to sync chooses other spans and arranges the same news otherwise.
+//! A stream is one kind of news about rooms: their timelines, their state, receipts, and so on.
+//! Each has its own file under [`stream`]. A stream is asked for [`Span`]s of rooms and knows
+//! nothing about requests. [`room_news`] reads all streams in order and gives the complete news of
+//! each room, serialized for the client. [`v3`] chooses the spans and arranges the news into the
+//! answer of `/sync`; another kind of sync can choose other spans and arrange the same news
+//! differently.
 //!
-//! # One moment
+//! # One point in time
 //!
-//! An answer is bounded by one head of the log, `H`, up to which this node has applied everything
-//! when the request is looked at; its token is `H`. Nothing is skipped: whatever is not in the
-//! answer has a position above `H` and comes with the next one. What follows for each kind of row:
+//! Each answer is bounded by one head of the log, `H`: the position up to which this node has
+//! applied everything when it starts on the answer. The answer's token is `H`. Nothing is skipped:
+//! whatever is not in the answer has a position above `H` and comes with the next one. For each
+//! kind of row, this means:
 //!
-//! - *Events and changes of state* are only ever added, each with its position: they are read up to
-//!   `H`, and so are exactly as of `H`.
-//! - *Memberships* are overwritten. One whose position is above `H` is read from the changes of the
-//!   state instead, as it was at `H`.
-//! - *Account data* is overwritten, and its newest version may be given early: it is given again with
+//! - *Events and changes of state* are only ever added, each with its position. They are read up to
+//!   `H`, so the answer shows them exactly as of `H`.
+//! - *Memberships* are overwritten. If a membership's position is above `H`, the membership at `H`
+//!   is taken from the changes of the room's state instead.
+//! - *Account data* is overwritten, and its newest version may be sent early. It is sent again with
 //!   the next answer, which is harmless.
-//! - *Receipts* are overwritten, and are read up to `H`: one that moved beyond comes with the next
-//!   answer, and none names an event that the client cannot have yet.
-//! - *The counts and heroes of a room's summary* may be newer than `H`; the member event that
-//!   changed them is above `H`, so they are given again.
-//! - *Typing* has a counter of its own.
+//! - *Receipts* are overwritten, and read up to `H`. A receipt that has since moved beyond `H`
+//!   comes with the next answer, and no receipt names an event that the client cannot have yet.
+//! - *The counts and heroes of a room's summary* may be newer than `H`. The member event that
+//!   changed them is above `H`, so they are sent again.
+//! - *Typing* has its own counter.
 
 mod changes;
 mod error;

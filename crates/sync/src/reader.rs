@@ -1,4 +1,4 @@
-//! Who asks for news.
+//! The user and device that ask for news.
 
 use ruma::{OwnedUserId, UserId};
 use stoa_base::{Allowance, DeviceKey};
@@ -9,16 +9,15 @@ use stoa_storage::log::Topic;
 pub struct Reader {
     /// The user.
     pub user_id: OwnedUserId,
-    /// The device.
     pub(crate) device: DeviceKey,
-    /// The user, as the log names them.
+    /// The user's topic in the log.
     pub(crate) topic: Topic,
     /// How much memory the answer may take.
     pub(crate) allowance: Allowance,
 }
 
 impl Reader {
-    /// The device of a user.
+    /// A reader for this user and device, without a memory limit.
     pub fn new(user_id: &UserId, device: DeviceKey) -> Self {
         Self {
             user_id: user_id.to_owned(),
@@ -28,7 +27,7 @@ impl Reader {
         }
     }
 
-    /// The same reader, whose answer may take no more memory than `allowance` has.
+    /// The same reader, with a memory limit on the answer.
     #[must_use]
     pub fn within(self, allowance: Allowance) -> Self {
         Self { allowance, ..self }

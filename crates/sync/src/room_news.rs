@@ -1,24 +1,25 @@
-//! The news of rooms, each complete and consistent, whatever way to sync they are for.
+//! The news of rooms, complete and consistent for each room, for every kind of sync.
 //!
-//! A way to sync chooses the rooms and a [`Span`] of each, says what its client [`Wants`], and
+//! The caller chooses the rooms and a [`Span`] of each, says what the client [`Wants`], and
 //! arranges the [`RoomNews`] that it gets.
 //!
 //! # The order of streams
 //!
-//! Streams are read one after another, for all rooms together, since one follows from another:
+//! Streams are read one after another, for all rooms together, because later ones depend on earlier
+//! ones:
 //!
-//! 1. *Timelines* come first. What is shown there decides what else has to be told.
-//! 2. *How the state changed*, which for those who have left includes what the timeline still shows
+//! 1. *Timelines* come first. What they show decides what else has to be sent.
+//! 2. *Changes of state*. For users who have left, these include what the timeline still shows
 //!    them.
-//! 3. *Summaries*, of the rooms of which that changes the members or the name.
-//! 4. *State*, up to where the timeline begins. Where members are loaded lazily, those are told who
-//!    sent what the timeline shows, and those by whom the summary calls the room.
-//! 5. The timeline is *cut* where its state events would lead to another state than the room's. What
-//!    was told of the state begins at the cut already.
+//! 3. *Summaries* of the rooms in which these changes affect the members or the name.
+//! 4. *State*, up to where the timeline begins. If members are loaded lazily, it contains the
+//!    senders of the timeline's events and the heroes of the summary.
+//! 5. The timeline is *cut* if its state events would lead the client to a state that differs from
+//!    the room's. The state that was chosen in step 4 already begins at the cut.
 //!
-//! Account data, receipts and typing depend on nothing. Last, what the timelines and the state show
-//! is written for the client, and noted as known to a device that loads members lazily: both need
-//! timelines that are cut.
+//! Account data, receipts and typing depend on no other stream. Finally, the events of the
+//! timelines and the state are serialized for the client, and their members are recorded as known
+//! to a device that loads members lazily. Both need the timelines after the cut.
 
 mod beside;
 mod written;
@@ -49,16 +50,16 @@ use crate::{
 /// An event as the client gets it.
 pub type Json = Box<RawValue>;
 
-/// What is asked of rooms.
+/// What the caller asks about rooms.
 #[derive(Clone, Copy, Debug)]
 pub struct Question<'a> {
     /// The rooms, and which stretch of each.
     pub spans: &'a [Span],
-    /// What the client wants to be told of them.
+    /// What the client wants to know about them.
     pub wants: &'a Wants<'a>,
-    /// What was read for all rooms at once.
+    /// What was read once for all rooms.
     pub beside: &'a Beside,
-    /// The position in the log of the token that it gets with the answer.
+    /// The log position of the token that the client gets with the answer.
     pub head: Pos,
 }
 
@@ -67,22 +68,22 @@ pub struct Question<'a> {
 pub struct RoomNews {
     /// The events of the timeline, oldest first.
     pub timeline: Vec<Json>,
-    /// Whether there are older ones that the client lacks.
+    /// Whether there are older events that the client lacks.
     pub limited: bool,
-    /// The gap before the first event, from where older ones are found.
+    /// The gap before the first event, as a token from which to page back.
     pub prev_batch: PaginationToken,
-    /// What the client has to be told of the room's state, oldest first.
+    /// What the client has to know of the room's state, oldest first.
     pub state: Vec<Json>,
-    /// How many members there are and how the room is called, where that changed.
+    /// The member counts and the heroes, if they changed.
     pub summary: Option<Summary>,
-    /// Who is typing, and what was read.
+    /// Typing notifications and receipts.
     pub ephemeral: Vec<Json>,
     /// The reader's account data for the room.
     pub account_data: Vec<Json>,
 }
 
 impl RoomNews {
-    /// Whether there is nothing to tell.
+    /// Whether there is no news.
     pub fn is_empty(&self) -> bool {
         self.timeline.is_empty()
             && !self.limited
@@ -134,7 +135,8 @@ pub async fn room_news<'a>(
             .read(spans);
 
     let mut written = Written::new(rooms, reader, question, &timelines, &states).await?;
-    // News that are given up before they are written were not sent.
+    // Members are recorded only now: if the request is cancelled while the events are being
+    // serialized, nothing was sent.
     if wants.state.members.are_lazy() {
         note_members(streams, reader, question, &timelines, &states);
     }
@@ -156,7 +158,7 @@ pub async fn room_news<'a>(
     }))
 }
 
-/// Notes which member events the device will have.
+/// Records which member events the device will have.
 fn note_members(
     streams: &Streams,
     reader: &Reader,

@@ -1,4 +1,4 @@
-//! What a user has to do with each of their rooms at a moment, and how that came about.
+//! A user's membership of each of their rooms at a point in time, and how it came about.
 
 use std::collections::HashMap;
 
@@ -9,17 +9,17 @@ use stoa_storage::repo::state::StateChange;
 
 use crate::{Reader, Result};
 
-/// A user's membership of a room at a moment.
+/// A user's membership of a room at a point in time.
 #[derive(Clone, Debug)]
 pub(crate) struct Standing {
     pub(crate) room: RoomNid,
     pub(crate) membership: MembershipState,
-    /// The member event.
+    /// The member event that set it.
     pub(crate) event: EventNid,
     /// When it became current.
     pub(crate) at: Pos,
     pub(crate) forgotten: bool,
-    /// How it came about, where it did so after the client's token.
+    /// How the membership came about, if it changed after the client's token.
     pub(crate) moved: Option<Moved>,
 }
 
@@ -30,25 +30,25 @@ pub(crate) struct Moved {
     pub(crate) from: Option<MembershipState>,
     /// Whether the user was joined at any time between the token and the end.
     pub(crate) was_joined: bool,
-    /// Whether they were joined all the time.
+    /// Whether they were joined the whole time.
     pub(crate) stayed_joined: bool,
-    /// How they left last, where they did so since the token.
+    /// How they last left, if they left after the token.
     pub(crate) departure: Option<Departure>,
 }
 
-/// How a user left a room: by a leave, a kick or a ban. What came later, such as a ban of one who
-/// had left, is none.
+/// How a user left a room: by a leave, a kick or a ban. Later changes, such as a ban of somebody
+/// who had already left, do not count as a departure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Departure {
-    /// When.
+    /// The position of the departure.
     pub pos: Pos,
-    /// The member event, after which they know nothing of the room's state.
+    /// The member event. The user knows nothing of the room's state after it.
     pub event: EventNid,
 }
 
 /// The memberships of the reader at `head`, and how they changed after `since`.
 ///
-/// `memberships` are those of now, which may be later than `head`.
+/// `memberships` are the current ones, which may be newer than `head`.
 pub(crate) async fn standings(
     rooms: &Rooms,
     reader: &Reader,
@@ -70,7 +70,7 @@ pub(crate) async fn standings(
             }
             match history.changes.get(&row.room) {
                 Some(changes) => history.standing(row, changes, since, head),
-                // Nothing in the room's state brought it about.
+                // No change of the room's state explains this membership.
                 None => Some(Standing {
                     moved: since.map(|_| Moved::out_of_nothing()),
                     ..Standing::unmoved(row)
@@ -80,7 +80,7 @@ pub(crate) async fn standings(
         .collect())
 }
 
-/// How the reader last left each of these rooms, of those that they have ever been in.
+/// How the reader last left each of these rooms. Rooms that they were never in are absent.
 pub(crate) async fn departures(
     rooms: &Rooms,
     reader: &Reader,
@@ -119,7 +119,7 @@ impl Moved {
     }
 }
 
-/// The changes of a user's memberships, with what each of their events says.
+/// The changes of a user's memberships, with the membership that each event sets.
 struct History {
     changes: HashMap<RoomNid, Vec<StateChange>>,
     memberships: HashMap<EventNid, MembershipState>,
@@ -140,11 +140,11 @@ impl History {
             rooms.state_changes.of_membership(&reader.user_id, moved, from, up_to).await?;
         let nids = changes.values().flatten().flat_map(|change| [change.old, change.new]);
         let mut nids: Vec<EventNid> = nids.flatten().collect();
-        // What one change set, the next one replaced.
+        // The event that one change set is the one that the next change replaced.
         nids.sort_unstable();
         nids.dedup();
         let events = rooms.unchecked_events.within(&nids, Caching::Fill, &reader.allowance).await?;
-        // No more than the memberships is kept of them.
+        // Only the memberships are kept, not the events.
         reader.allowance.give_back(events.values().map(|event| event.weight() as u64).sum());
         let memberships = events
             .into_iter()
@@ -162,7 +162,7 @@ impl History {
         event.and_then(|event| self.memberships.get(&event)).cloned()
     }
 
-    /// How the user left last by these changes.
+    /// How the user last left, according to these changes.
     fn departure<'a>(
         &self,
         changes: impl IntoIterator<Item = &'a StateChange, IntoIter: DoubleEndedIterator>,
@@ -173,7 +173,7 @@ impl History {
         Some(Departure { pos: left.pos, event: left.new? })
     }
 
-    /// The standing at `head`; none where there was none yet.
+    /// The standing at `head`, or none if the user had no membership yet.
     fn standing(
         &self,
         row: &Membership,
@@ -184,7 +184,7 @@ impl History {
         let until_head = changes.partition_point(|change| change.pos <= head);
         let until_head = changes.get(..until_head).unwrap_or_default();
         let Some(last) = until_head.last() else {
-            // It has changed only since.
+            // All changes are after `head`.
             let event = changes.first()?.old?;
             return Some(Standing {
                 membership: self.membership(Some(event))?,

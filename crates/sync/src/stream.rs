@@ -1,9 +1,9 @@
-//! The streams of news about rooms, one a file.
+//! The streams of news about rooms, one per file.
 //!
-//! Each has a `read`, which gives the news of many spans by room; a room without news may be absent.
-//! The number of queries does not depend on the number of spans, but where something rare has
-//! happened in one. What is read is taken from the reader's allowance. How streams depend on one
-//! another is said in [`room_news`](crate::room_news).
+//! Each has a `read`, which gives the news of many spans by room; a room without news may be
+//! absent. The number of queries does not depend on the number of spans, except when something rare
+//! has happened in one of them. The memory of what is read is charged to the reader's allowance.
+//! [`room_news`](crate::room_news) explains how the streams depend on one another.
 
 pub(crate) mod account_data;
 pub(crate) mod deltas;
@@ -17,7 +17,7 @@ pub(crate) mod typing;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-/// An event that is in no room's history: ephemeral, or account data.
+/// An event outside any room's history: ephemeral, or account data.
 #[derive(Serialize)]
 pub(crate) struct EphemeralEvent<'a, C> {
     #[serde(rename = "type")]
@@ -26,7 +26,7 @@ pub(crate) struct EphemeralEvent<'a, C> {
 }
 
 impl<C: Serialize> EphemeralEvent<'_, C> {
-    /// Writes the event, which cannot fail for contents whose keys are texts.
+    /// Serializes the event. This cannot fail if the keys of the content are strings.
     pub(crate) fn to_json(&self) -> Option<Box<RawValue>> {
         serde_json::value::to_raw_value(self).ok()
     }

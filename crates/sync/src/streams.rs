@@ -1,4 +1,4 @@
-//! What streams are read from.
+//! What the streams read from.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{ChangeIndex, known_members::KnownMembers, stream::summary::Heroes};
 
-/// All that is needed to tell clients what is new. It is built once.
+/// Everything needed to find what is new for clients. It is built once.
 #[derive(Debug)]
 pub struct Streams {
     pub(crate) store: Store,
@@ -31,24 +31,24 @@ pub struct Streams {
 pub struct Parts {
     /// The database.
     pub store: Store,
-    /// The reader of the log.
+    /// The tailer, which follows the log.
     pub tailer: Arc<Tailer>,
-    /// Who waits for news.
+    /// The requests that wait for news.
     pub waiters: Waiters,
     /// The rooms.
     pub rooms: Arc<Rooms>,
-    /// When what last changed, which follows the log.
+    /// When each room and user last changed. The index follows the log.
     pub changes: Arc<ChangeIndex>,
-    /// Who is typing.
+    /// The typing lists.
     pub typing: Typing,
-    /// How far everybody has read.
+    /// Read markers and receipts.
     pub read_state: Arc<ReadState>,
-    /// Cancelled when the server stops: nobody waits any longer.
+    /// Cancelled when the server stops, which ends all waiting.
     pub stopping: CancellationToken,
 }
 
 impl Streams {
-    /// Puts the parts together.
+    /// Builds the streams from their parts.
     pub fn new(parts: Parts) -> Self {
         let Parts { store, tailer, waiters, rooms, changes, typing, read_state, stopping } = parts;
         Self {

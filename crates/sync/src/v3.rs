@@ -22,18 +22,18 @@ pub use self::{
 };
 use crate::{Reader, Result, Streams};
 
-/// What a client asks for.
+/// A request to `/sync`.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
-    /// Where it has read up to.
+    /// The client's token.
     pub since: Option<SyncToken>,
-    /// What it wants to hear of.
+    /// What the client wants to be told about.
     pub filter: &'a FilterDefinition,
-    /// Whether it wants the whole state of all rooms.
+    /// Whether the client wants the whole state of all rooms.
     pub full_state: bool,
-    /// Whether it wants the state at the end of the timelines, rather than at their starts.
+    /// Whether the client wants the state at the end of the timelines rather than at their start.
     pub use_state_after: bool,
-    /// How long it waits where there is nothing new.
+    /// How long to wait if there is nothing new.
     pub timeout: Duration,
 }
 
@@ -42,7 +42,7 @@ impl Request<'_> {
         self.since.is_some() && !self.full_state && !self.timeout.is_zero()
     }
 
-    /// Whether the answer is of everything, rather than of what changed.
+    /// Whether the answer covers everything rather than only what changed.
     pub const fn is_whole(&self) -> bool {
         self.since.is_none() || self.full_state
     }
@@ -56,17 +56,17 @@ impl Request<'_> {
     }
 }
 
-/// Tells what is new since the token, or waits until something is.
+/// Gives what is new since the token, or waits until something is.
 ///
-/// This node must have applied everything that was acknowledged before the request came.
+/// This node must have applied everything that was acknowledged before the request arrived.
 pub async fn sync(streams: &Streams, reader: &Reader, request: Request<'_>) -> Result<Response> {
     let request = checked(streams, request).await?;
     sync_checked(streams, reader, request).await
 }
 
-/// A request as it can be answered: a token of what the log has lost, as happens when the database
-/// is restored to an earlier moment, counts as none. What its client holds may be undone, so it is
-/// told everything anew.
+/// Makes a request answerable. A token for a position that the log has lost, for example because
+/// the database was restored to an earlier state, is ignored: what the client holds may have been
+/// undone, so it is sent everything again.
 pub async fn checked<'a>(streams: &Streams, request: Request<'a>) -> Result<Request<'a>> {
     if was_lost(streams, request.since).await? {
         return Ok(Request { since: None, ..request });
@@ -74,8 +74,8 @@ pub async fn checked<'a>(streams: &Streams, request: Request<'a>) -> Result<Requ
     Ok(request)
 }
 
-/// As [`sync`], for a request that was [`checked`]. It fails where the answer would take more memory
-/// than the reader is allowed.
+/// Like [`sync`], for a request that has passed through [`checked`]. Fails if the answer would take
+/// more memory than the reader is allowed.
 pub async fn sync_checked(
     streams: &Streams,
     reader: &Reader,
@@ -84,7 +84,7 @@ pub async fn sync_checked(
     let deadline = tokio::time::Instant::now() + request.timeout.min(MAX_TIMEOUT);
     let mut waiting: Option<wait::Waiting> = None;
     loop {
-        // What is read may be newer than this, never older.
+        // What is read below may be newer than this, but never older.
         let seen = Seen::now(streams);
         reader.allowance.reset();
         let memberships = streams.rooms.memberships.of(&reader.user_id).await?;
@@ -99,7 +99,7 @@ pub async fn sync_checked(
         let is_new = registered.is_none();
         let registered =
             registered.unwrap_or_else(|| wait::Waiting::register(streams, reader, memberships));
-        // What came before the registration did not wake anybody: look once more.
+        // Anything that arrived before the registration woke nobody, so look once more.
         let has_missed = is_new && Seen::now(streams) != seen;
         if !has_missed && !registered.news(streams, deadline).await {
             return Ok(answer);
@@ -108,11 +108,11 @@ pub async fn sync_checked(
     }
 }
 
-/// Up to where this node knows what there is to tell. It moves before those who wait are woken.
+/// The news that this node has applied. It moves forward before waiting requests are woken.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Seen {
     head: Pos,
-    /// The epoch of who is typing, and the count in it.
+    /// The epoch of the typing counter, and the count within it.
     typing: (i64, i64),
 }
 
@@ -123,7 +123,7 @@ impl Seen {
     }
 }
 
-/// Whether the token is of what the log has lost.
+/// Whether the token is for a position that the log has lost.
 async fn was_lost(streams: &Streams, since: Option<SyncToken>) -> Result<bool> {
     match since {
         None => Ok(false),

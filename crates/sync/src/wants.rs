@@ -1,21 +1,21 @@
-//! What a client wants to be told of rooms.
+//! What a client wants to know about rooms.
 
 use crate::filter::{EventFields, EventFilter};
 
-/// What is wanted of the news of rooms.
+/// What the client wants of the news of rooms.
 #[derive(Debug)]
 pub struct Wants<'a> {
-    /// Of their timelines.
+    /// What it wants of their timelines.
     pub timeline: TimelineWants<'a>,
-    /// Of their state.
+    /// What it wants of their state.
     pub state: StateWants<'a>,
-    /// Of who is typing and what was read.
+    /// Which typing notifications and receipts it wants.
     pub ephemeral: EventFilter<'a>,
-    /// Of the reader's account data for them.
+    /// Which of the reader's account data for them it wants.
     pub account_data: EventFilter<'a>,
-    /// How the events of timelines and state are written.
+    /// How the events of timelines and state are formatted.
     pub format: EventFormat,
-    /// Which fields these events have. None: all.
+    /// Which fields of these events it wants. None: all.
     pub fields: Option<EventFields>,
 }
 
@@ -29,7 +29,7 @@ pub struct TimelineWants<'a> {
 }
 
 impl TimelineWants<'_> {
-    /// How many events of one room there are at most.
+    /// How many events of one room an answer has at most.
     pub const MAX_LIMIT: usize = 1_000;
 }
 
@@ -44,14 +44,14 @@ pub struct StateWants<'a> {
     pub at_end: bool,
 }
 
-/// Which members are told with the state.
+/// Which members are sent with the state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Members {
     /// Everybody.
     All,
-    /// The reader, those who sent the events of the timeline, and those by whom the room is called.
+    /// The reader, the senders of the timeline's events, and the heroes.
     Lazily {
-        /// Whether they are told although the device has them.
+        /// Whether they are sent even if the device already has them.
         include_redundant: bool,
     },
 }
@@ -62,11 +62,11 @@ impl Members {
     }
 }
 
-/// How events are written.
+/// How events are formatted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventFormat {
-    /// As clients get them.
+    /// The client-server format.
     Client,
-    /// As servers exchange them.
+    /// The server-server format.
     Federation,
 }

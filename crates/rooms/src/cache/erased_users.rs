@@ -1,7 +1,7 @@
-//! The users who were erased at their wish when their account was closed.
+//! Users who asked to be erased when their account was deactivated.
 //!
-//! All of them are in memory, at about a hundred bytes each: only users of this server whose accounts
-//! are closed can be among them.
+//! All of them are in memory, at about a hundred bytes each. Only users of this server with a
+//! deactivated account can be among them.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -16,7 +16,7 @@ use stoa_storage::{
 
 use crate::error::{Result, RoomError};
 
-/// The erased users, each with when that was.
+/// The erased users, each with the position of the erasure.
 #[derive(Debug)]
 pub(crate) struct ErasedUsers {
     store: Store,
@@ -28,7 +28,7 @@ impl ErasedUsers {
         Self { store, known: LogValue::default() }
     }
 
-    /// All of them, as this node has applied the log.
+    /// All erased users, as of what this node has applied of the log.
     pub(crate) async fn all(&self) -> Result<Arc<HashMap<OwnedUserId, Pos>>> {
         let read = async || {
             let read = erasure::erased_users(&mut self.store.read().await?).await?;
@@ -40,7 +40,7 @@ impl ErasedUsers {
 
 impl CacheKeeper for ErasedUsers {
     fn apply(&self, batch: Batch<'_>) {
-        // This only says that somebody may have been erased, so the users are read again.
+        // The batch says only that somebody may have been erased, so the users are read again.
         let is_erasure = |(stream, topic): (Stream, &Topic)| {
             stream == Stream::Erasure && matches!(topic, Topic::User(_))
         };

@@ -21,20 +21,20 @@ use crate::{
     graph::events::Events,
 };
 
-/// What a room takes in memory, in bytes, roughly, with its place in the cache and its head.
+/// How many bytes a room takes in memory, roughly, with its cache entry and its head.
 const ROOM: usize = 2_048;
 
-/// The rooms that this server knows. Those that were used lately are in memory.
+/// The rooms that this server knows. Recently used ones are in memory.
 #[derive(Debug)]
 pub struct KnownRooms {
     store: Store,
     events: Events,
     by_nid: Cache<RoomNid, Arc<Room>>,
     by_id: Cache<OwnedRoomId, RoomNid>,
-    /// Every room that somebody holds, also one that the cache has dropped: there must never be two
-    /// of the same room, each with a head of its own.
+    /// Every room that is still referenced anywhere, even if the cache has evicted it. There must
+    /// never be two instances of the same room, each with its own head.
     alive: Mutex<HashMap<RoomNid, Weak<Room>>>,
-    /// What is committed of which rooms is being read.
+    /// The rooms whose committed state is being read.
     reading: SingleFlight<RoomNid>,
 }
 
@@ -69,13 +69,13 @@ impl KnownRooms {
         alive.values().filter_map(Weak::upgrade).collect()
     }
 
-    /// The one room of this number: `new`, unless it is in memory already.
+    /// The one instance of this room: the one in memory, or else `new`.
     fn keep(&self, new: Room) -> Arc<Room> {
         let mut alive = self.alive.lock().unwrap_or_else(PoisonError::into_inner);
         if u64::try_from(alive.len()).unwrap_or(u64::MAX) > 2 * self.by_nid.entry_count() + 1_000 {
             alive.retain(|_, room| room.strong_count() > 0);
         }
-        // Where the log has lost a room, its number may be another's.
+        // If the log has lost a room, its number may have been given to another.
         let known = alive.get(&new.nid).and_then(Weak::upgrade).filter(|room| room.id == new.id);
         let room = known.unwrap_or_else(|| Arc::new(new));
         alive.insert(room.nid, Arc::downgrade(&room));
@@ -84,19 +84,19 @@ impl KnownRooms {
         room
     }
 
-    /// How many of them are in memory, for metrics.
+    /// How many rooms are in memory, for metrics.
     pub(crate) fn len(&self) -> u64 {
         self.by_nid.entry_count()
     }
 
-    /// How many bytes they take, roughly.
+    /// How many bytes the rooms take, roughly.
     pub(crate) fn bytes(&self) -> u64 {
         self.by_nid.run_pending_tasks();
         self.by_id.run_pending_tasks();
         self.by_nid.weighted_size() + self.by_id.weighted_size()
     }
 
-    /// The room with this Matrix ID.
+    /// The room with this Matrix ID. Fails with [`RoomError::NotFound`] if there is none.
     pub async fn by_id(&self, id: &RoomId) -> Result<Arc<Room>> {
         match self.nid(id).await? {
             Some(nid) => self.by_nid(nid).await,
@@ -104,7 +104,7 @@ impl KnownRooms {
         }
     }
 
-    /// The number of the room with this ID.
+    /// The internal number of the room with this Matrix ID.
     pub(crate) async fn nid(&self, id: &RoomId) -> Result<Option<RoomNid>> {
         if let Some(nid) = self.by_id.get(id) {
             return Ok(Some(nid));
@@ -126,9 +126,9 @@ impl KnownRooms {
         self.keep_row(row)
     }
 
-    /// The rooms with these numbers, with what is committed of each in memory: a few queries for
-    /// all that are not there yet. [`KnownRooms::committed`] of any of them reads no table
-    /// afterwards, unless it is touched meanwhile.
+    /// The rooms with these internal numbers, with what is committed of each loaded into memory. A
+    /// few queries suffice for all that are not in memory yet. Afterwards [`KnownRooms::committed`]
+    /// reads no table for any of them, unless a batch touches it in between.
     pub async fn by_nids(
         &self,
         nids: impl IntoIterator<Item = RoomNid>,
@@ -148,7 +148,8 @@ impl KnownRooms {
                 rooms.insert(row.nid, self.keep_row(row)?);
             }
         }
-        // Only now: a batch that comes between is noticed by a room that somebody holds.
+        // Only now that the rooms are referenced: a referenced room notices a batch that comes in
+        // between.
         let behind = rooms.values().filter(|room| room.committed.get().is_none());
         let (mine, others) = self.reading.claim(behind.map(|room| room.nid));
         self.read_commits(mine.keys(), &rooms).await?;
@@ -182,7 +183,7 @@ impl KnownRooms {
         Ok(())
     }
 
-    /// Puts a room into memory that was read.
+    /// Adds a room from a database row.
     fn keep_row(&self, row: RoomHeadRow) -> Result<Arc<Room>> {
         let nid = row.nid;
         let id = OwnedRoomId::try_from(row.room_id).map_err(Error::corrupt)?;
@@ -196,7 +197,7 @@ impl KnownRooms {
         Ok(self.keep(Room::new(nid, id, version, rules)))
     }
 
-    /// Puts a room into memory that is being made.
+    /// Adds a room that is being created.
     pub(crate) fn insert_new(
         &self,
         nid: RoomNid,
@@ -208,7 +209,7 @@ impl KnownRooms {
         self.keep(Room::new(nid, id, version, rules))
     }
 
-    /// Puts a room in the place of one that was made under a provisional ID.
+    /// Replaces a room that was created under a provisional ID.
     pub(crate) fn replace_new(
         &self,
         nid: RoomNid,
@@ -220,7 +221,7 @@ impl KnownRooms {
         self.keep(Room::new(nid, id, version, rules))
     }
 
-    /// The room as it is after everything that is committed and applied on this node.
+    /// The room as of everything that is committed and applied on this node.
     pub async fn committed(&self, room: &Room) -> Result<Committed> {
         let read = async || {
             let mut conn = self.store.read().await?;
@@ -233,7 +234,7 @@ impl KnownRooms {
         self.reading.look_or_read(room.nid, look, room.committed.get_or_read(read)).await
     }
 
-    /// The head of a room as the database has it.
+    /// The head of a room, read from the database.
     pub(crate) async fn load_head(&self, room: &Room) -> Result<Head> {
         loop {
             if let Some(head) = self.try_load_head(room).await? {
@@ -242,7 +243,8 @@ impl KnownRooms {
         }
     }
 
-    /// The head of a room, unless the log has lost what the room rests on while it was read.
+    /// The head of a room, or none if, while it was being read, the log lost something that the
+    /// room may depend on.
     async fn try_load_head(&self, room: &Room) -> Result<Option<Head>> {
         let losses = room.losses();
         let mut conn = self.store.snapshot().await?;

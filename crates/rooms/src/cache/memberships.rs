@@ -1,4 +1,4 @@
-//! Which rooms a user is in, for readers that ask often.
+//! A cache of users' memberships.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -20,7 +20,7 @@ use crate::{
     error::{Result, RoomError},
 };
 
-/// What a membership takes in memory, in bytes, roughly.
+/// How many bytes a membership takes in memory, roughly.
 const MEMBERSHIP: usize = 96;
 
 /// A user's current membership of one room.
@@ -30,11 +30,11 @@ pub struct Membership {
     pub room: RoomNid,
     /// The membership.
     pub membership: MembershipState,
-    /// The member event.
+    /// The member event that set it.
     pub event: EventNid,
-    /// Whether somebody else sent it.
+    /// Whether somebody else sent the member event.
     pub by_other: bool,
-    /// When it became current.
+    /// The position at which it became current.
     pub pos: Pos,
     /// Whether the user has forgotten the room.
     pub forgotten: bool,
@@ -52,7 +52,7 @@ impl Membership {
         }
     }
 
-    /// The membership that an append writes which begins after `base`.
+    /// A membership written by an append whose positions follow `base`.
     fn from_append(row: &log::MembershipRow, base: Pos) -> Self {
         Self {
             room: row.room_nid,
@@ -70,14 +70,14 @@ impl Membership {
     }
 }
 
-/// All memberships of a user, past ones too, by room.
+/// All memberships of a user, including past ones, by room.
 #[derive(Clone, Debug, Default)]
 pub struct MembershipsOfUser {
     by_room: HashMap<RoomNid, Membership>,
     joined: OnceLock<Arc<BTreeSet<RoomNid>>>,
 }
 
-/// All memberships of a user, as they were at some moment.
+/// A snapshot of all memberships of a user.
 pub type Memberships = Arc<MembershipsOfUser>;
 
 impl Deref for MembershipsOfUser {
@@ -96,7 +96,7 @@ impl FromIterator<Membership> for MembershipsOfUser {
 }
 
 impl MembershipsOfUser {
-    /// The rooms that the user is in. As long as these are the same, so is the set.
+    /// The rooms that the user is in. The same set is returned until they change.
     pub fn joined(&self) -> &Arc<BTreeSet<RoomNid>> {
         self.joined.get_or_init(|| {
             let joined = self.by_room.values().filter(|membership| membership.is_joined());
@@ -104,7 +104,7 @@ impl MembershipsOfUser {
         })
     }
 
-    /// Sets a membership, unless a newer one was read already.
+    /// Sets a membership, unless a newer one has been read already.
     fn set(&mut self, membership: Membership) {
         let (room, is_joined) = (membership.room, membership.is_joined());
         if self.by_room.get(&room).is_some_and(|known| known.pos > membership.pos) {
@@ -123,7 +123,7 @@ impl MembershipsOfUser {
         }
     }
 
-    /// Notes that a room was forgotten, unless the user has entered it again after `last`.
+    /// Records that a room was forgotten, unless the user joined it again after `last`.
     fn forget(&mut self, room: RoomNid, last: Pos) {
         if let Some(membership) = self.by_room.get_mut(&room) {
             membership.forgotten |= membership.pos <= last;
@@ -135,7 +135,7 @@ impl MembershipsOfUser {
     }
 }
 
-/// The memberships of users. Those of users who asked lately are in memory.
+/// The memberships of users. Those that were asked for recently are in memory.
 #[derive(Debug)]
 pub struct MembershipCache {
     store: Store,
@@ -153,7 +153,7 @@ impl MembershipCache {
         self.by_user.bytes()
     }
 
-    /// All memberships of a user, as this node has applied them.
+    /// All memberships of a user, as of what this node has applied.
     pub async fn of(&self, user_id: &UserId) -> Result<Memberships> {
         if let Some(memberships) = self.by_user.get(user_id.as_str()) {
             return Ok(memberships);
@@ -171,7 +171,7 @@ impl MembershipCache {
         Ok(found.remove(user_id.as_str()).unwrap_or_default())
     }
 
-    /// A user's membership of one room, as this node has applied it.
+    /// A user's membership of one room, as of what this node has applied.
     pub async fn in_room(&self, user_id: &UserId, room: &Room) -> Result<Option<Membership>> {
         Ok(self.of(user_id).await?.get(&room.nid).cloned())
     }
@@ -182,7 +182,8 @@ impl CacheKeeper for MembershipCache {
         for (stream, topic) in batch.touched.iter() {
             let user_id = match (stream, topic) {
                 (Stream::Membership, Topic::User(user_id)) => user_id,
-                // What a newer version has changed of the room may be anybody's membership.
+                // A newer version of this program may have changed any user's membership of the
+                // room.
                 (Stream::Membership, Topic::Room(_)) => {
                     self.clear(batch.last);
                     continue;

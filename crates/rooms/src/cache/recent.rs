@@ -1,7 +1,8 @@
-//! The newest rows of rooms, in memory and without a gap, for those who read on where they were.
+//! The newest rows of rooms, in memory and without gaps, for readers that continue where they left
+//! off.
 //!
-//! The log says whenever a room gets a row. So even of a room that has no rows here, it is known that
-//! nothing has happened there for a while.
+//! The log says whenever a room gets a row. A room that has no rows here is therefore known to have
+//! had none for a while.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -14,15 +15,15 @@ use stoa_cluster::SingleFlight;
 /// How many of a room's newest rows stay in memory.
 const ROWS_OF_ROOM: usize = 64;
 
-/// What a room takes without any rows, in bytes, roughly.
+/// How many bytes a room without rows takes, roughly.
 const EMPTY_ROOM: usize = 160;
 
-/// A row of a room.
+/// A row that belongs to a room.
 pub(crate) trait RecentRow: Clone {
-    /// Where in the log it is.
+    /// The row's position in the log.
     fn pos(&self) -> Pos;
 
-    /// How many bytes it takes, roughly.
+    /// How many bytes the row takes, roughly.
     fn weight(&self) -> usize;
 }
 
@@ -31,18 +32,18 @@ pub(crate) trait RecentRow: Clone {
 pub(crate) struct Recent<R> {
     max_bytes: usize,
     bytes: usize,
-    /// A room that is not here has no rows after this.
+    /// A room that is absent from `rooms` has no rows after this position.
     complete_after: Pos,
-    /// Up to where the log is applied.
+    /// The position up to which the log is applied.
     applied: Pos,
     rooms: HashMap<RoomNid, RecentOfRoom<R>>,
 }
 
-/// The rows of a room after a position, without a gap.
+/// The rows of a room after a position, without gaps.
 #[derive(Debug)]
 struct RecentOfRoom<R> {
     complete_after: Pos,
-    /// Up to where rows were read ahead of what is applied.
+    /// The position up to which rows were read ahead of what is applied.
     read_up_to: Pos,
     rows: VecDeque<R>,
     bytes: usize,
@@ -54,20 +55,20 @@ impl<R> RecentOfRoom<R> {
     }
 }
 
-/// The rows of a room that were asked for.
+/// The requested rows of a room.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Newest<R> {
     /// The rows, oldest first.
     pub(crate) rows: Vec<R>,
-    /// Whether there are older ones among those that were asked for.
+    /// Whether there are older rows in the requested range.
     pub(crate) more: bool,
 }
 
-/// The newest rows of all rooms, for all who read them.
+/// The newest rows of all rooms, shared by all readers.
 #[derive(Debug)]
 pub(crate) struct SharedRecent<R> {
     recent: Mutex<Recent<R>>,
-    /// The rows of which rooms are being read.
+    /// The rooms whose rows are being read.
     pub(crate) reading: SingleFlight<RoomNid>,
 }
 
@@ -88,8 +89,8 @@ impl<R: RecentRow> SharedRecent<R> {
 }
 
 impl<R: RecentRow> Recent<R> {
-    /// An empty cache of at most `max_bytes`. It has to be cleared once, at the head of the log,
-    /// before it is of use.
+    /// An empty cache of at most `max_bytes`. It is unusable until it has been cleared once, at the
+    /// head of the log.
     pub(crate) fn new(max_bytes: usize) -> Self {
         Self {
             max_bytes,
@@ -100,13 +101,13 @@ impl<R: RecentRow> Recent<R> {
         }
     }
 
-    /// Notes that a batch which ends here is applied, before its rows are added.
+    /// Records that a batch ending at `last` is applied. Call this before adding its rows.
     pub(crate) fn apply(&mut self, last: Pos) {
         self.applied = last;
     }
 
-    /// The newest rows of a room after `since` and up to `up_to`, at most `limit`; none where they
-    /// are not all in memory.
+    /// The newest rows of a room after `since` and up to `up_to`, at most `limit`. None if not all
+    /// of them are in memory.
     pub(crate) fn newest(
         &self,
         room: RoomNid,
@@ -140,7 +141,7 @@ impl<R: RecentRow> Recent<R> {
         let weight = row.weight();
         let recent = Self::room(&mut self.rooms, &mut self.bytes, room, self.complete_after);
         if row.pos() <= recent.complete_after.max(recent.read_up_to) {
-            // It belongs to what was lost, or is here.
+            // The row was lost, or is already here.
             return;
         }
         recent.bytes += weight;
@@ -155,7 +156,7 @@ impl<R: RecentRow> Recent<R> {
         self.drop_quiet_rooms();
     }
 
-    /// Forgets a room: what happened there up to `pos` is not known.
+    /// Forgets a room: its rows up to `pos` are no longer known.
     pub(crate) fn lose(&mut self, room: RoomNid, pos: Pos) {
         let recent = Self::room(&mut self.rooms, &mut self.bytes, room, pos);
         self.bytes -= recent.bytes;
@@ -163,13 +164,13 @@ impl<R: RecentRow> Recent<R> {
         self.drop_quiet_rooms();
     }
 
-    /// Adds what was read of a room: all its rows after `after` and up to `up_to`, oldest first. Rows
-    /// that may change are read only up to what was applied before.
+    /// Adds rows that were read: all rows of a room after `after` and up to `up_to`, oldest first.
+    /// If rows can change, `up_to` must not exceed what was applied before the read.
     pub(crate) fn fill(&mut self, room: RoomNid, rows: Vec<R>, after: Pos, up_to: Pos) {
         let complete_after =
             self.rooms.get(&room).map_or(self.complete_after, |recent| recent.complete_after);
         if up_to < complete_after {
-            // Something was lost meanwhile.
+            // Rows of the room were lost in the meantime.
             return;
         }
         let recent = Self::room(&mut self.rooms, &mut self.bytes, room, complete_after);
@@ -202,7 +203,7 @@ impl<R: RecentRow> Recent<R> {
         self.drop_quiet_rooms();
     }
 
-    /// Forgets everything: it is not known what happened up to `head`.
+    /// Forgets everything: nothing is known about rows up to `head`.
     pub(crate) fn clear(&mut self, head: Pos) {
         *self = Self { complete_after: head, applied: head, ..Self::new(self.max_bytes) };
     }
@@ -224,8 +225,7 @@ impl<R: RecentRow> Recent<R> {
         })
     }
 
-    /// Where there is too much, drops the half of the rooms in which nothing happened for the
-    /// longest time.
+    /// If the cache is too large, drops the half of the rooms that have been quiet the longest.
     fn drop_quiet_rooms(&mut self) {
         if self.bytes <= self.max_bytes {
             return;
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn all_since_the_start_is_known_and_nothing_before() {
+    fn everything_after_the_start_is_known_and_nothing_before() {
         let mut recent = recent(10);
         assert_eq!(newest(&recent, 9, 5), None);
         assert_eq!(newest(&recent, 10, 5), Some((vec![], false)));
@@ -284,14 +284,14 @@ mod tests {
         assert_eq!(newest(&recent, 10, 5), Some((vec![20, 30], false)));
         assert_eq!(newest(&recent, 20, 5), Some((vec![30], false)));
         assert_eq!(newest(&recent, 10, 1), Some((vec![30], true)));
-        assert_eq!(newest(&recent, 9, 1), Some((vec![30], true)), "whatever was before");
+        assert_eq!(newest(&recent, 9, 1), Some((vec![30], true)), "older rows do not matter");
         let none = recent.newest(ROOM, Pos(30), Pos(25), 5).unwrap();
         assert_eq!(none, Newest { rows: vec![], more: false });
         assert_eq!(recent.newest(ROOM, Pos(10), Pos(25), 5).unwrap().rows, [20]);
     }
 
     #[test]
-    fn what_was_read_is_kept_and_joins_what_the_log_said() {
+    fn rows_that_were_read_are_kept_and_join_those_from_the_log() {
         let mut recent = recent(10);
         recent.push(ROOM, 20);
         recent.fill(ROOM, vec![4, 6, 20], Pos(3), Pos(25));
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_read_ahead_of_the_log_is_not_there_twice() {
+    fn rows_that_were_read_ahead_of_the_log_are_not_added_twice() {
         let mut recent: Recent<i64> = Recent::new(100_000);
         recent.clear(Pos(10));
         recent.apply(Pos(20));
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_read_before_something_was_lost_is_not_kept() {
+    fn rows_that_were_read_before_a_loss_are_not_kept() {
         let mut recent = recent(10);
         recent.lose(ROOM, Pos(30));
         recent.fill(ROOM, vec![4, 20], Pos(3), Pos(25));
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_busy_room_only_the_newest_stay() {
+    fn only_the_newest_rows_of_a_busy_room_are_kept() {
         let mut recent = recent(0);
         (1..=100).for_each(|pos| recent.push(ROOM, pos));
         assert_eq!(newest(&recent, 35, 100), None);
@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn quiet_rooms_go_first_and_are_not_believed_to_be_empty() {
+    fn quiet_rooms_are_evicted_first_and_not_taken_for_empty() {
         let mut recent = recent(0);
         for pos in 1..10_000 {
             recent.push(RoomNid(pos), pos);

@@ -12,7 +12,7 @@ use crate::cache::recent::{RecentRow, SharedRecent};
 /// How many bytes of changes stay in memory, roughly.
 const BYTES: usize = 4 << 20;
 
-/// How many bytes a change takes, roughly, beside its texts.
+/// How many bytes a change takes, roughly, not counting its strings.
 pub(crate) const MIN_WEIGHT: usize = 128;
 
 /// The newest changes of rooms.
@@ -36,7 +36,8 @@ impl Default for RecentChanges {
 }
 
 impl RecentChanges {
-    /// All changes of a room after `since` and up to `up_to`, where they are all in memory.
+    /// All changes of a room after `since` and up to `up_to`, or none if not all of them are in
+    /// memory.
     pub(crate) fn between(
         &self,
         room: RoomNid,

@@ -11,7 +11,7 @@ use crate::{
     graph::{event::Event, events::Events},
 };
 
-/// The newest events of rooms, so that those who wait for them read no table.
+/// The newest events of rooms, so that readers that wait for them read no table.
 #[derive(Debug)]
 pub(crate) struct RecentEvents {
     pub(crate) recent: SharedRecent<Arc<Event>>,
@@ -33,8 +33,8 @@ impl RecentEvents {
         Self { recent: SharedRecent::new(max_bytes), events }
     }
 
-    /// Keeps what was read of a room: the newest events after `since` and up to `up_to`, newest first.
-    /// `more` says that there are older ones after `since`.
+    /// Keeps events that were read: the newest ones of a room after `since` and up to `up_to`,
+    /// newest first. `more` says whether there are older ones after `since`.
     pub(crate) fn fill(
         &self,
         room: RoomNid,
@@ -44,7 +44,7 @@ impl RecentEvents {
         up_to: Pos,
     ) {
         let rows: Vec<_> = newest_first.iter().rev().cloned().collect();
-        // Where history was fetched into the stretch, its order is not that of the log.
+        // If backfilled events lie in this range, its order is not that of the log.
         if rows.iter().all(|event| event.pos.is_some()) {
             let oldest = rows.first().filter(|_| more);
             let after = oldest.map_or(since, |oldest| Pos(oldest.pos().0 - 1));
@@ -78,7 +78,7 @@ impl CacheKeeper for RecentEvents {
         }
         for (_, append) in batch.appends.into_iter().flatten() {
             for row in append.event_updates.iter().filter(|row| row.pos.is_some()) {
-                // An outlier that becomes live: rare, and its room is not in the row.
+                // An outlier was promoted. This is rare, and the row does not name the room.
                 if let Some(event) = self.events.in_memory(row.nid) {
                     recent.lose(event.room, batch.last);
                 } else {

@@ -28,21 +28,21 @@ pub struct Room {
     pub version: RoomVersionId,
     /// The rules of its version.
     pub rules: Arc<RoomVersionRules>,
-    /// Where new events are built, one after the other.
+    /// The head that new events are built on, one at a time.
     pub(crate) head: AsyncMutex<Option<Head>>,
-    /// Appends of this node to the room that are not answered yet.
+    /// How many appends of this node to the room have not been answered yet.
     pub(crate) in_flight: watch::Sender<usize>,
-    /// Whether the room moved in another way than by what was built on `head`.
+    /// Whether the room has moved other than by what was built on `head`.
     stale: AtomicBool,
-    /// What is committed of it.
+    /// What is committed of the room.
     pub(crate) committed: LogValue<Committed>,
-    /// What `head` was last made from, for whoever must not wait for it.
+    /// The chain that `head` was last made from, for callers that must not wait for `head`.
     chain: Mutex<Weak<Chain>>,
-    /// Counts how often the log has lost what the room may rest on.
+    /// How often the log has lost something that the room may depend on.
     losses: AtomicU64,
 }
 
-/// A room as it is after everything that is committed.
+/// A room as of everything that is committed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Committed {
     /// The current state.
@@ -55,7 +55,7 @@ pub struct Committed {
     pub joined: i64,
     /// How many members are invited.
     pub invited: i64,
-    /// The head of the log that this was read at, or brought up to.
+    /// The head of the log at which this was read, or to which it was brought up to date.
     as_of: Pos,
 }
 
@@ -71,7 +71,7 @@ impl Committed {
         }
     }
 
-    /// The room after a batch of this node; none where other nodes wrote between.
+    /// The room after a batch of this node, or none if other nodes wrote in between.
     fn with_own(
         mut self,
         room: RoomNid,
@@ -117,7 +117,7 @@ pub(crate) struct Extremity {
 }
 
 impl Extremity {
-    /// An event that none here follows.
+    /// Makes an extremity of an event that no known event follows.
     pub(crate) fn of(event: &Event) -> Result<Self, Error> {
         let no_state = || Error::corrupt("an extremity has no state");
         Ok(Self {
@@ -150,19 +150,19 @@ impl Room {
         }
     }
 
-    /// Waits until every append of this node to the room is answered.
+    /// Waits until every append of this node to the room has been answered.
     pub(crate) async fn settled(&self) {
         let mut in_flight = self.in_flight.subscribe();
         // The sender lives as long as `self`.
         let _ = in_flight.wait_for(|count| *count == 0).await;
     }
 
-    /// Whether a head that was loaded earlier must not be built on any more.
+    /// Whether a head that was loaded earlier must no longer be built on. Resets the flag.
     pub(crate) fn take_stale(&self) -> bool {
         self.stale.swap(false, Ordering::AcqRel)
     }
 
-    /// How often the log has lost what the room may rest on.
+    /// How often the log has lost something that the room may depend on.
     pub(crate) fn losses(&self) -> u64 {
         self.losses.load(Ordering::SeqCst)
     }
@@ -182,15 +182,15 @@ impl Room {
         });
     }
 
-    /// A chain that starts from the room as it was read after `losses` of them, none where there
-    /// was another one since. It breaks with the next.
+    /// A chain that starts from the room as it was read when the number of losses was `losses`, or
+    /// none if there has been another loss since. The next loss breaks the chain.
     pub(crate) fn start_chain(&self, row: &RoomHeadRow, losses: u64) -> Option<Arc<Chain>> {
         let chain = Arc::new(Chain::new(self.nid, row.state_pos, row.head_pos));
         *self.chain.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&chain);
         (self.losses() == losses).then_some(chain)
     }
 
-    /// Drops what is in memory of the room, and has nothing more be written of what was built on it.
+    /// Drops what is in memory of the room, and prevents anything built on it from being written.
     pub(crate) fn forget(&self) {
         self.losses.fetch_add(1, Ordering::SeqCst);
         let chain = self.chain.lock().unwrap_or_else(PoisonError::into_inner).upgrade();

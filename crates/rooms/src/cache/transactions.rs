@@ -1,4 +1,4 @@
-//! What devices sent lately, and what they are sending now, by transaction.
+//! What devices sent recently and are sending now, by transaction.
 
 use std::{
     collections::HashMap,
@@ -16,7 +16,7 @@ use crate::{
     graph::pdu::MAX_ID_BYTES,
 };
 
-/// How many bytes of transactions this node remembers, roughly. An older one is found in the
+/// How many bytes of transactions this node remembers, roughly. Older ones are found in the
 /// database.
 const TRANSACTIONS: u64 = 8 << 20;
 
@@ -30,26 +30,26 @@ pub struct Transaction {
 }
 
 impl Transaction {
-    /// The transaction of a request: `endpoint` with the parameters that tell it from others, and
-    /// the ID that the client chose.
+    /// The transaction of a request. `endpoint` includes the parameters that distinguish it from
+    /// other requests; `id` is the client's transaction ID.
     pub fn new(device: DeviceKey, endpoint: &str, id: &TransactionId) -> Result<Self> {
         if id.as_str().len() > MAX_ID_BYTES {
-            let why = format!("a transaction ID may have {MAX_ID_BYTES} bytes at most");
+            let why = format!("a transaction ID can have at most {MAX_ID_BYTES} bytes");
             return Err(RoomError::InvalidParam(why));
         }
         let id = escape(id.as_str());
         Ok(Self { device, key: format!("{endpoint} {id}") })
     }
 
-    /// The ID that the client chose of the transaction with this key.
+    /// The client's transaction ID in a transaction key.
     pub(crate) fn id_of(key: &str) -> Option<String> {
-        // It stands after the endpoint and its parameters.
+        // It follows the endpoint and its parameters.
         key.rsplit_once(' ').map(|(_, id)| unescape(id))
     }
 }
 
-/// A transaction ID may hold anything; written so, it holds no space and nothing that a database
-/// refuses.
+/// Escapes a transaction ID, which may contain any characters, so that it contains no space and
+/// nothing that a database refuses.
 fn escape(id: &str) -> String {
     id.replace('%', "%25").replace(' ', "%20").replace('\0', "%00")
 }
@@ -58,7 +58,7 @@ fn unescape(id: &str) -> String {
     id.replace("%00", "\0").replace("%20", " ").replace("%25", "%")
 }
 
-/// What this node's devices sent lately and are sending now, by transaction.
+/// What devices sent to this node recently and are sending now, by transaction.
 #[derive(Debug)]
 pub(crate) struct Transactions {
     sent: Cache<Transaction, OwnedEventId>,
@@ -87,7 +87,7 @@ impl Transactions {
         self.sent.get(transaction)
     }
 
-    /// Waits until no other request of the same transaction is under way.
+    /// Waits until no other request of the same transaction is in progress.
     pub(crate) async fn turn(&self, transaction: &Transaction) -> OwnedMutexGuard<()> {
         let turns = {
             let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_longest_transactions_do_not_fill_the_memory() {
+    fn the_longest_transactions_do_not_exceed_the_memory_limit() {
         let transactions = Transactions::default();
         for n in 0..50_000 {
             let transaction =
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn any_transaction_id_survives() {
+    fn any_transaction_id_can_be_escaped_and_unescaped() {
         for id in ["m1", "a b", "100%", "%20", "\0", "%2520 %00"] {
             assert_eq!(unescape(&escape(id)), id);
             assert!(!escape(id).contains([' ', '\0']));

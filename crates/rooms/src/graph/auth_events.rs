@@ -1,4 +1,4 @@
-//! The events of a state that decide whether another event is allowed.
+//! Selects the auth events of an event from a state, and checks the event against them.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -20,14 +20,14 @@ use crate::{
 };
 
 impl StateEvents {
-    /// The events of these entries of a state, and the creation.
+    /// The events of these entries of a state, and the room's create event.
     pub(crate) async fn auth_events(
         &self,
         rules: &RoomVersionRules,
         state: StateNid,
         mut wanted: Vec<(StateEventType, String)>,
     ) -> Result<AuthEvents> {
-        // From room version 12 on the creation decides without being named.
+        // From room version 12 on, the create event counts without being in `auth_events`.
         let create = (StateEventType::RoomCreate, String::new());
         let names_create = wanted.contains(&create);
         if !names_create {
@@ -43,14 +43,15 @@ impl StateEvents {
         };
         for (entry, key) in wanted.into_iter().zip(keys) {
             let Some(nid) = nids.get(&key) else { continue };
-            // One that is not stored yet may have left the memory. Nothing is decided without it.
+            // An event that is not stored yet may have been evicted from memory. Nothing is decided
+            // without it.
             let event = events.get(nid).ok_or_else(|| not_there(*nid))?;
             auth.by_key.insert(entry, Arc::clone(event));
         }
         Ok(auth)
     }
 
-    /// Whether a state allows an event. The inner error says why not.
+    /// Whether a state allows an event. The inner error gives the reason if not.
     pub(crate) async fn allow(
         &self,
         rules: &RoomVersionRules,
@@ -77,13 +78,13 @@ impl StateEvents {
 /// The events of a state that decide whether another event is allowed.
 #[derive(Debug)]
 pub(crate) struct AuthEvents {
-    /// Whether the event names the room's creation among them.
+    /// Whether the event's `auth_events` include the room's create event.
     names_create: bool,
     by_key: HashMap<(StateEventType, String), Arc<Event>>,
 }
 
 impl AuthEvents {
-    /// The IDs that the event names.
+    /// The IDs for the event's `auth_events`.
     pub(crate) fn ids(&self) -> impl Iterator<Item = &OwnedEventId> {
         self.by_key
             .iter()
@@ -99,8 +100,8 @@ impl AuthEvents {
         self.by_key.values().map(|event| &*event.pdu).find(|pdu| pdu.event_id == id)
     }
 
-    /// Checks an event that was built here against the state that it was built on. The error says why
-    /// it is not allowed.
+    /// Checks an event that was built here against the state that it was built on. The error says
+    /// why it is not allowed.
     pub(crate) fn allow(&self, rules: &RoomVersionRules, pdu: &Pdu) -> Result<(), String> {
         let rules = &rules.authorization;
         check_state_independent_auth_rules(rules, pdu, |id| self.by_id(id))?;

@@ -1,4 +1,4 @@
-//! Many events, read some at a time, so that no more of them are in memory than is allowed.
+//! Reads many events in chunks, so that no more of them are in memory than is allowed.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -9,24 +9,24 @@ use crate::{
     graph::{event::Event, events::Events},
 };
 
-/// How many events are read at first, when nobody knows how large they are, and at once at most.
+/// How many events are read first, while their size is unknown, and at most how many at once.
 pub(crate) const FIRST: usize = 50;
 const MOST: usize = 500;
 
 /// About how many bytes of events are read at once.
 const BYTES: usize = 1 << 20;
 
-/// Whether events that are read from the database are kept in memory for others.
+/// Whether events that are read from the database are kept in memory for other readers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Caching {
-    /// They are.
+    /// They are kept.
     Fill,
-    /// They are not: others may never ask for them, and they would push out all else.
+    /// They are not kept: other readers may never need them, and they would evict everything else.
     Bypass,
 }
 
-/// A list of events that is read some at a time: each time as many as take about [`BYTES`], judging
-/// by the size of those before.
+/// A list of events that is read in chunks of about [`BYTES`], estimated from the size of the
+/// events in the previous chunk.
 #[derive(Debug)]
 pub(crate) struct Chunks<'a> {
     rest: &'a [EventNid],
@@ -38,19 +38,20 @@ impl<'a> Chunks<'a> {
         Self::beginning_with(FIRST, nids)
     }
 
-    /// As [`Chunks::new`], with so many at first.
+    /// Like [`Chunks::new`], with a first chunk of this many events.
     pub(crate) const fn beginning_with(first: usize, nids: &'a [EventNid]) -> Self {
         Self { rest: nids, next: first }
     }
 
-    /// The events to be read next.
+    /// The events to read next.
     pub(crate) fn next(&mut self) -> Option<&'a [EventNid]> {
         let (chunk, rest) = self.rest.split_at(self.next.min(self.rest.len()));
         self.rest = rest;
         (!chunk.is_empty()).then_some(chunk)
     }
 
-    /// Learns from a chunk how large the events are. Says how many bytes it takes.
+    /// Learns the size of events from a chunk that was read. Returns how many bytes the chunk
+    /// takes.
     pub(crate) fn learn<'e>(&mut self, chunk: impl IntoIterator<Item = &'e Arc<Event>>) -> u64 {
         self.learn_sizes(chunk.into_iter().map(|event| event.weight()))
     }
@@ -58,14 +59,14 @@ impl<'a> Chunks<'a> {
     fn learn_sizes(&mut self, sizes: impl Iterator<Item = usize>) -> u64 {
         let (count, bytes) = sizes.fold((0, 0), |(count, bytes), size| (count + 1, bytes + size));
         let fit = (BYTES * count).checked_div(bytes).unwrap_or(FIRST);
-        // Step by step: those that follow may be larger.
+        // Growth is gradual, because the following events may be larger.
         self.next = fit.min(2 * self.next).clamp(1, MOST);
         bytes as u64
     }
 }
 
 impl Events {
-    /// The events with these numbers, as long as they do not take more than is allowed.
+    /// The events with these internal numbers. Fails if they take more memory than is allowed.
     #[tracing::instrument(name = "read_events", level = "debug", skip_all, fields(events = nids.len()))]
     pub async fn within(
         &self,
@@ -100,7 +101,7 @@ impl Events {
 mod tests {
     use super::*;
 
-    /// How many events are read at once, of 2,000 that take `bytes` each.
+    /// The sizes of the chunks in which 2,000 events of `bytes` each are read.
     fn sizes(bytes: usize) -> Vec<usize> {
         let nids: Vec<EventNid> = (0..2_000).map(EventNid).collect();
         let mut chunks = Chunks::new(&nids);
@@ -116,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn the_larger_events_are_the_fewer_are_read_at_once() {
+    fn larger_events_are_read_in_smaller_chunks() {
         assert_eq!(sizes(2_000), [50, 100, 200, 400, 500, 500, 250]);
         assert_eq!(sizes(10_000)[..4], [50, 100, 104, 104]);
         assert_eq!(sizes(130_000)[..3], [50, 8, 8]);

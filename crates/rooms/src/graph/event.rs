@@ -1,4 +1,4 @@
-//! An event, with what this server knows of it beside what all servers do.
+//! An event, with what this server knows about it beyond the PDU.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use stoa_storage::{
 
 use crate::graph::pdu::Pdu;
 
-/// An event, with all that this server knows of it.
+/// An event, with everything that this server knows about it.
 #[derive(Clone, Debug)]
 pub struct Event {
     /// Its internal number.
@@ -25,17 +25,17 @@ pub struct Event {
     pub room: RoomNid,
     /// The event itself.
     pub pdu: Arc<Pdu>,
-    /// Where it entered the live timeline.
+    /// Its position in the live timeline. None if it is not part of it.
     pub pos: Option<Pos>,
-    /// Its place in the room's order; none for an outlier.
+    /// Its place in the room's order. None for an outlier.
     pub order: Option<Order>,
     /// Whether it was accepted.
     pub status: EventStatus,
-    /// The room's state before it; none for an outlier.
+    /// The room's state before it. None for an outlier.
     pub state_before: Option<StateNid>,
-    /// The room's state after it; none for an outlier.
+    /// The room's state after it. None for an outlier.
     pub state_after: Option<StateNid>,
-    /// The state event that it took the place of.
+    /// The state event that it replaced.
     pub replaces: Option<EventNid>,
     /// The device that sent it and the key of its transaction.
     pub txn: Option<(String, String)>,
@@ -44,7 +44,7 @@ pub struct Event {
 }
 
 impl Event {
-    /// The event of a row that was read.
+    /// The event in a row that was read.
     pub(crate) fn from_row(row: StoredEventRow, rules: &RoomVersionRules) -> Result<Self> {
         let event_id = OwnedEventId::try_from(row.event_id).map_err(Error::corrupt)?;
         let mut pdu =
@@ -65,12 +65,12 @@ impl Event {
         })
     }
 
-    /// How many bytes it takes, roughly.
+    /// How many bytes the event takes, roughly.
     pub fn weight(&self) -> usize {
         1_024 + 2 * self.pdu.json().len()
     }
 
-    /// The membership that this event sets, where it is a member event.
+    /// The membership that this event sets, if it is a member event.
     pub fn membership(&self) -> Option<MembershipState> {
         #[derive(serde::Deserialize)]
         struct Content {
@@ -88,7 +88,7 @@ impl Event {
             && self.pdu.state_key.as_deref() == Some(user_id.as_str())
     }
 
-    /// Whether it is how its user left, where `replaced` is the member event before it.
+    /// Whether this member event is a departure, given that it replaced `replaced`.
     pub(crate) fn is_departure_after(&self, replaced: &Self) -> bool {
         replaced.membership() == Some(MembershipState::Join)
             && self.membership() != Some(MembershipState::Join)

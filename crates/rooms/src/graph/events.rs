@@ -1,4 +1,4 @@
-//! Events in memory.
+//! A cache of events.
 
 use std::{
     collections::HashMap,
@@ -21,26 +21,26 @@ use stoa_storage::{
 
 use crate::graph::event::Event;
 
-/// Of how many rooms the version stays in memory.
+/// For how many rooms the version stays in memory.
 const VERSIONS: u64 = 20_000;
 
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// All events of all rooms, without a look at who may see them. Cheap to clone.
+/// All events of all rooms, without visibility checks. Cheap to clone.
 ///
-/// An event in memory is as the log has it up to the position that this node has applied: a
-/// redaction, or a change of its place or status, drops it.
+/// An event in memory is as of the position up to which this node has applied the log: a redaction,
+/// or a change of its place or status, evicts it.
 #[derive(Clone, Debug)]
 pub struct Events {
     store: Store,
     by_nid: Arc<LogCache<EventNid, Arc<Event>>>,
     versions: Cache<RoomNid, Arc<RoomVersionRules>>,
-    /// The rules of each version, which all rooms of it share.
+    /// The rules of each version, shared by all rooms of that version.
     rules: Arc<Mutex<HashMap<String, Arc<RoomVersionRules>>>>,
 }
 
 impl Events {
-    /// Events that are stored in `store`, with up to `cache_bytes` of them in memory.
+    /// The events stored in `store`, with up to `cache_bytes` of them in memory.
     pub fn new(store: Store, cache_bytes: u64) -> Self {
         let by_nid = LogCache::new(cache_bytes, |_, event: &Arc<Event>| event.weight());
         Self {
@@ -61,17 +61,17 @@ impl Events {
         self.by_nid.bytes()
     }
 
-    /// Puts an event into memory that this node has just built or stored.
+    /// Adds an event that this node has just built or stored.
     pub(crate) fn insert(&self, event: Arc<Event>) {
         self.by_nid.insert_new(event.nid, event);
     }
 
-    /// The event with this number, if it is in memory.
+    /// The event with this internal number, if it is in memory.
     pub(crate) fn in_memory(&self, nid: EventNid) -> Option<Arc<Event>> {
         self.by_nid.get(&nid)
     }
 
-    /// The event with this number.
+    /// The event with this internal number.
     pub async fn get(&self, nid: EventNid) -> Result<Arc<Event>> {
         if let Some(event) = self.by_nid.get(&nid) {
             return Ok(event);
@@ -80,10 +80,10 @@ impl Events {
         events.remove(&nid).ok_or_else(|| missing(nid))
     }
 
-    /// The events with these numbers.
+    /// The events with these internal numbers.
     //
-    // Boxed, as is `by_ids`: the future would hold the iterator, and the compiler cannot tell of one
-    // that borrows through closures that it may move between threads.
+    // Boxed, like `by_ids`: the future would contain the iterator, and if that borrows through
+    // closures, the compiler cannot prove that the future can be sent between threads.
     pub fn get_many(
         &self,
         nids: impl IntoIterator<Item = EventNid>,
@@ -100,8 +100,9 @@ impl Events {
         })
     }
 
-    /// The events with these numbers, in no order, for whoever reads many that others may never ask
-    /// for: what is not in memory does not come to stay there, where it would push out all else.
+    /// The events with these internal numbers, in no particular order. This is for reading many
+    /// events that others may never need: those that are not in memory yet are not added, since
+    /// they would evict everything else.
     pub(crate) async fn read_many(&self, nids: &[EventNid]) -> Result<Vec<Arc<Event>>> {
         let mut found = Vec::with_capacity(nids.len());
         let mut missing = Vec::new();
@@ -120,7 +121,7 @@ impl Events {
         Ok(found)
     }
 
-    /// The events with these Matrix IDs that are here.
+    /// Those of the events with these Matrix IDs that are on this server.
     pub fn by_ids<'a>(
         &'a self,
         ids: impl IntoIterator<Item = &'a EventId>,
@@ -141,7 +142,7 @@ impl Events {
 
     /// Parses rows that were read through `conn`, in their order.
     ///
-    /// What is in memory wins over the row, since it may not be older.
+    /// If an event is also in memory, that version is used, because the row cannot be newer.
     pub async fn from_rows(
         &self,
         conn: &mut Conn,
@@ -188,18 +189,18 @@ impl Events {
         Ok(rules)
     }
 
-    /// Notes the rules of a room that is being made.
+    /// Adds the rules of a room that is being created.
     pub(crate) fn insert_rules(&self, room: RoomNid, rules: Arc<RoomVersionRules>) {
         self.versions.insert(room, rules);
     }
 }
 
-/// An event that a state names and that cannot be found.
+/// The error for an event that a state refers to but that cannot be found.
 pub(crate) fn not_there(nid: EventNid) -> Error {
-    Error::corrupt(format_args!("event {} of a state is not there", nid.0))
+    Error::corrupt(format_args!("event {} of a state is missing", nid.0))
 }
 
-/// An event that is not there, though its number is.
+/// The error for an event that cannot be found although something refers to its number.
 pub(crate) fn missing(nid: EventNid) -> Error {
     Error::corrupt(format_args!("no event {}", nid.0))
 }
@@ -213,7 +214,7 @@ fn rules_of(version: &str) -> Result<Arc<RoomVersionRules>> {
 }
 
 impl Events {
-    /// Keeps the events that another node wrote.
+    /// Adds the events that another node wrote.
     fn apply_rows(&self, rows: BatchRows<'_>) {
         for row in rows.events {
             let version = rows.rooms.get(&row.room).map(|room| room.version.as_str());
@@ -233,7 +234,7 @@ impl Events {
 }
 
 impl Events {
-    /// Applies an append of this node, whose positions follow `base`.
+    /// Applies an append of this node whose positions follow `base`.
     fn apply_own(&self, base: Pos, append: &Append) {
         let redacted = append.redactions.iter().map(|row| row.nid);
         let updated = append.event_updates.iter().map(|row| row.nid);
@@ -241,7 +242,7 @@ impl Events {
             self.by_nid.remove(&nid);
         }
         for row in &append.events {
-            // From now on the event has its place.
+            // The event has its place from now on.
             let pos = row.pos.map(|pos| Pos(base.0 + pos.0));
             if let (Some(event), Some(pos)) = (self.by_nid.get(&row.nid), pos) {
                 let order = Order { pos: pos.0, depth: row.ord_depth, seq: row.ord_seq };
@@ -280,7 +281,7 @@ impl CacheKeeper for Events {
         self.clear(head);
     }
 
-    /// Without their positions they would be taken for events that have none.
+    /// The events have no positions, so they would be taken for events outside the timeline.
     fn given_up(&self, appends: &[&Append]) {
         for row in appends.iter().flat_map(|append| &append.events) {
             self.by_nid.remove(&row.nid);

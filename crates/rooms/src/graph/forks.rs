@@ -1,4 +1,4 @@
-//! The state of a room that has forked: loading what resolution needs, and calling it.
+//! The state of a forked room: loads what state resolution needs and runs it.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -19,22 +19,22 @@ use crate::{
     },
 };
 
-/// How many events one resolution may load: far above what honest rooms need, far below what would
+/// How many events one resolution may load: far more than honest rooms need, far fewer than would
 /// exhaust the memory.
 const MAX_EVENTS: usize = 500_000;
 
-/// Resolves the states of forks to one.
+/// Resolves the states of forks to one state.
 #[derive(Clone, Debug)]
 pub struct Forks {
     pub(crate) events: Events,
     pub(crate) states: States,
-    /// Limits the resolutions that run at once.
+    /// Limits how many resolutions run at once.
     pub(crate) permits: Arc<Semaphore>,
 }
 
 impl Forks {
-    /// The state after these events together, all of which must be here. `rules` are those of the
-    /// room's version.
+    /// The state after all of these events together. Fails if any of them is missing. `rules` are
+    /// those of the room's version.
     pub async fn state_after(
         &self,
         rules: &Arc<RoomVersionRules>,
@@ -53,7 +53,7 @@ impl Forks {
         self.resolve(rules, roots, &mut NewState::default()).await
     }
 
-    /// One state out of several. Nodes of a new one are added to `new`.
+    /// Resolves several states to one. New state nodes are added to `new`.
     pub(crate) async fn resolve(
         &self,
         rules: &Arc<RoomVersionRules>,
@@ -64,7 +64,7 @@ impl Forks {
         if roots.len() == 1 {
             return Ok(base);
         }
-        // No answer is put together here.
+        // This is not for an answer, so no limit applies.
         let any = Allowance::unlimited();
         let mut known: HashMap<OwnedEventId, Arc<Event>> = HashMap::new();
         let mut keys: HashMap<(StateEventType, String), StateKey> = HashMap::new();
@@ -75,7 +75,7 @@ impl Forks {
         }
         let resolved = self.resolve_maps(rules, state_sets, &mut known).await?;
 
-        // The new state shares with the first all that did not change.
+        // The new state shares with the first one everything that did not change.
         let mut state = base;
         let before = self.states.entries(state, Part::All, &any).await?;
         let mut after: BTreeMap<StateKey, EventNid> = BTreeMap::new();
@@ -116,7 +116,7 @@ impl Forks {
         Ok(map)
     }
 
-    /// Resolves, loading what turns out to be missing, until nothing is.
+    /// Resolves, loading what is missing and trying again until nothing is.
     async fn resolve_maps(
         &self,
         rules: &Arc<RoomVersionRules>,
@@ -128,7 +128,8 @@ impl Forks {
             let rules = Arc::clone(rules);
             let sets = Arc::clone(&state_sets);
             let events = known.clone();
-            // Heavy for a large room: not on the threads that answer requests.
+            // This is heavy for a large room, so it does not run on the threads that answer
+            // requests.
             let _permit = self.permits.acquire().await;
             let outcome = tokio::task::spawn_blocking(move || {
                 resolve(&rules, &sets, |id| events.get(id).map(|event| &*event.pdu))

@@ -3,7 +3,7 @@
 //! A [`Pdu`] is what authorization and state resolution work on. It is made either from an event
 //! that was just built or received ([`Pdu::from_canonical`], which checks its format and computes
 //! its id), or from text that this server stored earlier ([`Pdu::from_stored`], which trusts both).
-//! Signatures and the content hash are checked elsewhere, before.
+//! Signatures and the content hash are checked before, elsewhere.
 
 use std::borrow::Cow;
 
@@ -38,8 +38,8 @@ pub const MAX_PREV_EVENTS: usize = 20;
 /// <https://spec.matrix.org/v1.19/rooms/v4/#event-format>
 pub const MAX_AUTH_EVENTS: usize = 10;
 
-/// Why an event is not a PDU of its room's version. Such an event is dropped, not rejected: nothing
-/// may refer to it.
+/// Why an event is not a valid PDU for its room version. Such an event is dropped rather than
+/// rejected, so no other event can refer to it.
 #[derive(Debug, thiserror::Error)]
 pub enum PduError {
     /// The canonical JSON is longer than [`MAX_PDU_BYTES`].
@@ -57,47 +57,48 @@ pub enum PduError {
     /// `content` is not an object.
     #[error("`content` is not an object")]
     ContentNotObject,
-    /// Every event but the creation of a room of version 12 and later names its room.
+    /// `room_id` is missing. Only the create event of a room of version 12 or later may lack it.
     #[error("`room_id` is missing")]
     NoRoomId,
-    /// From room version 12 on, the creation is implied by the room's id.
-    #[error("`auth_events` names the creation of the room")]
+    /// `auth_events` contains the create event, which is implied by the room's id from room version
+    /// 12 on.
+    #[error("`auth_events` contains the create event of the room")]
     CreateAmongAuthEvents,
     /// The id could not be computed.
     #[error("the reference hash cannot be computed: {0}")]
     Hash(#[from] JsonError),
-    /// Room versions 1 and 2, whose events carry an id that is not a hash.
+    /// Room versions 1 and 2, whose event ids are not hashes.
     #[error("the room version has event ids that are not hashes")]
     UnsupportedRoomVersion,
 }
 
-/// An event as servers exchange it. It never changes once made, but for [`rejected`](Self::rejected).
+/// An event as servers exchange it. It never changes, except for [`rejected`](Self::rejected).
 #[derive(Clone, Debug)]
 pub struct Pdu {
     /// The event's id: its reference hash.
     pub event_id: OwnedEventId,
-    /// The room that it belongs to. The creation of a room of version 12 and later does not name it:
-    /// there the room's id is the hash of this event.
+    /// The room that it belongs to. The create event of a room of version 12 or later does not
+    /// contain it; there the room's id is the hash of the event.
     pub room_id: OwnedRoomId,
     /// Who sent it.
     pub sender: OwnedUserId,
     /// Its type.
     pub event_type: TimelineEventType,
-    /// Present, maybe empty, in a state event.
+    /// Present in state events, possibly empty.
     pub state_key: Option<String>,
-    /// Its content, canonical.
+    /// Its content as canonical JSON.
     pub content: Box<RawValue>,
-    /// The events that it follows.
+    /// The events that it directly follows.
     pub prev_events: Vec<OwnedEventId>,
-    /// The events that it claims to be allowed by.
+    /// The events that authorize it, as its server claims.
     pub auth_events: Vec<OwnedEventId>,
-    /// The event that a redaction redacts, from where the room's version keeps it.
+    /// The event that this redaction redacts, from the field that the room version uses.
     pub redacts: Option<OwnedEventId>,
     /// One more than the greatest depth among `prev_events`, as its server claims.
     pub depth: u64,
-    /// When it was made, as its server claims.
+    /// When it was created, as its server claims.
     pub origin_server_ts: MilliSecondsSinceUnixEpoch,
-    /// Whether this server rejected it. False when made: it is no property of the event.
+    /// Whether this server rejected it. False at first: this is not a property of the event itself.
     pub rejected: bool,
     names_room: bool,
     json: Box<str>,
@@ -107,13 +108,13 @@ impl Pdu {
     /// Makes a PDU from an event that was just built and signed, or that another server sent, and
     /// computes its id.
     ///
-    /// The text that is kept is the object's, so whatever shall not be stored (`unsigned`) is to be
-    /// removed before.
+    /// The text of the object is kept, so remove anything that should not be stored (`unsigned`)
+    /// before.
     pub fn from_canonical(
         object: &CanonicalJsonObject,
         rules: &RoomVersionRules,
     ) -> Result<Self, PduError> {
-        // The map is sorted and holds integers only, so that its plain text is canonical.
+        // The map is sorted and its numbers are integers, so its plain text is canonical.
         let json = serde_json::to_string(object)?;
         if json.len() > MAX_PDU_BYTES {
             return Err(PduError::TooLarge(json.len()));
@@ -130,8 +131,8 @@ impl Pdu {
 
     /// Makes a PDU from the canonical text that was stored under this id.
     ///
-    /// Neither id nor limits are checked again: they were when the event was stored, and the text
-    /// of a redacted event still hashes to its id.
+    /// Neither the id nor the limits are checked again: they were when the event was stored, and
+    /// the text of a redacted event still hashes to its id.
     pub fn from_stored(
         event_id: OwnedEventId,
         json: impl Into<Box<str>>,
@@ -181,7 +182,7 @@ impl Pdu {
         })
     }
 
-    /// The limits that parsing does not imply.
+    /// Checks the limits that parsing does not enforce.
     fn check_format(&self, rules: &EventFormatRules) -> Result<(), PduError> {
         let short = |field, value: &str| {
             if value.len() > MAX_ID_BYTES { Err(PduError::FieldTooLong(field)) } else { Ok(()) }
@@ -210,12 +211,12 @@ impl Pdu {
         Ok(())
     }
 
-    /// The whole event as canonical JSON: what is stored, and what other servers get.
+    /// The whole event as canonical JSON. This is what is stored and what other servers get.
     pub fn json(&self) -> &str {
         &self.json
     }
 
-    /// The same event with another verdict of this server.
+    /// The same event with this server's verdict set.
     #[must_use]
     pub fn with_rejected(self, rejected: bool) -> Self {
         Self { rejected, ..self }
@@ -232,7 +233,7 @@ fn hash_of(event_id: &EventId) -> &str {
     event_id.as_str().strip_prefix('$').unwrap_or(event_id.as_str())
 }
 
-/// The fields of a PDU that this server acts on. Everything else stays in the text.
+/// The fields of a PDU that this server uses. Everything else stays in the text.
 #[derive(Deserialize)]
 struct Fields<'a> {
     #[serde(default, deserialize_with = "present")]
@@ -253,8 +254,8 @@ struct Fields<'a> {
 }
 
 impl Fields<'_> {
-    /// The event that a redaction names, or `None` where it names nothing that could be an event:
-    /// such a redaction is a PDU like any other, and redacts nothing.
+    /// The event that a redaction names, or `None` if the field does not contain an event id. Such
+    /// a redaction is a PDU like any other, but redacts nothing.
     fn redacts(&self, rules: &RoomVersionRules) -> Option<OwnedEventId> {
         #[derive(Deserialize)]
         struct Content {
@@ -269,7 +270,7 @@ impl Fields<'_> {
     }
 }
 
-/// A field that may be absent, yet is not `null` where it is present.
+/// A field that may be absent but, if present, is not `null`.
 fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {
@@ -335,7 +336,7 @@ mod tests {
         version.rules().unwrap()
     }
 
-    /// A message that is valid in room version 11, with these fields instead of its own.
+    /// A message that is valid in room version 11, with these fields replaced.
     fn pdu_with(changes: &Value) -> Value {
         let mut pdu = json!({
             "room_id": "!room:a.test", "sender": "@alice:a.test", "type": "m.room.message",
@@ -358,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn text_that_was_stored_gives_the_same_pdu_again() {
+    fn stored_text_gives_the_same_pdu() {
         let made = parse(&pdu_with(&json!({"state_key": ""})), &RoomVersionId::V11).unwrap();
         let read =
             Pdu::from_stored(made.event_id.clone(), made.json(), &rules(&RoomVersionId::V11));
@@ -379,7 +380,7 @@ mod tests {
 
     #[test]
     fn identifiers_are_limited_in_bytes() {
-        // Two bytes each: 127 of them and the rest are short enough, 128 are not.
+        // Two bytes each: 127 of them fit, 128 do not.
         let long = "é".repeat(128);
         for (changes, field) in [
             (json!({"type": long}), "type"),
@@ -425,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn content_is_an_object() {
+    fn content_must_be_an_object() {
         let stored = pdu_with(&json!({"content": "text"})).to_string();
         let id = OwnedEventId::try_from("$id").unwrap();
         let read = Pdu::from_stored(id, stored, &rules(&RoomVersionId::V11));
@@ -434,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_creation_from_version_12_on_may_leave_its_room_out() {
+    fn only_a_create_event_from_version_12_on_may_lack_a_room_id() {
         let lacking = |ty: &str| {
             let mut pdu = pdu_with(&json!({"type": ty, "state_key": "", "auth_events": []}));
             pdu.as_object_mut().unwrap().remove("room_id");
@@ -451,7 +452,7 @@ mod tests {
     }
 
     #[test]
-    fn the_creation_is_not_cited_from_version_12_on() {
+    fn auth_events_cannot_contain_the_create_event_from_version_12_on() {
         let pdu = pdu_with(&json!({"room_id": "!create", "auth_events": ["$create"]}));
         assert!(parse(&pdu, &RoomVersionId::V11).is_ok());
         let refused = parse(&pdu, &RoomVersionId::V12);
@@ -459,7 +460,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_redaction_redacts_stands_where_the_version_keeps_it() {
+    fn the_redacted_event_is_read_from_the_field_of_the_room_version() {
         let pdu = pdu_with(&json!({
             "type": "m.room.redaction", "redacts": "$old", "content": {"redacts": "$new"},
         }));

@@ -1,4 +1,4 @@
-//! Who may do what in a room, by its power levels.
+//! Power levels: who can do what in a room.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -18,7 +18,7 @@ use crate::{
     graph::{pdu::Pdu, state_events::StateEvents},
 };
 
-/// The power levels of a room at some state.
+/// The power levels of a room in some state.
 pub struct Power {
     rules: Arc<RoomVersionRules>,
     creators: HashSet<OwnedUserId>,
@@ -26,7 +26,7 @@ pub struct Power {
 }
 
 impl StateEvents {
-    /// The power levels of a room at `state`. `rules` are those of the room's version.
+    /// The power levels of a room in `state`. `rules` are those of the room's version.
     pub async fn power(&self, rules: &Arc<RoomVersionRules>, state: StateNid) -> Result<Power> {
         let wanted = vec![
             (StateEventType::RoomCreate, String::new()),
@@ -35,7 +35,7 @@ impl StateEvents {
         let auth = self.auth_events(rules, state, wanted).await?;
         let create = auth
             .get(&StateEventType::RoomCreate, "")
-            .ok_or_else(|| stoa_storage::Error::corrupt("a room was not created"))?;
+            .ok_or_else(|| stoa_storage::Error::corrupt("a room has no create event"))?;
         let creators = RoomCreateEvent::new(create)
             .creators(&rules.authorization)
             .map_err(RoomError::Forbidden)?;
@@ -49,7 +49,7 @@ impl StateEvents {
 }
 
 impl Power {
-    /// The level of a user. The creators of a room of version 12 and later are above all levels.
+    /// The level of a user. The creators of a room of version 12 or later are above all levels.
     ///
     /// <https://spec.matrix.org/v1.19/client-server-api/#mroompower_levels>
     pub fn of(&self, user_id: &UserId) -> Result<i64> {
@@ -66,7 +66,7 @@ impl Power {
         }
     }
 
-    /// The users who have a level of their own: creators, and those whom the power levels name.
+    /// The users with a level of their own: the creators, and those in the power levels event.
     pub fn named(&self) -> Result<BTreeSet<OwnedUserId>> {
         let mut named: BTreeSet<OwnedUserId> = self.creators.iter().cloned().collect();
         if let Some(levels) = &self.levels {
@@ -76,7 +76,7 @@ impl Power {
         Ok(named)
     }
 
-    /// The level of everybody who has none of their own.
+    /// The level of everybody without a level of their own.
     pub fn of_unnamed(&self) -> Result<i64> {
         if self.levels.is_none() {
             Ok(0)
@@ -85,7 +85,7 @@ impl Power {
         }
     }
 
-    /// The level that an action needs.
+    /// The level that an action requires.
     pub fn needed(&self, action: RoomPowerLevelsIntField) -> Result<i64> {
         let default = || action.default_value();
         let level = match &self.levels {
@@ -97,7 +97,7 @@ impl Power {
         Ok(i64::from(level))
     }
 
-    /// The level that sending an event needs.
+    /// The level that sending an event requires.
     pub fn needed_to_send(&self, kind: &TimelineEventType, state_key: Option<&str>) -> Result<i64> {
         match &self.levels {
             Some(levels) => levels

@@ -1,4 +1,4 @@
-//! Events without what a redaction takes away.
+//! Redacted events.
 
 use ruma::{
     CanonicalJsonObject, canonical_json::redact_in_place, room_version_rules::RoomVersionRules,
@@ -10,7 +10,7 @@ use crate::{
     graph::pdu::Pdu,
 };
 
-/// The text of an event without what a redaction takes away.
+/// The text of an event after redaction: without what a redaction removes.
 pub(crate) fn redacted_json(pdu: &Pdu, rules: &RoomVersionRules) -> Result<String> {
     let mut object: CanonicalJsonObject =
         serde_json::from_str(pdu.json()).map_err(Error::corrupt)?;

@@ -1,9 +1,10 @@
-//! State resolution: from the states before several forward extremities to one.
+//! State resolution: merges the states of several forward extremities into one.
 //!
-//! `ruma` has the algorithm; here is what it needs beside it, the auth chains and the conflicted
-//! subgraph. Everything is pure: events are looked up in memory, and nothing waits. Whatever was
-//! looked up and is not there is named in [`ResolutionError::Missing`], so that the caller loads it
-//! and calls again: an outcome never rests on a hole in what was loaded.
+//! `ruma` has the algorithm; this module adds what it needs: the auth chains and the conflicted
+//! subgraph. Everything is pure: events are looked up in memory, and nothing waits. Events that
+//! were looked up but are not there are returned in [`ResolutionError::Missing`], so that the
+//! caller can load them and call again. A result therefore never depends on what happened to be
+//! loaded.
 //!
 //! The graphs come from other servers. No walk recurses, and none visits an event twice.
 
@@ -27,24 +28,25 @@ pub type StateMap = state_res::StateMap<OwnedEventId>;
 /// Why the state could not be resolved.
 #[derive(Debug, thiserror::Error)]
 pub enum ResolutionError {
-    /// Events were looked up that are not in memory, in the order of their ids.
+    /// Events were looked up that are not in memory. They are in the order of their ids.
     #[error("{} events are missing, {} first", .0.len(), .0.first().map_or("", |id| id.as_str()))]
     Missing(Vec<OwnedEventId>),
-    /// Room version 1, which resolves state in another way.
+    /// Room version 1, which resolves state differently.
     #[error("the room version's state resolution is not supported")]
     UnsupportedRoomVersion,
-    /// An event that was accepted cannot be read, or is no state event where it must be one.
+    /// An accepted event cannot be read, or is not a state event where it has to be.
     #[error(transparent)]
     Algorithm(#[from] state_res::Error),
 }
 
-/// Resolves the states in `state_sets`, one for each fork, to one.
+/// Resolves the states in `state_sets`, one for each fork, to one state.
 ///
-/// `events` looks an event of the room up by its id. It is asked for the events in conflict and
-/// their auth chains, for those of the agreed state that decide on them, and, where the chains of
-/// the forks differ in an event that is not in conflict itself, for the auth chain of the agreed
-/// state. An event that it does not know ends in [`ResolutionError::Missing`]; since one look leads
-/// to the next, load the auth chains of what is missing along with it.
+/// `events` looks up an event of the room by its id. It is asked for the events in conflict and
+/// their auth chains, and for the events of the agreed state that authorize them. If the auth
+/// chains of the forks differ in an event that is not in conflict itself, it is also asked for the
+/// auth chain of the agreed state. If it does not know an event, the result is
+/// [`ResolutionError::Missing`]. Since one lookup leads to the next, load the auth chains of the
+/// missing events along with them.
 ///
 /// The outcome does not depend on the order of `state_sets`.
 pub fn resolve<'e>(
@@ -76,16 +78,16 @@ pub fn resolve<'e>(
             Some(walk_subgraph(ids, &events).into_iter().map(ToOwned::to_owned).collect())
         },
     );
-    // What is missing makes any outcome void, an error too.
+    // If anything is missing, any outcome is void, even an error.
     events.complete()?;
     Ok(resolved?)
 }
 
-/// The auth chain of `from`: these events, what they claim to be allowed by, and so on up to the
-/// room's creation.
+/// The auth chain of `from`: these events, their auth events, and so on up to the room's create
+/// event.
 ///
-/// The events themselves are part of it. The specification leaves them out in words; that its
-/// difference of auth chains counts them is what all servers do.
+/// The events themselves are included. The wording of the specification excludes them, but all
+/// servers count them in the difference of auth chains.
 pub fn auth_chain<'a, 'e: 'a>(
     from: impl IntoIterator<Item = &'a EventId>,
     events: impl Fn(&EventId) -> Option<&'e Pdu>,
@@ -97,7 +99,7 @@ pub fn auth_chain<'a, 'e: 'a>(
 }
 
 /// The conflicted state subgraph of the events in conflict: every event on a path of auth events
-/// from one of them to another, both ends included.
+/// from one of them to another, including both ends.
 ///
 /// <https://spec.matrix.org/v1.19/rooms/v12/#state-resolution>
 pub fn conflicted_subgraph<'a, 'e: 'a>(
@@ -110,7 +112,7 @@ pub fn conflicted_subgraph<'a, 'e: 'a>(
     Ok(subgraph)
 }
 
-/// The events in memory, and a note of all that was looked up in vain.
+/// The events in memory, and a record of all failed lookups.
 struct Lookup<F> {
     events: F,
     missing: RefCell<BTreeSet<OwnedEventId>>,
@@ -129,7 +131,7 @@ impl<'e, F: Fn(&EventId) -> Option<&'e Pdu>> Lookup<F> {
         found
     }
 
-    /// An error naming what was looked up in vain so far, if anything.
+    /// An error that names the events whose lookup has failed so far, if any.
     fn complete(&self) -> Result<(), ResolutionError> {
         let missing = self.missing.take();
         if missing.is_empty() {
@@ -140,7 +142,8 @@ impl<'e, F: Fn(&EventId) -> Option<&'e Pdu>> Lookup<F> {
     }
 }
 
-/// Walks from `from` along auth events. What `known` holds of is neither entered nor passed.
+/// Walks from `from` along auth events. Events for which `known` is true are neither included nor
+/// walked through.
 fn walk_auth_chain<'a, 'e: 'a>(
     from: impl IntoIterator<Item = &'a EventId>,
     known: impl Fn(&EventId) -> bool,
@@ -158,8 +161,8 @@ fn walk_auth_chain<'a, 'e: 'a>(
     chain
 }
 
-/// Walks from the conflicted events along auth events, then back along the edges that were passed:
-/// an event is on a path between two of them if it is reached both ways.
+/// Walks from the conflicted events along auth events, then back along the same edges. An event is
+/// on a path between two conflicted events if it is reached both ways.
 fn walk_subgraph<'a, 'e: 'a>(
     conflicted: impl IntoIterator<Item = &'a EventId>,
     events: &Lookup<impl Fn(&EventId) -> Option<&'e Pdu>>,
@@ -184,11 +187,12 @@ fn walk_subgraph<'a, 'e: 'a>(
     subgraph
 }
 
-/// For each state set, its auth chain without what the chains of all have in common anyway.
+/// For each state set, its auth chain without the events that all chains have in common anyway.
 ///
-/// The algorithm takes the union of the chains less their intersection, so that an event left out
-/// of all of them changes nothing. Those of the agreed state are in all chains, and most of a large
-/// room is agreed upon: its chain is walked only where the difference of the rest depends on it.
+/// The algorithm takes the union of the chains minus their intersection, so an event that is left
+/// out of all of them changes nothing. The chain of the agreed state is part of all chains, and
+/// most of a large room's state is agreed, so that chain is walked only if the difference of the
+/// rest depends on it.
 fn differing_auth_chains<'e>(
     state_sets: &[StateMap],
     events: &Lookup<impl Fn(&EventId) -> Option<&'e Pdu>>,
@@ -239,7 +243,7 @@ mod tests {
         OwnedEventId::try_from(format!("${name}")).unwrap()
     }
 
-    /// A topic that cites these events.
+    /// A topic event with these auth events.
     fn event(name: &str, cited: &[impl AsRef<str>]) -> (OwnedEventId, Pdu) {
         let auth_events: Vec<_> = cited.iter().map(|name| id(name.as_ref())).collect();
         let json = json!({
@@ -263,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn the_subgraph_is_what_lies_between_conflicted_events() {
+    fn the_subgraph_consists_of_the_events_between_conflicted_events() {
         let events = graph(&[
             ("root", &[]),
             ("old", &["root"]),
@@ -282,17 +286,17 @@ mod tests {
     }
 
     #[test]
-    fn a_hole_in_an_auth_chain_is_an_error_that_names_all_of_it() {
+    fn a_gap_in_an_auth_chain_is_an_error_that_names_all_missing_events() {
         let events = graph(&[("tip", &["left", "right", "there"]), ("there", &["deep"])]);
         let fetch = |id: &EventId| events.get(id);
         let Err(ResolutionError::Missing(missing)) = auth_chain([&*id("tip")], fetch) else {
-            panic!("the hole went unnoticed");
+            panic!("the gap went unnoticed");
         };
         assert_eq!(missing, [id("deep"), id("left"), id("right")]);
     }
 
-    /// Each layer cites both events of the one below, so that the number of paths doubles with
-    /// every layer: a walk that takes one path after the other never ends.
+    /// Each layer refers to both events of the layer below, so the number of paths doubles with
+    /// every layer. A walk that follows every path separately would never end.
     #[test]
     fn a_graph_with_countless_paths_is_walked_once() {
         let layers = 2_000;
@@ -307,7 +311,8 @@ mod tests {
         let fetch = |id: &EventId| events.get(id);
         let ends = [id(&format!("a{}", layers - 1)), id("b0")];
         let ends = || ends.iter().map(|id| &**id);
-        // All but the other event of the top layer; then also but the other at the bottom.
+        // Everything but the other event of the top layer; then also without the other one at the
+        // bottom.
         assert_eq!(auth_chain(ends(), fetch).unwrap().len(), 2 * layers - 1);
         assert_eq!(conflicted_subgraph(ends(), fetch).unwrap().len(), 2 * layers - 2);
     }
@@ -324,9 +329,9 @@ mod tests {
         assert_eq!(conflicted_subgraph(ends(), fetch).unwrap().len(), length);
     }
 
-    /// States that agree need no event in memory, however large they are.
+    /// States that agree are resolved without any event in memory, however large they are.
     #[test]
-    fn states_that_agree_are_not_looked_into() {
+    fn no_events_are_looked_up_for_states_that_agree() {
         let key = (StateEventType::RoomTopic, String::new());
         let state = StateMap::from([(key, id("topic"))]);
         let nothing = |_: &EventId| None;

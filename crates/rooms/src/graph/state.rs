@@ -1,10 +1,11 @@
-//! A room's state at any moment: a persistent tree whose versions share what did not change.
+//! A room's state at any point: a persistent tree whose versions share what did not change.
 //!
 //! A state maps keys (the hash of type and state key) to events. It is a tree with up to sixteen
-//! branches a level. Changing one entry makes the nodes on the way to it anew and keeps all others,
-//! so what is stored follows the changes, times the logarithm of the state's size, and one entry is
-//! found without loading the rest. Every member event has an odd first digit in its key, all else an
-//! even one, so that a large room's state can be walked without its members.
+//! branches per node. Changing one entry creates new nodes on the path to it and keeps all others.
+//! What is stored therefore grows with the number of changes times the logarithm of the state's
+//! size, and one entry can be found without loading the rest. The first digit of a key is odd for
+//! member events and even for everything else, so a large room's state can be walked without its
+//! members.
 
 mod node;
 
@@ -24,7 +25,7 @@ use self::node::{Node, Slot};
 /// The state of a room before its first event. It has no node.
 pub const EMPTY: StateNid = StateNid(0);
 
-/// How many bytes an entry and a node take while a state is walked, roughly.
+/// How many bytes an entry and a node take while a state is being walked, roughly.
 pub(crate) const ENTRY_BYTES: u64 = 128;
 const NODE_BYTES: u64 = 512;
 
@@ -61,7 +62,7 @@ impl StateKey {
         Self::new("m.room.member", user_id.as_str())
     }
 
-    /// Whether it is the key of a member event.
+    /// Whether this is the key of a member event.
     pub const fn is_member(self) -> bool {
         self.0 & 1 == 1
     }
@@ -76,7 +77,7 @@ impl StateKey {
 pub enum Part {
     /// All entries.
     All,
-    /// All but the member events.
+    /// All entries except the member events.
     WithoutMembers,
     /// The member events.
     Members,
@@ -100,15 +101,15 @@ pub struct States {
     nodes: Arc<LogCache<StateNid, Arc<Node>>>,
 }
 
-/// A state that was made from another, with the nodes that are not stored yet. It counts only once
-/// an append has stored them.
+/// A state that was derived from another, with its nodes that are not stored yet. It is valid only
+/// once an append has stored them.
 #[derive(Clone, Debug, Default)]
 pub struct NewState {
     /// The rows to store.
     pub rows: Vec<StateNodeRow>,
 }
 
-/// Nodes never change, but where the log has lost them, their numbers may be others'.
+/// Nodes never change, but if the log has lost them, their numbers may be reused.
 impl CacheKeeper for States {
     fn apply(&self, _: Batch<'_>) {}
 
@@ -120,9 +121,9 @@ impl CacheKeeper for States {
 }
 
 impl States {
-    /// States that are stored in `store`, with up to `cache_bytes` of their nodes in memory.
+    /// The states stored in `store`, with up to `cache_bytes` of their nodes in memory.
     pub fn new(store: Store, nids: Arc<NidAllocator>, cache_bytes: u64) -> Self {
-        // The newest nodes are those that are not stored yet: they are the last to go.
+        // The newest nodes are those that are not stored yet, and they are evicted last.
         let nodes = LogCache::new(cache_bytes, |_, node: &Arc<Node>| node.weight());
         Self { store, nids, nodes: Arc::new(nodes) }
     }
@@ -137,7 +138,7 @@ impl States {
         self.nodes.bytes()
     }
 
-    /// The event of one entry.
+    /// The event of one entry, or none if the state has no such entry.
     pub async fn get(&self, root: StateNid, key: StateKey) -> Result<Option<EventNid>> {
         let mut at = root;
         for level in 0..LEVELS {
@@ -154,7 +155,7 @@ impl States {
         Err(Error::corrupt("a state tree is too deep"))
     }
 
-    /// For each state, the events of these entries: one query a level for all of them together.
+    /// The events of these entries of several states, with one query per level for all of them.
     pub async fn get_many(
         &self,
         wanted: &[(StateNid, StateKey)],
@@ -185,7 +186,7 @@ impl States {
         Err(Error::corrupt("a state tree is too deep"))
     }
 
-    /// All entries of a part of a state, as long as they do not take more than is allowed.
+    /// All entries in a part of a state. Fails if they take more memory than is allowed.
     pub async fn entries(
         &self,
         root: StateNid,
@@ -195,8 +196,8 @@ impl States {
         Ok(self.entries_of(&[root], part, allowance).await?.remove(&root).unwrap_or_default())
     }
 
-    /// For each state, all entries of a part of it: one query a level for all of them together, as long
-    /// as they do not take more than is allowed.
+    /// All entries in a part of each of these states, with one query per level for all of them.
+    /// Fails if they take more memory than is allowed.
     pub async fn entries_of(
         &self,
         roots: &[StateNid],
@@ -226,22 +227,23 @@ impl States {
                     }
                 }
             }
-            // The nodes of the next level are not read yet.
+            // The nodes of the next level have not been read yet.
             allowance.take(ENTRY_BYTES * found + NODE_BYTES * next.len() as u64)?;
             open = next;
         }
         Err(Error::corrupt("a state tree is too deep").into())
     }
 
-    /// About how many entries a part of each of these states has, all together, from the nodes on one
-    /// way down: keys are hashes, so that all ways are alike. One query a level for all of them.
+    /// Estimates how many entries a part of these states has in total. It follows only one path
+    /// down each tree: keys are hashes, so all paths are about equally long. One query per level
+    /// for all states.
     pub async fn about_how_many(
         &self,
         roots: impl IntoIterator<Item = StateNid>,
         part: Part,
     ) -> Result<u64> {
         let mut count = 0_u64;
-        // Where each way has come to, and how many there are like it.
+        // The current node of each path, and how many similar paths it stands for.
         let mut open: Vec<(StateNid, u64)> =
             roots.into_iter().filter(|root| *root != EMPTY).map(|root| (root, 1)).collect();
         for level in 0..=LEVELS {
@@ -269,8 +271,8 @@ impl States {
         Err(Error::corrupt("a state tree is too deep"))
     }
 
-    /// The state `root` with `key` set to `event`, or without it. Nodes that are new are added to
-    /// `new` and are found by this node at once.
+    /// The state `root` with `key` set to `event`, or with `key` removed if that is none. New nodes
+    /// are added to `new`; this node can read them immediately.
     pub async fn set(
         &self,
         root: StateNid,
@@ -316,8 +318,8 @@ impl States {
         Ok(child)
     }
 
-    /// The entries in which `from` and `to` differ, each with its event in either. Subtrees that
-    /// both share are not visited.
+    /// The entries in which `from` and `to` differ, each with its event in both. Subtrees that both
+    /// share are not visited.
     pub async fn difference(
         &self,
         from: StateNid,
@@ -325,7 +327,7 @@ impl States {
     ) -> Result<BTreeMap<StateKey, (Option<EventNid>, Option<EventNid>)>> {
         let mut differences: BTreeMap<StateKey, (Option<EventNid>, Option<EventNid>)> =
             BTreeMap::new();
-        // Subtrees that stand on one side only at this level, by side.
+        // Subtrees at this level that only one side has, by side.
         let mut open = (HashSet::from([from]), HashSet::from([to]));
         for _ in 0..=LEVELS {
             let shared: Vec<StateNid> = open.0.intersection(&open.1).copied().collect();
@@ -368,7 +370,7 @@ impl States {
         Err(Error::corrupt("a state tree is too deep"))
     }
 
-    /// The subtree at `level` that holds two entries.
+    /// A subtree at `level` that contains two entries.
     async fn split(
         &self,
         level: usize,
@@ -426,7 +428,7 @@ impl States {
             }
             Ok(found)
         };
-        // A node never changes.
+        // Nodes never change.
         let nids: HashSet<StateNid> = nids.into_iter().collect();
         self.nodes.get_or_read(nids, read).await
     }

@@ -1,4 +1,4 @@
-//! The events that states name.
+//! Finds the events of states.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::{
     },
 };
 
-/// Finds events by the states that name them, without a look at who may see them.
+/// Finds the events of states, without visibility checks.
 #[derive(Clone, Debug)]
 pub struct StateEvents {
     pub(crate) events: Events,
@@ -22,7 +22,7 @@ pub struct StateEvents {
 }
 
 impl StateEvents {
-    /// One entry of a state, without a look at who may see it.
+    /// The event of one entry of a state, without a visibility check.
     pub async fn unchecked_entry(
         &self,
         state: StateNid,
@@ -32,7 +32,7 @@ impl StateEvents {
         self.entry(state, StateKey::typed(kind, state_key)).await
     }
 
-    /// One entry of a state.
+    /// The event of one entry of a state.
     pub(crate) async fn entry(&self, state: StateNid, key: StateKey) -> Result<Option<Arc<Event>>> {
         match self.states.get(state, key).await? {
             Some(nid) => Ok(Some(self.events.get(nid).await?)),

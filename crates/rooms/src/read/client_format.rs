@@ -26,14 +26,15 @@ use crate::{
     read::{erased::ErasedContent, visible_state::VisibleState},
 };
 
-/// For whom events are written.
+/// The recipient of events.
 #[derive(Clone, Copy, Debug)]
 pub struct Recipient<'a> {
     /// The user.
     pub user_id: &'a UserId,
-    /// The device, which is told the IDs of its own transactions.
+    /// The device. It gets the IDs of its own transactions.
     pub device: Option<&'a DeviceKey>,
-    /// Whether each event names its room. In a sync it stands under its room already.
+    /// Whether each event contains its room ID. It does not in a sync, where events are listed by
+    /// room.
     pub with_room_id: bool,
 }
 
@@ -69,7 +70,7 @@ struct Unsigned<'a> {
     transaction_id: Option<String>,
 }
 
-/// Stripped state: what is shown of a room to one who is not in it.
+/// Stripped state: what users who are not in a room are shown of it.
 ///
 /// <https://spec.matrix.org/v1.19/client-server-api/#stripped-state>
 #[derive(Serialize)]
@@ -81,7 +82,7 @@ struct StrippedEvent<'a> {
     kind: &'a ruma::events::TimelineEventType,
 }
 
-/// Writes events as clients get them.
+/// Serializes events for clients.
 #[derive(Clone, Debug)]
 pub struct ClientFormat {
     pub(crate) clock: Clock,
@@ -91,8 +92,8 @@ pub struct ClientFormat {
 }
 
 impl ClientFormat {
-    /// Writes events for a recipient, each with their membership at it where that is given, as long as
-    /// the texts, and what is read for them, do not take more than is allowed.
+    /// Serializes events for a recipient, each with the recipient's membership at the event if that
+    /// is given. Fails if the texts and what is read for them take more memory than is allowed.
     pub async fn to_client<'e>(
         &self,
         recipient: Recipient<'_>,
@@ -105,8 +106,9 @@ impl ClientFormat {
         self.write_all(recipient, events, others, allowance).await
     }
 
-    /// Writes events of a state for a recipient, as [`ClientFormat::to_client`] does. What each of them replaced is
-    /// not said, as it would have to be read: there may be as many as a room has members.
+    /// Like [`ClientFormat::to_client`], for the events of a state. `prev_content` and
+    /// `replaces_state` are left out, because the replaced events would have to be read, and there
+    /// can be as many as the room has members.
     pub async fn state_to_client<'e>(
         &self,
         recipient: Recipient<'_>,
@@ -119,9 +121,9 @@ impl ClientFormat {
         self.write_all(recipient, events, redactions, allowance).await
     }
 
-    /// Writes the events of a part of a state that the recipient may see, those that are `wanted`, in
-    /// the room's order, as long as that does not take more than is allowed. There is one chunk of the
-    /// events in memory at a time.
+    /// Serializes the events in a part of a state that the recipient may see, in the room's order.
+    /// Only `wanted` events are included. Fails if that takes more memory than is allowed. Only one
+    /// chunk of the events is in memory at a time.
     pub async fn write_state(
         &self,
         recipient: Recipient<'_>,
@@ -140,7 +142,7 @@ impl ClientFormat {
             allowance.take(bytes)?;
             events.retain(|event| wanted(event));
             let texts = self.state_to_client(recipient, &events, allowance).await?;
-            // Each is once more in the answer.
+            // Each text takes its size again in the answer.
             allowance.take(texts.iter().map(|text| text.get().len() as u64).sum())?;
             allowance.give_back(bytes);
             let places = events.iter().map(|event| (event.order, event.nid));
@@ -150,7 +152,7 @@ impl ClientFormat {
         Ok(written.into_iter().map(|(_, text)| text).collect())
     }
 
-    /// Writes events, of which `others` say more.
+    /// Serializes events. `others` are the events that they replaced or that redacted them.
     async fn write_all(
         &self,
         recipient: Recipient<'_>,
@@ -161,7 +163,8 @@ impl ClientFormat {
         let mut others = self.state_events.events.within(&others, Caching::Fill, allowance).await?;
         let erased = self.erased_users.all().await?;
         if !erased.is_empty() {
-            // What stands beside an event is shown to all alike.
+            // If the sender of one of these was erased, its content is hidden from every reader
+            // alike.
             let is_erased = |other: &&mut Arc<Event>| erased.contains_key(&other.pdu.sender);
             for other in others.values_mut().filter(is_erased) {
                 *other = self.erased.without_content(other).await?;
@@ -224,8 +227,8 @@ impl ClientFormat {
     }
 }
 
-/// The content, in a redaction with what it redacts: newer clients look for it there in any version
-/// of rooms, and older ones beside the content.
+/// The content for clients. In a redaction it includes `redacts`: newer clients look for it there
+/// in every room version, older ones at the top level of the event.
 ///
 /// <https://spec.matrix.org/v1.19/client-server-api/#mroomredaction>
 fn content_for_clients(pdu: &Pdu) -> Result<Cow<'_, RawValue>> {
@@ -239,7 +242,7 @@ fn content_for_clients(pdu: &Pdu) -> Result<Cow<'_, RawValue>> {
 }
 
 impl Event {
-    /// The event as stripped state; nothing where it is no state.
+    /// The event as stripped state, or none if it is not a state event.
     pub fn to_stripped(&self) -> Option<Box<RawValue>> {
         let stripped = StrippedEvent {
             content: &self.pdu.content,

@@ -1,9 +1,10 @@
-//! The users who were erased at their wish when their account was closed. Their events are shown
-//! redacted to whoever joined the room after that, and was not in it when they were sent.
+//! Users who asked to be erased when their account was deactivated. Their events are shown redacted
+//! to users who joined the room after the erasure and were not in it when the events were sent.
 //!
-//! It holds for timelines and for states alike. Only what stands in a room's present state stays as
-//! it is, since whoever takes part needs it: without `m.room.encryption`, a newcomer would write in
-//! the clear. What is about the erased user themself, such as their name, is redacted even so.
+//! This applies to timelines and states alike. Only the events in a room's current state stay as
+//! they are, because its members need them: without `m.room.encryption`, a newcomer would send
+//! unencrypted messages. Events about the erased users themselves, such as their names, are
+//! redacted nevertheless.
 //!
 //! <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3accountdeactivate>
 
@@ -27,7 +28,7 @@ use crate::{
     read::stays::Stays,
 };
 
-/// Takes the content of erased users' events away where it is not shown.
+/// Removes the content of erased users' events for readers who must not see it.
 #[derive(Clone, Debug)]
 pub struct ErasedContent {
     pub(crate) states: States,
@@ -37,7 +38,8 @@ pub struct ErasedContent {
 }
 
 impl ErasedContent {
-    /// These events as `reader` is shown them, in their order, where the reader may see them.
+    /// These events as `reader` is shown them, in the same order. The reader must be allowed to see
+    /// them.
     pub async fn without_erased(
         &self,
         reader: &UserId,
@@ -51,10 +53,10 @@ impl ErasedContent {
         Ok(events)
     }
 
-    /// Which of these events are shown redacted to `reader`.
+    /// Which of these events are shown to `reader` redacted.
     ///
-    /// Where nobody is erased who sent one of them, this reads nothing. The number of queries does
-    /// not depend on the number of events.
+    /// If none of the senders was erased, this reads nothing. The number of queries does not depend
+    /// on the number of events.
     pub(crate) async fn hidden_from(
         &self,
         reader: &UserId,
@@ -91,8 +93,8 @@ impl ErasedContent {
         Ok(hidden)
     }
 
-    /// The event as it is shown to whoever was not there: redacted, and with nothing that stood there
-    /// before.
+    /// The event as it is shown to users who were not there: redacted, and without the event that
+    /// it replaced.
     pub(crate) async fn without_content(&self, event: &Event) -> Result<Arc<Event>> {
         let room = self.known.by_nid(event.room).await?;
         let json = redacted_json(&event.pdu, &room.rules)?;
@@ -101,8 +103,9 @@ impl ErasedContent {
     }
 }
 
-/// The entry of the state that the event sets, unless it is about its sender: its key is their ID,
-/// perhaps with more that an underscore sets apart from it, such as the device of a call.
+/// The state entry that the event sets, unless the entry is about its sender. It is if the state
+/// key is the sender's ID, possibly after an underscore, and possibly followed by an underscore and
+/// more, such as the device of a call.
 fn of_room(event: &Event) -> Option<StateKey> {
     let pdu = &event.pdu;
     let state_key = pdu.state_key.as_deref()?;

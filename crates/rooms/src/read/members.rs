@@ -19,7 +19,7 @@ use crate::{
 /// How many members are read at once.
 const PAGE: i64 = 1_000;
 
-/// What others see of a user in a room.
+/// A user's profile in a room.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MemberProfile {
     /// The display name.
@@ -28,8 +28,8 @@ pub struct MemberProfile {
     pub avatar_url: Option<String>,
 }
 
-/// What a member event says of its user. Users write what they like, and what cannot be understood is
-/// nothing.
+/// The profile in a member event. Users can write anything there; a profile that cannot be parsed
+/// counts as empty.
 fn profile(event: &str) -> MemberProfile {
     #[derive(Deserialize)]
     struct MemberEvent<'a> {
@@ -46,7 +46,7 @@ fn profile(event: &str) -> MemberProfile {
     MemberProfile { displayname: content.displayname, avatar_url: content.avatar_url }
 }
 
-/// Who is in which room.
+/// Finds the members of rooms.
 #[derive(Clone, Debug)]
 pub struct Members {
     pub(crate) store: Store,
@@ -54,8 +54,8 @@ pub struct Members {
 }
 
 impl Members {
-    /// Who is joined to a room that `reader` is joined to, by user ID, each with what others see of
-    /// them there.
+    /// The joined members of a room, by user ID, each with their profile in that room. `reader`
+    /// must be joined too.
     pub async fn joined(
         &self,
         reader: &UserId,
@@ -76,8 +76,8 @@ impl Members {
         }
     }
 
-    /// The first `limit` users of each of these rooms, in the order in which their membership, one
-    /// of `memberships`, became current.
+    /// The first `limit` users in each of these rooms whose membership is one of `memberships`, in
+    /// the order in which it became current.
     pub async fn unchecked_first(
         &self,
         rooms: impl IntoIterator<Item = RoomNid>,

@@ -13,32 +13,31 @@ use crate::{
     },
 };
 
-/// How many events of each of several lists are read at first at least.
+/// If several lists are read, how many events of each are read first, at least.
 const FIRST_OF_MANY: usize = 16;
 
-/// A page of a timeline ends where its events take more bytes than this, roughly, however many are
-/// wanted.
+/// A page ends early once its events take more bytes than this, roughly.
 const PAGE_BYTES: u64 = 4 << 20;
 
 /// A stretch of a room's timeline.
 #[derive(Clone, Debug, Default)]
 pub struct Page {
-    /// The events, in the order that was asked for.
+    /// The events, in the requested order.
     pub events: Vec<Arc<Event>>,
-    /// Whether there are more beyond the last.
+    /// Whether there are more after the last one.
     pub more: bool,
 }
 
 impl Page {
-    /// How many bytes its events take, roughly.
+    /// How many bytes the events take, roughly.
     pub fn weight(&self) -> u64 {
         self.events.iter().map(|event| event.weight() as u64).sum()
     }
 }
 
-/// A page of the first of each of these lists of events: at most `limit`, and fewer where they
-/// take more than [`PAGE_BYTES`]. All of them together take no more than is allowed. `more` says
-/// that the list has others.
+/// The first page of each of these lists of events: at most `limit` events, and fewer if they take
+/// more than [`PAGE_BYTES`]. Fails if all pages together take more memory than is allowed. `more`
+/// says whether the list has further events.
 pub(crate) async fn read_pages(
     events: &Events,
     lists: &[Vec<EventNid>],
@@ -76,7 +75,7 @@ impl<'a> Reading<'a> {
         Self { chunks: Chunks::beginning_with(first, wanted), page, bytes: 0 }
     }
 
-    /// The events to be read next: none at the end of the page.
+    /// The events to read next, or none at the end of the page.
     fn next(&mut self) -> &'a [EventNid] {
         let next = self.chunks.next().unwrap_or_default();
         if self.bytes > PAGE_BYTES && !next.is_empty() {

@@ -1,5 +1,5 @@
-//! What a reader may see of a room's state: each function takes what `visible_state.rs` found that
-//! they may.
+//! What a reader may see of rooms' states. The states themselves come from `visible_state.rs`,
+//! which decides what the reader may see.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -24,7 +24,7 @@ use crate::{
     },
 };
 
-/// The states of rooms, for those who may see them.
+/// The states of rooms, for readers who may see them.
 #[derive(Clone, Debug)]
 pub struct RoomStates {
     pub(crate) state_events: StateEvents,
@@ -33,7 +33,8 @@ pub struct RoomStates {
 }
 
 impl RoomStates {
-    /// One entry of the state that `reader` may see.
+    /// One entry of the room's present state as far as `reader` may see it. Fails with
+    /// [`RoomError::NotFound`] if there is no such entry.
     pub async fn entry(
         &self,
         reader: &UserId,
@@ -47,7 +48,7 @@ impl RoomStates {
         shown.into_iter().next().ok_or(RoomError::NotFound("state"))
     }
 
-    /// One entry of a state that the reader may see.
+    /// One entry of a state that the reader may see, or none if the state has no such entry.
     pub async fn entry_at(
         &self,
         state: VisibleState,
@@ -57,8 +58,7 @@ impl RoomStates {
         self.state_events.unchecked_entry(state.nid(), kind, state_key).await
     }
 
-    /// About how many events a part of these states has, all of them together, found out at little
-    /// cost.
+    /// An estimate of how many events a part of these states has in total. It costs little.
     pub async fn about_how_many(
         &self,
         states: impl IntoIterator<Item = VisibleState>,
@@ -68,8 +68,8 @@ impl RoomStates {
         Ok(self.state_events.states.about_how_many(states, part).await?)
     }
 
-    /// The member events of these users in a state that the reader may see, by user ID, as long as they
-    /// do not take more than is allowed.
+    /// The member events of these users in a state that the reader may see, by user ID. Fails if
+    /// they take more memory than is allowed.
     pub async fn members_at(
         &self,
         state: VisibleState,
@@ -88,8 +88,8 @@ impl RoomStates {
         Ok(events)
     }
 
-    /// For each of these states, the internal numbers of the events of a part of it, as long as they do
-    /// not take more than is allowed.
+    /// The internal numbers of the events in a part of each of these states. Fails if they take
+    /// more memory than is allowed.
     pub async fn entries_of(
         &self,
         states: impl IntoIterator<Item = VisibleState>,
@@ -104,8 +104,8 @@ impl RoomStates {
             .collect())
     }
 
-    /// For each of these states, the internal numbers of the events of these entries, as long as they
-    /// do not take more than is allowed.
+    /// The internal numbers of the events of these entries of states. Fails if they take more
+    /// memory than is allowed.
     pub async fn entries_at(
         &self,
         wanted: impl IntoIterator<Item = (VisibleState, StateKey)>,

@@ -1,4 +1,4 @@
-//! How the current state of rooms changed: whoever waits for news of a room reads no table when
+//! The changes of rooms' current states. Requests that wait for news of a room read no table when
 //! somebody joins it.
 
 use std::{collections::HashMap, sync::Arc};
@@ -27,8 +27,8 @@ pub struct StateChanges {
 }
 
 impl StateChanges {
-    /// The changes of a room's current state after `since` and up to `up_to`, in order, as long as
-    /// they do not take more than is allowed.
+    /// The changes of a room's current state after `since` and up to `up_to`, in order. Fails if
+    /// they take more memory than is allowed.
     pub async fn unchecked_of_room(
         &self,
         room: &Room,
@@ -46,8 +46,8 @@ impl StateChanges {
         self.recent.0.reading.look_or_read(room.nid, look, read).await
     }
 
-    /// As [`StateChanges::unchecked_of_room`], of each of these rooms, as long as all of them together
-    /// do not take more than is allowed. A room without any may be absent.
+    /// Like [`StateChanges::unchecked_of_room`], for several rooms. Fails if their changes together
+    /// take more memory than is allowed. A room without changes may be absent.
     pub async fn unchecked_of_rooms(
         &self,
         rooms: &[&Room],
@@ -76,8 +76,8 @@ impl StateChanges {
         Ok(changes)
     }
 
-    /// How a user's membership of each of these rooms changed after `after`, in order. What came
-    /// after `up_to` may be left out.
+    /// The changes of a user's membership in each of these rooms after `after`, in order. Changes
+    /// after `up_to` may be missing.
     pub async fn of_membership(
         &self,
         user_id: &UserId,
@@ -117,7 +117,7 @@ impl StateChanges {
         Ok(changes)
     }
 
-    /// The changes of a room, where they are all in memory.
+    /// The changes of a room, or none if not all of them are in memory.
     fn in_memory(
         &self,
         room: &Room,
@@ -145,7 +145,7 @@ impl StateChanges {
     }
 }
 
-/// Takes the memory of these changes.
+/// Charges for the memory of these changes.
 fn take_changes<'a>(
     allowance: &Allowance,
     changes: impl IntoIterator<Item = &'a StateChange>,

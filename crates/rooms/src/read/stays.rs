@@ -16,7 +16,7 @@ use crate::{
     read::state_changes::StateChanges,
 };
 
-/// A time at which a user was joined to a room.
+/// A period during which a user was joined to a room.
 #[derive(Clone, Debug)]
 pub(crate) struct Stay {
     /// When they joined.
@@ -25,17 +25,18 @@ pub(crate) struct Stay {
     pub(crate) end: Option<Edge>,
 }
 
-/// An end of a [`Stay`].
+/// The beginning or the end of a [`Stay`].
 #[derive(Clone, Debug)]
 pub(crate) struct Edge {
-    /// When it was.
+    /// The position of the change.
     pub(crate) pos: Pos,
     /// The state right after it.
     pub(crate) state: Option<StateNid>,
 }
 
 impl Stay {
-    /// Whether it was going on when the event was sent, or later, before its sender was erased.
+    /// Whether the stay entitles the user to an event whose sender was erased: it was going on when
+    /// the event was sent, or it began later but before the erasure.
     pub(crate) fn opens(&self, event: &Event, erased: Pos) -> bool {
         let Some(order) = event.order else { return false };
         self.begin.pos.0 <= erased.0.max(order.pos)
@@ -53,8 +54,8 @@ pub(crate) struct Stays {
 }
 
 impl Stays {
-    /// The last position at which the user was joined to the room: the end of the log where they are
-    /// now; none where they never were.
+    /// The last position at which the user was joined to the room: the end of the log if they are
+    /// joined now, and none if they never were.
     pub(crate) async fn last_joined(&self, user_id: &UserId, room: &Room) -> Result<Option<Pos>> {
         let Some(current) = self.memberships.in_room(user_id, room).await? else { return Ok(None) };
         if current.is_joined() {
@@ -64,7 +65,7 @@ impl Stays {
         Ok(stays.last().and_then(|stay| stay.end.as_ref()).map(|end| Pos(end.pos.0 - 1)))
     }
 
-    /// The times at which a user was joined to a room, in order.
+    /// The periods during which a user was joined to a room, in order.
     pub(crate) async fn of_user(&self, user_id: &UserId, room: &Room) -> Result<Vec<Stay>> {
         let changes = {
             let mut conn = self.store.read().await?;
@@ -76,7 +77,7 @@ impl Stays {
         Ok(stays(&changes, &events))
     }
 
-    /// The times at which a user was joined to each of these rooms, in order.
+    /// The periods during which a user was joined to each of these rooms, in order.
     pub(crate) async fn in_rooms(
         &self,
         user_id: &UserId,
@@ -90,7 +91,7 @@ impl Stays {
     }
 }
 
-/// The times at which a user was joined, by the changes of their membership of a room.
+/// The periods during which a user was joined, derived from the changes of their membership.
 fn stays(changes: &[StateChange], events: &HashMap<EventNid, Arc<Event>>) -> Vec<Stay> {
     let event = |nid: Option<EventNid>| nid.and_then(|nid| events.get(&nid));
     let is_join = |event: Option<&Arc<Event>>| {

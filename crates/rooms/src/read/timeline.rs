@@ -1,4 +1,4 @@
-//! Rooms' timelines, as sync and `/messages` page through them, without a look at who may see what.
+//! Rooms' timelines as sync and `/messages` page through them, without visibility checks.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -15,10 +15,10 @@ use crate::{
     read::page::{Page, read_pages},
 };
 
-/// How many bytes the number of an event takes in lists of them, roughly.
+/// How many bytes an event's internal number takes in a list, roughly.
 const NUMBER_BYTES: u64 = 32;
 
-/// How many numbers of events are read at once at most.
+/// How many internal numbers of events are read at once at most.
 const MOST_NUMBERS: usize = 50_000;
 
 /// The timelines of all rooms.
@@ -30,9 +30,9 @@ pub struct Timelines {
 }
 
 impl Timelines {
-    /// The newest events of a room after `since` and up to `up_to`, which this node has applied, at
-    /// most `limit`, oldest first, as long as they do not take more than is allowed. `more` says that
-    /// there are older ones after `since`.
+    /// The newest events of a room after `since` and up to `up_to`, at most `limit`, oldest first.
+    /// This node must have applied `up_to`. `more` says whether there are older ones after `since`.
+    /// Fails if the events take more memory than is allowed.
     pub async fn unchecked_newest(
         &self,
         room: &Room,
@@ -56,8 +56,8 @@ impl Timelines {
         self.recent.recent.reading.look_or_read(room.nid, look, read).await
     }
 
-    /// As [`Timelines::unchecked_newest`], of each of these rooms, as long as all of them together do
-    /// not take more than is allowed. A room without any may be absent.
+    /// Like [`Timelines::unchecked_newest`], for several rooms. Fails if their events together take
+    /// more memory than is allowed. A room without events may be absent.
     pub async fn unchecked_newest_of_rooms(
         &self,
         rooms: &[&Room],
@@ -107,8 +107,8 @@ impl Timelines {
         Ok(pages)
     }
 
-    /// The events of a room up to `from` and after `until`, newest first, at most `limit`, as long as
-    /// they do not take more than is allowed.
+    /// The events of a room up to `from` and after `until`, at most `limit`, newest first. Fails if
+    /// they take more memory than is allowed.
     pub async fn unchecked_before(
         &self,
         room: &Room,
@@ -124,8 +124,8 @@ impl Timelines {
         self.page(nids, limit, allowance).await
     }
 
-    /// The events of a room after `from` and up to `until`, oldest first, at most `limit`, as long as
-    /// they do not take more than is allowed.
+    /// The events of a room after `from` and up to `until`, at most `limit`, oldest first. Fails if
+    /// they take more memory than is allowed.
     pub async fn unchecked_after(
         &self,
         room: &Room,
@@ -141,7 +141,7 @@ impl Timelines {
         self.page(nids, limit, allowance).await
     }
 
-    /// The newest events, where they are in memory.
+    /// The newest events, or none if not all of them are in memory.
     fn newest_in_memory(
         &self,
         room: &Room,
@@ -166,7 +166,7 @@ fn after(since: Pos) -> Order {
     if since == Pos::START { Order::START } else { Order::after(since) }
 }
 
-/// One more than asked for, to know whether there are more.
+/// One more than the limit, to find out whether there are more.
 fn row_limit(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1)
 }

@@ -1,12 +1,12 @@
-//! Tokens that clients hold: where a sync has read up to, and where a page of a room ends.
+//! Tokens for clients: how far a sync has read, and where a page of a room ends.
 //!
-//! They are opaque to clients and begin with their kind and the version of their format, so that a
-//! node that is newer or older knows what it is given. A token is not tied to its user: it says
-//! where to read on, never what may be read.
+//! They are opaque to clients. They begin with their kind and the version of their format, so that
+//! newer and older nodes recognize them. A token is not tied to its user: it says where to continue
+//! reading, never what the reader may see.
 //!
-//! - [`SyncToken`]: a vector of positions, one for each thing that is numbered on its own.
+//! - [`SyncToken`]: a vector of positions, one for each thing with its own numbering.
 //! - [`PaginationToken`]: a gap between two events in a room's [`Order`].
-//! - [`RoomToken`]: either of them, for what reads one room from a token.
+//! - [`RoomToken`]: either of them, for requests that read one room from a token.
 
 use std::{fmt, str::FromStr};
 
@@ -15,9 +15,9 @@ use stoa_storage::repo::events::Order;
 
 use crate::error::RoomError;
 
-/// A text that is no token of the kind that is wanted.
+/// The error for a string that is not a token of the expected kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the token is not one that this server gave")]
+#[error("the token was not issued by this server")]
 pub struct InvalidToken;
 
 impl From<InvalidToken> for RoomError {
@@ -26,26 +26,26 @@ impl From<InvalidToken> for RoomError {
     }
 }
 
-/// Where a sync has read up to: `s1.<log>.<to-device>.<epoch>.<ephemeral>.<quiet>`.
+/// How far a sync has read: `s1.<log>.<to-device>.<epoch>.<ephemeral>.<quiet>`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct SyncToken {
     /// The position in the log.
     pub log: Pos,
     /// The position among the device's to-device messages.
     pub to_device: Pos,
-    /// What the client knows of typing and presence.
+    /// What the client knows about typing and presence.
     pub ephemeral: EphemeralPosition,
 }
 
-/// A position in the counter of typing and presence, which begins again with each epoch. One of
-/// an unknown epoch says nothing: the reader is given what is current.
+/// A position in the counter of typing and presence, which starts over with each epoch. If the
+/// epoch is unknown, the position says nothing, and the reader is given everything current.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct EphemeralPosition {
     /// The epoch of the counter.
     pub epoch: i64,
     /// The counter.
     pub version: i64,
-    /// Whether nobody is typing as far as the client knows.
+    /// Whether the client knows of nobody who is typing.
     pub is_quiet: bool,
 }
 
@@ -62,7 +62,7 @@ impl FromStr for SyncToken {
 
     fn from_str(token: &str) -> Result<Self, InvalidToken> {
         let [log, to_device, epoch, version, quiet] = numbers(token, "s1.")?;
-        // Epochs may be any number; what is counted starts at zero.
+        // Epochs can be any number. Everything that is counted starts at zero.
         if log < 0 || to_device < 0 || version < 0 || !(0..=1).contains(&quiet) {
             return Err(InvalidToken);
         }
@@ -74,18 +74,18 @@ impl FromStr for SyncToken {
     }
 }
 
-/// A gap in a room's order: `t1.<pos>.<depth>.<seq>`. What stands at or before the place is before
-/// the gap, everything else is after it.
+/// A gap in a room's order: `t1.<pos>.<depth>.<seq>`. Events at or before this place are before the
+/// gap, all others are after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PaginationToken(pub Order);
 
 impl PaginationToken {
-    /// The gap right after what stands at `order`.
+    /// The gap right after the event at `order`.
     pub const fn after(order: Order) -> Self {
         Self(order)
     }
 
-    /// The gap right before what stands at `order`.
+    /// The gap right before the event at `order`.
     pub const fn before(order: Order) -> Self {
         Self(Order { seq: order.seq.saturating_sub(1), ..order })
     }
@@ -107,17 +107,17 @@ impl FromStr for PaginationToken {
     }
 }
 
-/// A token of either kind, where a room is read from it.
+/// A token of either kind, from which to read a room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RoomToken {
-    /// A sync read up to here.
+    /// A sync has read up to here.
     Sync(SyncToken),
-    /// A page ended here.
+    /// A page ends here.
     Pagination(PaginationToken),
 }
 
 impl RoomToken {
-    /// The gap that the token stands for in the order of any room.
+    /// The gap in the order of any room that the token stands for.
     pub const fn order(self) -> Order {
         match self {
             Self::Sync(token) => Order::after(token.log),
@@ -134,7 +134,7 @@ impl FromStr for RoomToken {
     }
 }
 
-/// The `N` numbers of a token with this prefix, and nothing else.
+/// Parses the `N` numbers of a token with this prefix, and nothing else.
 fn numbers<const N: usize>(token: &str, prefix: &str) -> Result<[i64; N], InvalidToken> {
     let mut fields = token.strip_prefix(prefix).ok_or(InvalidToken)?.split('.');
     let mut numbers = [0; N];
@@ -155,7 +155,7 @@ mod tests {
     };
 
     #[test]
-    fn a_token_is_read_as_it_was_written() {
+    fn tokens_can_be_written_and_parsed_again() {
         assert_eq!(SYNC.to_string().parse(), Ok(SYNC));
         for order in
             [Order::START, Order::END, Order::after(Pos(4)), Order { pos: 4, depth: 12, seq: -1 }]
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_room_is_read_from_either_kind() {
+    fn a_room_can_be_read_from_either_kind_of_token() {
         let sync: RoomToken = SYNC.to_string().parse().unwrap();
         assert_eq!(sync.order(), Order::after(Pos(17)));
         let order = Order { pos: 4, depth: i64::MAX, seq: 0 };
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_refused() {
+    fn other_strings_are_not_tokens() {
         for text in [
             "",
             "s1",

@@ -1,5 +1,5 @@
-//! Who may see an event: one oracle of history visibility and membership, for every event that leaves
-//! the server. Who may see a state is decided in `visible_state.rs`.
+//! Who may see an event. Every event that leaves the server passes this one check of history
+//! visibility and membership. Who may see a state is decided in `visible_state.rs`.
 //!
 //! <https://spec.matrix.org/v1.19/client-server-api/#room-history-visibility>
 
@@ -23,30 +23,30 @@ use crate::{
     read::{erased::ErasedContent, stays::Stays},
 };
 
-/// An event that a reader is shown, and their membership of the room at it.
+/// An event that is shown to a reader, with their membership of the room at the event.
 pub type ShownEvent = (Arc<Event>, MembershipState);
 
-/// Whether a reader may see an event, and as what.
+/// Whether a reader may see an event, and their membership at it.
 #[derive(Clone, Debug)]
 pub struct Seen {
     /// Whether the event may be shown.
     pub visible: bool,
-    /// The reader's membership of the room at the event: `leave` where they had none.
+    /// The reader's membership of the room at the event: `leave` if they had none.
     pub membership: MembershipState,
-    /// What is shown in the event's place, where its sender was erased and the reader came later.
+    /// What is shown instead of the event, if its sender was erased before the reader came.
     pub instead: Option<Arc<Event>>,
 }
 
 impl Seen {
-    /// What the reader is shown of `event`, and their membership at it; none where they are shown
-    /// nothing. `event` is the one that this was found out about.
+    /// What the reader is shown of `event`, and their membership at it, or none if they may not see
+    /// it. `event` must be the event that this result is about.
     pub fn show(self, event: Arc<Event>) -> Option<ShownEvent> {
         self.visible.then(|| (self.instead.unwrap_or(event), self.membership))
     }
 }
 
-/// How much of a room's history is shown. None shows all that another shows: who is invited and
-/// never joins is shown what is `invited`, and not what is `shared`.
+/// How much of a room's history is shown. The settings are not ordered: a user who is invited and
+/// never joins may see `invited` history but not `shared` history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum HistoryVisibility {
     Joined,
@@ -55,25 +55,25 @@ enum HistoryVisibility {
     WorldReadable,
 }
 
-/// What decides whether a reader may see an event, and the state right after it.
+/// What decides whether a reader may see an event and the state right after it.
 #[derive(Clone, Debug)]
 pub(crate) struct Moment {
     /// Whether the event is about the reader's own membership.
     is_own_member: bool,
-    /// Whether it is how the reader left the room.
+    /// Whether the event is the reader's departure from the room.
     is_departure: bool,
     /// The reader's membership at the event.
     membership: MembershipState,
-    /// Whether the reader is joined, or was later.
+    /// Whether the reader is joined at the event or was joined later.
     joined_later: bool,
     /// The history visibility before the event.
     visibility: HistoryVisibility,
-    /// The history visibility after it, where the event changes it.
+    /// The history visibility after the event, if the event changes it.
     after_change: Option<HistoryVisibility>,
 }
 
 impl Moment {
-    /// Whether the reader may see the event. A change of their own membership is always told.
+    /// Whether the reader may see the event. They may always see changes of their own membership.
     fn shows_event(&self) -> bool {
         self.is_own_member
             || self.membership == MembershipState::Join
@@ -85,8 +85,9 @@ impl Moment {
             })
     }
 
-    /// Whether the reader may see the state right after the event. Who leaves sees the state at that
-    /// time. Who is invited is shown what comes with the invite, and the rest once they have joined.
+    /// Whether the reader may see the state right after the event. A user who leaves may see the
+    /// state at that time. An invited user sees what comes with the invite, and the rest once they
+    /// have joined.
     pub(crate) fn shows_state(&self) -> bool {
         self.is_departure
             || self.membership == MembershipState::Join
@@ -100,13 +101,13 @@ impl Moment {
             })
     }
 
-    /// A change of the history visibility is shown to whoever may see either side of it.
+    /// A change of the history visibility is shown to readers who may see either side of it.
     fn allows(&self, by: impl Fn(HistoryVisibility) -> bool) -> bool {
         by(self.visibility) || self.after_change.is_some_and(by)
     }
 }
 
-/// Finds out what users may see.
+/// Decides what users may see.
 #[derive(Clone, Debug)]
 pub struct Visibility {
     pub(crate) store: Store,
@@ -132,8 +133,8 @@ impl Visibility {
         self.see_in_rooms(reader, &last_joined, events).await
     }
 
-    /// What `reader` may see of these events, in their order. `last_joined` says when the reader was
-    /// last joined to each of their rooms.
+    /// What `reader` may see of these events, in their order. `last_joined` says when the reader
+    /// was last joined to each of the events' rooms.
     async fn see_in_rooms(
         &self,
         reader: &UserId,
@@ -159,7 +160,7 @@ impl Visibility {
         Ok(seen)
     }
 
-    /// What `reader` may see of these events of any of `rooms`, in their order.
+    /// What `reader` may see of these events, which are all in `rooms`, in their order.
     pub async fn see_in(
         &self,
         reader: &UserId,
@@ -173,8 +174,8 @@ impl Visibility {
         self.see_in_rooms(reader, &last_joined, events).await
     }
 
-    /// An event of the room, with the reader's membership at it. One that the reader may not see is
-    /// not found, as if it were not there.
+    /// An event of the room, with the reader's membership at it. If the reader may not see it, the
+    /// result is the same as if it did not exist.
     pub async fn event(
         &self,
         reader: &UserId,
@@ -199,7 +200,7 @@ impl Visibility {
         visible(vec![event], seen).next().ok_or_else(not_found)
     }
 
-    /// The events of a page that `reader` may see, each with the reader's membership at it.
+    /// The events of a page that `reader` may see, each with the reader's membership at the event.
     pub async fn visible(
         &self,
         reader: &UserId,
@@ -210,7 +211,7 @@ impl Visibility {
         Ok(visible(events, seen).collect())
     }
 
-    /// What decides on these events, in their order.
+    /// What decides about these events, in their order.
     pub(crate) async fn moments(
         &self,
         reader: &UserId,
@@ -264,8 +265,8 @@ impl Visibility {
         Ok(moments.collect())
     }
 
-    /// The place in the room's order after which `reader` sees nothing: what happened since they
-    /// left, unless anybody may read it.
+    /// The place in the room's order after which `reader` sees nothing. Readers who have left do
+    /// not see what happened since, unless the room is world-readable.
     pub async fn reach(&self, reader: &UserId, room: &Room) -> Result<Order> {
         let membership = self.memberships.in_room(reader, room).await?;
         let is_there = membership.as_ref().is_some_and(|row| {
@@ -300,8 +301,8 @@ impl Visibility {
     }
 }
 
-/// What an `m.room.history_visibility` says. Where there is none, or one that cannot be
-/// understood: shared.
+/// The setting in an `m.room.history_visibility` event. It is `shared` if there is no event or it
+/// cannot be understood.
 fn history_visibility(event: Option<&Arc<Event>>) -> HistoryVisibility {
     #[derive(serde::Deserialize)]
     struct Content {
@@ -317,7 +318,7 @@ fn history_visibility(event: Option<&Arc<Event>>) -> HistoryVisibility {
     }
 }
 
-/// The events of a page that a reader may see, each with the reader's membership at it.
+/// The events of a page that a reader may see, each with the reader's membership at the event.
 fn visible(events: Vec<Arc<Event>>, seen: Vec<Seen>) -> impl Iterator<Item = ShownEvent> {
     events.into_iter().zip(seen).filter_map(|(event, seen)| seen.show(event))
 }

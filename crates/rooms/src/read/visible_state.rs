@@ -1,8 +1,9 @@
-//! Who may see a state: the room's present, or the state at an event.
+//! Who may see a state: the room's present state, or the state at an event.
 //!
-//! Being shown an event does not mean being shown the state at it. A user is told of a ban and of
-//! the invite that they declined, and learns nothing else of a room that they were never in. So
-//! whatever gives state to a reader takes a [`VisibleState`], and only this file makes one.
+//! A reader who is shown an event may not necessarily see the state at it. Users are told of a ban,
+//! or of the invite that they declined, but learn nothing else about a room that they were never
+//! in. Every function that gives state to a reader therefore takes a [`VisibleState`], and only
+//! this file makes one.
 //!
 //! <https://spec.matrix.org/v1.19/client-server-api/#room-history-visibility>
 
@@ -32,15 +33,14 @@ use crate::{
 pub struct VisibleState(StateNid);
 
 impl VisibleState {
-    /// Nothing, which anybody may see.
+    /// The empty state, which anybody may see.
     pub const NOTHING: Self = Self(EMPTY);
 
-    /// A state that the caller has found out the reader may see. They say how.
+    /// A state that the caller knows the reader may see. Callers explain how they know.
     pub const fn unchecked(state: StateNid) -> Self {
         Self(state)
     }
 
-    /// The state.
     pub(crate) const fn nid(self) -> StateNid {
         self.0
     }
@@ -58,8 +58,9 @@ pub struct VisibleStates {
 }
 
 impl VisibleStates {
-    /// The state that `reader` may see as the room's present: the current state for a member, and
-    /// for anybody where the room is world-readable; for one who has left, the state at that time.
+    /// The state that `reader` may see as the room's present state: the current state if they are a
+    /// member or the room is world-readable; if they have left, the state at that time. Fails with
+    /// [`RoomError::Forbidden`] if they were never in the room.
     pub async fn now(&self, reader: &UserId, room: &Room) -> Result<VisibleState> {
         let current = self.known.committed(room).await?.state;
         let membership = self.memberships.in_room(reader, room).await?;
@@ -75,9 +76,9 @@ impl VisibleStates {
         left.map(VisibleState).ok_or_else(|| RoomError::forbidden("You are not in this room"))
     }
 
-    /// The state right after `event`, where `reader` may see it. Otherwise the state at the time when
-    /// they had left, where they were in the room before; or, where they came only later, the state
-    /// that they found then. None where they were never in the room.
+    /// The state right after `event`, if `reader` may see it. Otherwise, if they were in the room
+    /// before, the state when they last left before the event; or, if they came only later, the
+    /// state when they joined. None if they were never in the room or have forgotten it.
     pub async fn after(
         &self,
         reader: &UserId,
@@ -100,10 +101,11 @@ impl VisibleStates {
         self.state_of_nearest_stay(reader, room, pos).await
     }
 
-    /// The state that `reader` may see of a point in the room's order, as [`after`](Self::after) says
-    /// of the event before it; where that is none, what they may see as the room's present.
+    /// The state that `reader` may see at a point in the room's order. This is what
+    /// [`after`](Self::after) gives for the event before that point; if that is none, it is what
+    /// they may see as the room's present state.
     pub async fn at(&self, reader: &UserId, room: &Room, at: Order) -> Result<VisibleState> {
-        // Who may see nothing at all is refused here.
+        // This fails for readers who may see nothing at all.
         let present = self.now(reader, room).await?;
         let any = Allowance::unlimited();
         let latest = self.timelines.unchecked_before(room, at, Order::START, 1, &any).await?.events;
@@ -114,8 +116,8 @@ impl VisibleStates {
         Ok(known.unwrap_or(present))
     }
 
-    /// The state right after `event`, where that is how `reader` left the room: a leave, a kick or a
-    /// ban of one who was joined.
+    /// The state right after `event`, if that is the departure of `reader` from the room: a leave,
+    /// a kick or a ban while they were joined.
     pub async fn of_departure(
         &self,
         reader: &UserId,
@@ -129,8 +131,8 @@ impl VisibleStates {
         Ok(event.state_after.filter(|_| is_departure).map(VisibleState))
     }
 
-    /// The state with which the reader's stay ended that ended last by `pos`, or else with which the
-    /// next one began.
+    /// The state at the end of the reader's last stay that ended by `pos`, or else at the beginning
+    /// of their next stay.
     async fn state_of_nearest_stay(
         &self,
         reader: &UserId,

@@ -1,9 +1,10 @@
-//! What follows once an event is decided on, whether it was built here or came from elsewhere.
+//! The effects of an event once it is decided on, whether it was built here or came from another
+//! server.
 //!
-//! The event becomes a row. One that is accepted also moves its room on: it takes the place of the
-//! forward extremities that it follows, the state is resolved anew, changes of the state are noted
-//! with the memberships that they set, and what it redacts loses its content. All of that is added
-//! to one append, and the head in memory is moved on to match it.
+//! The event becomes a row. An accepted event also moves its room on: it replaces the forward
+//! extremities that it follows, the state is resolved again, changes of the state are recorded
+//! together with the memberships that they set, and the event that it redacts loses its content.
+//! All of this is added to one append, and the head in memory is moved on accordingly.
 
 use std::sync::Arc;
 
@@ -33,27 +34,24 @@ use crate::{
     },
 };
 
-/// An event that was decided on.
+/// An event that has been decided on.
 pub(crate) struct Decided {
-    /// Its internal number.
     pub(crate) nid: EventNid,
-    /// The event itself.
     pub(crate) pdu: Pdu,
-    /// What was decided.
     pub(crate) status: EventStatus,
     /// The room's state before it.
     pub(crate) state_before: StateNid,
-    /// The room's state after it. What is new of it is in the append already.
+    /// The room's state after it. Its new nodes are already in the append.
     pub(crate) state_after: StateNid,
-    /// The state event that it takes the place of.
+    /// The state event that it replaces.
     pub(crate) replaces: Option<EventNid>,
-    /// The device that sends it, and the key of its transaction.
+    /// The device that sent it, and the key of its transaction.
     pub(crate) txn: Option<(String, String)>,
-    /// Whether it is stored already, as an outlier.
+    /// Whether it is already stored, as an outlier.
     pub(crate) is_outlier: bool,
-    /// Whether events that follow it are here already.
+    /// Whether events that follow it are already here.
     pub(crate) is_followed: bool,
-    /// The event of the same room that it names to be redacted, where that is here.
+    /// The event in the same room that it is to redact, if that is here.
     pub(crate) redacts: Option<Arc<Event>>,
 }
 
@@ -67,9 +65,9 @@ pub(crate) struct Heads {
 }
 
 impl Heads {
-    /// Adds to the draft what follows from an event, and moves the draft's head on.
+    /// Adds the effects of an event to the draft, and moves the draft's head on.
     ///
-    /// Where this fails, the draft may have been changed in part: the caller drops it.
+    /// If this fails, the draft may be partly changed, and the caller drops it.
     pub(crate) async fn advance_head(
         &self,
         room: &Room,
@@ -82,9 +80,11 @@ impl Heads {
         let pos = (decided.status == EventStatus::Accepted).then(|| append.next_pos());
         let event = Arc::new(decided.into_event(room));
         append_event(&event, pos, is_outlier, append);
-        // In memory first: from here on it is looked up as what the states name.
+        // The event has to be in memory first, because from here on it is looked up through the
+        // states.
         self.events.insert(Arc::clone(&event));
-        // Nothing else follows from an event that is shown to nobody, but for what others build on it.
+        // An event that is shown to nobody has no further effects, except on events that build on
+        // it.
         let Some(pos) = pos else { return Ok(event) };
         append.touched.add(Stream::Timeline, room.nid);
 
@@ -122,7 +122,7 @@ impl Heads {
         Ok(event)
     }
 
-    /// Adds to `append` what follows from the room's current state changing from `from` to `to`.
+    /// Adds to `append` the effects of the room's current state changing from `from` to `to`.
     async fn note_state_change(
         &self,
         room: &Room,
@@ -180,7 +180,7 @@ impl Heads {
 }
 
 impl Decided {
-    /// The event, which gets its place once it is written.
+    /// The event. It gets its position once it is written.
     fn into_event(self, room: &Room) -> Event {
         Event {
             nid: self.nid,
@@ -198,7 +198,7 @@ impl Decided {
     }
 }
 
-/// Adds the row of an event, or what changes of the row of an outlier. `pos` is set for an event that
+/// Adds the row of an event, or the changes to the row of an outlier. `pos` is set if the event
 /// enters the live timeline.
 fn append_event(event: &Event, pos: Option<RelPos>, is_outlier: bool, append: &mut Append) {
     if !is_outlier {
@@ -218,7 +218,7 @@ fn append_event(event: &Event, pos: Option<RelPos>, is_outlier: bool, append: &m
     });
 }
 
-/// The row of an event. `pos` is set for one that enters the live timeline.
+/// The row of an event. `pos` is set if the event enters the live timeline.
 pub(crate) fn event_row(event: &Event, pos: Option<RelPos>) -> EventRow {
     let (txn_device, txn_id) = event.txn.clone().unzip();
     EventRow {

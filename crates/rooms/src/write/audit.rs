@@ -1,4 +1,4 @@
-//! What rooms contribute to the audit log: changes that somebody makes to another user's membership.
+//! The audit log entries of rooms: changes to another user's membership.
 
 use ruma::events::{TimelineEventType, room::member::MembershipState};
 use stoa_base::{Actor, Clock};
@@ -10,7 +10,7 @@ use crate::{
     graph::{event::Event, events::Events},
 };
 
-/// Writes entries of the audit log.
+/// Adds entries to the audit log.
 #[derive(Clone, Debug)]
 pub(crate) struct MembershipAudit {
     pub(crate) clock: Clock,
@@ -18,7 +18,7 @@ pub(crate) struct MembershipAudit {
 }
 
 impl MembershipAudit {
-    /// Adds an entry to the append of an event that removes, bans or unbans somebody other than its
+    /// Adds an entry to the append of an event that removes, bans or unbans a user other than its
     /// sender, whichever operation the event comes from.
     pub(crate) async fn note(
         &self,

@@ -1,11 +1,11 @@
-//! Changing a room: building on its head, queueing what was built, and building anew where the room
-//! moved meanwhile.
+//! Changing a room: building on its head, queueing what was built, and building again if the room
+//! has moved in the meantime.
 //!
-//! A change is first tried on the head that is in memory ([`Mode::OnHead`]). Others may build on the
-//! same room at the same time, through other nodes too, so the append says what it relies on. If that
-//! is not true any more when it is written, it conflicts, and the change is tried again. After
-//! [`ATTEMPTS`] conflicts it is built while the log is locked ([`Mode::Locked`]), when nothing can come
-//! before it.
+//! A change is first tried on the head in memory ([`Mode::OnHead`]). Others may build on the same
+//! room at the same time, also through other nodes, so the append states what it relies on. If that
+//! no longer holds when the append is written, it conflicts, and the change is tried again. After
+//! [`ATTEMPTS`] conflicts it is built while the log is locked ([`Mode::Locked`]), when nothing can
+//! get ahead of it.
 
 use std::{future::Future, sync::Arc};
 
@@ -23,38 +23,38 @@ use crate::{
     error::{Result, RoomError},
 };
 
-/// How often an event is built anew before the log is locked for it.
+/// How often an event is built before the log is locked for it.
 pub(crate) const ATTEMPTS: usize = 3;
 
-/// What an event is built on, and what is to be written once it is.
+/// What an event is built on, and what to write once it is built.
 #[derive(Debug)]
 pub(crate) struct Draft {
     pub(crate) head: Head,
     pub(crate) append: Append,
 }
 
-/// What building came to.
+/// The result of building.
 #[expect(clippy::large_enum_variant, reason = "it is taken apart where it is given")]
 pub(crate) enum Built<T> {
     /// Something to write.
     New(Draft, T),
-    /// Nothing to write: what was wanted is there already.
+    /// Nothing to write: the desired result already exists.
     Present(T),
 }
 
 /// How a change is tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
-    /// On the head in memory, for the how-manieth time.
+    /// On the head in memory. Attempts are counted from 1.
     OnHead { attempt: usize },
-    /// With the log locked.
+    /// While the log is locked.
     Locked,
 }
 
 impl Mode {
     const FIRST: Self = Self::OnHead { attempt: 1 };
 
-    /// How it is tried after the room has moved.
+    /// The mode of the next attempt after the room has moved.
     const fn after_conflict(self) -> Self {
         match self {
             Self::OnHead { attempt } if attempt < ATTEMPTS => Self::OnHead { attempt: attempt + 1 },
@@ -63,9 +63,9 @@ impl Mode {
     }
 }
 
-/// What came of trying a change on the head in memory.
+/// The result of trying a change on the head in memory.
 enum Tried<T> {
-    /// The log has confirmed what the change came to.
+    /// The log has confirmed the outcome of the change.
     Confirmed(Result<T>),
     /// The room has moved.
     Conflicted,
@@ -88,12 +88,13 @@ pub(crate) struct Changes {
 }
 
 impl Changes {
-    /// Builds a change on the head of `room` and writes it. `session` is the ID of the session for
-    /// which it is done; if that has ended, nothing is written.
+    /// Builds a change on the head of `room` and writes it. `session` is the ID of the session that
+    /// asked for it; if that session has ended, nothing is written.
     ///
-    /// `build` is called again where the room moved, so it must not have other effects. A refusal,
-    /// and that there is nothing to do, count only once the log has confirmed what they rest on:
-    /// this node's memory of the room may be behind other nodes, or ahead of what is flushed.
+    /// `build` is called again if the room has moved, so it must not have other side effects. A
+    /// refusal, or the answer that there is nothing to do, is returned only once the log has
+    /// confirmed what it is based on: this node's memory of the room may be behind other nodes, or
+    /// ahead of what is flushed.
     #[tracing::instrument(name = "change_room", level = "debug", skip_all)]
     pub(crate) async fn change<T, F, Fut>(
         &self,
@@ -124,8 +125,8 @@ where
     F: Fn(Draft) -> Fut,
     Fut: Future<Output = Result<Built<T>>>,
 {
-    /// Builds on the head in memory, and moves it on at once: the next change is built on this one
-    /// although it is not written.
+    /// Builds on the head in memory and moves that head on immediately, so that the next change is
+    /// built on this one although it has not been written yet.
     async fn try_on_head(&self) -> Result<Tried<T>> {
         let (answer, outcome) = {
             let mut slot = self.room.head.lock().await;
@@ -148,10 +149,11 @@ where
         }
     }
 
-    /// The head in memory, loaded anew where that may not be built on any more.
+    /// The head in memory, or one loaded from the database if the one in memory must no longer be
+    /// built on.
     async fn current_head<'h>(&self, slot: &'h mut Option<Head>) -> Result<&'h mut Head> {
         let is_stale = self.room.take_stale();
-        // Taken, so that whoever gives up now leaves nothing stale behind.
+        // The head is taken out: if the caller is cancelled here, no stale head is left behind.
         let head = match slot.take() {
             Some(head) if !is_stale && !head.chain.is_broken() => head,
             _ => {
@@ -162,7 +164,8 @@ where
         Ok(slot.insert(head))
     }
 
-    /// Waits for what was queued, in a task of its own: a client that hangs up cancels nothing.
+    /// Waits for a queued append in a separate task, so that a client that hangs up cancels
+    /// nothing.
     fn answer(&self, pending: Pending) -> JoinHandle<Result<Appended, AppendError>> {
         let room = Arc::clone(self.room);
         room.in_flight.send_modify(|count| *count += 1);
@@ -173,10 +176,11 @@ where
         })
     }
 
-    /// Builds with the log locked.
+    /// Builds while the log is locked.
     async fn make_locked(&self) -> Result<T> {
         let mut slot = self.room.head.lock().await;
-        // What is still queued on the old head comes after the lock, and would be in the way.
+        // Appends that are still queued on the old head come after the lock and would be in the
+        // way.
         if let Some(head) = slot.take() {
             head.chain.break_off();
         }
@@ -199,7 +203,7 @@ where
             let (draft, outcome) = self.build_on(&head).await?;
             Ok::<_, RoomError>((draft.unwrap_or_else(|| Draft::on(&head)), outcome))
         };
-        // The writer waits no longer than this, so building on is of no use.
+        // The writer does not wait any longer than this, so continuing to build would be pointless.
         let Ok(built) = tokio::time::timeout(log::BUILD_LIMIT, built).await else {
             return Err(AppendError::Busy.into());
         };
@@ -218,7 +222,7 @@ where
         }
     }
 
-    /// Builds: what is to be written, if anything is, and what is to be answered then.
+    /// Calls `build`. Gives what to write, if anything, and what to answer after that.
     async fn build_on(&self, head: &Head) -> Result<(Option<Draft>, Result<T>)> {
         match (self.build)(Draft::on(head)).await {
             Ok(Built::New(draft, value)) => Ok((Some(draft), Ok(value))),
@@ -228,8 +232,8 @@ where
         }
     }
 
-    /// Whether this node's memory of the room is the room: no other node writes, and nothing of its
-    /// own is under way.
+    /// Whether this node's memory of the room is certainly current: no other node writes, and none
+    /// of its own appends are in progress.
     fn is_alone_and_settled(&self) -> bool {
         self.changes.store.backend() == Backend::Sqlite && *self.room.in_flight.borrow() == 0
     }
@@ -240,7 +244,7 @@ impl Draft {
         Self { head: head.clone(), append: Append::new() }
     }
 
-    /// Adds what must still be true when the append is written.
+    /// Adds guards for what must still hold when the append is written.
     pub(crate) fn guard(&mut self, session: Option<&str>) {
         let append = &mut self.append;
         let changes_state = append.room_updates.iter().any(|update| update.state_root.is_some());
@@ -250,7 +254,7 @@ impl Draft {
     }
 }
 
-/// Why nothing was written that was to be built under the log lock.
+/// Why a change that was to be built under the log lock was not written.
 async fn why_not(written: JoinHandle<Result<Appended, AppendError>>) -> AppendError {
     match written.await {
         Ok(Err(error)) => error,
@@ -263,7 +267,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_change_is_tried_three_times_before_the_log_is_locked_for_it() {
+    fn the_log_is_locked_after_three_attempts() {
         let mut mode = Mode::FIRST;
         for attempt in 1..=3 {
             assert_eq!(mode, Mode::OnHead { attempt });

@@ -2,7 +2,7 @@
 
 use ruma::{CanonicalJsonObject, CanonicalJsonValue};
 
-/// Sets a key of a content to a text, or takes it away.
+/// Sets a key of a content to a string, or removes it.
 pub(crate) fn put(content: &mut CanonicalJsonObject, key: &str, value: Option<&str>) {
     match value {
         Some(value) => {

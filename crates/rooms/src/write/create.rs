@@ -1,4 +1,4 @@
-//! Creating rooms: all first events in one append, so that a room is there whole or not at all.
+//! Creating rooms. All initial events are in one append, so a room exists completely or not at all.
 
 use std::sync::{
     Arc,
@@ -31,7 +31,7 @@ use crate::{
     },
 };
 
-/// How often a room is made under another ID, where there is one with its ID already.
+/// How often creating a room is attempted if there already is one with the same ID.
 const ATTEMPTS: usize = 5;
 
 /// The settings that a room starts with.
@@ -39,38 +39,38 @@ const ATTEMPTS: usize = 5;
 /// <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3createroom>
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Preset {
-    /// Join by invite.
+    /// Users join by invite.
     PrivateChat,
-    /// Join by invite, and the invited have the creator's power.
+    /// Users join by invite, and invited users get the creator's power.
     TrustedPrivateChat,
-    /// Anybody may join.
+    /// Anybody can join.
     PublicChat,
 }
 
-/// A room that is to be created.
+/// A room to be created.
 #[derive(Clone, Debug)]
 pub struct CreateRoom {
-    /// The room version; the default where none is given.
+    /// The room version. None: the default version.
     pub version: Option<RoomVersionId>,
     /// The preset.
     pub preset: Preset,
-    /// What else goes into the content of `m.room.create`.
+    /// Additional content for `m.room.create`.
     pub creation_content: CanonicalJsonObject,
-    /// What replaces keys of the power levels that the preset gives.
+    /// Values that replace keys of the preset's power levels.
     pub power_level_override: CanonicalJsonObject,
-    /// The canonical alias, which the caller makes.
+    /// The canonical alias. The caller creates the alias itself.
     pub canonical_alias: Option<String>,
-    /// State to start with: type, state key, content.
+    /// Initial state: type, state key, content.
     pub initial_state: Vec<(StateEventType, String, CanonicalJsonObject)>,
     /// The room's name.
     pub name: Option<String>,
     /// The room's topic.
     pub topic: Option<String>,
-    /// Who is invited, and what others see of them.
+    /// The users to invite, with their profiles.
     pub invite: Vec<(OwnedUserId, MemberProfile)>,
     /// Whether the invites are to a direct chat.
     pub is_direct: bool,
-    /// What others see of the creator.
+    /// The creator's profile.
     pub profile: MemberProfile,
 }
 
@@ -82,18 +82,18 @@ pub struct Creation {
     pub(crate) random: Random,
     pub(crate) nids: Arc<NidAllocator>,
     pub(crate) writer: Writer,
-    /// The version of rooms whose creator names none.
+    /// The version of a room if its creator does not choose one.
     pub(crate) default_version: RoomVersionId,
     pub(crate) known: Arc<KnownRooms>,
     pub(crate) staging: Staging,
     pub(crate) join_limit: JoinLimit,
     pub(crate) audit: MembershipAudit,
-    /// The next time at which this node may make a room, in milliseconds since the Unix epoch.
+    /// The earliest creation time of this node's next room, in milliseconds since the Unix epoch.
     pub(crate) next_creation: AtomicU64,
 }
 
 impl Creation {
-    /// Creates a room, and gives its ID once all its first events are flushed.
+    /// Creates a room. Returns its ID once all its initial events are flushed.
     #[tracing::instrument(name = "create_room", level = "debug", skip_all)]
     pub async fn create(
         &self,
@@ -107,7 +107,7 @@ impl Creation {
         let events = first_events(&create, &actor.user_id, &version, &rules);
         for _ in 0..ATTEMPTS {
             match self.create_once(actor, session, &version, &rules, events.clone()).await {
-                // The same user has made the same room through another node at the same time.
+                // The same user created the same room through another node at the same time.
                 Err(RoomError::Append(AppendError::Duplicate)) => {}
                 created => return created,
             }
@@ -141,7 +141,8 @@ impl Creation {
                 self.staging.stage(&room, &mut draft, new).await.map_err(RoomError::in_creation)?;
             self.audit.note(actor, &room, &event, &mut draft.append).await?;
             if is_create && event.pdu.room_id != room.id {
-                // From version 12 on the ID is that of the creation, known only now.
+                // From version 12 on the ID is the hash of the create event, which is known only
+                // now.
                 let id = event.pdu.room_id.clone();
                 room = self.known.replace_new(nid, id, version.clone(), Arc::clone(rules));
             }
@@ -154,15 +155,16 @@ impl Creation {
         });
         draft.guard(session);
         let pending = self.writer.enqueue(draft.append)?;
-        // In a task of its own: a client that hangs up cancels nothing.
+        // In a separate task, so that a client that hangs up cancels nothing.
         tokio::spawn(pending.wait()).await.map_err(|_| AppendError::Unavailable)??;
         Ok(room.id.clone())
     }
 
-    /// When a room is made that is made now: now, or just after this node made its last one.
+    /// The creation time of a room that is created now: the present, or just after the time of the
+    /// last room that this node created.
     ///
-    /// From version 12 on a room is called by the hash of its creation, so that two of one user which
-    /// say the same at the same time would be one room.
+    /// From version 12 on, the room ID is the hash of the create event. Two create events of one
+    /// user with the same content and time would be the same room.
     fn creation_time(&self) -> MilliSecondsSinceUnixEpoch {
         let now = u64::from(self.clock.now().get());
         let (order, free) = (Ordering::Relaxed, &self.next_creation);
@@ -178,7 +180,7 @@ impl Creation {
 }
 
 impl RoomError {
-    /// What the authorization rules refuse of a room's first events makes the request invalid.
+    /// If the authorization rules refuse an initial event, the request is invalid.
     fn in_creation(self) -> Self {
         match self {
             Self::Forbidden(why) => Self::InvalidRoomState(why),
@@ -187,7 +189,7 @@ impl RoomError {
     }
 }
 
-/// The rules of a version that this server makes rooms of: 6 to 12.
+/// The rules of a room version, if this server can create such rooms: versions 6 to 12.
 fn supported(version: &RoomVersionId) -> Result<Arc<RoomVersionRules>> {
     let is_supported = matches!(
         version,
@@ -206,7 +208,7 @@ fn supported(version: &RoomVersionId) -> Result<Arc<RoomVersionRules>> {
         .ok_or_else(|| RoomError::UnsupportedVersion(version.clone()))
 }
 
-/// A room's first events, in the order of the specification.
+/// The initial events of a room, in the order that the specification demands.
 fn first_events(
     create: &CreateRoom,
     creator: &OwnedUserId,
@@ -329,7 +331,7 @@ fn power_levels(
         ("m.room.history_visibility", number(100)),
         ("m.room.canonical_alias", number(50)),
         ("m.room.avatar", number(50)),
-        // Who may end a room of version 12 is above everybody but its creators by default.
+        // From room version 12 on, only the creators have enough power for this by default.
         ("m.room.tombstone", number(if privileged { 150 } else { 100 })),
         ("m.room.server_acl", number(100)),
         ("m.room.encryption", number(100)),
@@ -351,7 +353,7 @@ fn power_levels(
     content
 }
 
-/// A topic with its rich form.
+/// The content of a topic event, with its rich form.
 ///
 /// <https://spec.matrix.org/v1.19/client-server-api/#mroomtopic>
 fn topic_content(topic: &str) -> CanonicalJsonObject {

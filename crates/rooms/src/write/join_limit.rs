@@ -1,4 +1,4 @@
-//! In how many rooms a user may be.
+//! Limits how many rooms a user can be in.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::{
     error::{Result, RoomError},
 };
 
-/// The number of rooms that a user may be in.
+/// The limit on the number of rooms that a user can be in.
 #[derive(Clone, Debug)]
 pub(crate) struct JoinLimit {
     pub(crate) memberships: Arc<MembershipCache>,
@@ -20,7 +20,7 @@ pub(crate) struct JoinLimit {
 }
 
 impl JoinLimit {
-    /// Refuses a user who is in as many rooms as one may be, unless `room` is one of them.
+    /// Refuses a user who has reached the limit, unless they are already in `room`.
     pub(crate) async fn check(&self, user_id: &UserId, room: Option<&Room>) -> Result<()> {
         let limit = self.rooms;
         let memberships = self.memberships.of(user_id).await?;
@@ -31,7 +31,7 @@ impl JoinLimit {
         if memberships.values().filter(|membership| is_joined(membership)).count() < limit {
             return Ok(());
         }
-        let why = format!("You are in {limit} rooms, and nobody may be in more here");
+        let why = format!("You are in {limit} rooms, which is the limit on this server");
         Err(RoomError::forbidden(why))
     }
 }

@@ -27,11 +27,11 @@ use crate::{
 /// A change of a user's membership.
 #[derive(Clone, Debug)]
 pub enum MembershipChange {
-    /// The actor joins. What else the request's body holds goes into the content.
+    /// The actor joins. The other fields of the request's body go into the content.
     Join(CanonicalJsonObject),
-    /// The actor leaves, rejects an invite, or takes a knock back.
+    /// The actor leaves, rejects an invite, or retracts a knock.
     Leave,
-    /// The actor asks to be let in.
+    /// The actor knocks.
     Knock,
     /// The actor invites a user.
     Invite(OwnedUserId),
@@ -64,8 +64,8 @@ impl MembershipChange {
         }
     }
 
-    /// Refuses what the authorization rules would allow but makes no sense to a user, and says
-    /// whether there is nothing to do.
+    /// Refuses changes that the authorization rules would allow but that make no sense to a user.
+    /// Returns whether there is nothing to do.
     fn check(&self, current: Option<&MembershipState>) -> Result<bool> {
         use MembershipState::{Ban, Join, Leave};
         let refuse = |why: &str| Err(RoomError::forbidden(why));
@@ -74,7 +74,7 @@ impl MembershipChange {
             (Self::Leave, Some(Leave)) => Ok(true),
             (Self::Leave, None) => refuse("You are not in this room"),
             (Self::Leave, Some(Ban)) => refuse("You are banned from this room"),
-            (Self::Invite(_), Some(Join)) => refuse("The user is in the room already"),
+            (Self::Invite(_), Some(Join)) => refuse("The user is already in the room"),
             (Self::Kick(_), None | Some(Leave)) => refuse("The user is not in the room"),
             (Self::Invite(_) | Self::Kick(_), Some(Ban)) => {
                 refuse("The user is banned from the room")
@@ -99,8 +99,8 @@ pub struct MembershipChanges {
 }
 
 impl MembershipChanges {
-    /// Changes a membership, and gives the ID of the member event once it is flushed. `profile` is
-    /// that of the user whose membership it is, where this server has it.
+    /// Changes a membership. Returns the ID of the member event once it is flushed. `profile` is
+    /// the profile of the user whose membership changes, if this server has it.
     ///
     /// <https://spec.matrix.org/v1.19/client-server-api/#room-membership>
     #[tracing::instrument(name = "change_membership", level = "debug", skip_all, fields(room = %room.id))]
@@ -179,7 +179,7 @@ impl MembershipChanges {
                 if content == before {
                     return Ok(Built::Present(()));
                 }
-                // Both were about the join.
+                // Both applied only to the join.
                 content.remove("reason");
                 content.remove(AUTHORISED_VIA);
                 let new = NewEvent::state(
@@ -194,8 +194,8 @@ impl MembershipChanges {
             .await
     }
 
-    /// Makes a user forget a room that they have left: they can no longer read anything of it, and no
-    /// list shows it. Joining again ends this.
+    /// Makes a user forget a room that they have left: they can no longer read anything in it, and
+    /// no list contains it. This lasts until they join again.
     ///
     /// <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3roomsroomidforget>
     #[tracing::instrument(level = "debug", skip_all, fields(room = %room.id))]

@@ -1,4 +1,4 @@
-//! Requests that a device may repeat: what belongs to a transaction is sent once.
+//! Requests that a device may repeat: the event of a transaction is sent only once.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::{
     write::change::ATTEMPTS,
 };
 
-/// Sends once what a device may ask for repeatedly.
+/// Sends the event of each transaction only once.
 #[derive(Clone, Debug)]
 pub(crate) struct Once {
     pub(crate) store: Store,
@@ -24,8 +24,8 @@ pub(crate) struct Once {
 }
 
 impl Once {
-    /// Sends what belongs to a transaction: once, however often the request is repeated, at once or
-    /// later, here or on another node.
+    /// Sends the event of a transaction only once, however often the request is repeated, at the
+    /// same time or later, on this node or another.
     pub(crate) async fn send<Fut>(
         &self,
         session: Option<&str>,
@@ -49,8 +49,8 @@ impl Once {
             if !is_refusal(&error) {
                 return Err(error);
             }
-            // The request may have succeeded before, and be refused only now: the sender may have
-            // been banned since, or the room may have changed.
+            // The request may have succeeded earlier and be refused only now, because the sender
+            // has been banned or the room has changed since.
             if let Some(event_id) = self.sent_before(transaction).await? {
                 self.confirm(session).await?;
                 return Ok(event_id);
@@ -58,12 +58,12 @@ impl Once {
             if !matches!(error, RoomError::Append(AppendError::Duplicate)) {
                 return Err(error);
             }
-            // The request that was in the way has failed, so this one is tried again.
+            // The request that was in the way has failed, so try this one again.
         }
         Err(AppendError::Duplicate.into())
     }
 
-    /// What was sent in a transaction, as the database has it.
+    /// The event that was sent in a transaction, according to the database.
     async fn sent_before(&self, transaction: &Transaction) -> Result<Option<OwnedEventId>> {
         let Transaction { device, key } = transaction;
         let mut conn = self.store.read().await?;
@@ -72,8 +72,8 @@ impl Once {
         Ok(event_id.map_err(stoa_storage::Error::corrupt)?)
     }
 
-    /// Makes sure that the session has not ended on another node, where nothing is written that
-    /// would show it.
+    /// Makes sure that the session has not ended on another node. This request writes nothing else
+    /// that would reveal it.
     async fn confirm(&self, session: Option<&str>) -> Result<()> {
         if let (Some(session), Backend::Postgres) = (session, self.store.backend()) {
             let mut append = Append::new();
@@ -84,8 +84,8 @@ impl Once {
     }
 }
 
-/// Whether an error says that what was asked for must not or cannot be done, rather than that the
-/// server cannot do it now, or that it does not know who asks.
+/// Whether an error means that the request must not or cannot be carried out, rather than that the
+/// server cannot do it now or does not know who is asking.
 const fn is_refusal(error: &RoomError) -> bool {
     match error {
         RoomError::Append(AppendError::Duplicate | AppendError::Refused(_)) => true,

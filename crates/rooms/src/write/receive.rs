@@ -1,10 +1,10 @@
-//! Events from elsewhere: checked, put into the graph, and weighed in the room's state.
+//! Events from other servers: checked, added to the graph, and included in the room's state.
 //!
 //! <https://spec.matrix.org/v1.19/server-server-api/#checks-performed-on-receipt-of-a-pdu>
 //!
-//! Signatures and content hashes are checked before, where the sender's keys are known. What an
-//! event follows and what allows it must be here: a missing one is named in the error, to be
-//! fetched first.
+//! Signatures and content hashes are checked before, where the sender's keys are known. The
+//! `prev_events` and `auth_events` of an event must be on this server. If some are missing, the
+//! error names them, so that they can be fetched first.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -42,20 +42,20 @@ use crate::{
     },
 };
 
-/// What became of an event from elsewhere.
+/// What happened to an event from another server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Received {
     /// It is part of the room.
     Accepted,
-    /// It counts in state resolution and is shown to nobody.
+    /// It counts in state resolution but is shown to nobody.
     SoftFailed,
     /// It changes nothing and is shown to nobody.
     Rejected,
-    /// It was here already.
+    /// It is already on this server.
     Known,
 }
 
-/// An event's place in the graph, worked out before it is written.
+/// An event's place in the graph, determined before it is written.
 struct Weighed {
     status: EventStatus,
     state_before: StateNid,
@@ -63,15 +63,15 @@ struct Weighed {
     replaces: Option<EventNid>,
 }
 
-/// The events that an event names.
+/// The events that an event refers to.
 struct Named {
-    /// Those that it follows.
+    /// Its `prev_events`.
     prev: Vec<Arc<Event>>,
-    /// Those that it says it is allowed by.
+    /// Its `auth_events`, by ID.
     auth: HashMap<OwnedEventId, Arc<Event>>,
 }
 
-/// Takes in what comes from other servers.
+/// Receives events from other servers.
 #[derive(Clone, Debug)]
 pub struct Receiving {
     pub(crate) clock: Clock,
@@ -86,7 +86,7 @@ pub struct Receiving {
 }
 
 impl Receiving {
-    /// Makes this server know a room that others made, by its creation.
+    /// Adds a room that was created on another server, unless it is already known.
     pub async fn room(&self, room_id: OwnedRoomId, version: &RoomVersionId) -> Result<Arc<Room>> {
         if let Some(nid) = self.known.nid(&room_id).await? {
             return self.known.by_nid(nid).await;
@@ -105,7 +105,7 @@ impl Receiving {
     }
 
     /// Stores an event that is not part of the graph yet: an auth event, or one whose place is not
-    /// known. Its own auth events must be here.
+    /// known. Its own auth events must be on this server.
     pub async fn outlier(&self, room: &Arc<Room>, pdu: Pdu) -> Result<Received> {
         if self.state_events.events.by_id(&pdu.event_id).await?.is_some() {
             return Ok(Received::Known);
@@ -137,8 +137,8 @@ impl Receiving {
         Ok(received(status))
     }
 
-    /// Takes an event into the room's graph: an event that just happened elsewhere, or an outlier
-    /// whose previous events have come.
+    /// Adds an event to the room's graph: an event that was just sent on another server, or an
+    /// outlier whose `prev_events` have arrived.
     #[tracing::instrument(name = "receive", level = "debug", skip_all, fields(room = %room.id))]
     pub async fn event(&self, room: &Arc<Room>, pdu: Pdu) -> Result<Received> {
         let pdu = &pdu;
@@ -156,7 +156,7 @@ impl Receiving {
             .await
     }
 
-    /// Decides on an event. `outlier` is its number where it is stored as one.
+    /// Decides on an event. `outlier` is its internal number if it is stored as an outlier.
     async fn decide(
         &self,
         room: &Room,
@@ -194,7 +194,7 @@ impl Receiving {
         Ok(decided)
     }
 
-    /// Carries out the three authorization checks, and works out the state on both sides of the
+    /// Carries out the three authorization checks, and determines the state before and after the
     /// event.
     async fn weigh(
         &self,
@@ -220,7 +220,7 @@ impl Receiving {
         } else if pdu.event_type != TimelineEventType::RoomCreate
             && let Err(why) = self.state_events.allow(&room.rules, head.state, pdu).await?
         {
-            tracing::info!(event_id = %pdu.event_id, why, "an event failed softly");
+            tracing::info!(event_id = %pdu.event_id, why, "an event was soft-failed");
             status = EventStatus::SoftFailed;
         }
         let mut state_after = state_before;
@@ -235,7 +235,7 @@ impl Receiving {
         Ok(Weighed { status, state_before, state_after, replaces })
     }
 
-    /// The events that this one follows, all of them with their state.
+    /// The event's `prev_events`. Fails if one is missing or has no state.
     async fn previous_of(&self, pdu: &Pdu) -> Result<Vec<Arc<Event>>> {
         let found = self.state_events.events.by_ids(pdu.prev_events.iter().map(|id| &**id)).await?;
         let is_missing =
@@ -249,8 +249,8 @@ impl Receiving {
         }
     }
 
-    /// The events that this one says it is allowed by; in a room of version 12 and later with the
-    /// creation, which it does not name.
+    /// The event's `auth_events`. In a room of version 12 or later these include the create event,
+    /// which is implied. Fails if one is missing.
     async fn named_auth_events(&self, pdu: &Pdu) -> Result<HashMap<OwnedEventId, Arc<Event>>> {
         let mut wanted: Vec<OwnedEventId> = pdu.auth_events.clone();
         let implied = EventId::parse(format!("${}", pdu.room_id.as_str().trim_start_matches('!')));
@@ -265,7 +265,7 @@ impl Receiving {
         if missing.is_empty() { Ok(found) } else { Err(RoomError::MissingAuthEvents(missing)) }
     }
 
-    /// The event that a redaction names, where it is of the same room and here.
+    /// The event that a redaction names, if it is on this server and in the same room.
     async fn redacted_by(&self, room: &Room, pdu: &Pdu) -> Result<Option<Arc<Event>>> {
         match &pdu.redacts {
             Some(target) if pdu.event_type == TimelineEventType::RoomRedaction => {
@@ -277,7 +277,7 @@ impl Receiving {
     }
 }
 
-/// Whether an event is allowed by the events that it names.
+/// Whether an event is allowed by its auth events.
 fn allowed_by_named(
     room: &Room,
     pdu: &Pdu,

@@ -12,8 +12,9 @@ use crate::{
 };
 
 impl Sending {
-    /// Redacts an event: takes its content away, for everybody and for good, and gives the ID of
-    /// the event that says so. `content` is that event's, with the reason where there is one.
+    /// Redacts an event: removes its content for everybody, permanently. Returns the ID of the
+    /// redaction event. `content` is the content of that event, including the reason if there is
+    /// one.
     ///
     /// <https://spec.matrix.org/v1.19/client-server-api/#put_matrixclientv3roomsroomidredacteventidtxnid>
     #[tracing::instrument(level = "debug", skip_all, fields(room = %room.id))]
@@ -44,15 +45,19 @@ impl Sending {
         self.once
             .send(session, transaction.as_ref(), || {
                 self.changes.change(room, session, |mut draft| async move {
-                // What was refused here would be an event that redacts nothing.
-                if !self.redactors.may_redact(room, draft.head.state, &new.sender, target).await? {
-                    return Err(RoomError::forbidden(
-                        "You may redact your own events only; others' need a higher power level",
-                    ));
-                }
-                let event = self.staging.stage(room, &mut draft, new.clone()).await?;
-                Ok(Built::New(draft, event.pdu.event_id.clone()))
-            })
+                    // Without this check, the result would be an event that redacts nothing.
+                    if !self
+                        .redactors
+                        .may_redact(room, draft.head.state, &new.sender, target)
+                        .await?
+                    {
+                        return Err(RoomError::forbidden(
+                            "You need a higher power level to redact other users' events",
+                        ));
+                    }
+                    let event = self.staging.stage(room, &mut draft, new.clone()).await?;
+                    Ok(Built::New(draft, event.pdu.event_id.clone()))
+                })
             })
             .await
     }

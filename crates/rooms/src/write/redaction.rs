@@ -1,4 +1,4 @@
-//! Whether a redaction takes effect, and what follows if it does.
+//! Whether a redaction takes effect, and its effects.
 
 use ruma::{OwnedServerName, UserId, state_res::events::RoomPowerLevelsIntField};
 use stoa_base::StateNid;
@@ -10,7 +10,7 @@ use crate::{
     graph::{event::Event, redacted::redacted_json, state_events::StateEvents},
 };
 
-/// Knows who may redact what.
+/// Decides who can redact what.
 #[derive(Clone, Debug)]
 pub(crate) struct Redactors {
     pub(crate) server_name: OwnedServerName,
@@ -18,8 +18,9 @@ pub(crate) struct Redactors {
 }
 
 impl Redactors {
-    /// Whether a redaction by `sender` takes effect: of an event from the same server as the
-    /// sender, or with the power to redact.
+    /// Whether a redaction by `sender` takes effect. It does if the sender has the power to redact,
+    /// or if the event is their own. If the sender is on another server, all events from that
+    /// server count as their own.
     ///
     /// <https://spec.matrix.org/v1.19/rooms/v3/#handling-redactions>
     pub(crate) async fn may_redact(
@@ -42,7 +43,7 @@ impl Redactors {
     }
 }
 
-/// Adds to `append` that `redaction` takes the content of `target` away.
+/// Adds to `append` that `redaction` removes the content of `target`.
 pub(crate) fn note_redaction(
     room: &Room,
     target: &Event,

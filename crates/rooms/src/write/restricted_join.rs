@@ -1,4 +1,4 @@
-//! Joins to rooms that let in the members of other rooms.
+//! Joins to restricted rooms, which let in the members of other rooms.
 
 use std::sync::Arc;
 
@@ -17,13 +17,13 @@ use crate::{
     write::{content::put, stage::NewEvent},
 };
 
-/// The user of this server on whose authority a join to a restricted room is made.
+/// The key in a join's content that names the user of this server who authorizes it.
 pub(crate) const AUTHORISED_VIA: &str = "join_authorised_via_users_server";
 
-/// How many members are read at once where one is looked for.
+/// How many members are read at once when looking for such a user.
 const PAGE: i64 = 100;
 
-/// Says on whose authority somebody joins.
+/// Determines who authorizes a join.
 #[derive(Clone, Debug)]
 pub(crate) struct RestrictedJoins {
     pub(crate) server_name: OwnedServerName,
@@ -33,8 +33,9 @@ pub(crate) struct RestrictedJoins {
 }
 
 impl RestrictedJoins {
-    /// A member event with what this server vouches for, instead of what the client says of it:
-    /// otherwise whoever names a member of the room could let themselves in.
+    /// Sets the authorizing user in a member event, which this server vouches for, and removes what
+    /// the client says about it. Otherwise users could let themselves in by naming a member of the
+    /// room.
     pub(crate) async fn with_authority(
         &self,
         room: &Room,
@@ -60,8 +61,8 @@ impl RestrictedJoins {
         Ok(new)
     }
 
-    /// Where a room lets in the members of other rooms and `user_id` is one: a local user of the
-    /// room who could invite, on whose authority the join is made.
+    /// If a room lets in the members of other rooms and `user_id` is one of them: a local user of
+    /// the room who can invite, and who authorizes the join. None if the room is not restricted.
     ///
     /// <https://spec.matrix.org/v1.19/client-server-api/#restricted-rooms>
     async fn restricted_join(
@@ -92,7 +93,7 @@ impl RestrictedJoins {
         }
         if !is_allowed {
             return Err(RoomError::forbidden(
-                "You are in none of the rooms whose members may join this one",
+                "You are in none of the rooms whose members can join this room",
             ));
         }
         let by = self.local_inviter(room, state).await?;
@@ -100,8 +101,8 @@ impl RestrictedJoins {
             .ok_or_else(|| RoomError::forbidden("Nobody on this server can let you into the room"))
     }
 
-    /// A joined user of this server who may invite: one who has a level of their own, or, where
-    /// everybody may invite, any.
+    /// A joined user of this server who can invite: one with a power level of their own, or else
+    /// any user, if everybody can invite.
     async fn local_inviter(&self, room: &Room, state: StateNid) -> Result<Option<OwnedUserId>> {
         let power = self.state_events.power(&room.rules, state).await?;
         let needed = power.needed(RoomPowerLevelsIntField::Invite)?;
@@ -126,7 +127,7 @@ impl RestrictedJoins {
         if power.of_unnamed()? < needed {
             return Ok(None);
         }
-        // Only those are passed over whose own level is lower than everybody's.
+        // Only users whose own level is lower than everybody's are skipped.
         let mut after = String::new();
         loop {
             let members = {

@@ -38,8 +38,8 @@ pub struct Sending {
 }
 
 impl Sending {
-    /// Sends an event that is no state, and gives its ID once it is flushed. The same transaction
-    /// gets the same event.
+    /// Sends an event that is not a state event. Returns its ID once it is flushed. Repeating a
+    /// transaction gives the same event.
     ///
     /// <https://spec.matrix.org/v1.19/client-server-api/#put_matrixclientv3roomsroomidsendeventtypetxnid>
     #[tracing::instrument(level = "debug", skip_all, fields(room = %room.id))]
@@ -75,8 +75,8 @@ impl Sending {
             .await
     }
 
-    /// Sets a state entry, and gives the event's ID once it is flushed. Where the same user has
-    /// set the same content before and it still stands, that event's ID.
+    /// Sets a state entry. Returns the event's ID once it is flushed. If the same user has set the
+    /// same content before and it is still current, returns the ID of that event.
     ///
     /// <https://spec.matrix.org/v1.19/client-server-api/#put_matrixclientv3roomsroomidstateeventtypestatekey>
     #[tracing::instrument(level = "debug", skip_all, fields(room = %room.id))]
@@ -94,7 +94,7 @@ impl Sending {
             return Err(RoomError::TooLarge("the state key".to_owned()));
         }
         if state_key.contains('\0') {
-            return Err(RoomError::BadJson("a state key cannot hold U+0000".to_owned()));
+            return Err(RoomError::BadJson("a state key cannot contain U+0000".to_owned()));
         }
         let is_own = kind == StateEventType::RoomMember && state_key == actor.user_id.as_str();
         let membership = content.get("membership").and_then(CanonicalJsonValue::as_str);
@@ -146,7 +146,7 @@ fn check_type(kind: &str) -> Result<()> {
         return Err(RoomError::TooLarge("the event type".to_owned()));
     }
     if kind.contains('\0') {
-        return Err(RoomError::BadJson("an event type cannot hold U+0000".to_owned()));
+        return Err(RoomError::BadJson("an event type cannot contain U+0000".to_owned()));
     }
     Ok(())
 }

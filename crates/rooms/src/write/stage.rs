@@ -1,5 +1,5 @@
-//! Building one event on a room's head: chosen to follow the extremities, authorized, hashed,
-//! signed, and written down as rows of an append.
+//! Builds one event on a room's head: chooses the extremities that it follows, authorizes, hashes
+//! and signs it, and adds its rows to an append.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -32,20 +32,17 @@ use crate::{
     },
 };
 
-/// An event that is to be built.
+/// An event to be built.
 #[derive(Clone, Debug)]
 pub(crate) struct NewEvent {
-    /// Its type.
     pub(crate) kind: TimelineEventType,
-    /// Its state key, of a state event.
+    /// Its state key, if it is a state event.
     pub(crate) state_key: Option<String>,
-    /// Who sends it.
     pub(crate) sender: OwnedUserId,
-    /// Its content.
     pub(crate) content: CanonicalJsonObject,
     /// The event that a redaction redacts.
     pub(crate) redacts: Option<Arc<Event>>,
-    /// When it is sent, where that is not when it is built.
+    /// When it is sent, if that is not the time when it is built.
     pub(crate) sent: Option<MilliSecondsSinceUnixEpoch>,
     /// The device that sends it, and the key of its transaction.
     pub(crate) txn: Option<(String, String)>,
@@ -84,10 +81,10 @@ pub(crate) struct Staging {
 }
 
 impl Staging {
-    /// Builds `new` on the draft's head, adds what is to be stored to its append, and moves the
+    /// Builds `new` on the draft's head, adds what has to be stored to its append, and moves the
     /// head on.
     ///
-    /// Where this fails, the draft may have been changed in part: the caller drops it.
+    /// If this fails, the draft may be partly changed, and the caller drops it.
     #[tracing::instrument(level = "debug", skip_all)]
     pub(crate) async fn stage(
         &self,
@@ -147,7 +144,7 @@ impl Staging {
         Ok((prev, state))
     }
 
-    /// The events of the state that decide on `new`, by type and state key.
+    /// The auth events of `new` from the state.
     async fn auth_events(
         &self,
         rules: &RoomVersionRules,
@@ -166,7 +163,7 @@ impl Staging {
         self.state_events.auth_events(rules, state, wanted).await
     }
 
-    /// The event as it is to be signed, hashed, signed and parsed.
+    /// Builds the event's JSON, hashes and signs it, and parses the result.
     fn build(
         &self,
         room: &Room,
@@ -224,7 +221,7 @@ fn integer(value: u64) -> Result<CanonicalJsonValue> {
         .ok_or_else(|| RoomError::BadJson("a number is out of range".to_owned()))
 }
 
-/// Canonical JSON as text, for what parses lazily.
+/// Canonical JSON as text, for code that parses lazily.
 fn to_raw(object: &CanonicalJsonObject) -> Result<Box<RawValue>> {
     serde_json::value::to_raw_value(object).map_err(|error| RoomError::BadJson(error.to_string()))
 }

@@ -8,7 +8,7 @@ use stoa_testing::both_databases;
 use crate::support::{ALICE, BOB, CHARLIE, VERSIONS, World, object, user};
 
 both_databases! {
-    async fn a_room_begins_with_six_events(db: TestDatabase) {
+    async fn a_room_starts_with_six_events(db: TestDatabase) {
         for version in VERSIONS {
             let world = World::start(db).await;
             let room = world.create(ALICE, |create| create.version = Some(version.clone())).await;
@@ -62,7 +62,7 @@ both_databases! {
         }
     }
 
-    async fn the_trusted_are_creators_where_creators_are_above_all(db: TestDatabase) {
+    async fn trusted_invitees_are_creators_from_version_12_on(db: TestDatabase) {
         let world = World::start(db).await;
         let room = world
             .create(ALICE, |create| {
@@ -81,7 +81,7 @@ both_databases! {
         assert_eq!(power.of(&user(CHARLIE)).unwrap(), 0);
     }
 
-    async fn what_is_given_replaces_what_the_preset_gives(db: TestDatabase) {
+    async fn the_request_takes_precedence_over_the_preset(db: TestDatabase) {
         let world = World::start(db).await;
         let room = world
             .create(ALICE, |create| {
@@ -139,7 +139,7 @@ both_databases! {
         assert_eq!((committed.joined, committed.invited), (1, 1));
     }
 
-    async fn a_topic_given_as_state_is_kept_as_it_is(db: TestDatabase) {
+    async fn a_topic_in_the_initial_state_is_kept_unchanged(db: TestDatabase) {
         let world = World::start(db).await;
         let topic = object(json!({ "topic": "plain" }));
         let initial_state = vec![(StateEventType::RoomTopic, String::new(), topic)];
@@ -148,11 +148,11 @@ both_databases! {
         assert_eq!(topic, Some(json!({ "topic": "plain" })));
     }
 
-    async fn a_room_that_would_be_invalid_is_not_created(db: TestDatabase) {
+    async fn an_invalid_room_is_not_created(db: TestDatabase) {
         let world = World::start(db).await;
         let created = world
             .try_create(ALICE, |create| {
-                // The creators of a room of version 12 have no level of their own.
+                // The creators of a room of version 12 cannot have a level in the power levels.
                 create.power_level_override = object(json!({ "users": { ALICE: 100 } }));
             })
             .await;
@@ -177,7 +177,7 @@ both_databases! {
         }
     }
 
-    async fn a_node_that_has_nothing_in_memory_reads_the_same_room(db: TestDatabase) {
+    async fn a_node_with_empty_caches_reads_the_same_room(db: TestDatabase) {
         let world = World::start(db).await;
         let room = world.create(ALICE, |create| create.name = Some("n".to_owned())).await;
         let sent = world.send(&room, ALICE, "hello").await;

@@ -1,4 +1,5 @@
-//! What is not stored yet may have left the memory: nothing is decided without it.
+//! Events that are not stored yet may have been evicted from memory. Nothing is decided without
+//! them.
 
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use stoa_testing::{Backend, TestRooms, run_on};
 
 use crate::support::{ALICE, BOB, World};
 
-/// On SQLite, where a test can keep the log from being written.
+/// This runs on SQLite, where a test can block writes to the log.
 #[test]
 fn power_levels_that_are_not_stored_yet_count() {
     run_on(Backend::Sqlite, async |db| {
@@ -49,6 +50,6 @@ fn power_levels_that_are_not_stored_yet_count() {
         drop(held);
         muting.await.unwrap().unwrap();
         let sent = sending.await.unwrap();
-        assert!(sent.is_err(), "whoever is muted sends nothing: {sent:?}");
+        assert!(sent.is_err(), "a muted user cannot send: {sent:?}");
     });
 }

@@ -1,4 +1,4 @@
-//! Reading the graphs that `make_fixtures.py` made.
+//! Reads the graphs that `make_fixtures.py` made.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},

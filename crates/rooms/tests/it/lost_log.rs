@@ -1,4 +1,4 @@
-//! The log has lost what a node has seen of it: nothing new rests on what was lost.
+//! The log has lost batches that a node has seen. Nothing new is based on what was lost.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ async fn prev_events(world: &World, event: &EventId) -> Vec<OwnedEventId> {
     world.rooms.unchecked_events.by_id(event).await.unwrap().unwrap().pdu.prev_events.clone()
 }
 
-/// A room of which a message is kept, and what came after is lost.
+/// A room in which a message is kept and everything after it is lost.
 struct Loss {
     world: World,
     room: Arc<Room>,
@@ -30,7 +30,7 @@ struct Loss {
 }
 
 impl Loss {
-    /// Messages are lost, which leave the room's state as it is.
+    /// Only messages are lost, so the room's state stays the same.
     async fn of_messages(db: &TestDatabase) -> Self {
         Self::of(db, async |world, room| {
             world.send(room, ALICE, "lost too").await;
@@ -38,7 +38,7 @@ impl Loss {
         .await
     }
 
-    /// State is lost as well.
+    /// State is lost too.
     async fn of_state(db: &TestDatabase) -> Self {
         Self::of(db, async |world, room| {
             world.join(room, BOB).await;
@@ -63,7 +63,7 @@ impl Loss {
 }
 
 both_databases! {
-    async fn what_is_sent_after_a_loss_follows_what_is_left(db: TestDatabase) {
+    async fn events_sent_after_a_loss_follow_what_is_left(db: TestDatabase) {
         let Loss { world, room, kept, lost, seen } = Loss::of_state(db).await;
         world.node.tailer.catch_up().await.unwrap();
         let next = world.send(&room, ALICE, "next").await;
@@ -74,7 +74,7 @@ both_databases! {
         assert_eq!(world.membership(&room, BOB).await, None);
     }
 
-    async fn a_transaction_that_was_lost_is_sent_anew(db: TestDatabase) {
+    async fn a_lost_transaction_is_sent_again(db: TestDatabase) {
         let Loss { world, room, lost, .. } = Loss::of_messages(db).await;
         world.node.tailer.catch_up().await.unwrap();
         let again = world.send_once(&room, ALICE, "lost", transaction()).await.unwrap();
@@ -83,9 +83,9 @@ both_databases! {
     }
 }
 
-/// Nobody looks at the log before.
+/// Nothing looks at the log before the message is sent.
 #[test]
-fn the_first_to_notice_a_loss_may_be_a_message() {
+fn sending_a_message_can_be_the_first_to_notice_a_loss() {
     run_on(Backend::Postgres, async |db| {
         let Loss { world, room, kept, seen, .. } = Loss::of_messages(db).await;
         let next = world.send(&room, ALICE, "next").await;
@@ -94,9 +94,9 @@ fn the_first_to_notice_a_loss_may_be_a_message() {
     });
 }
 
-/// Another node has gone on from what is left, with as many events as were lost.
+/// Another node has continued from what is left, with as many events as were lost.
 #[test]
-fn a_room_that_has_grown_again_elsewhere_is_read_anew() {
+fn a_room_that_another_node_continued_is_read_again() {
     run_on(Backend::Postgres, async |db| {
         let Loss { world, room, lost, seen, .. } = Loss::of_messages(db).await;
         let other = World::start(db).await;

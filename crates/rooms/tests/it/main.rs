@@ -1,4 +1,4 @@
-//! The engine's rooms, from outside.
+//! Tests of rooms through the public interface of the crate.
 
 #![expect(clippy::unwrap_used, reason = "a test ends at what it does not expect")]
 

@@ -13,7 +13,7 @@ fn join() -> Change {
 }
 
 both_databases! {
-    async fn a_private_room_is_joined_by_invite(db: TestDatabase) {
+    async fn joining_a_private_room_requires_an_invite(db: TestDatabase) {
         let world = World::start(db).await;
         let room = world.create(ALICE, |create| create.preset = Preset::PrivateChat).await;
         assert_forbidden(world.change(&room, BOB, join()).await);
@@ -40,19 +40,19 @@ both_databases! {
         assert_eq!(member, Some(json!({ "membership": "join", "foo": "bar" })));
     }
 
-    async fn who_may_not_be_invited(db: TestDatabase) {
+    async fn some_users_cannot_be_invited(db: TestDatabase) {
         let world = World::start(db).await;
         let room = world.create(ALICE, |_| {}).await;
         world.join(&room, BOB).await;
         assert_forbidden(world.change(&room, ALICE, Change::Invite(user(ALICE))).await);
         assert_forbidden(world.change(&room, ALICE, Change::Invite(user(BOB))).await);
-        // A public room's members need a level to invite.
+        // Members of a public room need a higher level to invite others.
         assert_forbidden(world.change(&room, BOB, Change::Invite(user(CHARLIE))).await);
         world.change(&room, ALICE, Change::Ban(user(CHARLIE))).await.unwrap();
         assert_forbidden(world.change(&room, ALICE, Change::Invite(user(CHARLIE))).await);
     }
 
-    async fn only_who_is_there_can_be_kicked(db: TestDatabase) {
+    async fn only_joined_or_invited_users_can_be_kicked(db: TestDatabase) {
         let world = World::start(db).await;
         let room = world.create(ALICE, |_| {}).await;
         let kick = || Change::Kick(user(BOB));
@@ -67,7 +67,7 @@ both_databases! {
         assert_forbidden(world.change(&room, BOB, Change::Kick(user(ALICE))).await);
     }
 
-    async fn the_banned_stay_out_until_the_ban_is_lifted(db: TestDatabase) {
+    async fn banned_users_stay_out_until_they_are_unbanned(db: TestDatabase) {
         let world = World::start(db).await;
         let room = world.create(ALICE, |_| {}).await;
         world.join(&room, BOB).await;
@@ -82,7 +82,7 @@ both_databases! {
         world.join(&room, BOB).await;
     }
 
-    async fn power_without_presence_bans_nobody(db: TestDatabase) {
+    async fn a_user_who_is_not_joined_cannot_ban_whatever_their_level(db: TestDatabase) {
         let world = World::start(db).await;
         let version = Some(RoomVersionId::V11);
         let room = world.create(ALICE, |create| create.version = version).await;
@@ -92,7 +92,7 @@ both_databases! {
         assert_forbidden(world.change(&room, CHARLIE, Change::Ban(user(BOB))).await);
     }
 
-    async fn an_invite_may_be_rejected_when_the_room_is_empty(db: TestDatabase) {
+    async fn an_invite_can_be_rejected_when_the_room_is_empty(db: TestDatabase) {
         let world = World::start(db).await;
         let room = world.create(ALICE, |create| create.preset = Preset::PrivateChat).await;
         world.invite(&room, ALICE, BOB).await;
@@ -104,7 +104,7 @@ both_databases! {
         assert_forbidden(world.change(&room, CHARLIE, Change::Leave).await);
     }
 
-    async fn one_knocks_where_the_room_says_so(db: TestDatabase) {
+    async fn knocking_requires_a_join_rule_that_allows_it(db: TestDatabase) {
         let world = World::start(db).await;
         let room = world.create(ALICE, |_| {}).await;
         assert_forbidden(world.change(&room, BOB, Change::Knock).await);
@@ -130,13 +130,13 @@ both_databases! {
             world.join(&room, BOB).await;
             let member = world.state(&room, "m.room.member", BOB).await.unwrap();
             assert_eq!(member["join_authorised_via_users_server"], ALICE);
-            // Without a way in through the other room, an invite is one.
+            // Users without access through the other room can still be invited.
             world.invite(&room, ALICE, CHARLIE).await;
             world.join(&room, CHARLIE).await;
         }
     }
 
-    async fn somebody_lets_in_however_many_members_there_are(db: TestDatabase) {
+    async fn an_authorizing_user_is_found_however_many_members_there_are(db: TestDatabase) {
         let world = World::start(db).await;
         let space = world.create(ALICE, |_| {}).await;
         world.join(&space, BOB).await;
@@ -158,14 +158,14 @@ both_databases! {
             world.join(&room, BOB).await;
             let member = world.state(&room, "m.room.member", BOB).await.unwrap();
             assert_eq!(member["join_authorised_via_users_server"], "@zelda:test");
-            // Somebody who has left lets in nobody.
+            // A user who has left cannot authorize joins.
             world.leave(&room, BOB).await;
             world.leave(&room, "@zelda:test").await;
             assert_forbidden(world.change(&room, BOB, join()).await);
         }
     }
 
-    async fn where_everybody_may_invite_anybody_who_is_there_lets_in(db: TestDatabase) {
+    async fn any_member_authorizes_joins_if_everybody_can_invite(db: TestDatabase) {
         let world = World::start(db).await;
         let space = world.create(ALICE, |_| {}).await;
         world.join(&space, BOB).await;
@@ -189,7 +189,7 @@ both_databases! {
         assert_eq!(member["join_authorised_via_users_server"], "@dave:test");
     }
 
-    async fn nobody_lets_himself_into_a_restricted_room(db: TestDatabase) {
+    async fn users_cannot_authorize_their_own_restricted_join(db: TestDatabase) {
         let world = World::start(db).await;
         let space = world.create(ALICE, |_| {}).await;
         let room = world.create(ALICE, |_| {}).await;
@@ -203,7 +203,7 @@ both_databases! {
         assert_eq!(world.membership(&room, BOB).await, None);
     }
 
-    async fn membership_may_be_set_as_state(db: TestDatabase) {
+    async fn membership_can_be_set_through_the_state_endpoint(db: TestDatabase) {
         let world = World::start(db).await;
         let room = world.create(ALICE, |_| {}).await;
         let own = ("m.room.member", BOB);
@@ -214,11 +214,11 @@ both_databases! {
         assert_forbidden(world.try_set(&room, ALICE, own, json!({ "membership": "join" })).await);
         world.set(&room, ALICE, own, json!({ "membership": "ban" })).await;
         assert_eq!(world.membership(&room, BOB).await.as_deref(), Some("ban"));
-        // What was set before may be set again by who is still there, and by nobody else.
+        // Bob's own earlier state does not let him back in.
         assert_forbidden(world.try_send(&room, BOB, "x").await);
     }
 
-    async fn who_has_left_cannot_repeat_his_state(db: TestDatabase) {
+    async fn a_user_who_left_cannot_repeat_their_state_event(db: TestDatabase) {
         let world = World::start(db).await;
         let room = world
             .create(ALICE, |create| {

@@ -1,12 +1,12 @@
-//! Nodes of a newer version change what this one has in memory, and say so in words that it does not
-//! know: it forgets what may be concerned.
+//! Nodes of a newer version change rooms and users that this node has in memory, and name streams
+//! that it does not know. It then forgets everything that may be affected.
 
 use stoa_testing::{Backend, run_on, surgery};
 
 use crate::support::{ALICE, BOB, World, user};
 
 #[test]
-fn what_concerns_a_room_or_user_is_read_anew() {
+fn an_affected_room_or_user_is_read_again() {
     run_on(Backend::Postgres, async |db| {
         let world = World::start(db).await;
         let room = world.create(ALICE, |_| {}).await;
@@ -34,7 +34,7 @@ fn what_concerns_a_room_or_user_is_read_anew() {
 }
 
 #[test]
-fn where_nobody_knows_what_is_concerned_everything_is_read_anew() {
+fn everything_is_read_again_if_it_is_unknown_what_is_affected() {
     run_on(Backend::Postgres, async |db| {
         let world = World::start(db).await;
         let room = world.create(ALICE, |_| {}).await;

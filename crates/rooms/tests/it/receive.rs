@@ -1,4 +1,4 @@
-//! The same events, in whatever order they come, end in the same state.
+//! The same events lead to the same state, in whatever order they arrive.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -9,8 +9,8 @@ use stoa_testing::{Backend, TestDatabase, TestRooms, run_on, state_events};
 
 use crate::fixture::{Fixture, FixtureEvent, Scenario};
 
-/// Feeds the scenario's events in a random order in which each comes after those that it names, and
-/// gives the names of the events in the state after all that nobody follows.
+/// Feeds the scenario's events in a random order in which each follows its `prev_events` and
+/// `auth_events`. Gives the names of the events in the state after all leaves.
 async fn feed(
     database: &TestDatabase,
     fixture: &Fixture,
@@ -44,7 +44,7 @@ async fn feed(
         let (_, pdu) = waiting.remove(next);
         fed.insert(pdu.event_id.clone());
         if random_bool(&mut random) {
-            // Some come as outliers first, and find their place later.
+            // Some arrive as outliers first and find their place later.
             rooms.receiving.outlier(&room, pdu.clone()).await.unwrap();
         }
         rooms.receiving.event(&room, pdu).await.unwrap();
@@ -77,11 +77,11 @@ async fn orders_do_not_matter(backend: Backend, graphs: usize) {
 }
 
 #[test]
-fn two_engines_fed_in_different_orders_end_in_the_same_state() {
+fn events_in_different_orders_lead_to_the_same_state() {
     run_on(Backend::Sqlite, async |_| orders_do_not_matter(Backend::Sqlite, 6).await);
 }
 
 #[test]
-fn so_they_do_on_postgresql() {
+fn events_in_different_orders_lead_to_the_same_state_on_postgresql() {
     run_on(Backend::Postgres, async |_| orders_do_not_matter(Backend::Postgres, 1).await);
 }

@@ -18,7 +18,7 @@ async fn redact(
 }
 
 both_databases! {
-    async fn a_redaction_takes_the_content_away_at_once(db: TestDatabase) {
+    async fn a_redaction_removes_the_content_immediately(db: TestDatabase) {
         for version in VERSIONS {
             let world = World::start(db).await;
             let room = world.create(ALICE, |create| create.version = Some(version.clone())).await;
@@ -34,7 +34,7 @@ both_databases! {
                 assert_eq!(because["event_id"], redaction.as_str());
                 assert_eq!(because["content"]["reason"], "why");
                 let redaction = node.event(&room, BOB, &redaction).await.unwrap();
-                // Clients of any age find what was redacted.
+                // Both old and new clients find what was redacted.
                 assert_eq!(redaction["redacts"], sent.as_str(), "{version}");
                 assert_eq!(redaction["content"]["redacts"], sent.as_str(), "{version}");
             }
@@ -43,7 +43,7 @@ both_databases! {
         }
     }
 
-    async fn others_events_need_power(db: TestDatabase) {
+    async fn redacting_other_users_events_needs_power(db: TestDatabase) {
         let world = World::start(db).await;
         let room = world.create(ALICE, |_| {}).await;
         world.join(&room, BOB).await;
@@ -67,7 +67,7 @@ both_databases! {
         assert!(matches!(redacted, Err(RoomError::NotFound(_))), "{redacted:?}");
     }
 
-    async fn redacted_state_still_stands(db: TestDatabase) {
+    async fn redacted_state_stays_in_the_state(db: TestDatabase) {
         let world = World::start(db).await;
         let room = world.create(ALICE, |create| create.name = Some("secret".to_owned())).await;
         let state = world.rooms.known.committed(&room).await.unwrap().state;

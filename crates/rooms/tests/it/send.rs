@@ -15,7 +15,7 @@ fn transaction(device: &str, id: &str) -> Transaction {
 }
 
 both_databases! {
-    async fn messages_come_in_the_order_in_which_they_were_sent(db: TestDatabase) {
+    async fn messages_appear_in_the_order_in_which_they_were_sent(db: TestDatabase) {
         for version in VERSIONS {
             let world = World::start(db).await;
             let room = world.create(ALICE, |create| create.version = Some(version)).await;
@@ -39,7 +39,7 @@ both_databases! {
         }
     }
 
-    async fn many_senders_at_once_make_one_line(db: TestDatabase) {
+    async fn many_concurrent_senders_create_no_fork(db: TestDatabase) {
         let world = World::start(db).await;
         let room = world.create(ALICE, |_| {}).await;
         let mut tasks = tokio::task::JoinSet::new();
@@ -60,27 +60,27 @@ both_databases! {
         let any = Allowance::unlimited();
         let page = world.rooms.timelines.unchecked_newest(&room, Pos::START, head, 1_000, &any).await.unwrap();
         assert_eq!(page.events.len(), 6 + 8 + 80);
-        // One node builds each event on the one before: there is no fork.
+        // One node builds each event on the one before, so there is no fork.
         for pair in page.events.windows(2) {
             assert_eq!(pair[1].pdu.prev_events, [pair[0].pdu.event_id.clone()]);
         }
         assert_eq!(world.rooms.known.committed(&room).await.unwrap().joined, 9);
     }
 
-    async fn who_is_not_in_the_room_cannot_send(db: TestDatabase) {
+    async fn only_members_can_send(db: TestDatabase) {
         let world = World::start(db).await;
         let room = world.create(ALICE, |_| {}).await;
         assert_forbidden(world.try_send(&room, BOB, "hello").await);
         assert_forbidden(world.try_set(&room, BOB, ("m.room.topic", ""), json!({})).await);
         world.join(&room, BOB).await;
         world.send(&room, BOB, "hello").await;
-        // His level is not enough for state.
+        // Bob's level is too low for state events.
         assert_forbidden(world.try_set(&room, BOB, ("m.room.topic", ""), json!({})).await);
         world.leave(&room, BOB).await;
         assert_forbidden(world.try_send(&room, BOB, "hello").await);
     }
 
-    async fn a_transaction_sends_once(db: TestDatabase) {
+    async fn a_transaction_sends_one_event(db: TestDatabase) {
         let world = World::start(db).await;
         let room = world.create(ALICE, |_| {}).await;
         let one = world.send_once(&room, ALICE, "one", transaction("A", "t 1")).await.unwrap();
@@ -88,16 +88,16 @@ both_databases! {
         assert_eq!(again, one);
         let other = world.send_once(&room, ALICE, "3", transaction("B", "t 1")).await.unwrap();
         assert_ne!(other, one);
-        // A node that does not remember it finds it in the log.
+        // A node that does not remember the transaction finds it in the database.
         let node = World::start(db).await;
         let same = node.rooms.known.by_id(&room.id).await.unwrap();
         let again = node.send_once(&same, ALICE, "four", transaction("A", "t 1")).await.unwrap();
         assert_eq!(again, one);
-        // The refusal does not harm what is sent next.
+        // The conflict does not harm what is sent next.
         node.send(&same, ALICE, "five").await;
     }
 
-    async fn two_requests_of_one_transaction_at_once_send_once(db: TestDatabase) {
+    async fn concurrent_requests_of_one_transaction_send_one_event(db: TestDatabase) {
         let world = World::start(db).await;
         let room = world.create(ALICE, |_| {}).await;
         let send = || world.send_once(&room, ALICE, "one", transaction("A", "1"));
@@ -110,7 +110,7 @@ both_databases! {
         assert_eq!(page.events.len(), 7);
     }
 
-    async fn state_that_is_set_already_is_not_set_again(db: TestDatabase) {
+    async fn state_that_is_already_set_is_not_set_again(db: TestDatabase) {
         let world = World::start(db).await;
         let room = world.create(ALICE, |_| {}).await;
         let topic = ("m.room.topic", "");
@@ -124,7 +124,7 @@ both_databases! {
         assert_eq!(world.state(&room, "m.room.topic", "").await, Some(json!({ "topic": "a" })));
     }
 
-    async fn power_levels_can_be_given_away_for_good(db: TestDatabase) {
+    async fn a_user_can_give_up_their_power_level_for_good(db: TestDatabase) {
         let world = World::start(db).await;
         let version = Some(ruma::RoomVersionId::V11);
         let room = world.create(ALICE, |create| create.version = version).await;
@@ -138,7 +138,7 @@ both_databases! {
         assert_eq!(world.state(&room, "m.room.power_levels", "").await, Some(json!({})));
     }
 
-    async fn an_event_of_more_than_64_kib_is_refused_and_harms_nothing(db: TestDatabase) {
+    async fn an_event_over_64_kib_is_refused_and_harms_nothing(db: TestDatabase) {
         let world = World::start(db).await;
         let room = world.create(ALICE, |_| {}).await;
         let text = "x".repeat(64_000);
@@ -171,7 +171,7 @@ both_databases! {
         assert!(matches!(sent, Err(RoomError::TooLarge(_))), "{sent:?}");
     }
 
-    async fn content_holds_what_json_can_hold(db: TestDatabase) {
+    async fn content_can_be_any_json_object(db: TestDatabase) {
         let world = World::start(db).await;
         let room = world.create(ALICE, |_| {}).await;
         let set = json!({ "nul": "a\u{0}b", "emoji": "🎉", "deep": [[[{ "": -9007199254740991_i64 }]]] });
@@ -184,7 +184,7 @@ both_databases! {
     }
 }
 
-/// Polls a future so many times, and gives up.
+/// Polls a future this many times, then drops it.
 async fn give_up_after<T>(polls: usize, future: impl Future<Output = T>) {
     let mut future = std::pin::pin!(future);
     for _ in 0..polls {
@@ -199,7 +199,7 @@ async fn give_up_after<T>(polls: usize, future: impl Future<Output = T>) {
 }
 
 #[test]
-fn who_gives_up_while_a_room_is_read_again_leaves_no_old_head_behind() {
+fn a_request_cancelled_while_a_room_is_loaded_leaves_no_stale_head() {
     run_on(Backend::Postgres, async |db| {
         let (here, there) = (World::start(db).await, World::start(db).await);
         let room = here.create(ALICE, |_| {}).await;

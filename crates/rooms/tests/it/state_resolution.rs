@@ -1,8 +1,9 @@
-//! Forked graphs whose outcomes were taken from Synapse; `make_fixtures.py` beside them made them.
+//! Forked graphs, with outcomes taken from Synapse. `make_fixtures.py`, next to the fixtures, made
+//! them.
 //!
-//! The graphs are replayed as a server would receive them: each event is checked by itself, by its
-//! auth events and by the state before it, and forks are resolved where an event joins them. At
-//! every step Synapse's outcome is the one to meet.
+//! The graphs are replayed as a server would receive them: each event is checked by itself, against
+//! its auth events and against the state before it, and forks are resolved when an event joins
+//! them. Every step has to match Synapse's outcome.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -64,7 +65,7 @@ impl Graph {
         self.ids.iter().filter(|(_, id)| ids.contains(id)).map(|(name, _)| name.clone()).collect()
     }
 
-    /// Whether the authorization rules accept the event with this state before it.
+    /// Whether the authorization rules accept the event if this is the state before it.
     fn allows(&self, event: &Pdu, before: &StateMap) -> bool {
         let claimed: HashMap<_, _> = event
             .auth_events
@@ -123,7 +124,7 @@ fn events_have_the_ids_hashes_and_signatures_of_their_room_version() {
 }
 
 #[test]
-fn forks_resolve_as_in_synapse_in_whatever_order() {
+fn forks_resolve_as_in_synapse_in_any_order() {
     for_each_scenario(|_, scenario, graph| {
         for resolution in &scenario.resolutions {
             let mut states = graph.states(resolution);
@@ -160,14 +161,14 @@ fn a_replayed_graph_has_the_same_rejections_and_states_as_in_synapse() {
     });
 }
 
-/// The resolution that Synapse did for this event, or for the extremities that are left.
+/// The resolution that Synapse did for this event, or for the remaining extremities.
 fn joined_before<'a>(scenario: &'a Scenario, name: Option<&str>) -> Option<&'a Resolution> {
     let joins = |r: &&Resolution| r.extremities.is_some() && r.before.as_deref() == name;
     scenario.resolutions.iter().find(joins)
 }
 
-/// Auth chains are walked no farther than the outcome depends on them. Here they are taken whole,
-/// as the specification says it.
+/// Auth chains are walked only as far as the outcome depends on them. This test uses whole auth
+/// chains, as the specification describes it.
 #[test]
 fn whole_auth_chains_give_the_same_outcome() {
     for_each_scenario(|_, scenario, graph| {
@@ -195,10 +196,10 @@ fn whole_auth_chains_give_the_same_outcome() {
     });
 }
 
-/// A server that has nothing in memory loads what is named as missing until nothing is, and
-/// resolves as if it had had all from the start.
+/// A server with nothing in memory loads the events that are reported missing until none are, and
+/// gets the same result as if it had had all of them from the start.
 #[test]
-fn missing_events_are_named_until_the_outcome_is_the_same() {
+fn loading_missing_events_leads_to_the_same_outcome() {
     for_each_scenario(|_, scenario, graph| {
         for resolution in &scenario.resolutions {
             let states = graph.states(resolution);
@@ -210,7 +211,7 @@ fn missing_events_are_named_until_the_outcome_is_the_same() {
                     Err(ResolutionError::Missing(ids)) => {
                         assert!(!ids.is_empty());
                         for id in ids {
-                            assert!(loaded.insert(id), "named although it was there");
+                            assert!(loaded.insert(id), "reported missing although it was loaded");
                         }
                     }
                     Err(error) => panic!("{error}"),
@@ -221,10 +222,10 @@ fn missing_events_are_named_until_the_outcome_is_the_same() {
     });
 }
 
-/// The state that servers with a faulty past agree on is lost up to room version 11, and kept from
-/// 12 on (MSC4297). That they differ shows that these scenarios tell the two algorithms apart.
+/// State that servers with a faulty history agree on is lost up to room version 11 and kept from 12
+/// on (MSC4297). The difference shows that these scenarios distinguish the two algorithms.
 #[test]
-fn room_version_12_mends_state_resets() {
+fn room_version_12_fixes_state_resets() {
     for_each_scenario(|fixture, scenario, graph| {
         let (resolution, reset) = match (&*scenario.name, &*scenario.resolutions) {
             ("reset_of_join_rules", [by_hand, ..]) => (by_hand, "closed"),

@@ -1,4 +1,4 @@
-//! A node with rooms, and short ways to do what users do.
+//! A node with rooms, and shortcuts for what users do.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// A node that has nothing in memory.
+    /// A node with empty caches.
     pub(crate) async fn start(db: &TestDatabase) -> Self {
         let TestRooms { node, rooms } = TestRooms::start(db).await;
         Self { node, rooms }
@@ -136,7 +136,7 @@ impl World {
         entry.map(|event| content(&event))
     }
 
-    /// A user's membership by the room's current state.
+    /// A user's membership in the room's current state.
     pub(crate) async fn membership(&self, room: &Room, who: &str) -> Option<String> {
         let content = self.state(room, "m.room.member", who).await?;
         content["membership"].as_str().map(ToOwned::to_owned)
@@ -149,7 +149,7 @@ impl World {
         events.iter().map(|event| entry_name(event)).collect()
     }
 
-    /// An event as the user gets it.
+    /// An event as this user gets it.
     pub(crate) async fn event(&self, room: &Room, who: &str, id: &EventId) -> Result<Value> {
         let user_id = user(who);
         let (event, membership) = self.rooms.visibility.event(&user_id, room, id).await?;
@@ -172,7 +172,7 @@ pub(crate) fn actor(id: &str) -> Actor {
 pub(crate) fn object(value: Value) -> CanonicalJsonObject {
     match to_canonical_value(value).unwrap() {
         CanonicalJsonValue::Object(object) => object,
-        value => panic!("{value:?} is no object"),
+        value => panic!("{value:?} is not an object"),
     }
 }
 
@@ -184,7 +184,7 @@ pub(crate) fn entry_name(event: &Event) -> String {
     format!("{}|{}", event.pdu.event_type, event.pdu.state_key.as_deref().unwrap_or("-"))
 }
 
-/// Every room version that is served.
+/// Every supported room version.
 pub(crate) const VERSIONS: [RoomVersionId; 7] = [
     RoomVersionId::V6,
     RoomVersionId::V7,

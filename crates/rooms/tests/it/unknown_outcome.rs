@@ -1,4 +1,5 @@
-//! Nobody knows for longer than anybody waits what came of an append, and then the log holds it.
+//! The outcome of an append stays unknown for longer than anybody waits, and then it appears in the
+//! log.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,7 +15,7 @@ use stoa_testing::{Backend, PostgresProxy, TestNodeOptions, TestRooms, run_on};
 use crate::support::{ALICE, World, user};
 
 #[test]
-fn an_event_that_was_given_up_and_turns_up_is_as_any_other() {
+fn an_event_that_appears_after_an_unknown_outcome_is_like_any_other() {
     run_on(Backend::Postgres, async |db| {
         db.store().await.close().await;
         let proxy = Arc::new(PostgresProxy::start(db.url()).await);
@@ -52,7 +53,7 @@ fn an_event_that_was_given_up_and_turns_up_is_as_any_other() {
         cutting.abort();
         late.deliver().await;
 
-        // The event is found, and the retry of the client is answered with it.
+        // The event is found, and the client's retry gets it as the answer.
         world.node.freshness.current().await.unwrap();
         let found = world.send_once(&room, ALICE, "unknown", transaction).await.unwrap();
         world.event(&room, ALICE, &found).await.unwrap();

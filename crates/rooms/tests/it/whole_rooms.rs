@@ -1,4 +1,4 @@
-//! Reading whole rooms: what others need stays in memory meanwhile.
+//! Reading whole rooms without evicting what others need from memory.
 
 use ruma::user_id;
 use serde_json::{Value, json};
@@ -18,7 +18,7 @@ fn reads(store: &Store) -> u64 {
 }
 
 both_databases! {
-    async fn a_large_room_pushes_nothing_else_out_of_memory(db: TestDatabase) {
+    async fn a_large_room_evicts_nothing_else_from_memory(db: TestDatabase) {
         const MEMBERS: usize = 700;
         let world = World::start(db).await;
         let room = world.create(ALICE, |_| {}).await;
@@ -29,7 +29,7 @@ both_databases! {
         world.set(&room, ALICE, ("m.room.member", ALICE), name).await;
         let sent = world.send(&room, ALICE, "hello").await;
 
-        // Room for about fifty events.
+        // The cache has space for about fifty events.
         let options = RoomsOptions { event_bytes: 128 << 10, ..RoomsOptions::default() };
         let TestRooms { node, rooms } = TestRooms::start_with(db, options).await;
         let room = rooms.known.by_id(&room.id).await.unwrap();
@@ -39,13 +39,13 @@ both_databases! {
         let user_id = user_id!("@alice:test");
         let recipient = Recipient { user_id, device: None, with_room_id: true };
 
-        // A state that takes more than is allowed is not read to its end.
+        // A state that takes more memory than is allowed is not read to its end.
         let before = reads(&node.store);
         let little = Allowance::new(10_000);
         let refused = rooms.states.entries_of([state], Part::Members, &little).await.unwrap_err();
         assert!(matches!(refused, RoomError::Exceeded(_)), "{refused}");
         assert_eq!(reads(&node.store) - before, 2, "the first two levels of the tree");
-        // The same is so for single entries of it.
+        // The same holds for single entries of it.
         let before = reads(&node.store);
         let little = Allowance::new(10_000);
         let members = (1..MEMBERS).map(|index| format!("@user{index}:test"));
@@ -55,22 +55,22 @@ both_databases! {
         assert_eq!(reads(&node.store) - before, 0);
 
         let any = Allowance::unlimited();
-        // The levels of the tree, the pages of events, and who is erased. Nothing is read for what an
-        // event replaced.
+        // This reads the levels of the tree, the pages of events, and the erased users. The
+        // replaced events are not read.
         let before = reads(&node.store);
         let write = || rooms.client_format.write_state(recipient, state, Part::Members, |_| true, &any);
         let members = write().await.unwrap();
         let cold = reads(&node.store) - before;
         assert_eq!(members.len(), MEMBERS);
         assert!(cold <= 10, "{cold}");
-        // The tree is in memory now, and the members are not.
+        // Now the tree is in memory, and the members are not.
         let before = reads(&node.store);
         write().await.unwrap();
         assert_eq!(reads(&node.store) - before, 4, "pages that grow");
 
         let before = reads(&node.store);
         rooms.unchecked_events.get(hot).await.unwrap();
-        assert_eq!(reads(&node.store) - before, 0, "it was pushed out");
+        assert_eq!(reads(&node.store) - before, 0, "it was evicted");
         let profiles = rooms.members.joined(user_id!("@alice:test"), &room).await.unwrap();
         assert_eq!(profiles.len(), MEMBERS);
         assert_eq!(profiles[ALICE].displayname.as_deref(), Some("Alice"));

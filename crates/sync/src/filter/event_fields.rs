@@ -1,4 +1,4 @@
-//! Leaving out what a client does not want of events.
+//! `event_fields`: reduces events to the fields that a client wants.
 //!
 //! <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3useruseridfilter_request_filter>
 
@@ -6,26 +6,26 @@ use std::{borrow::Cow, collections::BTreeMap};
 
 use serde_json::value::RawValue;
 
-/// How deep a field may lie. No event is nested deeper than 100 levels.
+/// How deeply a field may be nested. No event is nested deeper than 100 levels.
 const MAX_DEPTH: usize = 128;
 
 /// The fields of events that a client wants.
 #[derive(Debug, PartialEq, Eq)]
 pub struct EventFields(Fields);
 
-/// What is wanted of an object, by field.
+/// The wanted parts of an object, by field.
 type Fields = BTreeMap<String, Wanted>;
 
 #[derive(Debug, PartialEq, Eq)]
 enum Wanted {
-    /// All of the field.
+    /// The whole field.
     Whole,
-    /// Parts of the object that it holds.
+    /// Parts of the object in this field.
     Parts(Fields),
 }
 
 impl EventFields {
-    /// The fields that a filter names; nothing where it names none, and all are wanted.
+    /// The fields that a filter names. None if it names none, in which case all fields are wanted.
     pub fn of(paths: Option<&[String]>) -> Option<Self> {
         let paths = paths.filter(|paths| !paths.is_empty())?;
         let mut fields = Fields::new();
@@ -35,9 +35,9 @@ impl EventFields {
         Some(Self(fields))
     }
 
-    /// The event with the fields that are wanted and that it has.
+    /// Reduces an event to the wanted fields that it has.
     pub(crate) fn pick(&self, event: &RawValue) -> Box<RawValue> {
-        // An event is an object, and writing what was read does not fail.
+        // An event is an object, and serializing what was just parsed does not fail.
         pick(event, &self.0).unwrap_or_else(|| event.to_owned())
     }
 }
@@ -59,8 +59,8 @@ fn add(mut fields: &mut Fields, path: Vec<String>) {
     }
 }
 
-/// The names on a path. They are separated by dots; a backslash takes its meaning from a dot or a
-/// backslash that follows it, and is itself before anything else.
+/// Splits a path into names. They are separated by dots. A backslash escapes a dot or a backslash;
+/// before anything else it stands for itself.
 fn split(path: &str) -> Vec<String> {
     let mut names = vec![String::new()];
     let mut rest = path.chars().peekable();
@@ -75,7 +75,7 @@ fn split(path: &str) -> Vec<String> {
     names
 }
 
-/// The wanted part of an object; nothing of what is none.
+/// The wanted part of an object, or none if the value is not an object.
 fn pick(object: &RawValue, fields: &Fields) -> Option<Box<RawValue>> {
     let object: BTreeMap<Cow<'_, str>, &RawValue> = serde_json::from_str(object.get()).ok()?;
     let picked: BTreeMap<&str, Cow<'_, RawValue>> = fields
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn the_wider_of_two_paths_counts() {
+    fn the_wider_of_two_paths_wins() {
         let whole = picked(&["content"]);
         assert_eq!(whole["content"]["list"], json!([{ "x": 1 }]));
         assert_eq!(picked(&["content", "content.body"]), whole);
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_is_not_given() {
+    fn fields_that_the_event_lacks_are_left_out() {
         for path in ["x", "x.y", "type.x", "content.list.x", "content.m.relates_to", "", "."] {
             let content = picked(&[path]);
             assert!(content == json!({}) || content == json!({ "content": {} }), "{content}");

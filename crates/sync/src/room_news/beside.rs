@@ -1,4 +1,4 @@
-//! What is read for all rooms at once, before it is known of which of them there is news.
+//! What is read once for all rooms, before it is known which of them have news.
 
 use stoa_base::{Pos, RoomNid};
 use stoa_rooms::tokens::EphemeralPosition;
@@ -8,8 +8,8 @@ use crate::{
     stream::{account_data::AccountData, typing::TypingChanges},
 };
 
-/// The reader's account data that changed, and the rooms in which others are typing than the client
-/// knows. The default says of no room that anything changed.
+/// The reader's changed account data, and the rooms whose typing list differs from the one that the
+/// client knows. The default says that nothing changed in any room.
 #[derive(Debug, Default)]
 pub struct Beside {
     pub(crate) account_data: AccountData,
@@ -17,8 +17,8 @@ pub struct Beside {
 }
 
 impl Beside {
-    /// What changed after `since`, or all; and who is typing in the rooms that the reader is in, where
-    /// the client does not know it.
+    /// Reads the account data that changed after `since`, or all of it without `since`; and the
+    /// typing lists of the joined rooms that differ from what the client knows.
     pub(crate) async fn read(
         streams: &Streams,
         reader: &Reader,
@@ -33,7 +33,7 @@ impl Beside {
         })
     }
 
-    /// The rooms of which there is something to tell.
+    /// The rooms with something to report.
     pub(crate) fn rooms(&self) -> impl Iterator<Item = RoomNid> {
         self.account_data.rooms().chain(self.typing.rooms())
     }

@@ -1,4 +1,4 @@
-//! Events as the client gets them.
+//! Serializes events for the client.
 
 use std::{sync::Arc, vec::IntoIter};
 
@@ -15,8 +15,8 @@ use crate::{
     wants::EventFormat,
 };
 
-/// The events of all rooms, written together, in the order in which they are taken: those of each
-/// span's timeline, and those of each span's state.
+/// The serialized events of all rooms: the timelines of all spans, and the states of all spans,
+/// each in the order of the spans. They are taken in that order.
 pub(crate) struct Written {
     timelines: IntoIter<Json>,
     states: IntoIter<Json>,
@@ -71,7 +71,7 @@ impl Written {
     }
 }
 
-/// Events as servers exchange them, as long as they do not take more than is allowed.
+/// Events in the federation format. Fails if they take more memory than is allowed.
 fn raw<'e>(
     events: impl IntoIterator<Item = &'e Arc<Event>>,
     allowance: &Allowance,

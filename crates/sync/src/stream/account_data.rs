@@ -1,4 +1,4 @@
-//! What the reader keeps on the server, in general and for rooms.
+//! The reader's account data, global and per room.
 
 use std::collections::HashMap;
 
@@ -18,12 +18,12 @@ use crate::{
     stream::EphemeralEvent,
 };
 
-/// What the reader's account data says anew.
+/// The account data that is new to the client.
 #[derive(Debug, Default)]
 pub(crate) struct AccountData {
     global: Vec<StoredAccountData>,
     of_rooms: HashMap<RoomNid, Vec<StoredAccountData>>,
-    /// Whether that is all that there is.
+    /// Whether this is all the account data that exists.
     is_all: bool,
 }
 
@@ -41,7 +41,7 @@ impl From<Vec<StoredAccountData>> for AccountData {
 }
 
 impl AccountData {
-    /// Reads what was set after `since`, or all.
+    /// Reads what was set after `since`, or everything without `since`.
     pub(crate) async fn read(
         store: &Store,
         changes: &ChangeIndex,
@@ -53,7 +53,7 @@ impl AccountData {
         }) {
             return Ok(Self::default());
         }
-        // What is newer than the answer is given now and once more.
+        // Data newer than the answer's token is sent now and again with the next answer.
         let (after, up_to) = (since.unwrap_or(Pos::START), Pos(i64::MAX));
         let (mut conn, user_id) = (store.read().await?, &reader.user_id);
         let bytes = account_data::bytes_changed(&mut conn, user_id, after, up_to).await?;
@@ -68,7 +68,7 @@ impl AccountData {
         Ok(Self { is_all: since.is_none(), ..rows.into() })
     }
 
-    /// The rooms for which something was set.
+    /// The rooms with new account data.
     pub(crate) fn rooms(&self) -> impl Iterator<Item = RoomNid> {
         self.of_rooms.keys().copied()
     }
@@ -79,7 +79,7 @@ impl AccountData {
         shown.filter_map(to_event).collect()
     }
 
-    /// The push rules that hold for the reader, where they have not set any themselves.
+    /// The default push rules, if the reader has not set any.
     pub(crate) fn default_push_rules(
         &self,
         filter: &EventFilter<'_>,
@@ -94,11 +94,11 @@ impl AccountData {
     }
 }
 
-/// Account data for rooms.
+/// Account data of rooms.
 pub(crate) struct RoomAccountData<'a> {
     pub(crate) store: &'a Store,
     pub(crate) filter: &'a EventFilter<'a>,
-    /// What was read for all rooms.
+    /// The account data that was read for all rooms at once.
     pub(crate) data: &'a AccountData,
 }
 
@@ -110,7 +110,7 @@ impl RoomAccountData<'_> {
         spans: &[Span],
     ) -> Result<ByRoom<Vec<Box<RawValue>>>> {
         let spans = || spans.iter().filter(|span| self.filter.is_about(&span.room.id));
-        // What was set while the reader was not in the room was not told.
+        // The client was not sent what was set while the reader was not in the room.
         let lacks_older = |span: &Span| !self.data.is_all && span.state == KnownState::Nothing;
         let lacking = spans().filter(|span| lacks_older(span)).map(|span| span.room.nid).collect();
         let older = self.of_rooms(reader, lacking).await?;
@@ -129,7 +129,7 @@ impl RoomAccountData<'_> {
 }
 
 impl RoomAccountData<'_> {
-    /// All that was ever set for these rooms.
+    /// All account data of these rooms, however old.
     async fn of_rooms(&self, reader: &Reader, rooms: Vec<RoomNid>) -> Result<AccountData> {
         if rooms.is_empty() {
             return Ok(AccountData::default());
@@ -144,13 +144,14 @@ impl RoomAccountData<'_> {
     }
 }
 
-/// Takes the memory of account data before it is read: what it has here, and in the answer.
+/// Charges for the memory of account data before it is read: once for the rows and once for the
+/// answer.
 fn take(reader: &Reader, bytes: i64) -> Result<()> {
     Ok(reader.allowance.take(2 * bytes.unsigned_abs())?)
 }
 
 fn to_event(row: &StoredAccountData) -> Option<Box<RawValue>> {
-    // What was stored was JSON.
+    // What is stored is valid JSON.
     let content: &RawValue = serde_json::from_str(&row.content).ok()?;
     EphemeralEvent { kind: &row.kind, content }.to_json()
 }

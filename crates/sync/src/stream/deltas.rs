@@ -1,4 +1,4 @@
-//! How the state of rooms changed: what both their state and their summaries are told by.
+//! The changes of rooms' states, which both the state and the summaries are derived from.
 
 use std::collections::BTreeMap;
 
@@ -16,10 +16,10 @@ use crate::{
     stream::timeline::Timeline,
 };
 
-/// How the state of each room changed since the client knew it.
+/// The changes of each room's state since the state that the client knows.
 pub(crate) type Deltas = ByRoom<Vec<StateChange>>;
 
-/// Reads how the state changed, of the rooms whose state the client knows.
+/// Reads the changes of state of the rooms whose state the client knows.
 pub(crate) async fn deltas(
     rooms: &Rooms,
     changes: &ChangeIndex,
@@ -27,7 +27,7 @@ pub(crate) async fn deltas(
     spans: &[Span],
     timelines: &ByRoom<Timeline>,
 ) -> Result<Deltas> {
-    // Rooms between the same positions are read together.
+    // Rooms with the same positions are read together.
     let mut together: BTreeMap<(Pos, Pos), Vec<&Room>> = BTreeMap::new();
     let mut changed = Vec::new();
     for span in spans {
@@ -54,8 +54,8 @@ pub(crate) async fn deltas(
     Ok(deltas)
 }
 
-/// What one who left earlier than the span ends may know of later changes: those that the timeline
-/// shows them, and the last of their own membership.
+/// The later changes that somebody who left before the end of the span may know of: those that the
+/// timeline shows them, and the last change of their own membership.
 pub(crate) fn after_departure(
     reader: &Reader,
     span: &Span,
@@ -88,7 +88,7 @@ fn change_by(event: &Event) -> Option<StateChange> {
     })
 }
 
-/// Where an event stands in the log.
+/// An event's position in the log.
 pub(crate) fn position(event: &Event) -> Pos {
     Pos(event.order.map_or(i64::MIN, |order| order.pos))
 }

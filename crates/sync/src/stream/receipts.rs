@@ -1,4 +1,4 @@
-//! How far others have read, and the reader too.
+//! Read receipts, of other users and of the reader.
 //!
 //! <https://spec.matrix.org/v1.19/client-server-api/#receipts>
 
@@ -18,14 +18,13 @@ use crate::{
     stream::EphemeralEvent,
 };
 
-/// The receipts of rooms.
 pub(crate) struct Receipts<'a> {
     pub(crate) read_state: &'a ReadState,
     pub(crate) changes: &'a ChangeIndex,
     pub(crate) filter: &'a EventFilter<'a>,
 }
 
-/// What an `m.receipt` says of one reader.
+/// What an `m.receipt` says about one user.
 #[derive(Serialize)]
 struct Entry {
     ts: i64,
@@ -47,7 +46,8 @@ impl Receipts<'_> {
         if !self.filter.passes_type(KIND) {
             return Ok(news);
         }
-        // Rooms that are read from the same position are read together: there are two at most.
+        // Rooms that are read from the same position are read together. There are at most two such
+        // groups.
         let mut together: BTreeMap<(Pos, Pos), Vec<RoomNid>> = BTreeMap::new();
         for span in spans.iter().filter(|span| span.end.is_none()) {
             let since = span.after.unwrap_or(Pos::START);
@@ -76,11 +76,11 @@ impl Receipts<'_> {
 
 const KIND: &str = "m.receipt";
 
-/// How many bytes a receipt takes, roughly, as it is read and in the answer.
+/// How many bytes a receipt takes, roughly, both when it is read and in the answer.
 const RECEIPT: u64 = 1_024;
 
-/// Writes receipts as events: one, unless a user has several receipts at an event, of which one event
-/// can only say one.
+/// Serializes receipts as events. There is one event unless a user has several receipts for the
+/// same event, because one `m.receipt` can contain only one of them.
 fn to_events(receipts: Vec<Receipt>) -> Vec<Box<RawValue>> {
     let mut contents: Vec<Content> = Vec::new();
     for receipt in receipts {
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_receipt_is_said() {
+    fn no_receipt_is_left_out() {
         let receipt = |kind: &str, thread: Option<&str>| Receipt {
             kind: kind.to_owned(),
             user_id: owned_user_id!("@a:x"),

@@ -1,13 +1,13 @@
-//! The state of rooms: what a client needs so that it ends up with the room's state.
+//! The state of rooms: what a client needs to arrive at the room's state.
 //!
-//! By default the client applies this part and then the state events of the timeline. It follows the
-//! changes of the room's current state, not the timeline: what changed without an event of the
-//! timeline (a late event, a fork that was resolved) is here as well. Where the timeline says
-//! something else than the room's state in the end, because a state event of it lost against a
-//! fork, it is cut after that event: the client is told of a gap, which it fills where it
-//! pages back, and has the right state.
+//! By default the client applies this part and then the state events of the timeline. This part
+//! follows the changes of the room's current state, not the timeline, so it also contains changes
+//! without an event in the timeline (a late event, a resolved fork). If the timeline ends with a
+//! value that differs from the room's state, because one of its state events lost in state
+//! resolution, the timeline is cut after that event. The client then has the right state and is
+//! told of a gap, which it fills when it pages back.
 //!
-//! With `use_state_after` the client applies this part alone, and gets the state at the end.
+//! With `use_state_after` the client applies only this part, which leads to the state at the end.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -34,8 +34,8 @@ use crate::{
     wants::{Members, StateWants},
 };
 
-/// Up to how many events of one room's state are kept in memory once they are read. A first sync of
-/// large rooms would push out all else.
+/// Events of a room's state are cached only if there are at most this many. Otherwise an initial
+/// sync of large rooms would evict everything else.
 const SMALL: usize = 50;
 
 /// The state of rooms.
@@ -48,17 +48,17 @@ pub(crate) struct RoomStates<'a> {
     pub(crate) known: &'a KnownMembers,
 }
 
-/// What is told of a room's state.
+/// What the client is sent of a room's state.
 #[derive(Debug, Default)]
 pub(crate) struct StateNews {
     /// The events, oldest first.
     pub(crate) events: Vec<Arc<Event>>,
-    /// Up to where the timeline has to be cut.
+    /// The position up to which the timeline has to be cut.
     pub(crate) cut: Option<Pos>,
 }
 
 impl RoomStates<'_> {
-    /// What is told of the state of each room.
+    /// What the client is sent of the state of each room.
     pub(crate) async fn read(&self, reader: &Reader, spans: &[Span]) -> Result<ByRoom<StateNews>> {
         let members = self.wants.members;
         let mut plans = Vec::new();
@@ -80,7 +80,8 @@ impl RoomStates<'_> {
             }
             chosen.push((plan.span, events, plan.cut));
         }
-        // Where much of a room is told, as of a large one that is new to the client, nothing is kept.
+        // Large sets of state events, such as those of a large room that is new to the client,
+        // bypass the cache.
         let (large, small): (Vec<_>, Vec<_>) =
             chosen.iter().partition(|(_, events, _)| events.len() > SMALL);
         let read = async |chosen: &[&Chosen<'_>], caching| {
@@ -104,10 +105,11 @@ impl RoomStates<'_> {
     }
 }
 
-/// What is told of a room's state: the events, and up to where the timeline has to be cut.
+/// What the client is sent of a room's state: the events, and up to where the timeline has to be
+/// cut.
 type Chosen<'a> = (&'a Span, BTreeSet<EventNid>, Option<Pos>);
 
-/// What is needed to tell of one room's state.
+/// What is needed to choose the state events of one room.
 struct Plan<'a> {
     span: &'a Span,
     delta: Option<&'a [StateChange]>,
@@ -117,17 +119,17 @@ struct Plan<'a> {
     root: VisibleState,
     /// The entries in which the state at the end of the span differs from `root`.
     later: HashMap<StateKey, Option<EventNid>>,
-    /// Members who are shown though they may not have changed.
+    /// Members to include even if they have not changed.
     members: BTreeSet<StateKey>,
-    /// The state at the end of the span, as far as it is needed.
+    /// The part of the state at the end of the span that is needed.
     current: BTreeMap<StateKey, EventNid>,
     cut: Option<Pos>,
 }
 
-/// The state events of a timeline, and who sent its events.
+/// The state events of a timeline, and the senders of all its events.
 #[derive(Default)]
 struct Shown<'a> {
-    /// The first and the last event of each entry.
+    /// The first and the last event of each state entry.
     entries: HashMap<StateKey, (&'a Event, &'a Event)>,
     senders: HashSet<&'a UserId>,
 }
@@ -154,7 +156,7 @@ fn key_of(event: &Event) -> Option<StateKey> {
 }
 
 impl RoomStates<'_> {
-    /// What has to be looked at for a span; none where there is nothing to tell.
+    /// What has to be read for a span, or none if there is nothing to send.
     async fn plan<'a>(
         &'a self,
         reader: &Reader,
@@ -183,7 +185,8 @@ impl RoomStates<'_> {
             KnownState::Withheld => {
                 let own = StateKey::member(&reader.user_id);
                 let is_shown = !self.wants.at_end && plan.timeline.entries.contains_key(&own);
-                // Where the timeline does not count or does not have it, the end is told here.
+                // If the timeline does not contain the reader's final member event, or does not
+                // count towards the state, that event is sent here.
                 let Some(end) = span.end.filter(|_| !is_shown) else { return Ok(None) };
                 plan.current.insert(own, end.event);
                 return Ok(Some(plan));
@@ -221,7 +224,8 @@ impl RoomStates<'_> {
             }
         } else {
             let committed = self.rooms.known.committed(&span.room).await?;
-            // The reader is in the room at the end of the span, and what changed since is undone.
+            // The reader is in the room at the end of the span. Changes after the span are undone
+            // below.
             plan.root = VisibleState::unchecked(committed.state);
             let up_to = committed.state_pos;
             let changes = if up_to > span.up_to {
@@ -241,7 +245,7 @@ impl RoomStates<'_> {
         Ok(Some(plan))
     }
 
-    /// The members whom the client may have as they were.
+    /// The members of whom the client may have an outdated version.
     async fn changed_members(&self, reader: &Reader, span: &Span) -> Result<Vec<StateKey>> {
         let Some(since) = span.members_since.filter(|_| span.state == KnownState::Nothing) else {
             return Ok(Vec::new());
@@ -253,7 +257,7 @@ impl RoomStates<'_> {
         Ok(keys.filter(|key| key.is_member()).collect())
     }
 
-    /// Reads what the plans need of the rooms' states.
+    /// Reads the state entries that the plans need.
     async fn load(&self, reader: &Reader, plans: &mut [Plan<'_>], lazily: bool) -> Result<()> {
         let part = if lazily { Part::WithoutMembers } else { Part::All };
         let whole: Vec<VisibleState> =
@@ -298,8 +302,8 @@ impl Plan<'_> {
         self.span.state == KnownState::Nothing
     }
 
-    /// The events to tell, and beside them those of members who are shown only because they are
-    /// needed to show the timeline and the room.
+    /// The events to send, and separately the members who are included only because the timeline or
+    /// the summary needs them.
     fn choose(&mut self, at_end: bool) -> (BTreeSet<EventNid>, Vec<EventNid>) {
         let mut latest: BTreeMap<StateKey, Option<EventNid>> = BTreeMap::new();
         for change in self.delta.into_iter().flatten() {
@@ -314,7 +318,7 @@ impl Plan<'_> {
         };
         if self.is_whole() || self.delta.is_none() {
             let told = self.current.iter().filter(|(key, _)| {
-                // Who is neither needed nor new is withheld.
+                // Members who are neither needed nor new are left out.
                 at_end || !key.is_member() || self.members.is_empty() || self.members.contains(key)
             });
             let told = told.filter_map(|(key, event)| match before(key) {
@@ -340,7 +344,7 @@ impl Plan<'_> {
         (told, members)
     }
 
-    /// The event that an entry had last before `pos`, where it changed before.
+    /// The last event that changed an entry before `pos`, if any did.
     fn last_before(&self, key: &StateKey, pos: Pos) -> Option<EventNid> {
         let mut changes = self.delta.into_iter().flatten().filter(|change| change.pos < pos);
         changes
@@ -348,7 +352,7 @@ impl Plan<'_> {
             .and_then(|change| change.new)
     }
 
-    /// Cuts the timeline after the last event that sets an entry to what it is not in the end.
+    /// Cuts the timeline after its last event whose value for an entry is not the final one.
     fn cut_where_the_timeline_misleads(&mut self, latest: &BTreeMap<StateKey, Option<EventNid>>) {
         let is_wrong = |key: &StateKey, event: &Event| {
             let in_the_end = match self.delta {
@@ -365,8 +369,8 @@ impl Plan<'_> {
     }
 }
 
-/// The member events of an answer, with their rooms: what a device will have that loads members
-/// lazily.
+/// The member events of an answer, with their rooms: those that a device that loads members lazily
+/// will then have.
 pub(crate) fn members<'a>(
     events: impl IntoIterator<Item = &'a Arc<Event>>,
 ) -> impl Iterator<Item = (RoomNid, EventNid)> {

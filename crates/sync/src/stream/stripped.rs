@@ -1,4 +1,4 @@
-//! Stripped state: what is shown of a room to one who is invited to it or asks to be let in.
+//! Stripped state: what users who are invited or have knocked are shown of a room.
 //!
 //! <https://spec.matrix.org/v1.19/client-server-api/#stripped-state>
 
@@ -10,7 +10,7 @@ use stoa_rooms::{Caching, Rooms, state::StateKey};
 
 use crate::{Reader, Result, span::ByRoom};
 
-/// What is shown of a room beside the member event.
+/// The state events that are shown besides the member event.
 const SHOWN: [&str; 7] = [
     "m.room.create",
     "m.room.join_rules",
@@ -21,7 +21,7 @@ const SHOWN: [&str; 7] = [
     "m.room.encryption",
 ];
 
-/// The stripped state of rooms as it was at these member events, which come last.
+/// The stripped state of rooms as of these member events, which come last.
 pub(crate) async fn stripped_states(
     rooms: &Rooms,
     reader: &Reader,

@@ -1,4 +1,4 @@
-//! Room summaries: how many members there are, and by whom a room without a name is called.
+//! Room summaries: the member counts, and the heroes of rooms without a name.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -16,15 +16,15 @@ use crate::{
     stream::deltas::Deltas,
 };
 
-/// How many members a room is called by.
+/// How many heroes a summary has at most.
 const HEROES: usize = 5;
-/// How many bytes of the members that rooms are called by stay in memory, roughly.
+/// How many bytes of heroes stay in memory, roughly.
 const BYTES: u64 = 8 << 20;
 
 /// A room's summary.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {
-    /// By whom the room is called; none where it has a name or an alias.
+    /// The heroes. None if the room has a name or an alias.
     pub heroes: Option<Vec<String>>,
     /// How many members are joined.
     pub joined: i64,
@@ -32,7 +32,7 @@ pub struct Summary {
     pub invited: i64,
 }
 
-/// The members that rooms without names are called by.
+/// A cache of the heroes of rooms.
 #[derive(Debug)]
 pub(crate) struct Heroes {
     known: Cache<RoomNid, Known>,
@@ -41,9 +41,9 @@ pub(crate) struct Heroes {
 
 #[derive(Clone, Debug)]
 struct Known {
-    /// The room's last change of state by then.
+    /// The position of the room's last change of state when this was read.
     state_pos: Pos,
-    /// Up to where the log was known.
+    /// The position up to which the reading node knew the log.
     as_of: Pos,
     candidates: Arc<Candidates>,
 }
@@ -55,12 +55,12 @@ struct Wanted {
     up_to: Pos,
 }
 
-/// One more than needed, since no user sees a room called by their own name.
+/// One more than needed, because users are not heroes of their own view of the room.
 #[derive(Debug, Default)]
 struct Candidates {
     has_name: bool,
     present: Vec<String>,
-    /// Who was there, where there may be nobody but the reader.
+    /// Former members, who are used if nobody but the reader may be present.
     gone: Vec<String>,
 }
 
@@ -78,8 +78,8 @@ impl Candidates {
     }
 }
 
-/// The summaries of rooms whose members, name or alias changed, which a redaction may do, or of which
-/// the client knows nothing.
+/// The summaries of rooms of which the client knows nothing, or whose members, name or alias
+/// changed. A redaction may change these too.
 pub(crate) struct Summaries<'a> {
     pub(crate) rooms: &'a Rooms,
     pub(crate) changes: &'a ChangeIndex,
@@ -88,7 +88,7 @@ pub(crate) struct Summaries<'a> {
 }
 
 impl Summaries<'_> {
-    /// The summary of each room of which there is one to tell.
+    /// The summary of each room that has a new one.
     pub(crate) async fn read(&self, reader: &Reader, spans: &[Span]) -> Result<ByRoom<Summary>> {
         let mut wanted: Vec<Wanted> = Vec::new();
         for span in spans.iter().filter(|span| span.end.is_none()) {
@@ -115,7 +115,7 @@ impl Summaries<'_> {
             KnownState::Withheld => false,
             KnownState::At(since) => {
                 let delta = self.deltas.get(&span.room.nid);
-                // What redacts is an event of the room, too.
+                // Redactions are events of the room too.
                 delta.is_some_and(|delta| delta.iter().any(|change| tells(&change.kind)))
                     || (committed.head_pos > since
                         && was_redacted(self.changes, span.room.nid, since))
@@ -149,7 +149,7 @@ impl Heroes {
         if missing.is_empty() {
             return Ok(found);
         }
-        // What many want at once is read by one of them.
+        // If several requests need the same rooms at once, one of them reads for all.
         let (mine, others) = self.reading.claim(missing.keys().copied());
         let claimed = mine.keys().iter().filter_map(|room| missing.remove(room)).collect();
         found.extend(self.read_and_keep(rooms, claimed, allowance).await?);
@@ -225,7 +225,7 @@ impl Heroes {
         };
         let (named, nameless): (Vec<_>, Vec<_>) =
             states.iter().partition(|(_, state)| has_name(state));
-        // Nothing else is told of them here.
+        // The events are not needed any further.
         allowance.give_back(events.values().map(|event| event.weight() as u64).sum());
         drop(events);
         let mut candidates: HashMap<RoomNid, Candidates> = named
@@ -258,12 +258,13 @@ impl Heroes {
     }
 }
 
-/// Whether an event of the room may have been redacted after `since`: one that gave it its name, say.
+/// Whether an event of the room may have been redacted after `since`, for example the one that
+/// named it.
 fn was_redacted(changes: &ChangeIndex, room: RoomNid, since: Pos) -> bool {
     changes.may_have_changed(&Topic::from(room), &[Stream::Redaction], since)
 }
 
-/// Whether a state event gives the room a name or an alias, rather than taking it away.
+/// Whether a state event sets a name or an alias rather than removing it.
 fn names_room(event: &Event) -> bool {
     #[derive(Deserialize)]
     struct Content {

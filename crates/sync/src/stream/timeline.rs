@@ -1,4 +1,4 @@
-//! The events of rooms, newest last, as far as the reader may see them.
+//! Timelines: the events of rooms that the reader may see, newest last.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -15,19 +15,18 @@ use crate::{
     wants::TimelineWants,
 };
 
-/// How many bytes of events an answer has of a room at most. The newest event is there however large
-/// it is.
+/// How many bytes of events of one room an answer has at most. The newest event is included however
+/// large it is.
 const MAX_BYTES: usize = 1 << 20;
-/// How many chunks of older events are looked at, where too few events may be shown.
-/// [`Timelines::fill`] says how large a chunk is.
+/// How many chunks of older events are read when too few events may be shown. [`Timelines::fill`]
+/// determines the size of a chunk.
 const ROUNDS: usize = 4;
-/// Where the filter leaves events out, four times as many as are wanted are looked at together, and at
-/// least four times as many as this.
+/// If the filter excludes events, four times as many as wanted are read together, and at least four
+/// times this number.
 const MIN_WANTED: usize = 10;
-/// How many events are looked at together at most.
+/// How many events are read together at most.
 const MAX_LOOK: usize = 500;
 
-/// The timelines of rooms.
 pub(crate) struct Timelines<'a> {
     pub(crate) rooms: &'a Rooms,
     pub(crate) changes: &'a ChangeIndex,
@@ -39,14 +38,14 @@ pub(crate) struct Timelines<'a> {
 pub(crate) struct Timeline {
     /// The events, oldest first, each with the reader's membership at it.
     pub(crate) events: Vec<ShownEvent>,
-    /// Whether there are older ones that the client lacks.
+    /// Whether there are older events that the client lacks.
     pub(crate) limited: bool,
     /// The gap before the first event.
     pub(crate) start: Order,
 }
 
 impl Timeline {
-    /// Drops all events up to `pos`: the client has to ask for them.
+    /// Drops all events up to `pos`. The client can page back to get them.
     pub(crate) fn cut(&mut self, pos: Pos) {
         self.events.retain(|(event, _)| event.order.is_some_and(|order| order.pos > pos.0));
         self.limited = true;
@@ -55,7 +54,7 @@ impl Timeline {
 }
 
 impl Timelines<'_> {
-    /// The timeline of each span. There is one of every span, if only an empty one.
+    /// The timeline of each span. Every span gets one, even if it is empty.
     pub(crate) async fn read(&self, reader: &Reader, spans: &[Span]) -> Result<ByRoom<Timeline>> {
         let limit = self.wants.limit.min(TimelineWants::MAX_LIMIT);
         let pages = self.newest(reader, spans, limit).await?;
@@ -102,8 +101,8 @@ impl Timelines<'_> {
         Ok(timelines)
     }
 
-    /// The newest events of each span, before anybody looks at who may see them: one query for all
-    /// spans between the same positions that are not in memory.
+    /// The newest events of each span, before visibility is checked. Those that are not in memory
+    /// take one query for all spans between the same positions.
     async fn newest(&self, reader: &Reader, spans: &[Span], limit: usize) -> Result<Vec<Page>> {
         let allowance = &reader.allowance;
         let mut together: BTreeMap<(Pos, Pos), Vec<&Room>> = BTreeMap::new();
@@ -127,7 +126,7 @@ impl Timelines<'_> {
         Ok(spans.iter().map(page).collect())
     }
 
-    /// Whether there may be events in a span. The room is in memory.
+    /// Whether a span may contain events. The room is in memory.
     async fn has_moved(&self, span: &Span) -> Result<bool> {
         let Some(after) = span.after else { return Ok(true) };
         let topic = Topic::from(span.room.nid);
@@ -135,8 +134,8 @@ impl Timelines<'_> {
             && self.rooms.known.committed(&span.room).await?.head_pos > after)
     }
 
-    /// Puts older events before `events`, which reach back to `oldest`, until there are `limit`, or
-    /// they have more than [`MAX_BYTES`]. Says whether there may be more.
+    /// Prepends older events to `events`, which reach back to `oldest`, until there are `limit` of
+    /// them or they exceed [`MAX_BYTES`]. Returns whether there may be more.
     async fn fill(
         &self,
         reader: &Reader,
@@ -190,12 +189,13 @@ impl Timelines<'_> {
     }
 }
 
-/// Whether a timeline has more bytes than it may have.
+/// Whether a timeline exceeds the limit in bytes.
 fn is_long(events: &[ShownEvent]) -> bool {
     events.iter().map(|(event, _)| event.pdu.json().len()).sum::<usize>() > MAX_BYTES
 }
 
-/// Drops the oldest events of a timeline that has too many bytes. Says whether it did.
+/// Drops the oldest events of a timeline that exceeds the limit in bytes. Returns whether it
+/// dropped any.
 fn shorten(events: &mut Vec<ShownEvent>) -> bool {
     let mut bytes = 0;
     let newest = events.iter().rev().take_while(|(event, _)| {

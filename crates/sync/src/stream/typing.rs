@@ -1,8 +1,9 @@
 //! Who is typing.
 //!
-//! The lists have a counter of their own, which may begin anew, when the server starts again. A
-//! reader who knows the counter of another time is told of the rooms in which somebody is typing
-//! now; where somebody was typing as far as that reader knows, of every room, so that nobody types forever.
+//! Typing lists have their own counter, which may start over when the server restarts. A client
+//! whose token is from an earlier run of the counter is sent the lists of all rooms where somebody
+//! is typing now. If the client may still be showing somebody as typing, it is sent the lists of
+//! all its rooms, so that nobody appears to type forever.
 //!
 //! <https://spec.matrix.org/v1.19/client-server-api/#typing-notifications>
 
@@ -23,22 +24,22 @@ use crate::{
 
 const KIND: &str = "m.typing";
 
-/// The rooms in which other users are typing than the reader knows.
+/// The rooms whose typing list differs from the one that the client knows.
 #[derive(Debug, Default)]
 pub(crate) struct TypingChanges {
     lists: HashMap<RoomNid, Vec<OwnedUserId>>,
-    /// Up to where the reader is told.
+    /// The position that the client will have after this.
     pub(crate) position: EphemeralPosition,
 }
 
 impl TypingChanges {
-    /// Compares the lists of the rooms that the reader is in with what they know.
+    /// Compares the lists of the joined rooms with what the client knows.
     pub(crate) fn look(
         typing: &Typing,
         joined: impl Iterator<Item = RoomNid> + Clone,
         known: Option<EphemeralPosition>,
     ) -> Self {
-        // Lists that change meanwhile are told again.
+        // The position is taken first: lists that change while this runs are sent again.
         let mut position =
             EphemeralPosition { epoch: typing.epoch(), version: typing.version(), is_quiet: true };
         let lists: HashMap<RoomNid, Vec<OwnedUserId>> = match known {
@@ -64,7 +65,7 @@ impl TypingChanges {
         Self { lists, position }
     }
 
-    /// The rooms that there is something to tell of.
+    /// The rooms whose list has changed.
     pub(crate) fn rooms(&self) -> impl Iterator<Item = RoomNid> {
         self.lists.keys().copied()
     }
@@ -87,7 +88,7 @@ struct Content<'a> {
 }
 
 impl TypingLists<'_> {
-    /// The `m.typing` event of each room. Who is typing is in memory.
+    /// The `m.typing` event of each room. This reads only memory.
     pub(crate) fn read(&self, spans: &[Span]) -> ByRoom<Box<RawValue>> {
         let mut news = ByRoom::new();
         if !self.filter.passes_type(KIND) {
@@ -99,7 +100,7 @@ impl TypingLists<'_> {
             }
             let changed = self.changes.lists.get(&span.room.nid).cloned();
             let list = changed.or_else(|| {
-                // What did not change is news in a room that is.
+                // In a room that is new to the client, a list that did not change is news too.
                 let (_, users) = self.typing.typing(span.room.nid);
                 (span.after.is_none() && !users.is_empty()).then_some(users)
             });

@@ -1,4 +1,4 @@
-//! Arranging news into an answer.
+//! Arranges news into an answer.
 
 use std::collections::HashSet;
 
@@ -20,7 +20,7 @@ use crate::{
     },
 };
 
-/// What there is to tell at `head`.
+/// The answer as of `head`.
 #[tracing::instrument(name = "answer_sync", level = "debug", skip_all)]
 pub(crate) async fn answer(
     streams: &Streams,
@@ -67,7 +67,7 @@ pub(crate) async fn answer(
     if !spans.is_empty() {
         let wants = &wants(request.filter, request.use_state_after);
         let question = Question { spans: &spans, wants, beside: &beside, head };
-        // Boxed, since it is large and most answers go without it.
+        // Boxed because it is large and most answers do not need it.
         for (span, news) in Box::pin(room_news(streams, reader, question)).await? {
             if span.end.is_some() || span.state == KnownState::Nothing || !news.is_empty() {
                 answer.rooms.add(span, news, request.use_state_after);

@@ -1,7 +1,7 @@
 //! The answer of `/sync`.
 //!
-//! A type of our own: what clients rely on being there, such as `limited: false` or an empty
-//! list of events, is left out by the type that ruma has.
+//! This does not use ruma's type, which leaves out fields that clients rely on, such as
+//! `limited: false` or an empty list of events.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::room_news::Json;
 /// The answer of `/sync`.
 #[derive(Debug, Default, Serialize)]
 pub struct Response {
-    /// What to present next.
+    /// The token to present next.
     pub next_batch: String,
     /// Global account data.
     #[serde(skip_serializing_if = "Events::is_empty")]
@@ -24,13 +24,13 @@ pub struct Response {
 }
 
 impl Response {
-    /// Whether nothing is new.
+    /// Whether there is no news.
     pub fn is_empty(&self) -> bool {
         self.account_data.is_empty() && self.rooms.is_empty()
     }
 }
 
-/// News of rooms, by how the reader stands to them.
+/// News of rooms, by the reader's membership.
 #[derive(Debug, Default, Serialize)]
 pub struct Rooms {
     /// Rooms that the reader is in.
@@ -72,7 +72,7 @@ impl Events {
 /// A room that the reader is in.
 #[derive(Debug, Default, Serialize)]
 pub struct JoinedRoom {
-    /// How many members there are and how the room is called, where that changed.
+    /// The member counts and the heroes, if they changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub summary: Option<Summary>,
     /// The state.
@@ -80,7 +80,7 @@ pub struct JoinedRoom {
     pub state: State,
     /// The timeline.
     pub timeline: Timeline,
-    /// Who types, and what was read.
+    /// Typing notifications and receipts.
     #[serde(skip_serializing_if = "Events::is_empty")]
     pub ephemeral: Events,
     /// The reader's account data for the room.
@@ -104,24 +104,24 @@ pub struct LeftRoom {
 /// A room that the reader is invited to.
 #[derive(Debug, Serialize)]
 pub struct InvitedRoom {
-    /// What is shown of its state.
+    /// The room's stripped state.
     pub invite_state: Events,
 }
 
-/// A room that the reader asked to be let in.
+/// A room that the reader has knocked on.
 #[derive(Debug, Serialize)]
 pub struct KnockedRoom {
-    /// What is shown of its state.
+    /// The room's stripped state.
     pub knock_state: Events,
 }
 
 /// A part of a room's state, at one end of the timeline or the other.
 #[derive(Debug, Serialize)]
 pub enum State {
-    /// At the start of the timeline, whose state events count as well.
+    /// At the start of the timeline, whose state events have to be applied on top.
     #[serde(rename = "state")]
     Before(Events),
-    /// At the end of the timeline, which does not count.
+    /// At the end of the timeline, whose state events are already included.
     #[serde(rename = "state_after")]
     After(Events),
 }
@@ -137,9 +137,9 @@ impl Default for State {
 pub struct Timeline {
     /// The events, oldest first.
     pub events: Vec<Json>,
-    /// Whether there are older ones that the client lacks.
+    /// Whether there are older events that the client lacks.
     pub limited: bool,
-    /// Where to go on backwards from.
+    /// The token from which to page back.
     pub prev_batch: String,
 }
 
@@ -148,7 +148,7 @@ pub struct Timeline {
 /// <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3sync_response-200_roomsummary>
 #[derive(Debug, Serialize)]
 pub struct Summary {
-    /// By whom the room is called, where it has no name.
+    /// The heroes, if the room has no name.
     #[serde(rename = "m.heroes", skip_serializing_if = "Option::is_none")]
     pub heroes: Option<Vec<String>>,
     /// How many members are joined.

@@ -1,4 +1,4 @@
-//! Which rooms an answer is about, and under which of its sections.
+//! Which rooms an answer contains, and in which sections.
 
 use std::collections::{HashMap, HashSet};
 
@@ -13,13 +13,13 @@ use crate::{
     v3::{Request, wants::passes_room},
 };
 
-/// The streams of a room of which its members are told.
+/// The streams of a room that its members get news from.
 const OF_MEMBERS: [Stream; 3] = [Stream::Timeline, Stream::State, Stream::Receipts];
 
 /// The rooms of an answer.
 #[derive(Debug, Default)]
 pub(crate) struct Sections {
-    /// The rooms that the reader is in or has left, and what is asked of them.
+    /// The rooms that the reader is in or has left, and what to read of them.
     pub(crate) spans: Vec<Span>,
     /// The member events by which the reader is invited.
     pub(crate) invited: HashMap<RoomNid, EventNid>,
@@ -27,7 +27,7 @@ pub(crate) struct Sections {
     pub(crate) knocked: HashMap<RoomNid, EventNid>,
 }
 
-/// A span whose room is not looked up yet.
+/// A span whose room has not been looked up yet.
 struct Draft {
     after: Option<Pos>,
     up_to: Pos,
@@ -37,7 +37,7 @@ struct Draft {
     end: Option<End>,
 }
 
-/// Chooses the rooms. `others` are rooms of which there is news that the log's index does not tell.
+/// Chooses the rooms. `others` are rooms with news that the index of changes does not cover.
 pub(crate) async fn sections(
     streams: &Streams,
     reader: &Reader,
@@ -101,8 +101,8 @@ pub(crate) async fn sections(
     Ok(sections)
 }
 
-/// The rooms that the reader left before the token, where they are asked for; each with how the
-/// reader left it, if they were ever in it.
+/// The rooms that the reader left before the token, if the client asks for them; each with how the
+/// reader left, if they were ever in it.
 async fn past_rooms(
     streams: &Streams,
     reader: &Reader,
@@ -136,13 +136,13 @@ impl Draft {
                 _ => KnownState::Nothing,
             },
             members_since: since.filter(|_| was_in && (is_new || is_whole)),
-            // History from before the token is shown again, or for the first time.
+            // The client may lack history from before the token, or is shown it again.
             has_gap: is_new,
             end: None,
         }
     }
 
-    /// The span of a room that the reader is out of. `past` says how they left it, where that was
+    /// The span of a room that the reader is no longer in. `past` says how they left, if that was
     /// before the token.
     fn left(
         standing: &Standing,
@@ -165,7 +165,7 @@ impl Draft {
             return if was_in { Self { state: KnownState::Nothing, ..draft } } else { draft };
         };
         if standing.forgotten {
-            // Only that they are out is told, and nothing else of the room.
+            // The client is told only that the reader is out, and nothing else about the room.
             return Self { after: Some(Pos(standing.at.0 - 1)), has_gap: true, ..draft };
         }
         match (&moved.from, since) {
@@ -176,7 +176,8 @@ impl Draft {
             _ if moved.was_joined => {
                 Self { after: None, state: KnownState::Nothing, has_gap: true, ..draft }
             }
-            // While they were out, or invited, they were not shown what they may see.
+            // While they were out of the room or only invited, they were not sent the events that
+            // they may see.
             _ => Self { has_gap: since.is_some(), ..draft },
         }
     }

@@ -27,12 +27,12 @@ impl Waiting {
         Self { wait, memberships, rooms, _counted: Counted::new() }
     }
 
-    /// Whether the reader waits for all rooms that they are in.
+    /// Whether this waits for all rooms that the reader is in now.
     pub(crate) fn covers(&self, memberships: &Memberships) -> bool {
         Arc::ptr_eq(&self.memberships, memberships) || self.rooms == *memberships.joined()
     }
 
-    /// Waits for something that may be news; says whether it came in time.
+    /// Waits for something that may be news. Returns whether it came before the deadline.
     #[tracing::instrument(name = "wait_for_news", level = "debug", skip_all)]
     pub(crate) async fn news(&self, streams: &Streams, deadline: Instant) -> bool {
         let _spending = TimeSpent::on_news();
@@ -44,7 +44,7 @@ impl Waiting {
     }
 }
 
-/// Counts who waits, for metrics.
+/// Counts waiting requests, for the metrics.
 struct Counted;
 
 impl Counted {

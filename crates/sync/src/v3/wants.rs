@@ -1,4 +1,4 @@
-//! What a filter of `/sync` wants of rooms.
+//! What a `/sync` filter wants to know about rooms.
 //!
 //! <https://spec.matrix.org/v1.19/client-server-api/#filtering>
 
@@ -12,10 +12,10 @@ use crate::{
     wants::{EventFormat, Members, StateWants, TimelineWants, Wants},
 };
 
-/// How many events an answer has of a room's timeline where the filter does not say.
+/// How many events of a room's timeline an answer has if the filter does not say.
 const DEFAULT_LIMIT: usize = 10;
 
-/// What is wanted of the news of rooms.
+/// What the filter wants of the news of rooms.
 pub(crate) fn wants(filter: &FilterDefinition, use_state_after: bool) -> Wants<'_> {
     let room = &filter.room;
     Wants {
@@ -40,13 +40,13 @@ pub(crate) fn wants(filter: &FilterDefinition, use_state_after: bool) -> Wants<'
     }
 }
 
-/// How many events of one room's timeline an answer may have under a filter.
+/// How many events of one room's timeline an answer may have under this filter.
 pub fn timeline_limit(filter: &FilterDefinition) -> usize {
     let limit = filter.room.timeline.limit.map_or(DEFAULT_LIMIT as u64, u64::from);
     usize::try_from(limit).map_or(TimelineWants::MAX_LIMIT, |n| n.min(TimelineWants::MAX_LIMIT))
 }
 
-/// Whether anything of a room may be told.
+/// Whether the filter lets anything about this room through.
 pub fn passes_room(filter: &RoomFilter, room_id: &RoomId) -> bool {
     let rooms = Listed { only: filter.rooms.as_deref(), not: &filter.not_rooms };
     rooms.allows(|listed| listed == room_id)

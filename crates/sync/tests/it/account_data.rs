@@ -1,4 +1,4 @@
-//! What users keep on the server.
+//! Account data in a sync.
 
 use ruma::OwnedRoomId;
 use serde_json::{Value, json};
@@ -22,7 +22,7 @@ async fn set(site: &Site, room: Option<&OwnedRoomId>, kind: &str, content: Value
 }
 
 both_databases! {
-    async fn account_data_is_told_once(db: TestDatabase) {
+    async fn account_data_is_sent_once(db: TestDatabase) {
         let site = Site::start(db).await;
         let id = site.create("alice").await;
         let mut alice = Client::new("alice");
@@ -35,11 +35,11 @@ both_databases! {
         let of_room = json!([{ "type": "m.tag", "content": { "tags": {} } }]);
         assert_eq!(joined(&answer, &id)["account_data"]["events"], of_room);
         assert!(is_empty(&alice.sync(&site).await));
-        // Another user's is nobody's business.
+        // Another user's account data is not sent.
         site.join("bob", &id).await;
         let answer = Client::new("bob").sync(&site).await;
         assert_eq!(joined(&answer, &id)["account_data"], json!(null));
-        // The push rules that were set are not overruled by those that hold by default.
+        // Push rules that were set take precedence over the default ones.
         set(&site, None, "m.push_rules", json!({ "global": {} })).await;
         let answer = Client::new("alice").sync(&site).await;
         let events = answer["account_data"]["events"].as_array().unwrap();
@@ -58,8 +58,8 @@ both_databases! {
         assert_eq!(joined(&answer, &id)["account_data"]["events"][0]["type"], "m.tag");
     }
 
-    /// A hundred pieces of 130 bytes, in memory and in the answer.
-    async fn small_pieces_count_as_what_they_take(db: TestDatabase) {
+    /// A hundred entries of 130 bytes, each once in memory and once in the answer.
+    async fn small_entries_count_with_their_overhead(db: TestDatabase) {
         let site = Site::start(db).await;
         let id = site.create("alice").await;
         let mut alice = Client::new("alice");
@@ -72,7 +72,7 @@ both_databases! {
         assert!(alice.fits(&site, 27_000).await);
     }
 
-    async fn account_data_of_rooms_that_are_entered_counts(db: TestDatabase) {
+    async fn account_data_of_newly_joined_rooms_counts(db: TestDatabase) {
         let site = Site::start(db).await;
         let id = site.create("bob").await;
         let mut alice = Client::new("alice");

@@ -15,7 +15,7 @@ pub(crate) fn phone(name: &str) -> DeviceKey {
     DeviceKey::new(&user_id(name), "PHONE".into(), 0)
 }
 
-/// A device, with where it has read up to.
+/// A device, with its sync token.
 #[derive(Clone)]
 pub(crate) struct Client {
     pub(crate) reader: Reader,
@@ -40,21 +40,21 @@ impl Client {
         Self { filter: serde_json::from_value(filter).unwrap(), ..Self::new(name) }
     }
 
-    /// Syncs, without waiting, and goes on from there.
+    /// Syncs without waiting, and keeps the new token.
     pub(crate) async fn sync(&mut self, site: &Site) -> Value {
         site.catch_up().await;
         self.wait(site, Duration::ZERO).await
     }
 
-    /// Syncs, waiting for news, and goes on from there.
+    /// Syncs, waiting for news, and keeps the new token.
     pub(crate) async fn wait(&mut self, site: &Site, timeout: Duration) -> Value {
         let answer = v3::sync(&site.streams, &self.reader, self.request(timeout)).await.unwrap();
         self.since = Some(answer.next_batch.parse().unwrap());
         serde_json::to_value(&answer).unwrap()
     }
 
-    /// Whether the answer to its next sync, which it does not get, takes no more than so many bytes
-    /// while it is put together.
+    /// Whether putting the next answer together takes no more than this many bytes. The client does
+    /// not keep that answer.
     pub(crate) async fn fits(&self, site: &Site, bytes: u64) -> bool {
         site.catch_up().await;
         let reader = self.reader.clone().within(Allowance::new(bytes));
@@ -76,7 +76,7 @@ impl Client {
     }
 }
 
-/// The news of a room under a section.
+/// The news of a room in a section.
 pub(crate) fn room<'a>(answer: &'a Value, section: &str, room: &OwnedRoomId) -> &'a Value {
     &answer["rooms"][section][room.as_str()]
 }
@@ -85,7 +85,7 @@ pub(crate) fn joined<'a>(answer: &'a Value, id: &OwnedRoomId) -> &'a Value {
     room(answer, "join", id)
 }
 
-/// What each event of a list is about, shortly: the body of a message, or its type and state key.
+/// A short form of each event in a list: the body of a message, or the type and state key.
 pub(crate) fn brief(events: &Value) -> Vec<String> {
     let events = events["events"].as_array().expect("a list of events");
     events
@@ -109,7 +109,7 @@ pub(crate) fn brief(events: &Value) -> Vec<String> {
         .collect()
 }
 
-/// Whether nothing is new.
+/// Whether there is no news.
 pub(crate) fn is_empty(answer: &Value) -> bool {
     *answer == json!({ "next_batch": answer["next_batch"] })
 }

@@ -1,4 +1,4 @@
-//! What clients want to hear of.
+//! Filters in a sync.
 
 use ruma::OwnedRoomId;
 use serde_json::{Value, json};
@@ -18,7 +18,7 @@ async fn timeline_with(site: &Site, id: &OwnedRoomId, filter: Value) -> Vec<Stri
 }
 
 both_databases! {
-    async fn rooms_are_chosen(db: TestDatabase) {
+    async fn rooms_can_be_filtered(db: TestDatabase) {
         let site = Site::start(db).await;
         let one = site.create("alice").await;
         let other = site.create("alice").await;
@@ -36,7 +36,7 @@ both_databases! {
         assert!(is_empty(&client.sync(&site).await));
     }
 
-    async fn events_are_chosen(db: TestDatabase) {
+    async fn timeline_events_can_be_filtered(db: TestDatabase) {
         let site = Site::start(db).await;
         let id = site.create("alice").await;
         site.join("bob", &id).await;
@@ -55,7 +55,7 @@ both_databases! {
         assert_eq!(timeline_with(&site, &id, elsewhere).await, Vec::<String>::new());
     }
 
-    async fn state_is_chosen(db: TestDatabase) {
+    async fn state_can_be_filtered(db: TestDatabase) {
         let site = Site::start(db).await;
         let id = site.create("alice").await;
         let filter = json!({
@@ -73,7 +73,7 @@ both_databases! {
         assert!(is_empty(&answer), "{answer}");
     }
 
-    async fn nothing_of_the_timeline_may_be_wanted(db: TestDatabase) {
+    async fn the_timeline_can_be_left_out(db: TestDatabase) {
         let site = Site::start(db).await;
         let id = site.create("alice").await;
         let filter = json!({ "room": { "timeline": { "limit": 0 } } });
@@ -87,7 +87,7 @@ both_databases! {
         assert_eq!(brief(&joined(&answer, &id)["state"]), ["test=1"]);
     }
 
-    async fn events_can_be_had_as_servers_see_them(db: TestDatabase) {
+    async fn events_can_be_requested_in_the_federation_format(db: TestDatabase) {
         let site = Site::start(db).await;
         let id = site.create("alice").await;
         let filter = json!({ "event_format": "federation" });
@@ -96,7 +96,7 @@ both_databases! {
         assert!(create["hashes"].is_object() && create["prev_events"].is_array(), "{create}");
     }
 
-    async fn what_an_answer_takes_is_counted_in_either_format(db: TestDatabase) {
+    async fn the_size_of_an_answer_is_counted_in_either_format(db: TestDatabase) {
         let site = Site::start(db).await;
         let id = site.create("alice").await;
         for _ in 0..5 {
@@ -109,7 +109,7 @@ both_databases! {
             client.sync(&site).await;
             (1 << 30) - allowance.left()
         };
-        // The same is read, and as servers exchange them, events are longer.
+        // The same events are read, and they are longer in the federation format.
         let (client, federation) = (taken("client").await, taken("federation").await);
         assert!(client > 100_000 && federation > client, "{client} and {federation} bytes");
     }

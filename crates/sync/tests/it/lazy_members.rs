@@ -1,4 +1,4 @@
-//! Members who are told of when they are needed.
+//! Lazy-loaded members.
 //!
 //! <https://spec.matrix.org/v1.19/client-server-api/#lazy-loading-room-members>
 
@@ -12,7 +12,7 @@ use crate::{
     site::{Site, object},
 };
 
-/// A room of ten with a name, in which only one has said something.
+/// A room with a name and ten members, of whom only one has sent messages.
 async fn crowd(site: &Site) -> OwnedRoomId {
     let id = site.create_with("alice", |create| create.name = Some("crowd".to_owned())).await;
     for n in 0..9 {
@@ -36,7 +36,7 @@ fn lazy(limit: u32) -> Value {
 }
 
 both_databases! {
-    async fn only_who_speaks_and_the_reader_are_told(db: TestDatabase) {
+    async fn only_senders_and_the_reader_are_sent(db: TestDatabase) {
         let site = Site::start(db).await;
         let id = crowd(&site).await;
         let mut alice = Client::with_filter("alice", lazy(3));
@@ -44,7 +44,7 @@ both_databases! {
         assert_eq!(members(joined(&answer, &id)), ["alice:join", "u1:join"]);
         assert!(brief(&joined(&answer, &id)["state"]).contains(&"name".to_owned()));
 
-        // Whoever is known is not told again, others are.
+        // Members who are known are not sent again; others are.
         site.send("u1", &id, "again").await;
         site.send("u2", &id, "hello").await;
         let answer = alice.sync(&site).await;
@@ -54,7 +54,7 @@ both_databases! {
         assert_eq!(brief(&joined(&answer, &id)["state"]), Vec::<String>::new());
     }
 
-    async fn an_answer_that_was_lost_is_given_again(db: TestDatabase) {
+    async fn members_of_a_lost_answer_are_sent_again(db: TestDatabase) {
         let site = Site::start(db).await;
         let id = crowd(&site).await;
         let mut alice = Client::with_filter("alice", lazy(3));
@@ -68,13 +68,13 @@ both_databases! {
         assert_eq!(members(joined(&answer, &id)), ["u2:join", "u3:join"]);
     }
 
-    async fn an_answer_that_was_given_up_says_nothing_of_members(db: TestDatabase) {
+    async fn an_answer_that_failed_makes_no_members_known(db: TestDatabase) {
         let site = Site::start(db).await;
         let id = crowd(&site).await;
         let mut alice = Client::with_filter("alice", lazy(1));
         alice.sync(&site).await;
         site.send("u2", &id, &"x".repeat(60_000)).await;
-        // The events fit, and their texts do not any more.
+        // The events fit into the limit, but their serialized form no longer does.
         assert!(!alice.fits(&site, 150_000).await);
         site.send("u3", &id, "hello").await;
         assert_eq!(members(joined(&alice.sync(&site).await, &id)), ["u3:join"]);
@@ -82,7 +82,7 @@ both_databases! {
         assert_eq!(members(joined(&alice.sync(&site).await, &id)), ["u2:join"]);
     }
 
-    async fn an_answer_that_was_lost_says_nothing_of_members(db: TestDatabase) {
+    async fn a_lost_answer_makes_no_members_known(db: TestDatabase) {
         let site = Site::start(db).await;
         let id = crowd(&site).await;
         let mut alice = Client::with_filter("alice", lazy(1));
@@ -95,7 +95,7 @@ both_databases! {
         assert_eq!(members(joined(&alice.sync(&site).await, &id)), ["u2:join"]);
     }
 
-    async fn an_answer_that_was_lost_is_not_made_good_by_one_without_rooms(db: TestDatabase) {
+    async fn an_answer_without_rooms_does_not_confirm_a_lost_one(db: TestDatabase) {
         let site = Site::start(db).await;
         let id = crowd(&site).await;
         let mut alice = Client::with_filter("alice", lazy(1));
@@ -110,7 +110,7 @@ both_databases! {
         assert_eq!(members(joined(&alice.sync(&site).await, &id)), ["u2:join"]);
     }
 
-    async fn members_can_be_told_redundantly(db: TestDatabase) {
+    async fn members_can_be_sent_redundantly(db: TestDatabase) {
         let site = Site::start(db).await;
         let id = crowd(&site).await;
         let mut filter = lazy(3);
@@ -122,7 +122,7 @@ both_databases! {
         assert_eq!(members(joined(&answer, &id)), ["u1:join"]);
     }
 
-    async fn what_changed_in_a_gap_is_told(db: TestDatabase) {
+    async fn members_that_changed_in_a_gap_are_sent(db: TestDatabase) {
         let site = Site::start(db).await;
         let id = crowd(&site).await;
         let mut alice = Client::with_filter("alice", lazy(1));
@@ -137,7 +137,7 @@ both_databases! {
         assert_eq!(members(news), ["u1:join", "u5:leave"]);
     }
 
-    async fn who_comes_back_is_told_again_who_speaks(db: TestDatabase) {
+    async fn a_user_who_rejoins_is_sent_the_senders_again(db: TestDatabase) {
         let site = Site::start(db).await;
         let id = crowd(&site).await;
         let mut bob = Client::with_filter("u0", lazy(1));
@@ -146,7 +146,7 @@ both_databases! {
         assert_eq!(members(joined(&bob.sync(&site).await, &id)), ["u5:join"]);
         site.change("u0", &id, MembershipChange::Leave).await;
         bob.sync(&site).await;
-        // A device may drop what it had of a room that was left.
+        // A device may drop what it has of a room that the user left.
         site.join("u0", &id).await;
         bob.sync(&site).await;
         site.send("u5", &id, "again").await;
@@ -155,7 +155,7 @@ both_databases! {
         assert_eq!(members(joined(&bob.sync(&site).await, &id)), Vec::<String>::new());
     }
 
-    async fn whoever_changed_is_told_with_the_whole_state_too(db: TestDatabase) {
+    async fn changed_members_are_sent_with_the_full_state_too(db: TestDatabase) {
         let site = Site::start(db).await;
         let id = crowd(&site).await;
         let mut reader = Client::with_filter("u0", lazy(1));
@@ -175,7 +175,7 @@ both_databases! {
         assert_eq!(members(joined(&anew, &id)), ["u0:join", "u1:join", "u5:join"]);
     }
 
-    async fn those_who_name_the_room_are_told(db: TestDatabase) {
+    async fn the_heroes_are_sent(db: TestDatabase) {
         let site = Site::start(db).await;
         let id = site.create("alice").await;
         for n in 0..9 {
@@ -192,7 +192,7 @@ both_databases! {
         assert_eq!(members(news), expected.map(|user| format!("{user}:join")));
     }
 
-    async fn the_state_at_the_end_has_whoever_changed(db: TestDatabase) {
+    async fn the_state_at_the_end_contains_changed_members(db: TestDatabase) {
         let site = Site::start(db).await;
         let id = crowd(&site).await;
         let mut alice = Client { use_state_after: true, ..Client::with_filter("alice", lazy(10)) };

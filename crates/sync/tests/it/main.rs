@@ -1,4 +1,4 @@
-//! What clients are told, on both databases.
+//! What clients get from a sync, on both databases.
 
 #![expect(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! Which section a room stands in, and what is told there.
+//! Which section a room is in, and what it contains.
 
 use serde_json::json;
 use stoa_rooms::{MembershipChange, Preset};
@@ -17,7 +17,7 @@ fn private(create: &mut stoa_rooms::CreateRoom) {
 }
 
 both_databases! {
-    async fn a_room_joined_since_comes_whole(db: TestDatabase) {
+    async fn a_newly_joined_room_is_sent_in_full(db: TestDatabase) {
         let site = Site::start(db).await;
         let id = site.create("alice").await;
         let mut bob = Client::new("bob");
@@ -46,7 +46,7 @@ both_databases! {
         assert_eq!(news["timeline"]["limited"], true);
         assert_eq!(news["summary"]["m.joined_member_count"], 2);
         assert!(brief(&news["state"]).contains(&"create".to_owned()));
-        // Then it is a room like any other.
+        // After that it is a room like any other.
         assert!(is_empty(&bob.sync(&site).await));
         site.send("alice", &id, "more").await;
         let answer = bob.sync(&site).await;
@@ -54,7 +54,7 @@ both_databases! {
         assert_eq!(joined(&answer, &id)["timeline"]["limited"], false);
     }
 
-    async fn a_new_profile_is_no_join(db: TestDatabase) {
+    async fn a_new_profile_is_not_a_join(db: TestDatabase) {
         let site = Site::start(db).await;
         let id = site.create("alice").await;
         let mut alice = Client::new("alice");
@@ -67,7 +67,7 @@ both_databases! {
         assert_eq!(joined(&answer, &id)["state"]["events"], json!([]));
     }
 
-    async fn who_leaves_and_comes_back_is_in(db: TestDatabase) {
+    async fn a_user_who_leaves_and_rejoins_is_joined(db: TestDatabase) {
         let site = Site::start(db).await;
         let id = site.create("alice").await;
         let mut bob = Client::new("bob");
@@ -83,7 +83,7 @@ both_databases! {
         site.join("bob", &id).await;
         let answer = bob.sync(&site).await;
         assert_eq!(room(&answer, "leave", &id), &json!(null));
-        // He may have missed something between, so all is told again.
+        // Bob may have missed something in between, so everything is sent again.
         assert_eq!(brief(&joined(&answer, &id)["state"]), ["create"]);
         assert_eq!(brief(&joined(&answer, &id)["timeline"]).len(), 10);
         assert_eq!(joined(&answer, &id)["timeline"]["limited"], true);
@@ -109,7 +109,7 @@ both_databases! {
         assert!(is_empty(&bob.sync(&site).await));
         assert_eq!(Client::new("bob").sync(&site).await["rooms"], json!(null));
 
-        // Asked for, it is shown as it was then.
+        // If the client asks for it, the room is shown as it was then.
         let filter = json!({ "room": { "include_leave": true, "timeline": { "limit": 2 } } });
         let mut archivist = Client::with_filter("bob", filter);
         let answer = archivist.sync(&site).await;
@@ -119,7 +119,7 @@ both_databases! {
         let state = brief(&news["state"]);
         assert!(state.contains(&"bob:join".to_owned()) && state.contains(&"create".to_owned()));
         assert!(!state.iter().any(|entry| entry.starts_with("test")), "{state:?}");
-        // Once it was told it is not told again, but with the full state.
+        // It is sent only once, except with the full state.
         assert!(is_empty(&archivist.sync(&site).await));
         let answer = Client { full_state: true, ..archivist }.sync(&site).await;
         let state = brief(&room(&answer, "leave", &id)["state"]);
@@ -127,7 +127,7 @@ both_databases! {
         assert!(state.contains(&"test=\"before\"".to_owned()), "{state:?}");
     }
 
-    async fn a_leave_is_told_however_much_has_come_elsewhere(db: TestDatabase) {
+    async fn a_leave_is_sent_however_busy_other_rooms_are(db: TestDatabase) {
         let site = Site::start(db).await;
         let (quiet, loud) = (site.create("alice").await, site.create("alice").await);
         site.join("bob", &quiet).await;
@@ -143,7 +143,7 @@ both_databases! {
         assert_eq!(brief(&joined(&answer, &loud)["timeline"]), ["m19"]);
         assert_eq!(joined(&answer, &loud)["timeline"]["limited"], true);
 
-        // What goes on in a room that was left is not told, and the leave was.
+        // Later events in the room are not sent, and the leave is not sent again.
         let content = object(json!({ "v": "again" }));
         site.change("bob", &quiet, MembershipChange::Join(content)).await;
         for n in 20..40 {
@@ -154,7 +154,7 @@ both_databases! {
         assert_eq!(brief(&joined(&answer, &loud)["timeline"]), ["m39"]);
     }
 
-    async fn an_archive_has_only_what_is_wanted(db: TestDatabase) {
+    async fn left_rooms_are_filtered_too(db: TestDatabase) {
         let site = Site::start(db).await;
         let id = site.create("alice").await;
         site.join("bob", &id).await;
@@ -179,7 +179,7 @@ both_databases! {
         }
     }
 
-    async fn who_leaves_sees_that_where_history_is_for_members(db: TestDatabase) {
+    async fn a_user_who_leaves_a_members_only_room_sees_the_leave(db: TestDatabase) {
         let site = Site::start(db).await;
         let id = site.create_with("alice", private).await;
         let mut alice = Client::with_filter("alice", json!({ "room": { "include_leave": true } }));
@@ -192,7 +192,7 @@ both_databases! {
         assert_eq!(brief(&news["state"]), Vec::<String>::new());
     }
 
-    async fn who_has_left_is_not_told_of_what_came_before_his_ban(db: TestDatabase) {
+    async fn a_user_who_left_does_not_see_what_came_before_a_later_ban(db: TestDatabase) {
         let site = Site::start(db).await;
         let id = site.create("alice").await;
         site.join("bob", &id).await;
@@ -221,7 +221,7 @@ both_databases! {
         assert!(state.contains(&"bob:leave".to_owned()), "{state:?}");
     }
 
-    async fn an_archive_without_a_timeline_has_the_state_of_the_end(db: TestDatabase) {
+    async fn a_left_room_without_a_timeline_has_the_state_at_the_end(db: TestDatabase) {
         let site = Site::start(db).await;
         let id = site.create("alice").await;
         site.join("bob", &id).await;
@@ -237,7 +237,7 @@ both_databases! {
         assert!(state.contains(&"test=\"before\"".to_owned()));
     }
 
-    async fn an_invite_shows_what_the_invited_may_know(db: TestDatabase) {
+    async fn an_invite_shows_only_stripped_state(db: TestDatabase) {
         let site = Site::start(db).await;
         let id = site.create_with("alice", private).await;
         site.send("alice", &id, "secret").await;
@@ -262,7 +262,7 @@ both_databases! {
         assert!(is_empty(&bob.sync(&site).await));
     }
 
-    async fn an_invite_that_came_and_went_is_told_as_left(db: TestDatabase) {
+    async fn an_invite_that_came_and_went_is_sent_as_a_leave(db: TestDatabase) {
         let site = Site::start(db).await;
         let id = site.create_with("alice", private).await;
         let mut bob = Client { full_state: true, ..Client::new("bob") };
@@ -283,7 +283,7 @@ both_databases! {
         assert!(joined(&answer, &id).is_object());
     }
 
-    async fn who_declines_is_told_that_he_lacks_what_came_with_the_invite(db: TestDatabase) {
+    async fn a_user_who_declines_an_invite_is_told_of_a_gap(db: TestDatabase) {
         let site = Site::start(db).await;
         let id = site.create("alice").await;
         site.set("alice", &id, "m.room.history_visibility", "", json!({
@@ -299,12 +299,12 @@ both_databases! {
         site.change("bob", &id, MembershipChange::Leave).await;
         let answer = bob.sync(&site).await;
         let news = room(&answer, "leave", &id);
-        // An invite has no timeline, so he was not shown what he may see.
+        // An invite has no timeline, so Bob was not shown what he may see.
         assert_eq!(brief(&news["timeline"]), ["bob:leave"]);
         assert_eq!(news["timeline"]["limited"], true);
     }
 
-    async fn who_is_banned_hears_of_it_and_of_nothing_more(db: TestDatabase) {
+    async fn a_banned_user_sees_the_ban_and_nothing_later(db: TestDatabase) {
         let site = Site::start(db).await;
         let id = site.create("alice").await;
         site.join("bob", &id).await;
@@ -316,7 +316,7 @@ both_databases! {
         assert_eq!(brief(&room(&answer, "leave", &id)["timeline"]), ["bob:ban"]);
     }
 
-    async fn who_sees_no_members_in_timelines_hears_of_his_ban(db: TestDatabase) {
+    async fn a_ban_is_sent_even_if_the_filter_excludes_members(db: TestDatabase) {
         let site = Site::start(db).await;
         let id = site.create("alice").await;
         site.join("bob", &id).await;
@@ -329,7 +329,7 @@ both_databases! {
         assert_eq!(brief(&room(&bob.sync(&site).await, "leave", &id)["state"]), ["bob:ban"]);
     }
 
-    async fn who_asks_to_be_let_in_is_told_of_what(db: TestDatabase) {
+    async fn a_knock_shows_stripped_state(db: TestDatabase) {
         let site = Site::start(db).await;
         let id = site
             .create_with("alice", |create| {
@@ -345,7 +345,7 @@ both_databases! {
         assert_eq!(brief(knock), ["create", "join_rules", "bob:knock"]);
     }
 
-    async fn a_token_does_not_belong_to_its_user(db: TestDatabase) {
+    async fn a_token_is_not_tied_to_its_user(db: TestDatabase) {
         let site = Site::start(db).await;
         let id = site.create("alice").await;
         let mut alice = Client::new("alice");
@@ -355,8 +355,8 @@ both_databases! {
         assert!(joined(&answer, &id).is_object());
     }
 
-    /// Five rooms that are entered with member events of 120,000 bytes each.
-    async fn what_says_how_memberships_changed_counts(db: TestDatabase) {
+    /// Five newly joined rooms with member events of 120,000 bytes each.
+    async fn member_events_count_while_memberships_are_determined(db: TestDatabase) {
         let site = Site::start(db).await;
         let mut alice = Client::with_filter("alice", json!({ "room": {
             "timeline": { "rooms": [] }, "state": { "rooms": [] },
@@ -369,14 +369,15 @@ both_databases! {
         }
         assert!(!alice.fits(&site, 580_000).await);
         assert!(alice.fits(&site, 620_000).await);
-        // It is gone once it is known: an answer that tells these events has them once.
+        // They are released once the memberships are known: an answer with these events has them
+        // only once.
         let all = Client { since: alice.since, ..Client::new("alice") };
-        assert!(!all.fits(&site, 880_000).await, "five events and their texts");
+        assert!(!all.fits(&site, 880_000).await, "five events and their serialized form");
         assert!(all.fits(&site, 1_100_000).await);
     }
 
     /// Five rooms whose topics take 120,000 bytes each, and 60,000 more as stripped state.
-    async fn what_is_shown_of_rooms_that_one_is_invited_to_counts(db: TestDatabase) {
+    async fn stripped_state_counts(db: TestDatabase) {
         let site = Site::start(db).await;
         let mut alice = Client::new("alice");
         alice.sync(&site).await;

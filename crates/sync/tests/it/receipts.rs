@@ -1,4 +1,4 @@
-//! How far everybody has read.
+//! Read receipts in a sync.
 
 use ruma::events::receipt::ReceiptThread::{Main, Unthreaded};
 use serde_json::json;
@@ -11,7 +11,7 @@ use crate::{
 };
 
 both_databases! {
-    async fn receipts_are_told_once_and_private_ones_to_their_user(db: TestDatabase) {
+    async fn receipts_are_sent_once_and_private_ones_only_to_their_user(db: TestDatabase) {
         let site = Site::start(db).await;
         let id = site.create("alice").await;
         site.join("bob", &id).await;
@@ -36,7 +36,7 @@ both_databases! {
         assert!(is_empty(&alice.sync(&site).await));
         assert!(is_empty(&bob.sync(&site).await));
 
-        // Who begins, and who comes new, is told of all.
+        // Initial syncs and newly joined users get all receipts.
         site.join("carol", &id).await;
         for name in ["alice", "carol"] {
             let answer = Client::new(name).sync(&site).await;

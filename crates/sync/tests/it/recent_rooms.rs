@@ -1,5 +1,5 @@
-//! Another way to sync than v3: a window of the rooms that moved last, of which it tells only the
-//! timelines. The news of rooms serve it as they are.
+//! A kind of sync other than v3: a window of the most recently active rooms, with only their
+//! timelines. It uses the news of rooms unchanged.
 
 use std::{cmp::Reverse, collections::HashMap};
 
@@ -29,14 +29,14 @@ const WANTS: Wants<'_> = Wants {
     fields: None,
 };
 
-/// A device that is shown the two rooms that moved last.
+/// A device that is shown the two most recently active rooms.
 struct RecentRooms {
     reader: Reader,
-    /// Up to where it has the rooms that it was shown.
+    /// Up to where the device has each room that it was shown.
     known: HashMap<RoomNid, Pos>,
 }
 
-/// What it is told of a room.
+/// What the device is sent of a room.
 #[derive(Debug, PartialEq, Eq)]
 struct Told {
     room_id: OwnedRoomId,
@@ -50,7 +50,7 @@ impl RecentRooms {
         Self { reader, known: HashMap::new() }
     }
 
-    /// The rooms, the latest first, with what the device does not have of them.
+    /// The most recent rooms, newest first, with what the device does not have yet.
     async fn sync(&mut self, site: &Site) -> Vec<Told> {
         site.catch_up().await;
         let head = site.node.tailer.applied();
@@ -95,7 +95,7 @@ fn told(room_id: &OwnedRoomId, timeline: &[&str], limited: bool) -> Told {
 }
 
 both_databases! {
-    async fn the_rooms_that_moved_last_come_first(db: TestDatabase) {
+    async fn the_most_recently_active_rooms_come_first(db: TestDatabase) {
         let site = Site::start(db).await;
         let mut rooms = Vec::new();
         for _ in 0..3 {
@@ -114,7 +114,7 @@ both_databases! {
         site.send("alice", b, "b2").await;
         let second = alice.sync(&site).await;
         assert_eq!(second, [told(b, &["b1", "b2"], true), told(a, &[], false)]);
-        // It was shown this room before.
+        // The device has been shown this room before.
         site.send("alice", c, "c2").await;
         let third = alice.sync(&site).await;
         assert_eq!(third, [told(c, &["c2"], false), told(b, &[], false)]);
@@ -124,7 +124,7 @@ both_databases! {
         assert_eq!(alice.sync(&site).await[0], told(a, &["a4", "a5"], true));
     }
 
-    async fn nothing_is_shown_that_the_reader_may_not_see(db: TestDatabase) {
+    async fn only_events_that_the_reader_may_see_are_shown(db: TestDatabase) {
         let site = Site::start(db).await;
         let joined = object(json!({ "history_visibility": "joined" }));
         let visibility = ("m.room.history_visibility".into(), String::new(), joined);

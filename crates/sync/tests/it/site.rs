@@ -1,4 +1,4 @@
-//! A node with rooms and users, whose clients sync.
+//! A node with rooms and users whose clients sync.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,7 +16,6 @@ use stoa_sync::{ChangeIndex, Parts, Streams};
 use stoa_testing::{TestDatabase, TestRooms, public_room};
 use tokio_util::sync::CancellationToken;
 
-/// A node.
 pub(crate) struct Site {
     pub(crate) rooms: Arc<Rooms>,
     pub(crate) streams: Arc<Streams>,

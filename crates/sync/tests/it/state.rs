@@ -1,4 +1,4 @@
-//! The state of rooms: whatever a client does with the answers, it ends up with the room's state.
+//! The state of rooms: a client that applies the answers always ends up with the room's state.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use crate::{
 /// A room's state as a client holds it: event IDs by type and state key.
 type Held = BTreeMap<(String, String), String>;
 
-/// Applies the news of a room as the specification tells clients.
+/// Applies the news of a room as the specification tells clients to.
 fn apply(held: &mut Held, news: &Value) {
     let mut lists = Vec::new();
     match news.get("state_after") {
@@ -42,7 +42,7 @@ async fn current(site: &Site, room: &OwnedRoomId) -> Held {
     held.collect()
 }
 
-/// A state event of Alice that follows `prev`, as another server might send it.
+/// A state event by Alice that follows `prev`, as another server might send it.
 async fn forked(site: &Site, room: &OwnedRoomId, prev: &str, topic: &str, ts: i64) -> Pdu {
     let room = site.room(room).await;
     let state = site.rooms.known.committed(&room).await.unwrap().state;
@@ -67,7 +67,7 @@ async fn forked(site: &Site, room: &OwnedRoomId, prev: &str, topic: &str, ts: i6
 }
 
 both_databases! {
-    async fn state_and_timeline_make_the_present(db: TestDatabase) {
+    async fn state_and_timeline_lead_to_the_current_state(db: TestDatabase) {
         let site = Site::start(db).await;
         let room = site.create("alice").await;
         for n in 0..30 {
@@ -78,13 +78,13 @@ both_databases! {
         let mut held = Held::new();
         apply(&mut held, joined(&answer, &room));
         assert_eq!(held, current(&site, &room).await);
-        // The state is that at the start of the timeline.
+        // The state is the one at the start of the timeline.
         let news = joined(&answer, &room);
         assert_eq!(brief(&news["timeline"])[0], "test/k6=20");
         assert!(brief(&news["state"]).contains(&"test/k6=13".to_owned()), "{news}");
     }
 
-    async fn a_gap_tells_what_changed_in_it(db: TestDatabase) {
+    async fn state_that_changed_in_a_gap_is_sent(db: TestDatabase) {
         let site = Site::start(db).await;
         let room = site.create("alice").await;
         site.set("alice", &room, "m.test", "twice", json!({ "v": 1 })).await;
@@ -107,7 +107,7 @@ both_databases! {
         assert_eq!(held, current(&site, &room).await);
     }
 
-    async fn what_the_timeline_hides_is_in_the_state(db: TestDatabase) {
+    async fn state_that_the_filter_hides_from_the_timeline_is_sent(db: TestDatabase) {
         let site = Site::start(db).await;
         let room = site.create("alice").await;
         let filter = json!({ "room": { "timeline": { "types": ["m.room.message"] } } });
@@ -125,7 +125,7 @@ both_databases! {
         assert_eq!(held, current(&site, &room).await);
     }
 
-    async fn the_state_at_the_end_can_be_asked_for(db: TestDatabase) {
+    async fn the_state_at_the_end_can_be_requested(db: TestDatabase) {
         let site = Site::start(db).await;
         let room = site.create("alice").await;
         site.set("alice", &room, "m.test", "", json!({ "v": 1 })).await;
@@ -149,7 +149,7 @@ both_databases! {
         assert_eq!(joined(&answer, &room)["state_after"], json!({ "events": [] }));
     }
 
-    async fn the_full_state_can_be_asked_for(db: TestDatabase) {
+    async fn the_full_state_can_be_requested(db: TestDatabase) {
         let site = Site::start(db).await;
         let room = site.create("alice").await;
         let mut alice = Client::new("alice");
@@ -162,14 +162,14 @@ both_databases! {
         let mut held = Held::new();
         apply(&mut held, news);
         assert_eq!(held, current(&site, &room).await);
-        // Also where nothing is new.
+        // This also holds if there is no news.
         let answer = full.sync(&site).await;
         assert_eq!(brief(&joined(&answer, &room)["state"]).len(), 6);
         assert_eq!(joined(&answer, &room)["timeline"]["events"], json!([]));
         assert_eq!(joined(&answer, &room)["timeline"]["limited"], false);
     }
 
-    async fn a_fork_that_lost_does_not_mislead(db: TestDatabase) {
+    async fn a_fork_that_lost_does_not_mislead_clients(db: TestDatabase) {
         let site = Site::start(db).await;
         let room = site.create("alice").await;
         let filter = json!({ "room": { "timeline": { "limit": 50 } } });
@@ -181,7 +181,7 @@ both_databases! {
         apply(&mut held, joined(&alice.sync(&site).await, &room));
         apply(&mut held_after, joined(&after.sync(&site).await, &room));
 
-        // The later topic wins, and comes first.
+        // The later topic wins, and arrives first.
         let winner = forked(&site, &room, base.as_str(), "winner", 2_000_000_000_000).await;
         let loser = forked(&site, &room, base.as_str(), "loser", 1_000_000_000_000).await;
         let entered = site.room(&room).await;

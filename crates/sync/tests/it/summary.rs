@@ -1,4 +1,4 @@
-//! How many members a room has, and by whom it is called.
+//! Room summaries: member counts and heroes.
 
 use serde_json::json;
 use stoa_rooms::MembershipChange;
@@ -29,7 +29,7 @@ both_databases! {
         site.send("bob", &id, "hello").await;
         assert_eq!(joined(&alice.sync(&site).await, &id)["summary"], json!(null));
 
-        // Alone, he calls the room by who was there.
+        // If Bob is alone, the former member is the hero.
         site.change("alice", &id, MembershipChange::Leave).await;
         let summary = joined(&Client::new("bob").sync(&site).await, &id)["summary"].clone();
         let alone = json!({
@@ -52,7 +52,7 @@ both_databases! {
         let summary = joined(&alice.sync(&site).await, &id)["summary"].clone();
         assert_eq!(summary["m.heroes"], json!(["@bob:test"]));
     }
-    async fn a_name_that_is_redacted_names_nothing(db: TestDatabase) {
+    async fn a_redacted_name_does_not_count_as_a_name(db: TestDatabase) {
         let site = Site::start(db).await;
         let id = site.create("alice").await;
         site.join("bob", &id).await;
@@ -70,7 +70,7 @@ both_databases! {
     }
 
     /// Five rooms whose names take 120,000 bytes each.
-    async fn names_count_while_they_are_looked_at(db: TestDatabase) {
+    async fn name_events_count_while_they_are_read(db: TestDatabase) {
         let site = Site::start(db).await;
         for _ in 0..5 {
             let id = site.create("bob").await;
@@ -81,9 +81,10 @@ both_databases! {
         let filter = json!({ "room": { "timeline": nothing, "state": nothing } });
         let alice = Client::with_filter("alice", filter);
         assert!(!alice.fits(&site, 580_000).await);
-        // They are gone once it is known that there is a name: an answer that tells it has it once.
+        // They are released once it is known that there is a name: an answer with these events has
+        // them only once.
         let told = Client::with_filter("alice", json!({ "room": { "timeline": nothing } }));
-        assert!(told.fits(&site, 1_100_000).await, "five events and their texts");
-        assert!(alice.fits(&site, 100_000).await, "it is known now");
+        assert!(told.fits(&site, 1_100_000).await, "five events and their serialized form");
+        assert!(alice.fits(&site, 100_000).await, "it is in memory now");
     }
 }

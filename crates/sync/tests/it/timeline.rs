@@ -15,7 +15,7 @@ use crate::{
 };
 
 both_databases! {
-    async fn a_timeline_has_so_many_bytes(db: TestDatabase) {
+    async fn a_timeline_is_limited_in_bytes(db: TestDatabase) {
         let site = Site::start(db).await;
         let room = site.create("alice").await;
         let filter = json!({ "room": { "timeline": { "limit": 100 } } });
@@ -32,7 +32,7 @@ both_databases! {
         let newest: Vec<String> = (3..20).map(|n| n.to_string()).collect();
         assert_eq!(told, newest, "a megabyte");
         assert_eq!(timeline["limited"], true);
-        // The others stand before it.
+        // The older events are before `prev_batch`.
         let from: RoomToken = timeline["prev_batch"].as_str().unwrap().parse().unwrap();
         let room = site.room(&room).await;
         let any = Allowance::unlimited();
@@ -44,8 +44,8 @@ both_databases! {
         assert_eq!(contents.len(), 3);
     }
 
-    /// However many are asked for.
-    async fn no_more_is_read_than_a_timeline_may_have(db: TestDatabase) {
+    /// This holds however many events are asked for.
+    async fn no_more_is_read_than_fits_into_a_timeline(db: TestDatabase) {
         let site = Site::start(db).await;
         let room = site.create("alice").await;
         let filter = json!({ "room": { "timeline": { "limit": 200 } } });
@@ -55,12 +55,12 @@ both_databases! {
         for _ in 0..200 {
             site.send("alice", &room, &text).await;
         }
-        // All of them take 24 megabytes, those that are told three.
+        // All events take 24 megabytes; those that are sent take three.
         assert!(alice.fits(&site, 12 << 20).await);
         assert!(!alice.fits(&site, 2 << 20).await);
     }
 
-    async fn no_more_is_read_of_several_rooms_than_their_timelines_may_have(db: TestDatabase) {
+    async fn no_more_is_read_of_several_rooms_than_fits_into_their_timelines(db: TestDatabase) {
         let site = Site::start(db).await;
         let rooms = [site.create("alice").await, site.create("alice").await];
         let filter = json!({ "room": { "timeline": { "limit": 100 } } });
@@ -72,7 +72,7 @@ both_databases! {
                 site.send("alice", room, &format!("{n} {text}")).await;
             }
         }
-        // All of them take 24 megabytes.
+        // All events take 24 megabytes.
         assert!(alice.fits(&site, 20 << 20).await);
         let answer = alice.sync(&site).await;
         for room in &rooms {
@@ -83,8 +83,8 @@ both_databases! {
         }
     }
 
-    /// Ten events take 1.2 megabytes, and their texts 0.6.
-    async fn texts_count_in_either_format(db: TestDatabase) {
+    /// Ten events take 1.2 megabytes, and their serialized form takes 0.6.
+    async fn serialized_events_count_in_either_format(db: TestDatabase) {
         let site = Site::start(db).await;
         let room = site.create("alice").await;
         let text = "x".repeat(60_000);
@@ -99,19 +99,19 @@ both_databases! {
         }
     }
 
-    /// Ten events with redactions that take 1.2 megabytes, and of which the texts have 0.6.
-    async fn redactions_count_with_what_they_redact(db: TestDatabase) {
+    /// Ten events with redactions, which take 1.2 megabytes in memory and 0.6 in serialized form.
+    async fn redactions_count_with_the_events_that_they_redact(db: TestDatabase) {
         let site = Site::start(db).await;
         let room = site.create("alice").await;
         for n in 0..10 {
             let event = site.set("alice", &room, "m.test", &n.to_string(), json!({})).await;
             site.redact("alice", &room, &event, &"x".repeat(60_000)).await;
         }
-        // The redactions themselves are not told.
+        // The redactions themselves are not sent.
         site.send("alice", &room, "newest").await;
         let alice = Client::with_filter("alice", json!({ "room": { "timeline": { "limit": 1 } } }));
         assert!(!alice.fits(&site, 1_000_000).await, "read");
-        assert!(!alice.fits(&site, 1_500_000).await, "and written");
+        assert!(!alice.fits(&site, 1_500_000).await, "and serialized");
         assert!(alice.fits(&site, 2_500_000).await);
     }
 
@@ -134,7 +134,7 @@ both_databases! {
         assert_eq!(timeline["limited"], true);
         let newest: Vec<String> = (2..12).map(|n| format!("m{n}")).collect();
         assert_eq!(brief(timeline), newest);
-        // What stands before it is found there.
+        // The older events are found before `prev_batch`.
         let from: RoomToken = timeline["prev_batch"].as_str().unwrap().parse().unwrap();
         let room = site.room(&room).await;
         let until = PaginationToken::after(Order::START).0;
@@ -144,7 +144,7 @@ both_databases! {
         assert!(bodies[0].contains("m1") && bodies[1].contains("m0"), "{bodies:?}");
     }
 
-    async fn nothing_is_skipped_and_nothing_comes_twice(db: TestDatabase) {
+    async fn no_event_is_skipped_or_sent_twice(db: TestDatabase) {
         let site = Site::start(db).await;
         let room = site.create("alice").await;
         let mut alice = Client::new("alice");
@@ -164,7 +164,7 @@ both_databases! {
         assert!(is_empty(&alice.sync(&site).await));
     }
 
-    async fn a_gap_is_told_and_can_be_filled(db: TestDatabase) {
+    async fn the_client_is_told_of_a_gap_and_can_fill_it(db: TestDatabase) {
         let site = Site::start(db).await;
         let room = site.create("alice").await;
         let mut alice = Client::with_filter("alice", json!({ "room": { "timeline": { "limit": 3 } } }));
@@ -188,7 +188,7 @@ both_databases! {
         assert_eq!(gap.events.len(), 5, "m0 to m4");
     }
 
-    async fn each_event_says_what_the_reader_was_at_it(db: TestDatabase) {
+    async fn each_event_contains_the_readers_membership_at_it(db: TestDatabase) {
         let site = Site::start(db).await;
         let room = site.create("alice").await;
         site.send("alice", &room, "before").await;
@@ -208,7 +208,7 @@ both_databases! {
         assert_eq!(timeline["events"][8]["room_id"], json!(null));
     }
 
-    async fn only_the_device_that_sent_it_is_told_the_transaction(db: TestDatabase) {
+    async fn only_the_sending_device_gets_the_transaction_id(db: TestDatabase) {
         let site = Site::start(db).await;
         let room = site.create("alice").await;
         site.join("bob", &room).await;
@@ -246,7 +246,8 @@ both_databases! {
         let answer = Client::new("bob").sync(&site).await;
         let room_news = joined(&answer, &room);
         let shown = brief(&room_news["timeline"]);
-        // What was sent before the history was hidden may be seen, and is reached.
+        // Events from before the history was hidden are visible, and the timeline reaches back to
+        // them.
         assert_eq!(shown[..2], ["create", "alice:join"]);
         assert_eq!(shown[5..], ["history_visibility", "bob:join", "public"]);
         assert_eq!(room_news["timeline"]["limited"], false);
@@ -264,11 +265,11 @@ both_databases! {
         let room_news = joined(&answer, &room);
         assert_eq!(brief(&room_news["timeline"]), ["wanted"]);
         assert_eq!(room_news["timeline"]["limited"], false);
-        // The state that the timeline leaves out is told.
+        // The state that the filter excludes from the timeline is sent.
         assert!(brief(&room_news["state"]).contains(&"test=29".to_owned()));
     }
 
-    async fn a_room_that_is_private_stays_so(db: TestDatabase) {
+    async fn a_private_room_is_not_shown_to_others(db: TestDatabase) {
         let site = Site::start(db).await;
         site.create_with("alice", |create| create.preset = Preset::PrivateChat).await;
         assert_eq!(Client::new("bob").sync(&site).await["rooms"], json!(null));

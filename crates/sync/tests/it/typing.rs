@@ -17,7 +17,7 @@ fn typing(answer: &Value, id: &ruma::OwnedRoomId) -> Value {
 }
 
 both_databases! {
-    async fn who_types_is_told_and_that_he_stopped(db: TestDatabase) {
+    async fn clients_are_told_who_starts_and_stops_typing(db: TestDatabase) {
         let site = Arc::new(Site::start(db).await);
         let id = site.create("alice").await;
         let room = site.room(&id).await.nid;
@@ -43,17 +43,17 @@ both_databases! {
             assert_eq!(typing(&answer, &id), json!([]), "{answer}");
             assert!(is_empty(&client.sync(&site).await));
         }
-        // Who begins needs no list in which nobody is.
+        // An initial sync does not contain empty lists.
         let answer = Client::new("alice").sync(&site).await;
         assert_eq!(joined(&answer, &id)["ephemeral"], json!(null));
-        // Who is not in the room hears nothing.
+        // Users who are not in the room are not told.
         let mut carol = Client::new("carol");
         carol.sync(&site).await;
         site.typing.set(&user_id("bob"), room, Some(WHILE)).await.unwrap();
         assert!(is_empty(&carol.sync(&site).await));
     }
 
-    async fn nobody_types_forever_after_a_restart(db: TestDatabase) {
+    async fn nobody_appears_to_type_forever_after_a_restart(db: TestDatabase) {
         let site = Site::start(db).await;
         let id = site.create("alice").await;
         let quiet = site.create("alice").await;
@@ -63,7 +63,7 @@ both_databases! {
         let mut before = alice.clone();
         site.typing.set(&user_id("bob"), room, Some(WHILE)).await.unwrap();
         alice.sync(&site).await;
-        // As if the counter had begun anew since.
+        // This simulates that the counter has started over.
         for client in [&mut alice, &mut before] {
             client.since.as_mut().unwrap().ephemeral.epoch -= 1;
         }
@@ -71,7 +71,7 @@ both_databases! {
         let answer = alice.sync(&site).await;
         assert_eq!(typing(&answer, &id), json!([]));
         assert_eq!(typing(&answer, &quiet), json!([]));
-        // Who knew of nobody is not troubled.
+        // A client that was shown nobody typing gets nothing.
         assert!(is_empty(&before.sync(&site).await));
         assert!(is_empty(&alice.sync(&site).await));
     }

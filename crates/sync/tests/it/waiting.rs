@@ -14,7 +14,7 @@ use crate::{
 
 const LONG: Duration = Duration::from_secs(20);
 
-/// Waits for news beside the test.
+/// Waits for news in a separate task.
 async fn waiting(site: &Arc<Site>, client: &Client) -> JoinHandle<(Client, serde_json::Value)> {
     let (site, mut client) = (Arc::clone(site), client.clone());
     let before = site.node.waiters.len();
@@ -42,7 +42,7 @@ both_databases! {
         assert!(site.node.waiters.is_empty());
     }
 
-    async fn what_is_not_wanted_does_not_end_it(db: TestDatabase) {
+    async fn filtered_events_do_not_end_the_wait(db: TestDatabase) {
         let site = Arc::new(Site::start(db).await);
         let id = site.create("alice").await;
         let other = site.create("bob").await;
@@ -65,7 +65,7 @@ both_databases! {
         assert_eq!(brief(&joined(&answer, &id)["timeline"]), ["at last"]);
     }
 
-    async fn an_invite_ends_it_and_the_new_room_is_waited_for(db: TestDatabase) {
+    async fn an_invite_ends_the_wait_and_the_next_one_covers_the_new_room(db: TestDatabase) {
         let site = Arc::new(Site::start(db).await);
         let id = site.create("alice").await;
         let mut bob = Client::new("bob");
@@ -75,7 +75,7 @@ both_databases! {
         let (bob, answer) = waiter.await.unwrap();
         assert!(room(&answer, "invite", &id).is_object());
 
-        // Joined while waiting under a filter that hides the join.
+        // Bob joins while waiting with a filter that hides the join.
         let filter = json!({ "room": {
             "timeline": { "types": ["m.room.message"] }, "rooms": [id], "state": { "types": [] },
         } });
@@ -90,7 +90,7 @@ both_databases! {
         assert_eq!(brief(&joined(&answer, &id)["timeline"]), ["welcome"]);
     }
 
-    async fn time_runs_out(db: TestDatabase) {
+    async fn a_wait_times_out(db: TestDatabase) {
         let site = Site::start(db).await;
         let id = site.create("alice").await;
         let mut alice = Client::new("alice");
@@ -100,14 +100,14 @@ both_databases! {
         let answer = alice.wait(&site, Duration::from_millis(80)).await;
         assert!(is_empty(&answer));
         assert!(began.elapsed() >= Duration::from_millis(80));
-        // Who asks for everything does not wait.
+        // A request for everything does not wait.
         let began = Instant::now();
         let mut full = Client { full_state: true, since: before, ..Client::new("alice") };
         assert!(joined(&full.wait(&site, LONG).await, &id).is_object());
         assert!(began.elapsed() < LONG);
     }
 
-    async fn nobody_waits_for_a_server_that_stops(db: TestDatabase) {
+    async fn a_stopping_server_ends_the_wait(db: TestDatabase) {
         let site = Arc::new(Site::start(db).await);
         let mut alice = Client::new("alice");
         alice.sync(&site).await;
@@ -117,7 +117,7 @@ both_databases! {
         assert!(is_empty(&answer));
     }
 
-    async fn many_wait_for_one_room(db: TestDatabase) {
+    async fn many_clients_can_wait_for_one_room(db: TestDatabase) {
         let site = Arc::new(Site::start(db).await);
         let id = site.create("alice").await;
         let mut clients = Vec::new();

@@ -1,4 +1,4 @@
-//! A node of a state tree, in memory as it is stored.
+//! A node of a state tree. It is kept in memory in the form in which it is stored.
 
 use std::fmt::Write as _;
 
@@ -7,18 +7,18 @@ use stoa_storage::{Error, Result};
 
 use super::StateKey;
 
-/// Marks the tag of a subtree; the rest of a tag is the digit.
+/// Marks the tag of a subtree. The rest of a tag is the digit.
 const SUBTREE: u8 = 0x10;
 
 /// One node: for each digit at most one entry or one subtree, in the order of digits.
 ///
-/// It is the bytes that are stored: for each slot a tag, then of an entry its key and event, of a
-/// subtree its number. There are so many nodes in memory that their size counts, and so few slots in
-/// each that walking along them is quick.
+/// It consists of the bytes that are stored. Each slot has a tag, followed by the key and event of
+/// an entry or the number of a subtree. So many nodes are in memory that their size matters, and
+/// each has so few slots that scanning them is quick.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Node(Box<[u8]>);
 
-/// What stands at a digit.
+/// The content of the slot for a digit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Slot {
     Entry(StateKey, EventNid),
@@ -26,7 +26,7 @@ pub(super) enum Slot {
 }
 
 impl Node {
-    /// A node of these slots, which are in the order of their digits.
+    /// A node with these slots, which must be in the order of their digits.
     pub(super) fn new(slots: impl IntoIterator<Item = (u8, Slot)>) -> Self {
         let mut bytes = Vec::with_capacity(128);
         for (digit, slot) in slots {
@@ -45,7 +45,7 @@ impl Node {
         Self(bytes.into_boxed_slice())
     }
 
-    /// Reads what was stored.
+    /// Reads the stored form. Fails if it is cut short.
     pub(super) fn decode(bytes: Vec<u8>) -> Result<Self> {
         let mut rest = &*bytes;
         while !rest.is_empty() {
@@ -57,7 +57,7 @@ impl Node {
         Ok(Self(bytes.into_boxed_slice()))
     }
 
-    /// What is stored, in hexadecimal digits.
+    /// The stored form, in hexadecimal.
     pub(super) fn encode(&self) -> String {
         let mut hex = String::with_capacity(2 * self.0.len());
         for byte in &self.0 {
@@ -81,12 +81,12 @@ impl Node {
         })
     }
 
-    /// What stands at `digit`.
+    /// The slot for `digit`.
     pub(super) fn get(&self, digit: u8) -> Option<Slot> {
         self.slots().find(|(at, _)| *at == digit).map(|(_, slot)| slot)
     }
 
-    /// The node with `slot` at `digit`, or with nothing there.
+    /// A copy of the node with the slot for `digit` set, or removed.
     #[must_use]
     pub(super) fn with(&self, digit: u8, slot: Option<Slot>) -> Self {
         let before = self.slots().take_while(|(at, _)| *at < digit);
@@ -94,13 +94,13 @@ impl Node {
         Self::new(before.chain(slot.map(|slot| (digit, slot))).chain(after))
     }
 
-    /// How many bytes it takes in memory, roughly.
+    /// How many bytes the node takes in memory, roughly.
     pub(super) fn weight(&self) -> usize {
         64 + self.0.len()
     }
 }
 
-/// The first slot of some bytes, and what comes after it; none where they end before it does.
+/// Splits off the first slot of some bytes. None if they are cut short.
 fn next_slot(bytes: &[u8]) -> Option<((u8, Slot), &[u8])> {
     let (tag, rest) = bytes.split_first()?;
     let digit = tag & !SUBTREE;
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn slots_are_put_taken_and_replaced() {
+    fn slots_can_be_set_removed_and_replaced() {
         let node =
             Node::default().with(9, Some(entry(1))).with(2, Some(Slot::Subtree(StateNid(7))));
         let node = node.with(15, Some(entry(3))).with(9, Some(entry(2)));
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_stored_is_what_is_read() {
+    fn a_stored_node_is_read_back_unchanged() {
         let node = Node::new([(0, entry(-1)), (15, Slot::Subtree(StateNid(i64::MAX)))]);
         let hex = node.encode();
         let bytes = (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16));

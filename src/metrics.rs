@@ -141,7 +141,11 @@ const METRICS: [(Kind, &str, &str); 42] = [
         "stoa_log_absent_ended_total",
         "Database sessions of frozen or vanished nodes that were ended because they blocked an append",
     ),
-    (Kind::Counter, "stoa_log_queue_full_total", "Appends that were refused because the queue was full"),
+    (
+        Kind::Counter,
+        "stoa_log_queue_full_total",
+        "Appends that were refused because the queue was full",
+    ),
     (Kind::Counter, "stoa_log_head_reads_total", "Reads of the head of the shared log"),
     (
         Kind::Counter,
@@ -165,7 +169,11 @@ const METRICS: [(Kind, &str, &str); 42] = [
         "stoa_sync_duration_seconds",
         "Time to build the answer of a sync, without waiting, by kind",
     ),
-    (Kind::Counter, "stoa_sessions_read_total", "Sessions read from the database because they were not in memory"),
+    (
+        Kind::Counter,
+        "stoa_sessions_read_total",
+        "Sessions read from the database because they were not in memory",
+    ),
     (Kind::Counter, "stoa_registrations_total", "Accounts that were created"),
     (
         Kind::Counter,

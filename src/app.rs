@@ -1,4 +1,4 @@
-//! The assembly: the only place where the parts of the engine are put together.
+//! Builds every part of the server once and connects them. Nothing else does.
 
 #[cfg(test)]
 mod fixtures;
@@ -45,17 +45,17 @@ const SESSION_CACHE: u64 = 32 << 20;
 /// How many bytes of filters a node remembers, roughly.
 const FILTER_CACHE: u64 = 8 << 20;
 
-/// How many users may share one address, as those of one site do: log-ins that fail are counted by
-/// address that much more leniently than by user.
+/// How many users can share one address, as those of one site do: failed logins per address are
+/// allowed this many times as often as per user.
 const SITE: u32 = 10;
 
-/// How often what has expired is forgotten and what is kept in memory is written down.
+/// How often expired rows are deleted and changes kept in memory are written to the database.
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(60);
 
-/// How long the appends that wait may take to be written when the server stops.
+/// How long the server waits, when it stops, for queued appends to be written.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What a deployment does not configure and tests do.
+/// What tests can change and a deployment cannot configure.
 #[derive(Clone, Debug)]
 pub struct Environment {
     /// The time.
@@ -108,12 +108,12 @@ impl From<stoa_storage::Error> for StartError {
     }
 }
 
-/// A server that runs: one node of the deployment.
+/// A running server: one node of the deployment.
 #[derive(Debug)]
 pub struct App {
     state: AppState,
     writer: JoinHandle<()>,
-    /// What runs beside the requests, and ends with them.
+    /// Background tasks, aborted when the server stops.
     background: Vec<AbortOnDropHandle<()>>,
     watch: Watch,
     /// Held until everything is closed.
@@ -121,7 +121,7 @@ pub struct App {
 }
 
 impl App {
-    /// Puts the server together on its database, which is made or brought up to date.
+    /// Builds the server on its database, which is created or migrated first.
     pub async fn start(config: Config, environment: Environment) -> Result<Self, StartError> {
         let files = &config.appservices.registrations;
         let registrations = Registrations::load(files, &config.server_name)?;
@@ -277,20 +277,19 @@ impl App {
         router::router(self.state.clone())
     }
 
-    /// Returns when a part has broken that the server cannot do without. What is left to do is to
-    /// stop, and be started again.
+    /// Returns when an essential part has failed. The server should then stop, to be started again.
     pub async fn broken(&self) {
         self.watch.broken().await;
     }
 
-    /// Tells those who wait for news that none will come: their requests are answered now.
+    /// Ends the waiting of syncs and other requests for news, which are then answered at once.
     pub fn begin_stop(&self) {
         self.state.stopping.cancel();
         self.state.waiters.wake_all();
     }
 
-    /// Writes what still waits to be written and closes the database. By now nobody else may hold
-    /// the state: the router must be gone.
+    /// Writes what is still queued and closes the database. The router must have been dropped, so
+    /// that nothing else holds the state.
     pub async fn stop(self) {
         self.begin_stop();
         drop(self.background);
@@ -311,7 +310,7 @@ impl App {
         }
         let store = self.state.store.clone();
         drop(self.state);
-        // The writer ends when the last one who could append is gone.
+        // The writer ends when the last handle for appending is dropped.
         if tokio::time::timeout(DRAIN_TIMEOUT, self.writer).await.is_err() {
             tracing::warn!("the stop did not wait for all appends");
         }
@@ -321,7 +320,7 @@ impl App {
     }
 }
 
-/// Takes the data folder and opens the database, without changing anything in it.
+/// Locks the data folder and opens the database, without changing anything in it.
 pub async fn open_database(config: &Config) -> Result<(DataFolder, Store), StartError> {
     let url = config.database_url();
     let folder = DataFolder::take(&config.data_dir, &url)?;
@@ -336,8 +335,8 @@ pub async fn open_database(config: &Config) -> Result<(DataFolder, Store), Start
     Ok((folder, Store::open(&options).await?))
 }
 
-/// Begins this run of the node: draws its number, and has the log go on above whatever was given
-/// out before, also where the database was restored to an earlier moment since.
+/// Begins this run of the node: draws its number and moves the log's head above every position
+/// given out before, even if the database was restored to an earlier moment since.
 async fn begin_run(store: &Store) -> stoa_storage::Result<i64> {
     let mut conn = store.write().await?;
     log::rise_to_now(&mut conn).await?;
@@ -371,8 +370,8 @@ fn account_options(
     }
 }
 
-/// The rates that hold over all nodes are counted in the database, in windows: a burst is what fits
-/// into one of them.
+/// Rates that are shared by all nodes are counted in the database, in windows: the burst is what
+/// fits into one window.
 fn attempt_limits(config: &stoa_config::Limits) -> AttemptLimits {
     let failed = config.failed_logins;
     let window = Duration::from_secs(60) * failed.burst.get() / failed.per_minute.get();
@@ -386,7 +385,7 @@ fn attempt_limits(config: &stoa_config::Limits) -> AttemptLimits {
     }
 }
 
-/// Every kind of job that this version knows.
+/// All kinds of jobs that this version knows.
 fn kinds_of_jobs(state: &AppState) -> Vec<Arc<dyn Job>> {
     vec![Arc::new(DeactivateAccount {
         users: Arc::clone(&state.accounts.users),
@@ -396,7 +395,7 @@ fn kinds_of_jobs(state: &AppState) -> Vec<Arc<dyn Job>> {
     })]
 }
 
-/// Has each node grant its share of the rates.
+/// Sets the number of nodes by which this node divides the rates.
 async fn count_nodes(state: AppState) {
     state.nodes.follow(|live| state.limits.set_nodes(live)).await;
 }

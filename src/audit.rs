@@ -1,8 +1,9 @@
-//! The audit chain, as admins meet it: its signed heads in the log, and the check of the whole.
+//! The audit chain for admins: its signed heads in the server's log, and the check of the whole
+//! chain.
 //!
-//! A chain that stands only in the database which it protects proves nothing: whoever can rewrite
-//! the one can rewrite the other. So its head is written to the log again and again, from where it
-//! is kept elsewhere.
+//! A chain that is only in the database it protects proves nothing, because somebody who can
+//! rewrite the one can rewrite the other. So its head is regularly written to the server's log, of
+//! which admins keep a copy elsewhere.
 
 use std::{
     fmt,
@@ -44,7 +45,7 @@ impl SignedHead {
         Self { link, key_id: key.version().to_owned(), signature }
     }
 
-    /// Finds the head in a line of the log, whichever the format of the log.
+    /// Finds the head in a line of the server's log, in either log format.
     fn find(line: &str) -> Option<Self> {
         let (_, rest) = line.split_once(MARK)?;
         let mut parts = rest.split_ascii_whitespace();
@@ -77,7 +78,7 @@ impl fmt::Display for SignedHead {
     }
 }
 
-/// What is signed: canonical JSON.
+/// The canonical JSON that is signed.
 fn signed_text(server_name: &ServerName, AuditLink { pos, link }: &AuditLink) -> String {
     json!({ "audit_link": link, "pos": pos.0, "server_name": server_name }).to_string()
 }
@@ -97,7 +98,7 @@ impl HeadExport {
         Self { store, server_name, key, exported: AtomicI64::new(-1) }
     }
 
-    /// Writes the head to the log, unless it is the one that was written last.
+    /// Logs the head, unless it is the same as last time.
     pub async fn export(&self) -> Result<()> {
         let Some(head) = audit_head(&mut self.store.read().await?).await? else { return Ok(()) };
         if self.exported.swap(head.pos.0, Ordering::Relaxed) != head.pos.0 {
@@ -107,7 +108,7 @@ impl HeadExport {
         Ok(())
     }
 
-    /// Does so every `interval`, until it is dropped.
+    /// Logs the head every `interval`, until the future is dropped.
     pub async fn run(self: Arc<Self>, interval: Duration) {
         let mut interval = tokio::time::interval(interval);
         loop {
@@ -119,16 +120,16 @@ impl HeadExport {
     }
 }
 
-/// What checking the audit log came to.
+/// The result of checking the audit log.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
-    /// How many entries fit.
+    /// The number of correct entries.
     pub entries: u64,
-    /// How many links fit.
+    /// The number of correct links.
     pub links: u64,
-    /// The position and link of the last one that fits.
+    /// The position and link of the last correct link.
     pub head: Option<(i64, String)>,
-    /// What does not fit.
+    /// The first mismatch, if there is one.
     pub fault: Option<String>,
 }
 

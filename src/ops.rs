@@ -1,5 +1,5 @@
-//! Operations that concern more than one part of the engine, and what several handlers share, a file
-//! for each. They take the parts that they need.
+//! Operations that involve more than one part of the engine, and code that several handlers share,
+//! one file each. They take only the parts that they need.
 
 pub(crate) mod canonical_alias;
 pub(crate) mod change_membership;

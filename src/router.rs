@@ -1,4 +1,4 @@
-//! The table of contents: what is served, and where it is written.
+//! The table of contents of the HTTP API: every route and its handler.
 
 mod operations;
 
@@ -19,7 +19,7 @@ use crate::{
     health,
 };
 
-/// Everything that is served, to clients and to other servers.
+/// All routes, for clients and for other servers.
 pub fn routes() -> Routes<AppState> {
     Routes::new(OPERATIONS)
         // Server discovery and negotiation.
@@ -116,24 +116,24 @@ pub fn routes() -> Routes<AppState> {
         .ruma(read_marker::set_read_marker::set_read_marker)
         // Other servers.
         .merge(stoa_federation::routes())
-        // What load balancers ask.
+        // Health checks for load balancers.
         .public(Method::GET, "/health", health::health)
         .public(Method::GET, "/ready", health::ready)
 }
 
-/// Answered without looking at the token.
+/// Answered without checking the access token.
 const VERSIONS: &str = "/_matrix/client/versions";
 
-/// An entry of a room's state with the empty key.
+/// A state event with the empty state key.
 const STATE: &str = "/_matrix/client/v3/rooms/{roomId}/state/{eventType}";
 const STATE_SLASH: &str = "/_matrix/client/v3/rooms/{roomId}/state/{eventType}/";
 const STATE_R0: &str = "/_matrix/client/r0/rooms/{roomId}/state/{eventType}";
 const STATE_R0_SLASH: &str = "/_matrix/client/r0/rooms/{roomId}/state/{eventType}/";
 
-/// Where test tools and scripts make accounts.
+/// Registration with the shared secret, for test tools and scripts.
 const SHARED_SECRET: &str = "/_synapse/admin/v1/register";
 
-/// The routes with all that is laid around them.
+/// The routes with all their middleware.
 pub fn router(state: AppState) -> Router {
     routes()
         .into_router()
@@ -275,7 +275,7 @@ mod tests {
         async fn without_its_database_a_server_is_alive_and_not_ready(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let alice = server.register("alice").await;
-            // It is closed at once, though the reader of the log does not let go.
+            // The database is closed at once, although the log's reader still holds a connection.
             let closing = server.state().store.close();
             let _ = tokio::time::timeout(Duration::from_millis(200), closing).await;
             assert_eq!(server.client().get("/health").await.status, 200);

@@ -1,7 +1,7 @@
-//! Databases of older versions, which every later one opens and goes on with.
+//! Databases of older versions, which every later version must open and keep working with.
 //!
-//! `migrations/fixtures/` holds a small server of each schema that was released, once for SQLite and
-//! once for PostgreSQL. [`make`] makes those of the present schema:
+//! `migrations/fixtures/` holds the database of a small server for each released schema, on SQLite
+//! and on PostgreSQL. [`make`] creates those of the current schema:
 //!
 //! ```sh
 //! cargo test -p stoa --lib app::fixtures::make -- --ignored
@@ -14,7 +14,7 @@ use stoa_testing::{
     Backend, PASSWORD, TestClient, TestDatabase, TestServer, both_databases, encode, in_room,
 };
 
-/// The number of the newest migration of the fixture that is made.
+/// The number of the newest migration, after which the created fixture is named.
 const PRESENT: &str = "0001";
 
 /// The versions of the rooms in a fixture.
@@ -46,7 +46,7 @@ async fn log_in(server: &TestServer, name: &str) -> TestClient {
     client.with_session(&session)
 }
 
-/// Fills a server with what a fixture has to hold.
+/// Fills a server with the contents of a fixture.
 async fn fill(server: &TestServer) {
     let alice = server.register("alice").await;
     let [bob, carol] = [server.register("bob").await, server.register("carol").await];
@@ -84,7 +84,7 @@ fn room_of_version(listed: &Value, version: &str) -> String {
     room["room_id"].as_str().expect("a room ID").to_owned()
 }
 
-/// Checks that everything in a fixture is there, and that the server goes on with it.
+/// Checks that everything in a fixture is still there and that the server works with it.
 async fn check(server: &TestServer) {
     let [alice, bob] = [log_in(server, "alice").await, log_in(server, "bob").await];
     let devices = alice.get("/_matrix/client/v3/devices").await.ok();
@@ -122,7 +122,7 @@ async fn check(server: &TestServer) {
     assert_eq!(news["rooms"]["join"].as_object().map(serde_json::Map::len), Some(VERSIONS.len()));
 }
 
-/// Checks that the tokens of an old database are good, and that they are refreshed like others.
+/// Checks that the tokens of an old database are still valid and can be refreshed like others.
 async fn check_tokens(server: &TestServer) {
     let whoami = async |token: &str| {
         server.client().with_token(token).get("/_matrix/client/v3/account/whoami").await

@@ -6,9 +6,9 @@ use std::{
 
 use stoa_config::DatabaseUrl;
 
-/// The folder with this server's files, and the claim on it: one server at a time.
+/// The folder with this server's files, and the lock on it: one server at a time.
 ///
-/// The claim is a lock of the operating system, which ends with the process however that ends.
+/// The lock is one of the operating system, which releases it however the process ends.
 #[derive(Debug)]
 pub struct DataFolder {
     path: PathBuf,
@@ -25,7 +25,7 @@ pub enum FolderError {
          database of its own", .0.display()
     )]
     Taken(PathBuf),
-    /// It cannot be made, or a file in it cannot be.
+    /// The folder, or a file in it, cannot be created.
     #[error("`{}` cannot be used: {error}", path.display())]
     Unusable {
         /// The folder or file.
@@ -37,8 +37,8 @@ pub enum FolderError {
 }
 
 impl DataFolder {
-    /// Makes the folder where there is none, and claims it; with it the file of a SQLite database,
-    /// which may stand elsewhere.
+    /// Creates the folder if it does not exist, and locks it and the file of a SQLite database,
+    /// which may be elsewhere.
     pub fn take(path: &Path, database: &DatabaseUrl) -> Result<Self, FolderError> {
         make(path)?;
         let mut locks = vec![lock(&path.join("stoa.lock"), path)?];
@@ -58,7 +58,7 @@ impl DataFolder {
     }
 }
 
-/// Makes a folder that only its owner can look into.
+/// Creates a folder that only its owner can read.
 fn make(path: &Path) -> Result<(), FolderError> {
     if path.as_os_str().is_empty() || path.is_dir() {
         return Ok(());

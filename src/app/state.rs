@@ -23,14 +23,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::audit::HeadExport;
 
-/// How long the log is kept, in milliseconds: a node that lags by more than this begins anew.
+/// How long the log is kept, in milliseconds: a node that lags by more than this drops its caches.
 const LOG_KEPT_MS: i64 = 3_600_000;
 
 /// The lease of the node that prunes, and the time after which another takes over if it vanishes.
 const PRUNING: &str = "pruning";
 const PRUNING_TTL: Duration = Duration::from_secs(30);
 
-/// The parts of the server, as requests find them. Cheap to clone.
+/// The parts of the server that handlers use. Cheap to clone.
 ///
 /// A handler takes only what it uses: `State(profiles): State<Arc<Profiles>>`.
 #[derive(Clone, Debug)]
@@ -47,15 +47,15 @@ pub struct Parts {
     pub writer: Writer,
     /// The reader of the log.
     pub tailer: Arc<Tailer>,
-    /// The shared look at the head of the log.
+    /// The reads of the log's head, shared by waiting requests.
     pub freshness: Freshness,
-    /// Who waits for news.
+    /// Readers that wait for news.
     pub waiters: Waiters,
     /// This node among the others.
     pub nodes: Nodes,
     /// What only one node may do at a time.
     pub leases: Leases,
-    /// Work that outlives the request that asked for it.
+    /// Work that outlives its request.
     pub jobs: Jobs,
     /// Where internal numbers come from.
     pub nids: Arc<NidAllocator>,
@@ -83,7 +83,7 @@ pub struct Parts {
     pub federation: Arc<Federation>,
     /// How many requests panicked.
     pub panics: Panics,
-    /// Cancelled when the server stops: whoever waits for news answers at once.
+    /// Cancelled when the server stops, so that requests waiting for news are answered at once.
     pub stopping: CancellationToken,
     /// The time.
     pub clock: Clock,
@@ -97,8 +97,8 @@ impl AppState {
         Self(Arc::new(parts))
     }
 
-    /// Forgets what has expired, and writes down what is kept in memory for a while. The server
-    /// does so once a minute.
+    /// Deletes what has expired and writes to the database what is kept in memory for a while.
+    /// Called once a minute.
     pub async fn housekeep(&self) {
         self.limits.forget_the_quiet();
         if let Err(error) = self.accounts.sessions.flush_last_seen().await {
@@ -124,7 +124,7 @@ impl AppState {
         }
     }
 
-    /// Prunes the log, unless another node is at it.
+    /// Prunes the log, unless another node is doing so.
     async fn prune_log(&self) -> stoa_storage::Result<()> {
         let Some(lease) = self.leases.acquire(PRUNING, PRUNING_TTL).await? else { return Ok(()) };
         let before_ms = self.clock.now_ms() - LOG_KEPT_MS;

@@ -1,4 +1,4 @@
-//! A server among others, and over time.
+//! Several servers on one database, and servers that are restarted or restored.
 
 use std::time::Duration;
 
@@ -61,7 +61,7 @@ both_databases! {
 
         alice.send(&room, "newer").await;
         assert_eq!(bodies(&sync(&alice, &token(&answer)).await, &room), ["newer"]);
-        // And once more, when nothing of it is in memory.
+        // Again after a restart, with nothing in memory.
         drop(alice);
         server.stop().await;
         let server = TestServer::start(db).await;
@@ -94,7 +94,7 @@ both_databases! {
         server.state().housekeep().await;
         // The jump at the start, and the last batch of this run.
         assert_eq!(surgery::batch_count(&server.state().store).await, 2);
-        // Whoever reads on from before misses nothing.
+        // A client that continues from an earlier token misses nothing.
         assert_eq!(bodies(&sync(&alice, "s1.0.0.0.0.1").await, &room).len(), 5);
     }
 }
@@ -118,7 +118,7 @@ fn one_node_prunes_the_log_at_a_time() {
         let held = first.state().leases.acquire("pruning", ttl).await.expect("a lease");
         second.state().housekeep().await;
         assert_eq!(surgery::batch_count(&second.state().store).await, before);
-        // What it held is free when it stops.
+        // Its leases are released when it stops.
         std::mem::forget(held);
         first.stop().await;
         second.state().housekeep().await;
@@ -139,7 +139,7 @@ fn nodes_share_the_rates() {
         assert_eq!(second.state().nodes.live(), 2);
         assert_eq!(second.messages_allowed(user_id!("@mallory:test")), 50, "half of the burst");
 
-        // The first hears of it by itself.
+        // The first node notices it by itself.
         let started = tokio::time::Instant::now();
         while first.state().nodes.live() != 2 {
             assert!(started.elapsed() < PATIENCE);

@@ -1,5 +1,5 @@
-//! Watches over the parts that run beside the requests. Without one of them the server answers, and
-//! is of no use: better that it ends, and is started again.
+//! Watches the background tasks. If one of them has ended, the server may still answer but is of no
+//! use, so it exits and is started again.
 
 use std::future::Future;
 
@@ -19,8 +19,8 @@ impl Watch {
         Self { stopping, broken: CancellationToken::new() }
     }
 
-    /// Watches over the part that runs as `task`. What is returned ends with it, and drops it when
-    /// it is aborted.
+    /// Watches the part that runs as `task`. The returned task ends with it, and aborts it if it is
+    /// itself aborted.
     pub(super) fn over(
         &self,
         part: &'static str,
@@ -39,7 +39,7 @@ impl Watch {
         })
     }
 
-    /// Returns when a part has broken.
+    /// Returns when a part has failed.
     pub(super) async fn broken(&self) {
         self.broken.cancelled().await;
     }

@@ -1,4 +1,4 @@
-//! What is checked of a room's main alias before it is set.
+//! Checks of `m.room.canonical_alias` before it is set.
 //!
 //! <https://spec.matrix.org/v1.19/client-server-api/#mroomcanonical_alias>
 
@@ -14,8 +14,8 @@ use stoa_directory::Directory;
 use stoa_http::{Error, Result};
 use stoa_rooms::{Room, Rooms};
 
-/// Refuses aliases that do not lead to the room, unless they are in its state already: those that
-/// were good once are not in the way of changing the others.
+/// Refuses aliases that do not point to the room, unless they are already in its state: aliases
+/// that were valid once do not prevent changing the others.
 pub(super) async fn check(
     rooms: &Rooms,
     directory: &Directory,
@@ -28,7 +28,7 @@ pub(super) async fn check(
     if wanted.is_empty() {
         return Ok(());
     }
-    // Whoever is not in the room must not learn by the answer which aliases it has.
+    // Users outside the room must not learn from the answer which aliases it has.
     if !is_joined(rooms, freshness, sender, room).await? {
         return Err(Error::forbidden("You are not in this room."));
     }
@@ -50,7 +50,7 @@ pub(super) async fn check(
     Ok(())
 }
 
-/// Whether the user is joined. A node that has not heard of it yet looks at the log first.
+/// Whether the user is joined. If this node does not know of a join, it reads the log first.
 async fn is_joined(
     rooms: &Rooms,
     freshness: &Freshness,
@@ -68,8 +68,8 @@ async fn is_joined(
     is_joined().await
 }
 
-/// Refuses aliases in a new room's state that do not lead to it: all but the one that is made with
-/// the room.
+/// Refuses aliases in a new room's state that do not point to it: all but the one created with the
+/// room.
 pub(super) fn check_new(made: Option<&RoomAliasId>, content: &CanonicalJsonObject) -> Result<()> {
     match aliases(content)?.iter().find(|alias| Some(&***alias) != made) {
         Some(alias) => Err(leads_elsewhere(alias)),
@@ -82,7 +82,7 @@ fn leads_elsewhere(alias: &RoomAliasId) -> Error {
     Error::new(StatusCode::BAD_REQUEST, ErrorKind::BadAlias, message)
 }
 
-/// All aliases that the content names.
+/// All aliases in the content.
 fn aliases(content: &CanonicalJsonObject) -> Result<BTreeSet<OwnedRoomAliasId>> {
     let mut named = BTreeSet::new();
     match content.get("alias") {

@@ -36,13 +36,13 @@ pub(crate) async fn change_membership(
     Ok(rooms.membership_changes.change(actor, session, &room, change, &profile, reason).await?)
 }
 
-/// What others see of a user of this server.
+/// The display name and avatar of a user of this server.
 pub(crate) async fn member_profile(profiles: &Profiles, user_id: &UserId) -> Result<MemberProfile> {
     let profile = profiles.member_profile(user_id).await?;
     Ok(MemberProfile { displayname: profile.displayname, avatar_url: profile.avatar_url })
 }
 
-/// An invite that nobody is told of would be waited on for ever.
+/// Refuses to invite users of other servers, who would never learn of the invite.
 pub(crate) fn check_invitee(rooms: &Rooms, invitee: &UserId) -> Result<()> {
     if rooms.is_local(invitee) {
         Ok(())

@@ -14,14 +14,14 @@ use stoa_rooms::{CreateRoom, Rooms};
 pub(crate) struct Findable {
     /// Its alias, which becomes the canonical one.
     pub(crate) alias: Option<OwnedRoomAliasId>,
-    /// Whether it is published in the room list.
+    /// Whether it is published in the room directory.
     pub(crate) is_public: bool,
 }
 
-/// Creates a room, with its alias and its place in the room list.
+/// Creates a room, with its alias and its entry in the room directory.
 ///
-/// An alias that leads to another room is refused before anything is written. A client that hangs up
-/// leaves no room without its alias: what was begun is finished.
+/// An alias that points to another room is refused before anything is written. If the client hangs
+/// up, the creation is still finished, so no room is left without its alias.
 pub(crate) async fn create_room(
     rooms: Arc<Rooms>,
     directory: Arc<Directory>,

@@ -1,4 +1,4 @@
-//! Closing an account for good, with all that follows from it.
+//! Deactivating an account.
 
 use std::time::Duration;
 
@@ -10,14 +10,14 @@ use stoa_http::{Error, Result};
 
 use crate::jobs::deactivate_account::{KIND, Parameters};
 
-/// For how long the job waits for the request to close the account itself.
+/// How long the job waits for the request to deactivate the account itself.
 const HEAD_START: Duration = Duration::from_secs(10);
 
-/// Closes an account: none of its tokens works any more when this returns. A job then leaves its rooms
-/// and erases what is to be erased.
+/// Deactivates an account: none of its tokens works any more when this returns. A job then leaves
+/// the user's rooms and, if asked to, erases the user.
 ///
-/// The job is enqueued first, and closes the account itself if this does not get so far, because the
-/// client hangs up or the node ends. So either nothing happens or everything does.
+/// The job is enqueued first, and deactivates the account itself if this function does not get that
+/// far, because the client hangs up or the node dies. So either nothing happens or everything does.
 pub(crate) async fn deactivate_account(
     users: &Users,
     jobs: &Jobs,

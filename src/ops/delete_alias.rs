@@ -9,10 +9,10 @@ use stoa_directory::Directory;
 use stoa_http::Result;
 use stoa_rooms::{Room, RoomError, Rooms};
 
-/// Deletes an alias for the actor, and first takes it out of the room's `m.room.canonical_alias`,
-/// where the actor may change that.
+/// Deletes an alias for the actor, and first removes it from the room's `m.room.canonical_alias` if
+/// the actor may change that.
 ///
-/// Where it ends half-way, the alias is still there, and the next attempt does the rest.
+/// If this fails half-way, the alias still exists, and the next attempt does the rest.
 pub(crate) async fn delete_alias(
     rooms: &Rooms,
     directory: &Directory,
@@ -23,7 +23,7 @@ pub(crate) async fn delete_alias(
     let is_admin = session.is_admin;
     let room = directory.check_deletion(actor, is_admin, alias).await?;
     match unname(rooms, actor, session, &room, alias).await {
-        // Deleting the alias is allowed all the same.
+        // The alias is deleted even so.
         Ok(()) | Err(RoomError::Forbidden(_)) => {}
         Err(error) => return Err(error.into()),
     }
@@ -55,7 +55,7 @@ async fn unname(
     Ok(())
 }
 
-/// The content without an alias, and without the list of others where that becomes empty.
+/// The content without the alias, and without `alt_aliases` if that becomes empty.
 fn without(content: &CanonicalJsonObject, alias: &str) -> CanonicalJsonObject {
     let mut content = content.clone();
     let is_alias = |value: &CanonicalJsonValue| value.as_str() == Some(alias);

@@ -7,8 +7,8 @@ use stoa_directory::Directory;
 use stoa_http::{Error, Result};
 use stoa_rooms::{Room, RoomError, Rooms};
 
-/// A room of which the reader should be a member: one that is not known here is refused like one
-/// that they are not in.
+/// Finds a room that the reader should be a member of. A room unknown here is refused like one that
+/// the reader is not in.
 pub(crate) async fn known_room(rooms: &Rooms, room_id: &RoomId) -> Result<Arc<Room>> {
     match rooms.known.by_id(room_id).await {
         Err(RoomError::NotFound(_)) => Err(Error::forbidden("You are not in this room.")),
@@ -16,7 +16,7 @@ pub(crate) async fn known_room(rooms: &Rooms, room_id: &RoomId) -> Result<Arc<Ro
     }
 }
 
-/// A room by its ID or alias, for one who wants to get in.
+/// Finds a room by its ID or alias, for a user who wants to join or knock.
 pub(crate) async fn find_room(
     rooms: &Rooms,
     directory: &Directory,

@@ -8,7 +8,8 @@ use stoa_rooms::{MembershipChange, Rooms};
 
 use crate::ops::{change_membership::change_membership, reason::take_reason};
 
-/// Joins a room that this server knows. What the client adds goes into the member event.
+/// Joins a room that this server knows. Additional content from the client goes into the member
+/// event.
 pub(crate) async fn join_room(
     rooms: &Rooms,
     profiles: &Profiles,
@@ -18,7 +19,7 @@ pub(crate) async fn join_room(
     mut content: CanonicalJsonObject,
 ) -> Result<()> {
     let reason = take_reason(&mut content)?;
-    // The proof of an invite by e-mail address, which is not for the event as it is.
+    // The proof of a third-party invite, which does not belong into the event in this form.
     content.remove("third_party_signed");
     let change = MembershipChange::Join(content);
     change_membership(rooms, profiles, actor, session, room_id, change, reason).await?;

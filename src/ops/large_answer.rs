@@ -1,11 +1,11 @@
-//! Answers that wait for a place before they are put together.
+//! Answers that wait for memory before they are built.
 
 use stoa_accounts::{Session, Sessions};
 use stoa_base::Allowance;
 use stoa_http::{Admission, Result, admission::Place};
 
-/// Puts an answer together with [`Admission::assemble`], for a session that has not ended when it is
-/// there: whoever waited for a place may have been logged out meanwhile, and is told nothing then.
+/// Builds an answer with [`Admission::assemble`], and returns it only if the session has not ended:
+/// the user may have been logged out while the answer waited for memory.
 pub(crate) async fn assemble<T, F>(
     sessions: &Sessions,
     admission: &Admission,

@@ -1,4 +1,4 @@
-//! The member events of those who sent other events.
+//! The member events of the senders of other events.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -7,8 +7,8 @@ use stoa_base::Allowance;
 use stoa_http::Result;
 use stoa_rooms::{Event, Rooms, VisibleState};
 
-/// The member events, in `state`, of those who sent `events`, as long as they do not take more than is
-/// allowed.
+/// The member events, in `state`, of the senders of `events`, unless they exceed the memory
+/// allowance.
 pub(crate) async fn members_of_senders(
     rooms: &Rooms,
     state: VisibleState,

@@ -1,9 +1,9 @@
-//! Requests whose path names the user who makes them.
+//! Requests whose path contains the ID of the user who makes them.
 
 use ruma::UserId;
 use stoa_http::{Error, Result};
 
-/// Refuses a request that names another user than the one who makes it.
+/// Refuses a request whose path names a user other than the one who makes it.
 pub(crate) fn check_own_user(user: &UserId, requester: &UserId) -> Result<()> {
     if user == requester {
         Ok(())

@@ -1,11 +1,11 @@
-//! For whom events are written.
+//! The device for which events are written.
 
 use ruma::UserId;
 use stoa_accounts::Session;
 use stoa_base::DeviceKey;
 use stoa_rooms::Recipient;
 
-/// The device that reads.
+/// The reading device.
 pub(crate) struct ReadingDevice<'a> {
     user_id: &'a UserId,
     device: DeviceKey,
@@ -17,7 +17,7 @@ pub(crate) fn reader(session: &Session) -> ReadingDevice<'_> {
 }
 
 impl ReadingDevice<'_> {
-    /// Events are written with the room that they belong to.
+    /// Events contain their `room_id`.
     pub(crate) fn in_room(&self) -> Recipient<'_> {
         Recipient { user_id: self.user_id, device: Some(&self.device), with_room_id: true }
     }

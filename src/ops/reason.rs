@@ -1,4 +1,4 @@
-//! Why somebody joins, knocks, or the like.
+//! The `reason` of a membership change.
 
 use ruma::{CanonicalJsonObject, CanonicalJsonValue};
 use stoa_http::{Error, Result};

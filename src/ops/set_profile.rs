@@ -15,8 +15,8 @@ use crate::ops::change_membership::member_profile;
 /// How many rooms are written to at the same time.
 const ROOMS_AT_ONCE: usize = 16;
 
-/// For how long rooms are tried again in which the server failed, as it does when it is busy, and the
-/// pause before the first of these tries. Each pause is twice as long as the one before.
+/// For how long rooms are tried again in which the server failed (because it was busy, for
+/// example), and the pause before the first retry. Each pause is twice as long as the previous one.
 const PATIENCE: Duration = Duration::from_secs(10);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
@@ -36,10 +36,12 @@ pub(crate) async fn set_profile_field(
         limits.charge(Class::Profiles, &actor.user_id, joined)?;
     }
     profiles.set_field(actor, field, value).await?;
-    // Also where nothing has changed: who was not answered, since the server went down half-way,
-    // asks again, and the rooms that were not reached follow. The others have nothing to write.
+    // Also if nothing has changed: a client that got no answer because the server went down
+    // half-way repeats the request, and the remaining rooms are then written. Nothing is written to
+    // the others.
     if is_in_rooms {
-        // In a task of its own: a client that hangs up leaves no room behind.
+        // In a task of its own, so that a client that hangs up does not stop it before all rooms
+        // are written.
         let update =
             update_profile_in_rooms(Arc::clone(profiles), Arc::clone(rooms), actor.clone());
         detached(update).await??;
@@ -47,8 +49,9 @@ pub(crate) async fn set_profile_field(
     Ok(())
 }
 
-/// Writes the actor's profile into all rooms that they are joined to. Where a room cannot be written
-/// to for long, the others are, and the request is refused, so that the client repeats it.
+/// Writes the actor's profile into all rooms that they are joined to. If a room still cannot be
+/// written to after several tries, the others are written all the same, and the request is refused
+/// so that the client repeats it.
 async fn update_profile_in_rooms(
     profiles: Arc<Profiles>,
     rooms: Arc<Rooms>,
@@ -72,15 +75,15 @@ async fn update_profile_in_rooms(
             tokio::time::sleep(pause).await;
             pause *= 2;
         }
-        // Where another request changed it meanwhile, whichever comes last writes what stands.
+        // If another request changed it meanwhile, the last one to run writes the stored profile.
         if member_profile(&profiles, &actor.user_id).await? == profile {
             return Ok(());
         }
     }
 }
 
-/// Writes the actor's profile into these rooms. Gives those in which the server failed, and with
-/// which error it did so last.
+/// Writes the actor's profile into these rooms. Returns those in which the server failed, and the
+/// last error.
 async fn update_profile_in(
     rooms: &Rooms,
     actor: &Actor,
@@ -97,7 +100,7 @@ async fn update_profile_in(
     while let Some((room, done)) = updates.next().await {
         match done {
             Ok(()) => {}
-            // The user may have left meanwhile.
+            // The user may have left in the meantime.
             Err(error @ (RoomError::Forbidden(_) | RoomError::NotFound(_))) => {
                 tracing::info!(room_id = %room.id, %error, "a profile was not changed in a room");
             }
@@ -155,7 +158,8 @@ mod tests {
             let server = TestServer::start(db).await;
             let alice = server.register("alice").await;
             let rooms = create_rooms(&alice, 2).await;
-            // What a server has done that went down between the profile and the rooms.
+            // The state left by a server that went down after writing the profile and before
+            // writing the rooms.
             let actor = Actor::user(user_id!("@alice:test"));
             let profiles = &server.state().accounts.profiles;
             profiles.set_field(&actor, "displayname", Some(&"Alice".into())).await.unwrap();
@@ -168,7 +172,7 @@ mod tests {
 
         async fn a_server_that_is_busy_for_a_moment_reaches_every_room(db: TestDatabase) {
             let server = TestServer::start_with(db, |_, environment| {
-                // Where sixteen rooms are written to at once, most are turned away at first.
+                // Of sixteen rooms written to at once, most are refused at first.
                 environment.writer.queue = 3;
             })
             .await;

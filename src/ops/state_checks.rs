@@ -1,5 +1,5 @@
-//! Checks of an entry of state before it is set, by itself or with a new room, so that nothing can
-//! be set in these ways that the operation made for it would refuse.
+//! Checks of a state event before it is set, by itself or with a new room, so that nothing can be
+//! set that the dedicated endpoint would refuse.
 
 use ruma::{CanonicalJsonObject, CanonicalJsonValue, RoomAliasId, UserId, events::StateEventType};
 use stoa_cluster::Freshness;
@@ -9,7 +9,7 @@ use stoa_rooms::{Room, Rooms};
 
 use crate::ops::{canonical_alias, change_membership::check_invitee};
 
-/// Checks an entry of the state of a room that exists.
+/// Checks a state event for an existing room.
 pub(crate) async fn check(
     rooms: &Rooms,
     directory: &Directory,
@@ -25,7 +25,7 @@ pub(crate) async fn check(
     check_any(rooms, (kind, state_key), content)
 }
 
-/// Checks an entry of the state that a room begins with. `alias` is made with it.
+/// Checks a state event of `initial_state`. `alias` is created with the room.
 pub(crate) fn check_new(
     rooms: &Rooms,
     alias: Option<&RoomAliasId>,
@@ -50,7 +50,8 @@ fn check_any(
     {
         check_invitee(rooms, invitee)?;
     }
-    // It would redact for those servers that look at the type alone, whatever the sender may redact.
+    // Some servers look only at the type and would apply the redaction, even if the sender must not
+    // redact the event.
     if kind.to_string() == "m.room.redaction" {
         return Err(Error::invalid_param(
             "`m.room.redaction` cannot be set as state. Redact the event instead.",

@@ -8,7 +8,7 @@ use stoa_http::Result;
 use stoa_rooms::{Event, Room, Rooms, Seen, ShownEvent, tokens::PaginationToken};
 use stoa_storage::repo::events::Order;
 
-/// How many events one walk may look at, those included that the filter or the room's history
+/// How many events one walk may look at, including those that the filter or the room's history
 /// visibility withholds.
 const MAX_LOOKED_AT: usize = 5_000;
 
@@ -23,20 +23,20 @@ pub(crate) struct Walk<'a> {
     reader: &'a UserId,
     direction: Direction,
     start: PaginationToken,
-    /// The gap that the walk has come to.
+    /// The gap between events that the walk has reached.
     at: Order,
-    /// Where it ends at the latest.
+    /// The gap at which it ends.
     until: Order,
-    /// What was read and not given yet, each with whether it may be seen.
+    /// Events that were read and not returned yet, each with whether the reader may see it.
     ahead: VecDeque<(Arc<Event>, Seen)>,
-    /// Whether there may be more than what was read.
+    /// Whether there may be more events to read.
     more: bool,
     looked_at: usize,
 }
 
 impl<'a> Walk<'a> {
-    /// A walk from a gap between events to another; else from the newest event, or from the first, to
-    /// the end in this direction.
+    /// A walk from one gap between events to another. By default it starts at the newest event, or
+    /// at the first one, and goes to the end in this direction.
     pub(crate) async fn new(
         rooms: &'a Rooms,
         room: &'a Room,
@@ -45,7 +45,7 @@ impl<'a> Walk<'a> {
         from: Option<Order>,
         to: Option<Order>,
     ) -> Result<Self> {
-        // What lies beyond is passed over at once, instead of being looked at event by event.
+        // Events outside that range are skipped at once, instead of being looked at one by one.
         let reach = rooms.visibility.reach(reader, room).await?;
         let (from, at, until) = match direction {
             Direction::Backward => {
@@ -72,8 +72,8 @@ impl<'a> Walk<'a> {
         })
     }
 
-    /// The next event that the reader may see, with their membership at it, as long as what is read
-    /// does not take more than is allowed. `limit` says how many may be wanted.
+    /// The next event that the reader may see, with the reader's membership at it. Fails if the
+    /// reads exceed the memory allowance. `limit` is the number of events wanted at most.
     pub(crate) async fn next(
         &mut self,
         limit: usize,
@@ -122,12 +122,12 @@ impl<'a> Walk<'a> {
         !self.more && self.ahead.is_empty()
     }
 
-    /// Where it began.
+    /// The gap at which it began.
     pub(crate) const fn start(&self) -> PaginationToken {
         self.start
     }
 
-    /// The gap that it has come to.
+    /// The gap that it has reached.
     pub(crate) const fn at(&self) -> PaginationToken {
         PaginationToken::after(self.at)
     }

@@ -1,10 +1,10 @@
-//! The table of the operations of the client-server API, and of those for load balancers: the class
-//! and the cost of each, and whether what it changes is audited.
+//! The table of the operations of the client-server API, and of the health checks: the class and
+//! the cost of each, and whether its changes are audited.
 //!
 //! A test compares it, and the table of the server-server API, with the router, so a route without an
-//! entry fails. Costs are in the unit of their class: events for messages, rooms and profiles, and
-//! otherwise what the cheapest operation of the class costs. What depends on the request is charged
-//! by the handler.
+//! entry fails. Costs are in the unit of their class: events for messages, rooms and profiles,
+//! otherwise the cost of the cheapest operation of the class. Costs that depend on the request are
+//! charged by the handler.
 
 use stoa_http::{
     Audited::{No, Yes},
@@ -22,8 +22,9 @@ pub(super) static OPERATIONS: &[Operation] = &[
     Operation::get("/_matrix/client/versions", Reads, 1),
     Operation::get("/.well-known/matrix/client", Reads, 1),
     Operation::get("/_matrix/client/v3/capabilities", Reads, 1),
-    // Sessions. A refresh carries no access token, so it is counted by address; and so is what ends
-    // sessions: whoever has stolen a token must not use up the budget that its user needs for that.
+    // Sessions. A refresh carries no access token, so it is counted by address. So is ending
+    // sessions: a thief with a stolen token must not be able to use up the budget that its user
+    // needs for that.
     Operation::get("/_matrix/client/v3/login", Reads, 1),
     Operation::post("/_matrix/client/v3/login", Attempts, 1, Yes),
     Operation::post("/_matrix/client/v3/refresh", Anonymous, 5, Yes),
@@ -34,13 +35,13 @@ pub(super) static OPERATIONS: &[Operation] = &[
     Operation::get("/_matrix/client/v3/register/available", Attempts, 1),
     Operation::get("/_synapse/admin/v1/register", Reads, 1),
     Operation::post("/_synapse/admin/v1/register", Anonymous, 5, Yes),
-    // Accounts. A password is checked, as where somebody logs in.
+    // Accounts. A password is checked, as for a login.
     Operation::get("/_matrix/client/v3/account/whoami", Reads, 1),
     Operation::post("/_matrix/client/v3/account/password", Attempts, 1, Yes),
     Operation::post("/_matrix/client/v3/account/deactivate", Attempts, 1, Yes),
     Operation::get("/_matrix/client/v3/devices", Reads, 1),
     Operation::get("/_matrix/client/v3/devices/{device_id}", Reads, 1),
-    // Profiles. A name or avatar costs an event for each joined room besides.
+    // Profiles. A name or avatar also costs an event for each joined room.
     Operation::get("/_matrix/client/v3/profile/{user_id}", Reads, 1),
     Operation::get("/_matrix/client/v3/profile/{user_id}/{field}", Reads, 1),
     Operation::put("/_matrix/client/v3/profile/{user_id}/{field}", Profiles, 1, No),
@@ -68,8 +69,8 @@ pub(super) static OPERATIONS: &[Operation] = &[
     Operation::get("/_matrix/client/v3/rooms/{room_id}/event/{event_id}", Reads, 1),
     Operation::get("/_matrix/client/v3/rooms/{room_id}/messages", HeavyReads, 1),
     Operation::get("/_matrix/client/v3/rooms/{room_id}/context/{event_id}", HeavyReads, 1),
-    // Rooms and who is in them. Each invite and each given entry of state of a new room costs one
-    // more. Among the state there may be bans.
+    // Rooms and membership. Each invite and each state event of a new room costs one more. The
+    // state may include bans.
     Operation::post("/_matrix/client/v3/createRoom", RoomCreation, 8, Yes),
     Operation::post("/_matrix/client/v3/join/{room_id_or_alias}", Messages, 1, No),
     Operation::post("/_matrix/client/v3/rooms/{room_id}/join", Messages, 1, No),
@@ -80,11 +81,11 @@ pub(super) static OPERATIONS: &[Operation] = &[
     Operation::post("/_matrix/client/v3/rooms/{room_id}/kick", Messages, 1, Yes),
     Operation::post("/_matrix/client/v3/rooms/{room_id}/ban", Messages, 1, Yes),
     Operation::post("/_matrix/client/v3/rooms/{room_id}/unban", Messages, 1, Yes),
-    // Sending. State may be the membership of somebody else.
+    // Sending. A state event can change somebody else's membership.
     Operation::put("/_matrix/client/v3/rooms/{room_id}/send/{event_type}/{txn_id}", Messages, 1, No),
     Operation::put("/_matrix/client/v3/rooms/{room_id}/redact/{event_id}/{txn_id}", Messages, 1, No),
     Operation::put("/_matrix/client/v3/rooms/{room_id}/state/{event_type}/{state_key}", Messages, 1, Yes),
-    // Aliases and the room list. Deleting an alias may change the room's state.
+    // Aliases and the room directory. Deleting an alias can change the room's state.
     Operation::put("/_matrix/client/v3/directory/room/{room_alias}", Writes, 1, No),
     Operation::get("/_matrix/client/v3/directory/room/{room_alias}", Reads, 1),
     Operation::delete("/_matrix/client/v3/directory/room/{room_alias}", Messages, 1, No),
@@ -93,13 +94,13 @@ pub(super) static OPERATIONS: &[Operation] = &[
     Operation::put("/_matrix/client/v3/directory/list/room/{room_id}", Writes, 1, No),
     Operation::get("/_matrix/client/v3/publicRooms", HeavyReads, 1),
     Operation::post("/_matrix/client/v3/publicRooms", HeavyReads, 1, No),
-    // Sync. A first one, and one of the full state, is charged as a heavy read besides.
+    // Sync. An initial sync, or one with the full state, is also charged as a heavy read.
     Operation::get("/_matrix/client/v3/sync", Syncs, 1),
     // Typing and receipts. Each marker costs one.
     Operation::put("/_matrix/client/v3/rooms/{room_id}/typing/{user_id}", Ephemeral, 1, No),
     Operation::post("/_matrix/client/v3/rooms/{room_id}/receipt/{receipt_type}/{event_id}", Ephemeral, 1, No),
     Operation::post("/_matrix/client/v3/rooms/{room_id}/read_markers", Ephemeral, 1, No),
-    // What load balancers ask.
+    // Health checks for load balancers.
     Operation::get("/health", Unlimited, 0),
     Operation::get("/ready", Unlimited, 0),
 ];

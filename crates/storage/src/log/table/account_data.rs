@@ -17,7 +17,7 @@ pub struct AccountDataRow {
     pub kind: String,
     /// Its content, as JSON.
     pub content: String,
-    /// When it was set.
+    /// The position at which it was set.
     pub pos: RelPos,
 }
 

@@ -1,10 +1,10 @@
-//! Devices that are removed.
+//! Removals of devices.
 
 use serde::Serialize;
 
 use super::{Claim, Fit, TableRow, check};
 
-/// A device that is removed, with its session.
+/// The removal of a device, with its session.
 #[derive(Clone, Debug, Serialize)]
 pub struct DeviceRemovalRow {
     /// The user.

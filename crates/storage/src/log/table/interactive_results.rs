@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::{Fit, TableRow, check};
 
-/// What came of an operation that asked for interactive authentication.
+/// The outcome of an operation that asked for interactive authentication.
 #[derive(Clone, Debug, Serialize)]
 pub struct InteractiveResultRow {
     /// The authentication session.

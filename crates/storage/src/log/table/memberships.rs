@@ -18,7 +18,7 @@ pub struct MembershipRow {
     pub event_nid: EventNid,
     /// Who sent the member event.
     pub sender: String,
-    /// When it became current.
+    /// The position at which it became current.
     pub pos: RelPos,
 }
 

@@ -8,13 +8,13 @@ use super::{Claim, Fit, TableRow, check};
 /// A new room.
 #[derive(Clone, Debug, Serialize)]
 pub struct RoomRow {
-    /// Its internal number.
+    /// The room's internal number.
     pub nid: RoomNid,
     /// Its Matrix ID.
     pub room_id: String,
     /// Its room version.
     pub version: String,
-    /// When this server made or first saw it, in milliseconds.
+    /// When this server created or first saw it, in milliseconds.
     pub created_ms: i64,
 }
 

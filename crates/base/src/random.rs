@@ -1,4 +1,4 @@
-//! Randomness is a parameter: the system's generator in the server, a seeded one in tests.
+//! Randomness is a parameter: the server uses the system's generator, tests a seeded one.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -17,12 +17,12 @@ enum Source {
 }
 
 impl Random {
-    /// A generator fit for secrets.
+    /// A generator that is secure enough for secrets.
     pub const fn system() -> Self {
         Self(Source::System)
     }
 
-    /// A generator that gives the same values every time. For tests only.
+    /// A generator that returns the same values every time. For tests only.
     pub fn seeded(seed: u64) -> Self {
         Self(Source::Seeded(Arc::new(Mutex::new(StdRng::seed_from_u64(seed)))))
     }

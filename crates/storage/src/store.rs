@@ -78,7 +78,7 @@ pub enum OpenError {
     /// The database was made for another server name.
     #[error(
         "this database belongs to the server name `{found}`, and the configuration says \
-         `{configured}`. A server name cannot be changed: it is part of every user and room ID. Set \
+         `{configured}`. A server name cannot be changed: it is part of every user ID. Set \
          `server_name` back, or use another database"
     )]
     ServerName {

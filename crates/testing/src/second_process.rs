@@ -1,4 +1,4 @@
-//! A second process of the running test program, for what ends or stops a whole process.
+//! A second process of the running test program, for tests that end or stop a whole process.
 
 use std::{
     fs,
@@ -19,13 +19,13 @@ use crate::{TestNetwork, this_program::this_program};
 const PATIENCE: Duration = Duration::from_secs(60);
 const TICK: Duration = Duration::from_millis(2);
 
-/// What distinguishes a line that a second process says from what the test harness writes.
+/// Distinguishes the lines that a second process says from the output of the test harness.
 const MARK: &str = "stoa-test> ";
 
-/// A process that runs one ignored test of this test program, and says what it does line by line.
+/// A process that runs one ignored test of this test program and reports what it does line by line.
 ///
-/// It is killed at the latest when this is dropped. Where even that does not come, since this process
-/// was killed itself, its standard input closes: see [`wait_for_the_end`].
+/// It is killed at the latest when this is dropped. If this process is itself killed, so that
+/// nothing is dropped, the second process's standard input closes: see [`wait_for_the_end`].
 #[derive(Debug)]
 pub struct SecondProcess {
     child: Child,
@@ -63,7 +63,7 @@ impl SecondProcess {
         Self { child, input, lines }
     }
 
-    /// The next line that it says; none once it has ended.
+    /// The next line that it says; `None` once it has ended.
     pub fn next_line(&self) -> Option<String> {
         match self.lines.recv_timeout(PATIENCE) {
             Ok(line) => Some(line),
@@ -72,7 +72,7 @@ impl SecondProcess {
         }
     }
 
-    /// Waits until it says just this, and gives what it said before.
+    /// Waits until it says exactly this, and returns what it said before.
     pub fn wait_for(&self, expected: &str) -> Vec<String> {
         let mut before = Vec::new();
         while let Some(line) = self.next_line() {
@@ -84,14 +84,14 @@ impl SecondProcess {
         panic!("the second process ended without saying `{expected}`, but: {before:?}");
     }
 
-    /// Kills it as an operating system does, and gives what else it has said.
+    /// Kills it with SIGKILL, and returns what else it has said.
     pub fn kill(mut self) -> Vec<String> {
         self.child.kill().expect("an end");
         self.child.wait().expect("an end");
         self.lines.iter().collect()
     }
 
-    /// Closes its standard input, which tells it to end, and gives what else it says.
+    /// Closes its standard input, which tells it to end, and returns what else it says.
     pub fn finish(mut self) -> Vec<String> {
         self.input = None;
         let lines = std::iter::from_fn(|| self.next_line()).collect();

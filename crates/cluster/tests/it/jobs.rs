@@ -240,7 +240,7 @@ both_databases! {
         let bad = node.jobs.enqueue(&alice(), KIND, "\"bad\"", NOW).await.unwrap();
         let row = ended(&node, bad).await;
         assert_eq!((row.state, row.attempts), (JobState::Failed, 3));
-        assert_eq!(row.error.as_deref(), Some("a step of it panicked"));
+        assert_eq!(row.error.as_deref(), Some("a step panicked"));
         let id = enqueue(&node, KIND).await;
         assert_eq!(ended(&node, id).await.state, JobState::Done);
         assert!(!node.running.is_finished());

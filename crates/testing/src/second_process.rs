@@ -106,7 +106,7 @@ impl SecondProcess {
         self.wait_until_frozen();
     }
 
-    /// Waits until it is frozen, by whomever.
+    /// Waits until it is frozen, no matter by whom.
     pub fn wait_until_frozen(&self) {
         wait_until("it is frozen", || state(self.child.id()) == Some('T'));
     }

@@ -101,7 +101,7 @@ mod tests {
     const LONG: Duration = Duration::from_secs(7);
 
     #[tokio::test(start_paused = true)]
-    async fn each_wait_counts_as_what_it_was_for() {
+    async fn each_wait_is_counted_by_its_kind() {
         let work = async {
             for _ in 0..2 {
                 let _spending = TimeSpent::on_database();
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_is_noted_where_nobody_measures() {
+    async fn nothing_is_recorded_unless_somebody_measures() {
         let outside = TimeSpent::on_append();
         assert!(outside.begun.is_none());
         let ((), spent) = TimeSpent::measure(async { drop(outside) }).await;

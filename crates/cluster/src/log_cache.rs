@@ -361,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_read_before_a_change_is_not_kept_after_it() {
+    fn a_value_read_before_a_change_is_not_kept() {
         let changes: [fn(&LogCache<String, u64>); 5] = [
             |cache| cache.remove("a"),
             |cache| cache.remove_if(|key, _| key == "a"),
@@ -383,7 +383,7 @@ mod tests {
     /// The database has a number that grows. Readers cache what they read, the log drops it, and an
     /// observer must never find less than what was applied before it looked.
     #[test]
-    fn nobody_ever_finds_what_the_log_has_said_is_stale() {
+    fn a_stale_entry_is_never_found() {
         let (cache, database, applied) = (cache(), AtomicU64::new(0), AtomicU64::new(0));
         let rounds = 50_000;
         thread::scope(|scope| {
@@ -413,7 +413,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_many_want_at_once_is_read_once() {
+    async fn concurrent_readers_of_an_entry_read_it_once() {
         let (cache, reads) = (cache(), AtomicUsize::new(0));
         let read = |keys: Vec<String>| {
             reads.fetch_add(1, SeqCst);
@@ -433,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn it_holds_so_many_bytes() {
+    fn the_cache_stays_within_its_bytes() {
         let cache: LogCache<u32, Vec<u8>> =
             LogCache::new(100_000, |_, value: &Vec<u8>| value.len());
         for key in 0..1_000 {

@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_read_before_a_change_is_not_kept_after_it() {
+    fn a_value_read_before_a_change_is_not_kept() {
         let changes: [fn(&LogValue<u64>); 2] =
             [LogValue::clear, |value| value.update(|known| known.map(|known| known + 1))];
         for change in changes {
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_changes_while_it_is_read_is_read_again() {
+    async fn a_value_that_changes_while_it_is_read_is_read_again() {
         let (value, database) = (LogValue::default(), AtomicU64::new(0));
         let read = async || {
             let read = database.fetch_add(1, SeqCst);

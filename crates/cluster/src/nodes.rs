@@ -57,7 +57,7 @@ impl Nodes {
     pub async fn beat(&self) -> Result<u32> {
         if self.0.store.backend() == Backend::Postgres {
             let looked = tokio::time::timeout(LIMIT, self.0.beat()).await;
-            let live = looked.map_err(|_| Error::Timeout("reporting that this node is alive"))??;
+            let live = looked.map_err(|_| Error::Timeout("reporting this node as alive"))??;
             self.0.live.store(live, Ordering::Relaxed);
         }
         metrics::gauge!("stoa_nodes").set(f64::from(self.live()));

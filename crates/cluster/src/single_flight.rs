@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_is_kept_is_read_once_and_what_is_not_by_everybody() {
+    async fn kept_entries_are_read_once_and_others_by_every_caller() {
         for is_kept in [true, false] {
             let (flights, kept) = (SingleFlight::default(), Mutex::new(None));
             let reads = Mutex::new(0);

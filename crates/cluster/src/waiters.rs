@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_who_waits_for_the_room_is_woken() {
+    async fn only_readers_of_the_room_are_woken() {
         let waiters = Waiters::default();
         let one = waiters.register(vec![Topic::Room(1), Topic::Room(2)]);
         let other = waiters.register(vec![Topic::Room(3)]);
@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_is_left_of_a_registration_that_was_dropped() {
+    async fn a_dropped_registration_leaves_nothing_behind() {
         let waiters = Waiters::default();
         drop(waiters.register(vec![Topic::Room(1)]));
         assert!(waiters.is_empty());
@@ -379,7 +379,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_device_that_waits_again_costs_the_same_in_however_many_rooms() {
+    async fn waiting_again_costs_the_same_no_matter_how_many_rooms() {
         let waiters = Waiters::default();
         let (alice, many) = (user_id!("@alice:x"), rooms(1..=3_000));
         drop(waiters.register_user(alice, &many));
@@ -398,7 +398,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_device_that_is_behind_takes_no_room_from_another() {
+    async fn a_device_with_an_older_set_of_rooms_removes_none_from_another() {
         let waiters = Waiters::default();
         let alice = user_id!("@alice:x");
         let phone = waiters.register_user(alice, &rooms([1, 2]));
@@ -417,7 +417,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_nobody_waits_for_any_longer_does_not_add_up() {
+    async fn idle_subscriptions_do_not_pile_up() {
         let waiters = Waiters::default();
         let many = rooms(1..=1_000);
         for user in 0..300 {

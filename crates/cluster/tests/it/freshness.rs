@@ -14,7 +14,7 @@ use stoa_testing::{
 use crate::{ROOM, SILENT, Told, node, soon};
 
 both_databases! {
-    async fn what_a_node_has_written_is_fresh_on_it(db: TestDatabase) {
+    async fn a_node_sees_its_own_writes_at_once(db: TestDatabase) {
         let (node, recorder) = node(db, SILENT).await;
         for nid in 1..=10 {
             let appended = node.writer.append(sample::message(nid, ROOM)).await.unwrap();
@@ -26,7 +26,7 @@ both_databases! {
 }
 
 #[test]
-fn what_was_acknowledged_on_one_node_is_seen_on_another_without_announcements() {
+fn an_acknowledged_append_is_seen_on_another_node_without_announcements() {
     run_on(Backend::Postgres, async |db| {
         let ((one, _), (other, recorder)) = (node(db, SILENT).await, node(db, SILENT).await);
         for nid in 1..=50 {
@@ -39,7 +39,7 @@ fn what_was_acknowledged_on_one_node_is_seen_on_another_without_announcements() 
 }
 
 #[test]
-fn everybody_who_asks_at_once_sees_what_was_acknowledged_before() {
+fn concurrent_requests_all_see_what_was_acknowledged_before_them() {
     run_on(Backend::Postgres, async |db| {
         let ((one, _), (other, _)) = (node(db, SILENT).await, node(db, SILENT).await);
         let mut asking = tokio::task::JoinSet::new();
@@ -56,7 +56,7 @@ fn everybody_who_asks_at_once_sees_what_was_acknowledged_before() {
 }
 
 #[test]
-fn a_batch_that_the_node_itself_is_writing_is_waited_for() {
+fn a_request_waits_for_the_batch_that_its_node_is_writing() {
     run_on(Backend::Postgres, async |db| {
         let (neighbour, _) = node(db, SILENT).await;
         let proxy = PostgresProxy::start(db.url()).await;
@@ -105,7 +105,7 @@ impl CacheKeeper for PanicsOnce {
 }
 
 #[test]
-fn a_cache_that_panics_costs_those_who_wait_and_nobody_later() {
+fn a_cache_that_panics_fails_waiting_requests_but_no_later_ones() {
     run_on(Backend::Postgres, async |db| {
         let (one, _) = node(db, SILENT).await;
         let caches: Vec<Arc<dyn CacheKeeper>> = vec![Arc::new(PanicsOnce::default())];

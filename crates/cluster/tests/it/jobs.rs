@@ -141,7 +141,7 @@ async fn ended(node: &Node, id: i64) -> JobRow {
 }
 
 both_databases! {
-    async fn a_job_comes_to_its_end_and_tells_how_far_it_is(db: TestDatabase) {
+    async fn a_job_finishes_and_reports_its_progress(db: TestDatabase) {
         let job = Count::new(2);
         let node = node(db, 1, &job).await;
         let id = enqueue(&node, KIND).await;
@@ -188,7 +188,7 @@ both_databases! {
         assert_eq!(ended(&node, waiting).await.state, JobState::Cancelled);
     }
 
-    async fn a_job_that_fails_is_tried_again_from_its_beginning(db: TestDatabase) {
+    async fn a_job_that_fails_is_retried_from_its_beginning(db: TestDatabase) {
         let failures = AtomicI64::new(0);
         let job = Count::that(KIND, 100, move |job| {
             if job.row.cursor.as_deref() == Some("2") && failures.fetch_add(1, Ordering::Relaxed) < 2 {
@@ -258,7 +258,7 @@ both_databases! {
         assert_eq!(ended(&new, unknown).await.state, JobState::Done);
     }
 
-    async fn a_user_may_have_so_many_jobs_of_a_kind(db: TestDatabase) {
+    async fn a_user_can_have_only_so_many_jobs_of_a_kind(db: TestDatabase) {
         let node = node(db, 1, &Count::new(100)).await;
         for _ in 0..10 {
             enqueue(&node, "unknown").await;
@@ -384,7 +384,7 @@ fn a_node_that_was_frozen_in_the_middle_of_a_job_writes_nothing_more_of_it() {
 }
 
 #[test]
-fn a_job_that_takes_its_node_with_it_each_time_is_given_up() {
+fn a_job_that_keeps_crashing_its_node_is_given_up() {
     run_on(Backend::Postgres, async |db| {
         let store = db.store().await;
         let here = node(db, 1, &Count::that("other", 0, |_| Ok(()))).await;

@@ -111,7 +111,7 @@ both_databases! {
         drop(second);
     }
 
-    async fn what_time_a_node_believes_it_is_does_not_matter(db: TestDatabase) {
+    async fn the_wall_clock_of_a_node_does_not_matter(db: TestDatabase) {
         let nodes = [0, 4_000_000_000_000].map(|now_ms| Clock::from(ManualClock::at(now_ms)));
         let [behind, ahead] = nodes;
         let behind = Leases::new(db.store().await, behind, 1);

@@ -32,7 +32,7 @@ fn raised(recorder: &Recorder, seen: Pos) -> Pos {
 }
 
 both_databases! {
-    async fn a_node_that_looks_has_the_log_go_on_above_what_was_seen(db: TestDatabase) {
+    async fn a_node_that_reads_continues_the_log_above_what_was_seen(db: TestDatabase) {
         let (node, recorder) = node(db, SILENT).await;
         for nid in 1..=8 {
             write(&node, nid).await;
@@ -56,7 +56,7 @@ both_databases! {
 }
 
 #[test]
-fn a_node_that_writes_first_has_the_log_go_on_above_what_was_seen() {
+fn a_node_that_writes_first_continues_the_log_above_what_was_seen() {
     run_on(Backend::Postgres, async |db| {
         let (node, recorder) = node(db, SILENT).await;
         for nid in 1..=8 {
@@ -73,7 +73,7 @@ fn a_node_that_writes_first_has_the_log_go_on_above_what_was_seen() {
 }
 
 #[test]
-fn nodes_that_have_seen_different_parts_of_what_was_lost_agree() {
+fn nodes_that_saw_different_parts_of_a_lost_log_agree() {
     run_on(Backend::Postgres, async |db| {
         let ((one, ones), (other, others)) = (node(db, SILENT).await, node(db, SILENT).await);
         for nid in 1..=6 {

@@ -63,7 +63,7 @@ fn a_node_that_is_far_behind_catches_up_page_by_page() {
 }
 
 #[test]
-fn who_waits_elsewhere_is_woken_by_an_announcement() {
+fn a_reader_on_another_node_is_woken_by_an_announcement() {
     run_on(Backend::Postgres, async |db| {
         let announcing = TailerOptions { announce: true, ..SILENT };
         let ((one, _), (other, _)) = (node(db, announcing).await, node(db, announcing).await);
@@ -72,7 +72,7 @@ fn who_waits_elsewhere_is_woken_by_an_announcement() {
 }
 
 #[test]
-fn who_waits_elsewhere_is_woken_without_announcements_too() {
+fn a_reader_on_another_node_is_woken_without_announcements_too() {
     run_on(Backend::Postgres, async |db| {
         let looking = TailerOptions { interval: Duration::from_millis(20), announce: false };
         let ((one, _), (other, _)) = (node(db, SILENT).await, node(db, looking).await);
@@ -131,7 +131,7 @@ fn a_node_whose_own_batch_is_the_oldest_drops_what_it_has_cached_and_goes_on() {
 
 /// The nodes of a newer version write what this one does not know.
 #[test]
-fn what_a_newer_version_has_written_stops_nobody() {
+fn batches_of_a_newer_version_do_not_stop_a_node() {
     run_on(Backend::Postgres, async |db| {
         use surgery::NOTHING;
         let (node, recorder) = node(db, SILENT).await;

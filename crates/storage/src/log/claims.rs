@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_built_on_one_chain_is_written_together_and_on_another_later() {
+    fn appends_on_one_chain_share_a_batch_and_others_wait() {
         let (one, other) = (chain(), chain());
         let mut claims = Claims::default();
         assert!(claims.admit(&moving(Some(Guard::State(Arc::clone(&one))))));
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn no_two_appends_concern_one_account_or_make_one_room() {
+    fn no_two_appends_in_a_batch_share_an_account_or_a_new_room() {
         let mut claims = Claims::default();
         let account = || Guard::Account("@a:test".to_owned(), AccountState::Open);
         let room = |nid| {

@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read() {
+    fn written_changes_are_read_back() {
         let mut touched = Touched::default();
         for &stream in Stream::ALL {
             touched.add(stream, Topic::Room(7));
@@ -153,13 +153,13 @@ mod tests {
     }
 
     #[test]
-    fn whether_a_stream_was_unknown_is_known() {
+    fn unknown_streams_are_reported() {
         assert!(read(r#"[["rockets",7],["timeline",8]]"#).unwrap().has_unknown());
         assert!(!read(r#"[["timeline",8]]"#).unwrap().has_unknown());
     }
 
     #[test]
-    fn what_is_not_understood_may_be_anything() {
+    fn text_that_is_not_understood_may_mean_anything() {
         for text in [
             r#"[["timeline",{"server":"a"}]]"#,
             r#"[["timeline",null]]"#,

@@ -1,4 +1,4 @@
-//! What was acknowledged on one node is seen on another at once, and without any announcement.
+//! An append acknowledged on one node is seen on another at once, even without announcements.
 
 use std::sync::{
     Arc,
@@ -64,7 +64,7 @@ fn a_request_waits_for_the_batch_that_its_node_is_writing() {
         let call = proxy.catch();
         let pending = node.writer.enqueue(sample::message(1, ROOM)).unwrap();
         let reply = soon(call).await.until_reply().await;
-        // The batch is there, and its writer has not heard of it.
+        // The batch exists, but its writer has not been told.
         assert_eq!(soon(neighbour.freshness.current()).await.unwrap(), Pos(1));
         let freshness = node.freshness.clone();
         let asking = tokio::spawn(async move { freshness.current().await });
@@ -76,7 +76,7 @@ fn a_request_waits_for_the_batch_that_its_node_is_writing() {
         assert_eq!(soon(asking).await.unwrap().unwrap(), Pos(1));
         soon(pending.wait()).await.unwrap();
         let batch = Told::Batch { prev: Pos::START, last: Pos(1), is_own: true };
-        assert_eq!(recorder.take(), [batch], "it is told of once, with what was appended");
+        assert_eq!(recorder.take(), [batch], "it is applied once, with its appends");
     });
 }
 
@@ -92,7 +92,7 @@ async fn node_at(url: &str) -> (TestNode, Arc<crate::Recorder>) {
     (node, recorder)
 }
 
-/// A cache with a bug that shows once.
+/// A cache with a bug that panics once.
 #[derive(Debug, Default)]
 struct PanicsOnce(AtomicBool);
 

@@ -1,4 +1,4 @@
-//! Jobs: they come to their end whatever becomes of their node, or say why not.
+//! Jobs: they finish whatever happens to their node, or say why not.
 
 use std::{
     env,
@@ -31,12 +31,12 @@ const TTL: Duration = Duration::from_millis(1_500);
 
 type Action = dyn Fn(&RunningJob) -> Result<(), JobError> + Send + Sync;
 
-/// A job that counts to five, a number each step, and can be held up or made to fail.
+/// A job that counts to five, one number per step, and can be paused or made to fail.
 struct Count {
     kind: &'static str,
-    /// The numbers that were counted.
+    /// The numbers counted so far.
     counted: Mutex<Vec<i64>>,
-    /// How many steps may be taken.
+    /// How many steps are allowed.
     allowed: Semaphore,
     action: Box<Action>,
 }
@@ -122,7 +122,7 @@ async fn enqueue(node: &Node, kind: &str) -> i64 {
     node.jobs.enqueue(&alice(), kind, "{}", NOW).await.unwrap()
 }
 
-/// Waits until the job is as wanted.
+/// Waits until the job satisfies the condition.
 async fn until(jobs: &Jobs, id: i64, is_wanted: impl Fn(&JobRow) -> bool) -> JobRow {
     soon(async {
         loop {
@@ -218,7 +218,7 @@ both_databases! {
         let row = ended(&node, id).await;
         assert_eq!((row.state, row.error.as_deref()), (JobState::Failed, Some("never")));
         assert_eq!(attempts.load(Ordering::Relaxed), 3);
-        // It came as far as it did the first time, which is not further.
+        // It came as far as it did the first time, which is no progress.
         assert_eq!((row.attempts, row.progress.done), (3, 1));
     }
 
@@ -268,11 +268,11 @@ both_databases! {
         let large = "x".repeat(65_537);
         let refused = node.jobs.enqueue(&alice(), KIND, &large, NOW).await;
         assert!(matches!(refused, Err(EnqueueError::TooLarge)));
-        // Of another kind, and by another user.
+        // A job of another kind, and one of another user.
         let id = enqueue(&node, KIND).await;
         let bob = Actor::user("@bob:test".try_into().unwrap());
         node.jobs.enqueue(&bob, "unknown", "{}", NOW).await.unwrap();
-        // Those that have ended do not count.
+        // Jobs that have ended do not count.
         ended(&node, id).await;
         let waiting = node.jobs.list().await.unwrap();
         let own = waiting.iter().find(|row| row.kind == "unknown" && row.actor == "@alice:test");
@@ -301,7 +301,7 @@ both_databases! {
         let other = node(db, 2, &second).await;
         let began = tokio::time::Instant::now();
         drop(stopping);
-        // On SQLite this is the next run of the only node.
+        // On SQLite this is the next run of the same node.
         let row = soon(async {
             loop {
                 other.jobs.hasten(id).await.unwrap();
@@ -339,9 +339,9 @@ fn two_nodes_share_jobs_and_run_each_once() {
     });
 }
 
-/// Runs the job on a node of its own up to its second step, in which the node is stopped.
+/// Runs the job on a second node up to its second step, in which the test then stops that node.
 async fn half_done(db: &TestDatabase) -> (SecondProcess, Node, i64) {
-    // It knows no job, and so leaves it to the other.
+    // This node knows no jobs, and so leaves the job to the other.
     let here = node(db, 1, &Count::that("other", 0, |_| Ok(()))).await;
     let id = enqueue(&here, KIND).await;
     let process = SecondProcess::start("jobs::runner", &[("STOA_JOBS_URL", db.url())]);
@@ -350,7 +350,7 @@ async fn half_done(db: &TestDatabase) -> (SecondProcess, Node, i64) {
 }
 
 #[test]
-fn another_node_goes_on_with_the_jobs_of_one_that_was_killed() {
+fn another_node_continues_the_jobs_of_one_that_was_killed() {
     run_on(Backend::Postgres, async |db| {
         let (process, here, id) = half_done(db).await;
         process.kill();
@@ -372,7 +372,7 @@ fn a_node_that_was_frozen_in_the_middle_of_a_job_writes_nothing_more_of_it() {
         let next = node(db, 3, &job).await;
         until(&here.jobs, id, |row| row.progress.done == 2).await;
         process.wake();
-        // It would come to the end by itself.
+        // The job would finish by itself.
         let said = process.finish();
         assert!(!said.contains(&"step 3".to_owned()), "{said:?}");
         let row = here.jobs.find(id).await.unwrap().unwrap();

@@ -1,4 +1,4 @@
-//! Entries that are dropped by what they hold.
+//! Entries that are dropped by a condition on their contents.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -9,7 +9,7 @@ use stoa_cluster::LogCache;
 
 const ROUNDS: u64 = 20_000;
 
-/// Others have the cache tidied up all the while.
+/// Meanwhile other threads make the cache do its maintenance.
 #[test]
 fn entries_dropped_by_a_condition_do_not_come_back() {
     let cache: LogCache<u64, u64> = LogCache::new(16 << 20, |_, _| 0);

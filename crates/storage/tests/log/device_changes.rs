@@ -78,7 +78,7 @@ both_databases! {
         assert_eq!(all(&node, bob).await.len(), 1);
     }
 
-    async fn a_change_is_told_by_its_user(db: TestDatabase) {
+    async fn a_change_touches_the_stream_of_its_user(db: TestDatabase) {
         let node = TestNode::start(db).await;
         write(&node, change(user_id!("@alice:test"), "A", Created)).await;
         let mut conn = node.store.read().await.unwrap();

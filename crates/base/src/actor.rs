@@ -7,7 +7,7 @@ use ruma::{OwnedDeviceId, OwnedUserId, UserId};
 /// Who makes a change, from which device and address. Every changing function takes an `Actor`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Actor {
-    /// The user.
+    /// The user who acts.
     pub user_id: OwnedUserId,
     /// The device whose token the request carried; `None` for the server's own actions.
     pub device_id: Option<OwnedDeviceId>,

@@ -55,7 +55,7 @@ impl Random {
         let mut block = [0; 64];
         while string.len() < length {
             self.fill(&mut block);
-            // A byte above the largest multiple of 62 would favour the first letters.
+            // A byte above the largest multiple of 62 would favor the first letters.
             let unbiased = block.iter().filter(|byte| **byte < 248);
             let letters = unbiased.filter_map(|byte| ALPHANUMERIC.get(usize::from(byte % 62)));
             string.extend(letters.take(length - string.len()).map(|letter| char::from(*letter)));

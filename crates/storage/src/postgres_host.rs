@@ -68,7 +68,7 @@ impl Pool {
         Self(Arc::new(Shared { pool_options, options, current }))
     }
 
-    /// A connection.
+    /// A connection from the current pool.
     pub(crate) async fn acquire(&self) -> Result<(PoolConnection<Postgres>, Lender)> {
         loop {
             let lender = self.lender();
@@ -176,7 +176,7 @@ impl Lender {
         }
     }
 
-    /// The pool.
+    /// The pool itself.
     pub(crate) fn pool(&self) -> &PgPool {
         &self.current.pool
     }

@@ -48,7 +48,7 @@ pub enum OpenError {
     /// The file of a SQLite database cannot be opened, or is not one.
     #[error("the SQLite database `{}` cannot be opened: {}", path.display(), reason(error))]
     File {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
         /// Why.
         #[source]

@@ -123,7 +123,7 @@ impl SecondProcess {
 
 impl Drop for SecondProcess {
     fn drop(&mut self) {
-        // Where it has ended already, there is nothing to do.
+        // If it has already ended, there is nothing to do.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -146,11 +146,11 @@ pub fn wait_for_the_end() {
 pub async fn freeze_this_process() {
     let mut woken = signal(SignalKind::from_raw(Signal::CONT.as_raw())).expect("a handler");
     kill_process(rustix::process::getpid(), Signal::STOP).expect("this process is there");
-    // The signal need not be delivered at once, and whoever called must go no further.
+    // The signal may take a moment to arrive, and the caller must not continue before.
     woken.recv().await;
 }
 
-/// The state of a process, as `proc(5)` names it; none where there is no such process.
+/// The state of a process, as `proc(5)` names it; `None` if there is no such process.
 pub(crate) fn state(pid: u32) -> Option<char> {
     stat(Path::new(&format!("/proc/{pid}/stat"))).map(|(state, _)| state)
 }
@@ -169,7 +169,7 @@ pub(crate) fn children_of(parent: u32) -> Vec<u32> {
 /// A process's state and parent.
 fn stat(file: &Path) -> Option<(char, u32)> {
     let text = fs::read_to_string(file).ok()?;
-    // The program's name stands before, in parentheses, and may hold anything.
+    // They follow the program's name, which is in parentheses and may contain anything.
     let mut fields = text.rsplit_once(')')?.1.split_whitespace();
     Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
 }
@@ -178,7 +178,7 @@ fn stat(file: &Path) -> Option<(char, u32)> {
 pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     let mut waited = Duration::ZERO;
     while !is_so() {
-        assert!(waited < PATIENCE, "waited in vain until {what}");
+        assert!(waited < PATIENCE, "gave up waiting until {what}");
         sleep(TICK);
         waited += TICK;
     }

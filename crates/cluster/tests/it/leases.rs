@@ -49,7 +49,7 @@ both_databases! {
         let (one, other) = (node(db, 1).await, node(db, 2).await);
         let first = one.acquire(NAME, LONG).await.unwrap().unwrap();
         assert!(first.is_held());
-        assert!(one.acquire(NAME, LONG).await.unwrap().is_none(), "nor twice by the same node");
+        assert!(one.acquire(NAME, LONG).await.unwrap().is_none(), "not even by the same node");
         assert!(other.acquire(NAME, LONG).await.unwrap().is_none());
         let fence = first.fence().clone();
         first.release().await.unwrap();

@@ -20,7 +20,7 @@ pub struct BatchKey {
 /// have grown again since.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mark {
-    /// The position.
+    /// The position at which the batch ends.
     pub pos: Pos,
     /// The batch; `None` if it is not known, or at the start of the log.
     pub key: Option<BatchKey>,

@@ -243,7 +243,7 @@ async fn clearing_the_way<T>(store: &Store, call: impl Future<Output = T>) -> T 
         let look = tokio::time::timeout(LOOK_LIMIT, end_absent(store));
         tokio::select! {
             answer = &mut call => return answer,
-            looked = look => match looked.unwrap_or(Err(Error::Timeout("looking for blocking sessions"))) {
+            looked = look => match looked.unwrap_or(Err(Error::Timeout("blocking sessions"))) {
                 Ok(0) => {}
                 Ok(ended) => {
                     tracing::warn!(

@@ -55,7 +55,7 @@ streams! {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(untagged)]
 pub enum Topic {
-    /// A room.
+    /// A room, by its internal number.
     Room(Nid),
     /// A user, by Matrix ID.
     User(String),

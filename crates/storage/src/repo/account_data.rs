@@ -14,7 +14,7 @@ pub const GLOBAL: RoomNid = RoomNid(0);
 pub struct StoredAccountData {
     /// The room; `None` for global account data.
     pub room: Option<RoomNid>,
-    /// Its type.
+    /// The type of the account data.
     pub kind: String,
     /// Its content, a JSON object.
     pub content: String,

@@ -7,9 +7,9 @@ use crate::{Conn, FromRow, Result, Row};
 /// An alias that points to a room.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AliasRow {
-    /// The alias.
+    /// The alias, such as `#room:example.org`.
     pub alias: String,
-    /// The room.
+    /// The room's internal number.
     pub room: RoomNid,
     /// The user who created it.
     pub creator: String,

@@ -17,9 +17,9 @@ use crate::{Bind, Conn, FromRow, Result, Row, log::DeviceChangeKind};
 pub struct DeviceChange {
     /// The position of the change, which no other change has.
     pub pos: Pos,
-    /// The user.
+    /// The user's Matrix ID.
     pub user_id: OwnedUserId,
-    /// The device.
+    /// The device ID.
     pub device_id: OwnedDeviceId,
     /// What happened; `None` if only a newer version knows the kind.
     pub kind: Option<DeviceChangeKind>,

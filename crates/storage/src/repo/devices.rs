@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::{Backend, Conn, FromRow, Result, Row, Store};
 
-/// A device.
+/// A device as it is stored.
 #[derive(Clone, Debug)]
 pub struct DeviceRow {
     /// Its ID, unique per user.
@@ -75,9 +75,9 @@ pub async fn longest_unused(
 /// When and from where a device made a request.
 #[derive(Clone, Debug, Serialize)]
 pub struct LastSeenRow {
-    /// The device's user.
+    /// The Matrix ID of the session's user.
     pub user_id: OwnedUserId,
-    /// The device.
+    /// The device ID.
     pub device_id: OwnedDeviceId,
     /// When it made the request, in milliseconds.
     pub ms: i64,

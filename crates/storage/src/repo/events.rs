@@ -38,7 +38,7 @@ pub struct StoredEventRow {
     pub nid: EventNid,
     /// Its Matrix ID.
     pub event_id: String,
-    /// Its room.
+    /// The room's internal number.
     pub room: RoomNid,
     /// The position at which it entered the live timeline.
     pub pos: Option<Pos>,

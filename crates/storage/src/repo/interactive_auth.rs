@@ -5,7 +5,7 @@ use ruma::{OwnedUserId, UserId};
 
 use crate::{Conn, Error, FromRow, Result, Row};
 
-/// A session.
+/// An authentication session as it is stored.
 #[derive(Clone, Debug)]
 pub struct InteractiveAuthRow {
     /// The operation that the session is for.

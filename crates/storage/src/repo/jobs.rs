@@ -46,10 +46,10 @@ impl JobState {
     }
 }
 
-/// A job.
+/// A job as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JobRow {
-    /// Its number.
+    /// The number of the job.
     pub id: i64,
     /// What kind of job it is.
     pub kind: String,
@@ -108,7 +108,7 @@ impl FromRow for JobRow {
     }
 }
 
-/// A new job.
+/// A job to be stored.
 #[derive(Clone, Copy, Debug)]
 pub struct NewJob<'a> {
     /// What kind of job it is.

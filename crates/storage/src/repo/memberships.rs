@@ -8,13 +8,13 @@ use crate::{Bind, Conn, Error, FromRow, Result, Row};
 /// A user's current membership of a room.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredMembership {
-    /// The user.
+    /// The user's Matrix ID.
     pub user_id: String,
-    /// The room.
+    /// The room's internal number.
     pub room: RoomNid,
     /// `join`, `invite`, `leave`, `ban` or `knock`.
     pub membership: String,
-    /// The member event.
+    /// The internal number of the member event.
     pub event: EventNid,
     /// Who sent it.
     pub sender: String,

@@ -10,7 +10,7 @@ use crate::{Conn, FromRow, Result, Row};
 pub struct Place {
     /// The number of joined members.
     pub joined: i64,
-    /// The room.
+    /// The room's internal number.
     pub room: RoomNid,
 }
 
@@ -32,7 +32,7 @@ pub struct PublishedRow {
     pub place: Place,
     /// Its Matrix ID.
     pub room_id: String,
-    /// Its current state.
+    /// The root of its current state.
     pub state: StateNid,
 }
 

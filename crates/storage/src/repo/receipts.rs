@@ -6,10 +6,10 @@ use stoa_base::{Pos, RoomNid};
 
 use crate::{Bind, Conn, FromRow, Result, Row};
 
-/// A receipt.
+/// A receipt as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredReceipt {
-    /// The room.
+    /// The room's internal number.
     pub room: RoomNid,
     /// `m.read` or `m.read.private`.
     pub kind: String,

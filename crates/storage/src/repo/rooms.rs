@@ -15,7 +15,7 @@ pub struct RoomHeadRow {
     pub version: String,
     /// The forward extremities.
     pub extremities: Vec<EventNid>,
-    /// The current state.
+    /// The root of the current state.
     pub state_root: StateNid,
     /// The position of the last change of current state.
     pub state_pos: Pos,

@@ -20,7 +20,7 @@ pub struct TokenRow {
     pub session_id: String,
     /// How often the session had been refreshed when the token was issued.
     pub generation: i64,
-    /// The token's user.
+    /// The Matrix ID of the session's user.
     pub user_id: OwnedUserId,
     /// The token's device.
     pub device_id: OwnedDeviceId,
@@ -88,9 +88,9 @@ pub async fn by_refresh_hash(conn: &mut Conn, refresh_hash: &str) -> Result<Opti
 /// A session, found by one of its spent refresh tokens.
 #[derive(Clone, Debug)]
 pub struct SpentRow {
-    /// The session.
+    /// The ID of the session.
     pub session_id: String,
-    /// The session's user.
+    /// The Matrix ID of the session's user.
     pub user_id: OwnedUserId,
     /// The session's device, if it has one.
     pub device_id: Option<String>,

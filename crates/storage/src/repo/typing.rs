@@ -12,7 +12,7 @@ use crate::{Bind, Conn, Error, Result};
 /// A change of who is typing in a room. It also removes users from the room whose time is over.
 #[derive(Clone, Debug, Serialize)]
 pub struct TypingChange {
-    /// The room.
+    /// The room's internal number.
     pub room_nid: RoomNid,
     /// The user who starts, continues, or stops typing; `None` if only time has passed.
     pub user_id: Option<String>,
@@ -23,7 +23,7 @@ pub struct TypingChange {
 /// A room in which somebody is or was typing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TypingRoom {
-    /// The room.
+    /// The room's internal number.
     pub room: RoomNid,
     /// The count at which the room was last written.
     pub written: i64,
@@ -42,7 +42,7 @@ pub struct TypingNews {
     pub counter: i64,
     /// Whether there is more.
     pub more: bool,
-    /// The rooms.
+    /// The rooms that have changed.
     pub rooms: Vec<TypingRoom>,
 }
 

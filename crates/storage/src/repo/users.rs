@@ -4,7 +4,7 @@ use ruma::{OwnedUserId, UserId};
 
 use crate::{Conn, Error, FromRow, Result, Row};
 
-/// An account.
+/// An account as it is stored.
 #[derive(Clone, Debug)]
 pub struct UserRow {
     /// Its Matrix ID.

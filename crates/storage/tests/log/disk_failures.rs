@@ -43,7 +43,7 @@ fn check(set_failing: impl Fn(&Disk, bool)) {
         disk.lose_power();
 
         let told = node_process::told(&lines);
-        assert!(told.not_written.is_empty(), "nobody is told what is not certain");
+        assert!(told.not_written.is_empty(), "nobody is told anything uncertain");
         let store = db.open().await;
         let found = witness::find(&store, ROOM).await;
         told.check(&found);

@@ -94,7 +94,7 @@ async fn follow_batches(store: Store, done: watch::Receiver<bool>) -> usize {
         for batch in log::batches_after(&mut conn, seen, i64::MAX - 1).await.unwrap() {
             assert_eq!(batch.prev, seen, "batches follow one another");
             assert!(batch.last > seen);
-            assert!(keys.insert(batch.key), "a key stands for one batch");
+            assert!(keys.insert(batch.key), "each key belongs to one batch");
             seen = batch.last;
         }
         drop(conn);

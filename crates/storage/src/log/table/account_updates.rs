@@ -7,7 +7,7 @@ use super::{Claim, Fit, TableRow, check};
 /// A change to an account. Fields that are `None` stay as they are.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct AccountUpdateRow {
-    /// The account.
+    /// The user ID of the account.
     pub user_id: String,
     /// The new password, hashed.
     #[serde(skip_serializing_if = "Option::is_none")]

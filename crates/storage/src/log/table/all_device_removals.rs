@@ -7,7 +7,7 @@ use super::{Claim, Fit, TableRow, check};
 /// The removal of all of a user's devices, with their sessions.
 #[derive(Clone, Debug, Serialize)]
 pub struct AllDeviceRemovalsRow {
-    /// The user.
+    /// The user's Matrix ID.
     pub user_id: String,
     /// A device that stays.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -28,9 +28,9 @@ stored_as_number! {
 /// See [`Append::note_device_change`].
 #[derive(Clone, Debug, Serialize)]
 pub struct DeviceChangeRow {
-    /// The user.
+    /// The user's Matrix ID.
     pub user_id: String,
-    /// The device.
+    /// The device ID.
     pub device_id: String,
     /// What happened to it.
     pub kind: DeviceChangeKind,

@@ -7,9 +7,9 @@ use super::{Claim, Fit, TableRow, check};
 /// The removal of a device, with its session.
 #[derive(Clone, Debug, Serialize)]
 pub struct DeviceRemovalRow {
-    /// The user.
+    /// The user's Matrix ID.
     pub user_id: String,
-    /// The device.
+    /// The device ID.
     pub device_id: String,
 }
 

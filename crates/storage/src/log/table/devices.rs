@@ -7,9 +7,9 @@ use super::{Claim, Fit, TableRow, check};
 /// A new device. If the user already has one with this ID, that one stays as it is.
 #[derive(Clone, Debug, Serialize)]
 pub struct NewDeviceRow {
-    /// The user.
+    /// The user's Matrix ID.
     pub user_id: String,
-    /// The device.
+    /// The device ID.
     pub device_id: String,
     /// The display name that its user gave it.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -9,7 +9,7 @@ use super::{EventStatus, Fit, RelPos, TableRow, merge};
 /// A change to an existing event. Fields that are `None` stay as they are.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct EventUpdateRow {
-    /// The event.
+    /// The event's internal number.
     pub nid: EventNid,
     /// The position at which an outlier enters the live timeline.
     #[serde(skip_serializing_if = "Option::is_none")]

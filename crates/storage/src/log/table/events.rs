@@ -19,14 +19,14 @@ stored_as_number! {
     }
 }
 
-/// A new event.
+/// An event to insert.
 #[derive(Clone, Debug, Serialize)]
 pub struct EventRow {
     /// The event's internal number.
     pub nid: EventNid,
     /// Its Matrix ID.
     pub event_id: String,
-    /// Its room.
+    /// The room's internal number.
     pub room_nid: RoomNid,
     /// Its position in the live timeline; `None` for an outlier, backfill, or a rejected event.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -43,7 +43,7 @@ pub struct EventRow {
     pub depth: i64,
     /// Who sent it.
     pub sender: String,
-    /// Its type.
+    /// The event type.
     #[serde(rename = "type")]
     pub kind: String,
     /// Its state key, if it is a state event.

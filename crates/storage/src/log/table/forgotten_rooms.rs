@@ -8,9 +8,9 @@ use super::{Fit, Placed, TableRow, check};
 /// A room that a user forgets.
 #[derive(Clone, Debug, Serialize)]
 pub struct ForgottenRoomRow {
-    /// The user.
+    /// The user's Matrix ID.
     pub user_id: String,
-    /// The room.
+    /// The room's internal number.
     pub room_nid: RoomNid,
 }
 

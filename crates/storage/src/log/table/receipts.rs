@@ -8,7 +8,7 @@ use super::{Fit, RelPos, TableRow, check, merge};
 /// A read receipt, public or private, or the public part of a fully-read marker.
 #[derive(Clone, Debug, Serialize)]
 pub struct ReceiptRow {
-    /// The room.
+    /// The room's internal number.
     pub room_nid: RoomNid,
     /// `m.read` or `m.read.private`.
     #[serde(rename = "type")]

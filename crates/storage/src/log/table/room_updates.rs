@@ -8,7 +8,7 @@ use super::{Fit, RelPos, TableRow, merge};
 /// The change that an append makes to a room's own row.
 #[derive(Clone, Debug, Serialize)]
 pub struct RoomUpdateRow {
-    /// The room.
+    /// The room's internal number.
     pub room_nid: RoomNid,
     /// Events that become forward extremities.
     pub added: Vec<EventNid>,

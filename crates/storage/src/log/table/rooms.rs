@@ -5,7 +5,7 @@ use stoa_base::RoomNid;
 
 use super::{Claim, Fit, TableRow, check};
 
-/// A new room.
+/// A room to create.
 #[derive(Clone, Debug, Serialize)]
 pub struct RoomRow {
     /// The room's internal number.

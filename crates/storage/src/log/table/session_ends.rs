@@ -7,9 +7,9 @@ use super::{Claim, Fit, TableRow, check};
 /// The end of a session whose device stays. The session's tokens are deleted.
 #[derive(Clone, Debug, Serialize)]
 pub struct SessionEndRow {
-    /// The session's user.
+    /// The Matrix ID of the session's user.
     pub user_id: String,
-    /// The session.
+    /// The ID of the session.
     pub session_id: String,
     /// When it ends, in milliseconds.
     pub ended_ms: i64,

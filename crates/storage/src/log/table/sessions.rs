@@ -49,7 +49,7 @@ impl Serialize for SessionOrigin {
 pub struct SessionRow {
     /// Its ID, which is not secret.
     pub session_id: String,
-    /// The session's user.
+    /// The Matrix ID of the session's user.
     pub user_id: String,
     /// The session's device, if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -8,7 +8,7 @@ use super::{Fit, RelPos, TableRow, check};
 /// A change of a room's current state, whether or not a single event caused it.
 #[derive(Clone, Debug, Serialize)]
 pub struct StateChangeRow {
-    /// The room.
+    /// The room's internal number.
     pub room_nid: RoomNid,
     /// The position of the change.
     pub pos: RelPos,

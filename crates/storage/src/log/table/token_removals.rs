@@ -9,7 +9,7 @@ use super::{Claim, Fit, TableRow, check};
 /// are deleted.
 #[derive(Clone, Debug, Serialize)]
 pub struct TokenRemovalRow {
-    /// The token's user.
+    /// The Matrix ID of the session's user.
     pub user_id: String,
     /// The token's hash.
     pub token_hash: String,

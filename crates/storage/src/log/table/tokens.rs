@@ -10,10 +10,10 @@ use super::{Claim, Fit, TableRow, check};
 pub struct TokenRow {
     /// The access token's hash.
     pub token_hash: String,
-    /// The token's user.
+    /// The Matrix ID of the session's user.
     #[serde(skip)]
     pub user_id: String,
-    /// The session.
+    /// The ID of the session.
     pub session_id: String,
     /// How often the session was refreshed before this token.
     pub generation: i64,

@@ -7,8 +7,8 @@
 //! time if one of them was frozen, and the result must be the same.
 //!
 //! A job that fails is retried after a pause that grows each time, and is eventually given up. The
-//! same goes for a job whose step panics or takes its node down. A node does not
-//! touch jobs of kinds that it does not know: they belong to a newer version.
+//! same goes for a job whose step panics or takes its node down. A node does not touch jobs of
+//! kinds that it does not know: they belong to a newer version.
 
 mod runner;
 

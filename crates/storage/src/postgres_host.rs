@@ -94,7 +94,7 @@ impl Pool {
         Ok((lender.wait_for(begun).await?, lender))
     }
 
-    /// The options for connections that are made now.
+    /// What a connection that is made now is handed out with: it belongs to the current pool.
     pub(crate) fn lender(&self) -> Lender {
         Lender { pool: self.clone(), current: self.lock().clone() }
     }

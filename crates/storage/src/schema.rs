@@ -111,8 +111,8 @@ impl Store {
 /// One node migrates at a time; the others wait, and then find nothing left to do.
 async fn migrate_postgres(options: PgConnectOptions) -> Result<usize, OpenError> {
     let mut conn = options.options(SESSION).connect().await.map_err(OpenError::Unreachable)?;
-    // Polled, not waited for: an index that is built concurrently waits for every running
-    // statement, and would so wait for one that waits for the lock.
+    // The lock is polled. Building an index concurrently waits for every running statement, and
+    // would also wait for a statement that waits for the lock.
     let mut is_waiting = false;
     while !lock(&mut conn).await? {
         if !std::mem::replace(&mut is_waiting, true) {
@@ -126,7 +126,7 @@ async fn migrate_postgres(options: PgConnectOptions) -> Result<usize, OpenError>
         tried += 1;
         match apply(&mut conn, &known).await {
             Err(error) if is_lock_timeout(&error) && tried < TRIES => {
-                tracing::warn!(%error, "a migration waits for statements under way");
+                tracing::warn!(%error, "a migration is waiting for running statements");
                 tokio::time::sleep(TRY_PAUSE).await;
             }
             outcome => break outcome?,

@@ -1,4 +1,4 @@
-//! Jumps: gaps that the log skips, so that no position is ever given out twice.
+//! Jumps: gaps in the log's positions, made so that no position is ever given out twice.
 //!
 //! A database can be restored to an earlier moment, and its log then ends below positions that
 //! clients hold. If those positions were given out again, a client would miss the news at them. So

@@ -1,5 +1,5 @@
--- The call that appends to the log becomes a driver over one function for each table. A table that is
--- added later brings its own function, and `append_tables` is replaced.
+-- The call that appends to the log now calls one function for each table. A table that is added
+-- later brings its own function, and its migration replaces `append_tables`.
 --
 -- Each function inserts the rows of one table of a batch. `rows` is the JSON array; positions in it
 -- are relative to `head`, the log's head before the batch.
@@ -206,7 +206,7 @@ BEGIN
 END
 $$;
 
--- What was authenticated by the old password counts no more.
+-- Interactive authentication by the old password no longer counts.
 
 CREATE FUNCTION append_account_updates(rows JSONB, head BIGINT) RETURNS VOID
 LANGUAGE plpgsql VOLATILE
@@ -254,7 +254,8 @@ BEGIN
 END
 $$;
 
--- A session that ends and leaves its device behind loses its tokens. That it was is remembered.
+-- A session that ends while its device stays loses its tokens. Its row stays, to remember that it
+-- existed.
 
 CREATE FUNCTION append_session_ends(rows JSONB, head BIGINT) RETURNS VOID
 LANGUAGE plpgsql VOLATILE
@@ -269,9 +270,9 @@ BEGIN
 END
 $$;
 
--- A token whose successor is used goes, with all else that was refreshed from it. Its refresh token
--- is remembered as spent: the last thousand of each session are. Nodes of 0.1 name no successor
--- where the token ends for another reason.
+-- A token whose successor has been used is deleted, with everything else that was refreshed from
+-- it. Its refresh token is remembered as spent, among the last thousand of each session. Nodes of
+-- 0.1 name no successor if the token ends for another reason.
 
 CREATE FUNCTION append_token_removals(rows JSONB, head BIGINT) RETURNS VOID
 LANGUAGE plpgsql VOLATILE
@@ -345,7 +346,7 @@ BEGIN
 END
 $$;
 
--- A session takes the place of those that its device had.
+-- A new session replaces the earlier sessions of its device.
 
 CREATE FUNCTION append_sessions(rows JSONB, head BIGINT) RETURNS VOID
 LANGUAGE plpgsql VOLATILE
@@ -362,8 +363,8 @@ BEGIN
 END
 $$;
 
--- A token that was refreshed from another takes the place of those that were refreshed from it
--- before: nobody has used one of them.
+-- A refreshed token replaces those that were refreshed from the same parent before, none of which
+-- was ever used.
 
 CREATE FUNCTION append_tokens(rows JSONB, head BIGINT) RETURNS VOID
 LANGUAGE plpgsql VOLATILE
@@ -383,7 +384,7 @@ END
 $$;
 
 -- Inserts the audit entries of a batch, an array of texts, and the link of the chain over them.
--- `last` is the batch's last position. `log::audit::link` in the program computes the same.
+-- `last` is the batch's last position. `log::audit::link` in the program computes the same link.
 
 CREATE FUNCTION append_audit(entries JSONB, last BIGINT) RETURNS VOID
 LANGUAGE plpgsql VOLATILE
@@ -404,9 +405,9 @@ BEGIN
 END
 $$;
 
--- Whether the log has lost the batch `seq` of the run `run`, which ended at `pos`: it is not there
--- any more, or another one is. Where it was only pruned, a later batch of its run is still there,
--- above it. Batches that belong to no run, those of numbers up to zero, are never pruned.
+-- Whether the log has lost the batch `seq` of the run `run`, which ended at `pos`: it no longer
+-- exists, or another one is there. If it was only pruned, a later batch of its run still exists
+-- above it. Batches that belong to no run, whose run numbers are zero or less, are never pruned.
 
 CREATE FUNCTION log_has_lost(pos BIGINT, run BIGINT, seq BIGINT) RETURNS BOOLEAN
 LANGUAGE plpgsql VOLATILE STRICT
@@ -424,13 +425,13 @@ BEGIN
 END
 $$;
 
--- The events of a batch, for whoever follows the log.
+-- For readers that follow the log and look for the events of a batch.
 CREATE INDEX events_pos ON events (pos) WHERE pos IS NOT NULL;
 
--- Changes of users' devices, one row each: `kind` is 0 for created, 1 for renamed, 2 for removed.
--- `prev_pos` is the same user's change before, so that whoever is sent the changes of a user notices
--- when one is missing. The append that adds a row keeps the newest 100 of its user and deletes the
--- rest.
+-- Changes to users' devices, one row each: `kind` is 0 for created, 1 for renamed, 2 for removed.
+-- `prev_pos` is the position of the same user's previous change, so that a reader of the user's
+-- changes notices if one is missing. The append that adds a row keeps the user's newest 100 and
+-- deletes the rest.
 CREATE TABLE device_changes (
     pos BIGINT PRIMARY KEY,
     user_id TEXT COLLATE "C" NOT NULL,
@@ -459,22 +460,22 @@ BEGIN
 END
 $$;
 
--- Tells a device from an earlier one of its user with the same ID, so that it does not get the
--- answers to that one's transactions. Zero for devices from before this column.
+-- Distinguishes a device from an earlier one of its user with the same ID, so that it does not get
+-- the answers to that one's transactions. Zero for devices created before this column.
 ALTER TABLE devices ADD COLUMN generation BIGINT NOT NULL DEFAULT 0;
 
--- A nonce of the registration by shared secret is a row only once it is used, and a session of
--- interactive authentication only once a stage is completed. `requester` is the user or network
--- that completed it: each may have so many.
+-- A nonce of registration with the shared secret is now stored only once it is used, and a session
+-- of interactive authentication only once a stage is completed. `requester` is the user or network
+-- that completed it; the number of sessions is limited for each.
 ALTER TABLE interactive_auth_sessions ADD COLUMN requester TEXT COLLATE "C" NOT NULL DEFAULT '';
 CREATE INDEX interactive_auth_sessions_requester ON interactive_auth_sessions (requester, created_ms);
 
--- What only one node may do at a time. A lease ends at `expires_ms` by the database's clock (zero: it
--- was given back). Whoever takes it next gets a larger `fence`, and what is written under an older
--- one is refused. `holder` is the run of a node, as in `nodes`.
+-- Leases, which let one node at a time do something. A lease ends at `expires_ms` by the database's
+-- clock (zero if it was released). The next holder gets a larger `fence`, and writes under an older
+-- one are refused. `holder` is the run of a node, as in `nodes`.
 CREATE TABLE leases (
     name TEXT NOT NULL,
-    -- Tells apart the shares of work that is divided; zero where it is not.
+    -- The partition, if the work is divided; otherwise zero.
     partition BIGINT NOT NULL,
     holder BIGINT NOT NULL,
     fence BIGINT NOT NULL,
@@ -482,24 +483,24 @@ CREATE TABLE leases (
     PRIMARY KEY (name, partition)
 );
 
--- Work that outlives the request that asked for it, and the node that began it. The node that runs a
--- job holds the lease `job` whose partition is the job's `id`.
+-- Jobs: work that outlives the request that asked for it and the node that began it. The node that
+-- runs a job holds the lease `job` whose partition is the job's `id`.
 CREATE TABLE jobs (
     id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     kind TEXT NOT NULL,
     parameters TEXT NOT NULL,
-    -- Who asked for it.
+    -- The user who asked for it.
     actor TEXT NOT NULL,
     created_ms BIGINT NOT NULL,
     -- `waiting`, `running`, `done`, `failed` or `cancelled`.
     state TEXT NOT NULL,
-    -- Where its next step goes on, as the last one said.
+    -- Where the next step continues, as returned by the last one.
     cursor TEXT,
-    -- How much of it is done, of how much, and what that means.
+    -- How much is done, out of how much, and a text that explains it.
     done BIGINT NOT NULL DEFAULT 0,
     total BIGINT NOT NULL DEFAULT 0,
     progress TEXT NOT NULL DEFAULT '',
-    -- How often it was begun since `done` last grew.
+    -- How many times it has begun since `done` last grew.
     attempts BIGINT NOT NULL DEFAULT 0,
     next_attempt_ms BIGINT NOT NULL,
     cancel_requested BIGINT NOT NULL DEFAULT 0,
@@ -510,38 +511,38 @@ CREATE TABLE jobs (
 CREATE INDEX jobs_unfinished ON jobs (kind, actor) WHERE finished_ms IS NULL;
 CREATE INDEX jobs_finished ON jobs (finished_ms) WHERE finished_ms IS NOT NULL;
 
--- The users whose events are shown redacted to whoever joined the room after they were erased, and
--- was not in it when they were sent.
+-- Erased users. Their events are shown redacted to users who joined the room after the erasure and
+-- were not in it when the events were sent.
 CREATE TABLE erased_users (
     user_id TEXT PRIMARY KEY,
     erased_ms BIGINT NOT NULL,
-    -- The end of the log at that time.
+    -- The end of the log when the user was erased.
     erased_pos BIGINT NOT NULL
 );
 
--- The members that a room without a name is called by: those who came first.
+-- For naming a room without a name after its first members.
 CREATE INDEX memberships_first ON memberships (room_nid, membership, pos, user_id);
 
--- Sessions. Each has one access token, or two from when it is refreshed until the new one is first
--- used.
+-- Sessions. Each has one access token, or two from the moment it is refreshed until the new one is
+-- first used.
 
 CREATE TABLE sessions (
     session_id TEXT COLLATE "C" PRIMARY KEY,
     user_id TEXT COLLATE "C" NOT NULL,
-    -- None for a session that belongs to no device.
+    -- NULL for a session without a device.
     device_id TEXT COLLATE "C",
-    -- How it was begun, as `SessionOrigin` names it.
+    -- How it began, as `SessionOrigin` names it.
     origin TEXT COLLATE "C" NOT NULL,
     created_ms BIGINT NOT NULL,
-    -- When the session ends by itself, however often it is refreshed; none where it does not.
+    -- When the session ends by itself, no matter how often it is refreshed; NULL if it does not.
     expires_ms BIGINT,
-    -- When it was ended for good, where its device stays until its user logs in there again.
+    -- When it was ended for good, if its device stays until its user logs in there again.
     ended_ms BIGINT
 );
 CREATE INDEX sessions_device ON sessions (user_id, device_id);
 
 ALTER TABLE access_tokens ADD COLUMN session_id TEXT COLLATE "C";
--- How often the session had been refreshed when the token was given out.
+-- How often the session had been refreshed when the token was issued.
 ALTER TABLE access_tokens ADD COLUMN generation BIGINT NOT NULL DEFAULT 0;
 
 -- A token whose parent is gone was refused already.
@@ -556,8 +557,8 @@ WHERE parent_hash IS NULL;
 ALTER TABLE access_tokens ALTER COLUMN session_id SET NOT NULL;
 CREATE INDEX access_tokens_session ON access_tokens (session_id);
 
--- Nodes of 0.1 know nothing of sessions: a token that they insert begins one, or goes on with that of
--- its parent.
+-- Nodes of 0.1 know nothing of sessions: a token that they insert begins a session, or continues
+-- that of its parent.
 
 CREATE FUNCTION give_token_a_session() RETURNS TRIGGER
 LANGUAGE plpgsql
@@ -577,7 +578,7 @@ $$;
 CREATE TRIGGER access_tokens_session BEFORE INSERT ON access_tokens
 FOR EACH ROW WHEN (NEW.session_id IS NULL) EXECUTE FUNCTION give_token_a_session();
 
--- The refresh tokens that a session has replaced. Whoever presents one has copied it.
+-- The refresh tokens that a session has replaced. Only a copied token can be presented again.
 CREATE TABLE spent_refresh_tokens (
     session_id TEXT COLLATE "C" NOT NULL,
     generation BIGINT NOT NULL,
@@ -585,7 +586,7 @@ CREATE TABLE spent_refresh_tokens (
     PRIMARY KEY (session_id, generation)
 );
 
--- What was done by whom. `entry` is JSON, and the text over which the chain is computed.
+-- The audit log: who did what. `entry` is JSON, and the chain is computed over its text.
 CREATE TABLE audit_log (
     -- The last position of the batch that made the change.
     pos BIGINT NOT NULL,
@@ -595,15 +596,15 @@ CREATE TABLE audit_log (
     PRIMARY KEY (pos, n)
 );
 
--- One link for each batch with entries: the SHA-256, in hexadecimal digits, of the previous link
--- (64 zeros where there is none), the position, and the SHA-256 of each entry, between spaces.
+-- One link for each batch with entries: the SHA-256, in hexadecimal, of the previous link (64 zeros
+-- for the first), the position, and the SHA-256 of each entry, separated by spaces.
 CREATE TABLE audit_chain (
     pos BIGINT PRIMARY KEY,
     link TEXT COLLATE "C" NOT NULL
 );
 
--- Writes the tables of a batch, and refuses a batch with keys that it does not know. A migration that
--- adds a table replaces this function, and no other.
+-- Writes the tables of a batch, and refuses a batch with keys that it does not know. A migration
+-- that adds a table replaces this function and no other.
 
 CREATE FUNCTION append_tables(batch JSONB, head BIGINT) RETURNS VOID
 LANGUAGE plpgsql VOLATILE
@@ -616,7 +617,7 @@ DECLARE
         all_device_removals,device_removals,session_ends,token_removals,users,profile_fields,
         interactive_results,devices,sessions,tokens,device_changes}'::text[];
 BEGIN
-    -- What this schema does not know must not be left out silently.
+    -- Keys that this schema does not know must not be left out silently.
     IF unknown <> '{}' THEN
         RAISE EXCEPTION 'append_batch does not know the keys %',
             (SELECT array_agg(key) FROM jsonb_object_keys(unknown) AS key);
@@ -677,12 +678,12 @@ BEGIN
 END
 $$;
 
--- The appends of a batch that must not be written, by their place in it, and why. `moved`
+-- The appends of a batch that must not be written, by index in the batch, with the reason. `moved`
 -- refuses nothing: only the room's extremities have changed, on which the append does not rely.
 --
--- STABLE, so that it becomes part of the statement that calls it, with that one's plan and snapshot.
--- Sessions and tokens are not looked up with EXISTS: while there are few, that would be planned as a
--- hash of all of them.
+-- STABLE, so that it is inlined into the statement that calls it, and has that statement's plan and
+-- snapshot. Sessions and tokens are not looked up with EXISTS, because with few rows that would be
+-- planned as a hash of all of them.
 
 CREATE FUNCTION broken_guards(batch JSONB) RETURNS TABLE (member BIGINT, reason TEXT)
 LANGUAGE sql STABLE
@@ -716,7 +717,7 @@ AS $$
         ELSE coalesce(u.deactivated, 1) <> 0 END
 $$;
 
--- The rooms and events of a batch that must be new and are there already, and why they conflict.
+-- The rooms and events of a batch that must be new but already exist, and why they conflict.
 
 CREATE FUNCTION taken(batch JSONB) RETURNS TABLE (nid BIGINT, reason TEXT)
 LANGUAGE sql STABLE
@@ -736,14 +737,14 @@ AS $$
     JOIN events w ON w.nid = e.nid AND w.event_id <> e.event_id
 $$;
 
--- As before, by the functions above; see 0001_foundation.sql for what it takes and gives. It also
--- takes
---   seen_key           run and number of the batch that ended at `seen`; the log has lost what was
---                      seen where that batch is not there any more
+-- Replaces the function of 0001_foundation.sql, where its arguments and results are described, and
+-- calls the functions above. It also takes
+--   seen_key           run and number of the batch that ended at `seen`; if that batch no longer
+--                      exists, the log has lost what was seen
 --   account_guards     accounts that must be in a certain state
 --   audit              entries of the audit log
--- and says itself what it relies on: READ COMMITTED, without which the head that it reads may be
--- older than the lock, and a commit that waits for the flush, also on a synchronous standby.
+-- and states what it relies on: READ COMMITTED, without which the head that it reads may be older
+-- than the lock, and a commit that waits for the flush, including that of a synchronous standby.
 
 CREATE OR REPLACE FUNCTION append_batch(batch JSONB, OUT answer JSONB)
 LANGUAGE plpgsql VOLATILE
@@ -768,9 +769,9 @@ BEGIN
     PERFORM pg_advisory_xact_lock(7310579619);
     lock_wait_us := extract(epoch FROM clock_timestamp() - asked) * 1000000;
 
-    -- A batch that is found was committed, but perhaps not by a server that waited for its standby:
-    -- writing its row again has this call wait. Whether extremities had moved when it was written
-    -- is not known any more, so that all count as moved.
+    -- A batch that is found was committed, but perhaps by a server that had not waited for its
+    -- standby. Writing its row again makes this call wait. Whether extremities had moved when the
+    -- batch was written is no longer known, so all count as moved.
     UPDATE log_batches SET committed_ms = committed_ms
     WHERE incarnation = (batch->>'incarnation')::bigint AND batch_seq = (batch->>'seq')::bigint
     RETURNING jsonb_build_object('prev', prev_pos, 'last', last_pos, 'lock_wait_us', lock_wait_us)
@@ -802,7 +803,7 @@ BEGIN
         END IF;
     END IF;
 
-    -- Where a room or an event is not new, the block is undone and nothing is written.
+    -- If a room or an event is not new, the block is rolled back and nothing is written.
     BEGIN
         PERFORM append_tables(batch, head);
     EXCEPTION WHEN SQLSTATE 'STOA1' THEN

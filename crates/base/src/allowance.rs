@@ -1,15 +1,15 @@
-//! How much memory an answer may take while it is put together.
+//! Limits the memory that an answer may take while it is built.
 
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering},
 };
 
-/// How many bytes an answer may take while it is put together. Cheap to clone: all clones take from
-/// the same bytes.
+/// The bytes that an answer may take while it is built. Cheap to clone; all clones share the same
+/// bytes.
 ///
-/// Whoever reads for an answer takes as much as they have read, before they read on. So nothing has
-/// to be known in advance, and an answer that turns out to be heavier than expected ends early.
+/// Code that reads data for an answer takes the bytes it has read before it reads on. So no size
+/// has to be known in advance, and an answer that turns out larger than expected ends early.
 #[derive(Clone, Debug)]
 pub struct Allowance(Arc<Bytes>);
 
@@ -19,13 +19,13 @@ struct Bytes {
     taken: AtomicU64,
 }
 
-/// More was needed than is allowed.
+/// The allowance was exceeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("more memory is needed than is allowed")]
 pub struct Exceeded;
 
 impl Allowance {
-    /// An allowance of so many bytes.
+    /// An allowance of `bytes` bytes.
     pub fn new(bytes: u64) -> Self {
         Self(Arc::new(Bytes { allowed: bytes, taken: AtomicU64::new(0) }))
     }
@@ -35,19 +35,19 @@ impl Allowance {
         Self::new(u64::MAX)
     }
 
-    /// Takes so many bytes more, or fails where that is more than is allowed. They count even then, so
-    /// that [`Allowance::is_exceeded`] says so afterwards.
+    /// Takes more bytes, or fails if that is more than is allowed. They count even then, so that
+    /// [`Allowance::is_exceeded`] returns true afterwards.
     pub fn take(&self, bytes: u64) -> Result<(), Exceeded> {
         let before = self.0.taken.fetch_add(bytes, Ordering::Relaxed);
         if before.saturating_add(bytes) > self.0.allowed { Err(Exceeded) } else { Ok(()) }
     }
 
-    /// Gives so many bytes back, no more than were taken.
+    /// Gives bytes back. Never give back more than were taken.
     pub fn give_back(&self, bytes: u64) {
         self.0.taken.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Gives everything back, to begin anew.
+    /// Gives everything back, to start over.
     pub fn reset(&self) {
         self.0.taken.store(0, Ordering::Relaxed);
     }
@@ -57,8 +57,8 @@ impl Allowance {
         self.0.allowed.saturating_sub(self.0.taken.load(Ordering::Relaxed))
     }
 
-    /// How many rows to ask a database for, each of which takes at least so many bytes: as many as may
-    /// still be taken, and one to see that there are more.
+    /// How many rows to ask the database for if each takes at least `bytes` bytes: as many as are
+    /// still allowed, and one more to detect that there are more.
     pub fn rows(&self, bytes: u64) -> i64 {
         i64::try_from(self.left() / bytes.max(1)).unwrap_or(i64::MAX).saturating_add(1)
     }

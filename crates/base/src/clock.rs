@@ -1,4 +1,4 @@
-//! Time is a parameter: the system's clock in the server, one that tests set in tests.
+//! Time is a parameter: the server uses the system's clock, tests one that they set.
 
 use std::{
     sync::{
@@ -41,12 +41,13 @@ impl Clock {
         }
     }
 
-    /// The time as events and responses carry it.
+    /// The time in the type that events and responses use.
     pub fn now(&self) -> MilliSecondsSinceUnixEpoch {
         MilliSecondsSinceUnixEpoch(UInt::new_saturating(u64::try_from(self.now_ms()).unwrap_or(0)))
     }
 
-    /// A monotonic reading, for durations and leases. Follows tokio's clock, which tests can pause.
+    /// A monotonic reading, for durations and leases. It follows tokio's clock, which tests can
+    /// pause.
     pub fn monotonic(&self) -> Instant {
         Instant::now()
     }

@@ -1,18 +1,19 @@
-//! What names a device for good.
+//! A permanent name for a device.
 
 use ruma::{DeviceId, UserId};
 
-/// A user's device, by a name that no other device ever had or will have, though a later one may have
-/// the same ID. Transactions are kept under it.
+/// Identifies one device of a user permanently. No other device ever has the same key, although a
+/// later one may have the same device ID. Transactions are stored under it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct DeviceKey(String);
 
 impl DeviceKey {
-    /// The device of a user. `generation` tells it from earlier ones with the same ID; zero is left out.
+    /// The key of a user's device. `generation` distinguishes it from earlier devices with the same
+    /// ID; zero is left out of the key.
     pub fn new(user_id: &UserId, device_id: &DeviceId, generation: i64) -> Self {
         Self(match generation {
             0 => format!("{user_id} {device_id}"),
-            // No device ID holds a control character.
+            // No device ID contains a control character.
             generation => format!("{user_id} {device_id}\n{generation}"),
         })
     }
@@ -23,7 +24,7 @@ impl DeviceKey {
     }
 }
 
-/// A key that was stored.
+/// A key that was read from storage.
 impl From<String> for DeviceKey {
     fn from(key: String) -> Self {
         Self(key)

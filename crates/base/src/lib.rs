@@ -1,6 +1,6 @@
-//! What every part of Stoa shares and that does no I/O: internal identifiers, log positions, names of
-//! devices, the clock, randomness, networks that requests come from, the actor on whose behalf a change is made,
-//! how much memory an answer may take, and what the time of a request is spent on.
+//! Types without I/O that every part of Stoa shares: internal identifiers, log positions, device
+//! keys, the clock, randomness, networks that requests come from, the actor on whose behalf a
+//! change is made, memory allowances for answers, and how a request spends its time.
 
 mod actor;
 mod allowance;

@@ -3,14 +3,14 @@ use std::{
     net::{IpAddr, Ipv6Addr},
 };
 
-/// What one customer of a provider is usually given: an IPv4 address, or 64 bits of IPv6. Whatever
-/// is counted by address is counted by network, since anybody with a /64 has as many addresses as
-/// they like.
+/// The addresses that a provider usually gives one customer: a single IPv4 address, or 64 bits of
+/// IPv6. Whatever is counted by address is counted by network, since anybody with a /64 has as many
+/// addresses as they like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Network(IpAddr);
 
 impl Network {
-    /// The network that an address is of. An IPv4 address that is mapped into IPv6 is one of IPv4.
+    /// The network that an address belongs to. An IPv4-mapped IPv6 address counts as IPv4.
     pub fn of(address: IpAddr) -> Self {
         Self(match address.to_canonical() {
             address @ IpAddr::V4(_) => address,

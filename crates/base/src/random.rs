@@ -1,4 +1,4 @@
-//! Randomness is a parameter: the system's generator in the server, a seeded one in tests.
+//! Randomness is a parameter: the server uses the system's generator, tests a seeded one.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -17,12 +17,12 @@ enum Source {
 }
 
 impl Random {
-    /// A generator fit for secrets.
+    /// A generator that is secure enough for secrets.
     pub const fn system() -> Self {
         Self(Source::System)
     }
 
-    /// A generator that gives the same values every time. For tests only.
+    /// A generator that returns the same values every time. For tests only.
     pub fn seeded(seed: u64) -> Self {
         Self(Source::Seeded(Arc::new(Mutex::new(StdRng::seed_from_u64(seed)))))
     }
@@ -55,7 +55,7 @@ impl Random {
         let mut block = [0; 64];
         while string.len() < length {
             self.fill(&mut block);
-            // A byte above the largest multiple of 62 would favour the first letters.
+            // A byte above the largest multiple of 62 would favor the first letters.
             let unbiased = block.iter().filter(|byte| **byte < 248);
             let letters = unbiased.filter_map(|byte| ALPHANUMERIC.get(usize::from(byte % 62)));
             string.extend(letters.take(length - string.len()).map(|letter| char::from(*letter)));

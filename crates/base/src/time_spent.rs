@@ -1,7 +1,7 @@
-//! What the time of a request is spent on.
+//! How a request spends its time.
 //!
-//! The parts of the engine note how long they wait, and need not know for whom. Whoever answers a
-//! request measures it as a whole.
+//! The parts of the engine record how long they wait, without knowing for whom. The code that
+//! answers a request measures the request as a whole.
 
 use std::{
     sync::{
@@ -17,7 +17,7 @@ tokio::task_local! {
     static LEDGER: Arc<Ledger>;
 }
 
-/// What was spent so far, in nanoseconds.
+/// The time spent so far, in nanoseconds.
 #[derive(Debug, Default)]
 struct Ledger {
     database: AtomicU64,
@@ -25,19 +25,19 @@ struct Ledger {
     news: AtomicU64,
 }
 
-/// How long something has waited, by what for. What is waited for at the same time counts each time.
+/// How long something has waited, by what it waited for. Waits that overlap all count in full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TimeSpent {
     /// For statements, and for connections to send them on.
     pub database: Duration,
-    /// For appends to the log, from the queue until they are flushed.
+    /// For appends to the log, from entering the queue until they are flushed.
     pub appends: Duration,
-    /// For news, of which there were none: nobody was busy.
+    /// For news that has not happened yet, as in a long poll. Nobody was busy.
     pub news: Duration,
 }
 
 impl TimeSpent {
-    /// Does the work, and says how long it has waited.
+    /// Runs `work`, and returns its result with how long it waited.
     pub async fn measure<T>(work: impl Future<Output = T>) -> (T, Self) {
         let ledger = Arc::<Ledger>::default();
         let done = LEDGER.scope(Arc::clone(&ledger), work).await;
@@ -46,30 +46,30 @@ impl TimeSpent {
         (done, Self { database: read(database), appends: read(appends), news: read(news) })
     }
 
-    /// Work that is part of what is measured here, for a task of its own.
+    /// Work in a task of its own that is to be measured as part of the current work.
     pub fn carry<T>(work: impl Future<Output = T>) -> impl Future<Output = T> {
         let ledger = LEDGER.try_with(Arc::clone).unwrap_or_default();
         LEDGER.scope(ledger, work)
     }
 
-    /// From now on the database is waited for.
+    /// Starts to count a wait for the database.
     pub fn on_database() -> Spending {
         Spending::begin(|ledger| &ledger.database)
     }
 
-    /// From now on an append is waited for.
+    /// Starts to count a wait for an append.
     pub fn on_append() -> Spending {
         Spending::begin(|ledger| &ledger.appends)
     }
 
-    /// From now on news are waited for.
+    /// Starts to count a wait for news.
     pub fn on_news() -> Spending {
         Spending::begin(|ledger| &ledger.news)
     }
 }
 
-/// Time that is being spent, from now until this is dropped, in whichever task. Nothing is noted
-/// where nobody measures.
+/// Time being spent, from now until this is dropped, in whichever task. Nothing is recorded unless
+/// somebody measures.
 #[derive(Debug)]
 pub struct Spending {
     begun: Option<(Arc<Ledger>, Instant)>,
@@ -101,7 +101,7 @@ mod tests {
     const LONG: Duration = Duration::from_secs(7);
 
     #[tokio::test(start_paused = true)]
-    async fn each_wait_counts_as_what_it_was_for() {
+    async fn each_wait_is_counted_by_its_kind() {
         let work = async {
             for _ in 0..2 {
                 let _spending = TimeSpent::on_database();
@@ -111,7 +111,7 @@ mod tests {
                 let _spending = TimeSpent::on_news();
                 std::future::pending::<()>().await;
             };
-            // Whoever gives up has waited as well.
+            // A wait that was cancelled counts as well.
             assert!(timeout(LONG, waiting).await.is_err());
             sleep(LONG).await;
             let elsewhere = TimeSpent::carry(async {
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_is_noted_where_nobody_measures() {
+    async fn nothing_is_recorded_unless_somebody_measures() {
         let outside = TimeSpent::on_append();
         assert!(outside.begun.is_none());
         let ((), spent) = TimeSpent::measure(async { drop(outside) }).await;

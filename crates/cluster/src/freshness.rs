@@ -1,4 +1,4 @@
-//! A request sees everything that was acknowledged before it began, through any node.
+//! A request sees everything that was acknowledged before it began, on any node.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -15,10 +15,10 @@ use crate::tailer::Tailer;
 /// How long a request waits for this node to catch up.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// Looks at the log for requests, one look for all that wait.
+/// Reads the log on behalf of requests, with one read for all that wait.
 ///
 /// A cached answer counts only if this node has applied a head that was *read after the request
-/// arrived*. Where there is one node, what it has applied is the head, and there is nothing to read.
+/// arrived*. With a single node, what it has applied is the head, and nothing needs to be read.
 #[derive(Clone, Debug)]
 pub struct Freshness(Arc<Shared>);
 
@@ -42,13 +42,13 @@ impl Shared {
 }
 
 impl Freshness {
-    /// Looks at the log of `store`, which `tailer` follows.
+    /// Reads the log of `store`, which `tailer` follows.
     pub fn new(store: Store, tailer: Arc<Tailer>) -> Self {
         Self(Arc::new(Shared { store, tailer, state: Mutex::default() }))
     }
 
-    /// Returns when this node's caches hold all that was acknowledged before the call, and gives
-    /// the head up to which they do.
+    /// Returns once this node's caches contain everything that was acknowledged before the call,
+    /// with the head up to which they do.
     pub async fn current(&self) -> Result<Pos> {
         if self.0.store.backend() == Backend::Postgres {
             let _spending = TimeSpent::on_database();
@@ -59,7 +59,7 @@ impl Freshness {
         Ok(self.0.tailer.applied())
     }
 
-    /// Waits for a look that begins after the call.
+    /// Waits for a read that begins after the call.
     async fn look(&self) -> Result<()> {
         let (answer, looked) = oneshot::channel();
         let must_look = {
@@ -68,15 +68,16 @@ impl Freshness {
             !std::mem::replace(&mut state.looking, true)
         };
         if must_look {
-            // In a task of its own: whoever hangs up leaves the others their answer.
+            // In a task of its own, so that a caller who hangs up does not cancel it for the
+            // others.
             tokio::spawn(look(Arc::clone(&self.0)));
         }
         looked.await.map_err(|_| Error::Timeout("reading the log"))
     }
 }
 
-/// Whoever looks. Where a cache panics meanwhile, those who wait for this look find their question
-/// dropped, and somebody else looks for those who came later.
+/// The task that reads. If a cache panics during a read, the requests waiting for that read see
+/// their channel closed, and a new task reads for those that came later.
 struct Looker(Arc<Shared>);
 
 impl Drop for Looker {
@@ -91,8 +92,8 @@ impl Drop for Looker {
     }
 }
 
-/// Catches up for those who wait, again and again until nobody does. Who comes while a look is
-/// under way waits for the next one.
+/// Catches up for waiting requests, repeatedly until there are none. A request that arrives during
+/// a read waits for the next one.
 async fn look(shared: Arc<Shared>) {
     let looker = Looker(shared);
     let shared = &looker.0;
@@ -110,22 +111,23 @@ async fn look(shared: Arc<Shared>) {
         match looked.unwrap_or(Err(Error::Timeout("catching up with the log"))) {
             Ok(()) => {
                 for answer in waiting {
-                    // Whoever hung up needs no answer.
+                    // The caller may have hung up.
                     let _ = answer.send(());
                 }
             }
-            // Those who wait find their question dropped.
+            // The waiting requests see their channel closed.
             Err(error) => tracing::warn!(%error, "the log cannot be read"),
         }
     }
 }
 
-/// Applies all that is in the log now.
+/// Applies everything that is in the log now.
 async fn catch_up(tailer: &Tailer) -> Result<()> {
     let mut applied = tailer.applied();
     let head = tailer.catch_up().await?;
     while tailer.applied() < head {
-        // A batch that this node is writing is applied by its writer; what follows it is ours.
+        // The batch that this node is writing is applied by its writer; later batches are applied
+        // here.
         tailer.wait_beyond(applied).await;
         applied = tailer.applied();
         tailer.catch_up().await?;

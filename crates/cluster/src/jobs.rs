@@ -1,14 +1,14 @@
-//! Jobs: work that outlives the request that asked for it, and the node that began it.
+//! Jobs: work that outlives the request that asked for it and the node that began it.
 //!
-//! A job is a row, and a [`Job`] says what a kind of job does. Any node runs it, under a lease, in
-//! short steps: each looks at how things are now, does a little, and says how far it came. Between
-//! two steps the job may be cancelled, or its node may stop; where the node vanishes, another goes on
-//! when the lease has ended. A step may therefore be taken twice, even by two nodes at the same time
-//! where one of them was frozen, and doing so must have the same result.
+//! A job is a row, and a [`Job`] implements a kind of job. Any node can run it, under a lease, in
+//! short steps: each step reads the current state, does a little, and reports how far it came.
+//! Between two steps the job can be cancelled or its node can stop; if the node vanishes, another
+//! one continues when the lease has expired. So a step can run twice, even on two nodes at the same
+//! time if one of them was frozen, and the result must be the same.
 //!
-//! A job that fails is tried again after a pause that grows each time, and is given up in the end. So
-//! is one whose step panics or takes its node down. A node does not touch kinds of jobs that it does
-//! not know: they belong to a newer version.
+//! A job that fails is retried after a pause that grows each time, and is eventually given up. The
+//! same goes for a job whose step panics or takes its node down. A node does not touch jobs of
+//! kinds that it does not know: they belong to a newer version.
 
 mod runner;
 
@@ -29,71 +29,71 @@ use crate::leases::Leases;
 /// How many unfinished jobs of one kind a user may have.
 const MAX_UNFINISHED: i64 = 10;
 
-/// How large the parameters of a job may be, in bytes.
+/// The maximum size of a job's parameters, in bytes.
 const MAX_PARAMETERS: usize = 64 * 1_024;
 
-/// How many jobs are shown at most.
+/// The maximum number of jobs to show.
 const MAX_SHOWN: i64 = 200;
 
-/// How long a job that has ended is kept, for admins to see.
+/// How long a finished job is kept for admins to see.
 const KEPT_MS: i64 = 30 * 24 * 3_600_000;
 
 /// What a kind of job does.
 pub trait Job: Debug + Send + Sync + 'static {
-    /// The name of the kind, which stands in the database.
+    /// The name of the kind, as stored in the database.
     fn kind(&self) -> &'static str;
 
-    /// Takes the next step, which should take a second at most, and never keeps the log locked for
-    /// more than 20 ms at a time. It may be dropped at any await, and taken again.
+    /// Takes the next step, which should take a second at most and never hold the log lock for more
+    /// than 20 ms at a time. The step can be dropped at any await point, and run again.
     fn step<'a>(&'a self, job: &'a RunningJob) -> StepFuture<'a>;
 }
 
-/// What comes of a step.
+/// The result of a step.
 pub type StepFuture<'a> = Pin<Box<dyn Future<Output = Result<Step, JobError>> + Send + 'a>>;
 
-/// A job that this node runs.
+/// A job that this node is running.
 #[derive(Clone, Debug)]
 pub struct RunningJob {
     /// The job as it was before this step.
     pub row: JobRow,
-    /// To be checked in each transaction that must not be made once another node has taken over the
+    /// Must be checked in each transaction that may not happen once another node has taken over the
     /// job.
     pub fence: Fence,
 }
 
-/// What a step came to.
+/// What a step achieved.
 #[derive(Clone, Debug)]
 pub enum Step {
     /// There is more to do.
     More {
-        /// How far the job has come.
+        /// The job's progress.
         progress: JobProgress,
-        /// What the next step is given, to find the place where it goes on. After a failure the job
-        /// begins without one.
+        /// Passed to the next step, to find the place where it continues. After a failure the job
+        /// starts over without one.
         cursor: Option<String>,
     },
-    /// There is nothing more to do. The text says what was done, for an admin.
+    /// There is nothing more to do. The text tells an admin what was done.
     Done(String),
 }
 
-/// Why a step came to nothing.
+/// Why a step failed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum JobError {
-    /// It may be better later.
+    /// A retry may succeed.
     #[error("{0}")]
     Later(String),
-    /// It will never be better.
+    /// A retry cannot succeed.
     #[error("{0}")]
     Never(String),
 }
 
 impl JobError {
-    /// What may be better later.
+    /// A failure that a retry may fix.
     pub fn later(why: impl std::fmt::Display) -> Self {
         Self::Later(why.to_string())
     }
 
-    /// What will never be better.
+    /// A failure that no retry can fix.
     pub fn never(why: impl std::fmt::Display) -> Self {
         Self::Never(why.to_string())
     }
@@ -108,15 +108,15 @@ impl From<Error> for JobError {
 /// How jobs are run.
 #[derive(Clone, Debug)]
 pub struct JobsOptions {
-    /// How many of them a node runs at the same time.
+    /// How many jobs a node runs at the same time.
     pub at_once: usize,
-    /// How often a node looks for jobs that it was not told of.
+    /// How often a node looks for jobs that it was not told about.
     pub interval: Duration,
-    /// After how long another node goes on with the jobs of one that vanished.
+    /// How long until another node takes over the jobs of one that vanished.
     pub ttl: Duration,
-    /// How often a job is begun in all without having come further before it is given up.
+    /// How often a job is begun without making progress before it is given up.
     pub attempts: i64,
-    /// How long it waits after the first failure. The pause doubles each time.
+    /// The pause after the first failure. It doubles each time.
     pub pause: Duration,
     /// The longest pause.
     pub longest_pause: Duration,
@@ -144,7 +144,7 @@ pub enum EnqueueError {
     /// The parameters are too large.
     #[error("the parameters of the job are too large")]
     TooLarge,
-    /// The database is at fault.
+    /// A database error.
     #[error(transparent)]
     Storage(#[from] Error),
 }
@@ -158,7 +158,7 @@ struct Shared {
     store: Store,
     leases: Leases,
     options: JobsOptions,
-    /// Tells this node's runner that there may be something to do.
+    /// Tells this node's runner that there may be work.
     news: Notify,
 }
 
@@ -168,7 +168,8 @@ impl Jobs {
         Self(Arc::new(Shared { store, leases, options, news: Notify::new() }))
     }
 
-    /// Enqueues a job, and gives its number. It begins after `delay`, or when [`Jobs::hasten`] says so.
+    /// Enqueues a job, and returns its number. It begins after `delay`, or when [`Jobs::hasten`] is
+    /// called.
     pub async fn enqueue(
         &self,
         actor: &Actor,
@@ -185,7 +186,7 @@ impl Jobs {
         let id = jobs::insert(&mut conn, &job, MAX_UNFINISHED).await?;
         let id = id.ok_or(EnqueueError::TooMany)?;
         conn.commit().await?;
-        tracing::info!(job = id, kind, by = %actor.user_id, "a job was asked for");
+        tracing::info!(job = id, kind, by = %actor.user_id, "a job was enqueued");
         self.0.news.notify_one();
         Ok(id)
     }
@@ -199,7 +200,7 @@ impl Jobs {
         Ok(())
     }
 
-    /// Cancels a job; where it runs, it ends after its present step. Says whether there was such a
+    /// Cancels a job. A running job ends after its current step. Returns whether there was such a
     /// job that had not ended.
     pub async fn cancel(&self, id: i64) -> Result<bool> {
         let mut conn = self.0.store.write().await?;
@@ -209,7 +210,7 @@ impl Jobs {
         Ok(asked)
     }
 
-    /// Has a job that failed or was cancelled begin anew. Says whether there was such a job.
+    /// Makes a failed or cancelled job start over. Returns whether there was such a job.
     pub async fn restart(&self, id: i64) -> Result<bool> {
         let mut conn = self.0.store.write().await?;
         let restarted = jobs::restart(&mut conn, id).await?;
@@ -218,7 +219,7 @@ impl Jobs {
         Ok(restarted)
     }
 
-    /// The job with this number. Those that ended long ago are forgotten.
+    /// The job with this number. Jobs that ended long ago are deleted.
     pub async fn find(&self, id: i64) -> Result<Option<JobRow>> {
         jobs::find(&mut self.0.store.read().await?, id).await
     }
@@ -228,7 +229,7 @@ impl Jobs {
         jobs::newest(&mut self.0.store.read().await?, MAX_SHOWN).await
     }
 
-    /// Deletes the jobs that ended long ago, and counts those that there are.
+    /// Deletes the jobs that ended long ago, and counts the remaining ones.
     pub async fn housekeep(&self) -> Result<()> {
         let mut conn = self.0.store.write().await?;
         jobs::prune(&mut conn, KEPT_MS).await?;
@@ -242,8 +243,8 @@ impl Jobs {
         Ok(())
     }
 
-    /// How often to look for jobs that this node was not told of. On SQLite there is no other node,
-    /// and so there should be none.
+    /// How often to look for jobs that this node was not told about. On SQLite there is no other
+    /// node, so there should be none.
     fn interval(&self) -> Duration {
         match self.0.store.backend() {
             Backend::Sqlite => Duration::from_secs(60),

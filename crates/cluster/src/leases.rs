@@ -1,14 +1,14 @@
-//! Leases: what only one node may do at a time.
+//! Leases: they let one node at a time do something.
 //!
-//! A lease is a row with an end in the database's time; no node's wall clock matters. While it is
-//! held, it is renewed in the background. Its holder measures by its own monotonic clock how much
-//! time has passed, and stops well before the row ends, so that it never runs beside a successor.
-//! That does not help a holder that freezes just before it writes. So each lease also has a fencing
-//! number, a successor's being larger, and each transaction that writes under a lease checks it with
-//! [`Fence::check`] (see [`Lease::fence`]).
+//! A lease is a row that expires in the database's time; no node's wall clock matters. While it is
+//! held, it is renewed in the background. Its holder measures elapsed time with its own monotonic
+//! clock and stops well before the row expires, so that it never runs alongside a successor. That
+//! does not help if the holder freezes just before it writes. So each lease also has a fencing
+//! number, which is larger for each successor, and each transaction that writes under a lease
+//! checks it with [`Fence::check`] (see [`Lease::fence`]).
 //!
-//! Work that comes in large numbers is divided, and leased a share at a time
-//! ([`Leases::acquire_share`]), never item by item.
+//! Work with many items is divided into shares, which are leased one at a time
+//! ([`Leases::acquire_share`]). Single items are never leased.
 
 use std::{
     future::Future,
@@ -24,10 +24,10 @@ use stoa_storage::{
 use tokio::{runtime::Handle, time::Instant};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-/// How long taking, renewing or giving back a lease may take.
+/// How long taking, renewing or releasing a lease may take.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// After how long the rows of leases that nobody holds are deleted.
+/// How long the rows of leases without a holder are kept.
 const FORGOTTEN_AFTER_MS: i64 = 24 * 3_600_000;
 
 /// The leases of one node. Cheap to clone.
@@ -48,12 +48,12 @@ impl Leases {
         Self(Arc::new(Shared { store, clock, holder: incarnation }))
     }
 
-    /// Takes a lease, unless somebody holds it. It lasts for `ttl`, and is renewed by itself.
+    /// Takes a lease if it is free. It lasts for `ttl` and is renewed automatically.
     pub async fn acquire(&self, name: &str, ttl: Duration) -> Result<Option<Lease>> {
         self.acquire_share(name, 0, ttl).await
     }
 
-    /// Like [`Leases::acquire`], for one share of work that is divided.
+    /// Like [`Leases::acquire`], for one share of divided work.
     pub async fn acquire_share(
         &self,
         name: &str,
@@ -81,7 +81,7 @@ impl Leases {
         Ok(Some(Lease { held, renewing: Some(renewing) }))
     }
 
-    /// Gives back all leases of this node, when it stops.
+    /// Releases all leases of this node. Called when it stops.
     pub async fn release_all(&self) -> Result<()> {
         limited(async {
             let mut conn = self.0.store.write().await?;
@@ -99,7 +99,7 @@ impl Leases {
     }
 }
 
-/// A lease that this node holds, or has held. Dropping it gives it back.
+/// A lease that this node holds, or has held. Dropping it releases it.
 #[derive(Debug)]
 pub struct Lease {
     held: Arc<Held>,
@@ -111,24 +111,24 @@ struct Held {
     shared: Arc<Shared>,
     fence: Fence,
     ttl: Duration,
-    /// When the holder stops, unless the lease is renewed before.
+    /// When the holder must stop, unless the lease is renewed before.
     deadline: Mutex<Instant>,
     ended: CancellationToken,
 }
 
 impl Lease {
-    /// What each transaction that writes under this lease checks.
+    /// The fence that each transaction writing under this lease must check.
     pub fn fence(&self) -> &Fence {
         &self.held.fence
     }
 
-    /// Whether this node may still act, as far as it knows. What is written must check the
+    /// Whether this node still holds the lease, as far as it knows. Writes must check the
     /// [`Lease::fence`] all the same.
     pub fn is_held(&self) -> bool {
         self.held.is_held()
     }
 
-    /// Returns when this node may act no more.
+    /// Returns when this node no longer holds the lease.
     pub async fn ended(&self) {
         while self.is_held() {
             tokio::select! {
@@ -139,7 +139,7 @@ impl Lease {
         }
     }
 
-    /// Does `work` for as long as the lease is held. Where it ends before, the work is dropped.
+    /// Runs `work` for as long as the lease is held. If the lease ends first, `work` is dropped.
     pub async fn run<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         tokio::select! {
             biased;
@@ -148,7 +148,7 @@ impl Lease {
         }
     }
 
-    /// Gives the lease back. Dropping it does so too, but somewhat later.
+    /// Releases the lease. Dropping it does so too, but a little later.
     pub async fn release(mut self) -> Result<()> {
         self.renewing = None;
         self.held.ended.cancel();
@@ -162,12 +162,12 @@ impl Drop for Lease {
             return;
         }
         self.held.ended.cancel();
-        // Without a runtime the row ends by itself.
+        // Without a runtime, the lease expires by itself.
         if let Ok(runtime) = Handle::try_current() {
             let held = Arc::clone(&self.held);
             runtime.spawn(async move {
                 if let Err(error) = held.release().await {
-                    tracing::debug!(%error, name = held.fence.name, "a lease was not given back");
+                    tracing::debug!(%error, name = held.fence.name, "a lease was not released");
                 }
             });
         }
@@ -203,7 +203,7 @@ impl Held {
     }
 }
 
-/// Renews a lease until it ends.
+/// Renews a lease until it is lost.
 async fn renew(held: Arc<Held>, acquired: Instant) {
     let clock = held.shared.clock.clone();
     let pause = held.ttl / 4;
@@ -217,7 +217,8 @@ async fn renew(held: Arc<Held>, acquired: Instant) {
         }
         let renewed = tokio::time::timeout_at(deadline, held.renew()).await;
         match renewed {
-            // A renewal that came too late does not count: others may know that the lease is over.
+            // A renewal that came too late does not count, since others may have seen the lease
+            // expire.
             Ok(Ok(true)) if clock.monotonic() < deadline => {
                 let mut until = held.deadline.lock().unwrap_or_else(PoisonError::into_inner);
                 *until = asked + usable(held.ttl);
@@ -236,8 +237,8 @@ async fn renew(held: Arc<Held>, acquired: Instant) {
     tracing::warn!(name, partition, fence = number, "a lease was lost");
 }
 
-/// For how long a lease is used. The rest of its time allows for clocks that do not run equally fast,
-/// and for what the holder has already sent.
+/// How much of a lease's time is used. The rest allows for clocks that run at different speeds, and
+/// for writes that the holder has already sent.
 fn usable(ttl: Duration) -> Duration {
     ttl / 4 * 3
 }

@@ -1,7 +1,7 @@
 //! What makes many nodes one server: the tailer that follows the log and keeps this node's caches
-//! current, the shared look at the head by which a request sees all that was acknowledged before
-//! it began, the wake-ups for whoever waits for news, the count of the nodes that run, the leases for
-//! what only one of them may do, and the jobs that outlive them.
+//! current, the shared read of the head by which a request sees everything acknowledged before it
+//! began, the wake-ups for readers that wait for news, the count of running nodes, the leases for
+//! work that only one node may do, and the jobs that outlive their node.
 
 mod freshness;
 mod jobs;

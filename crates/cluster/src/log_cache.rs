@@ -1,13 +1,13 @@
 //! A cache of the database that follows the log.
 //!
-//! Whoever reads for it takes a [`Ticket`] first. What they read is put in only if nothing that
-//! might be the same entry was dropped or changed since, and that is decided under the lock under
-//! which entries are dropped: an entry is never visible, not for a moment, once the log has said
-//! that it is stale.
+//! A reader takes a [`Ticket`] before it reads for the cache. The result is inserted only if
+//! nothing that might be the same entry was dropped or changed since. That is checked under the
+//! same lock under which entries are dropped, so an entry is never visible, not even for a moment,
+//! once the log has said that it is stale.
 //!
-//! What is dropped by what it holds is dropped here, and not by `invalidate_entries_if` of `moka`:
-//! that overlooks an entry that was put in a moment ago where the cache is tidied up in the same
-//! moment, and gives it out again afterwards.
+//! Dropping entries by a condition on their contents is implemented here rather than with
+//! `invalidate_entries_if` of `moka`. That function misses an entry inserted a moment ago if the
+//! cache does its maintenance at the same time, and returns it again later.
 
 use std::{
     borrow::Borrow,
@@ -22,23 +22,24 @@ use moka::{policy::EvictionPolicy, sync::Cache};
 
 use crate::SingleFlight;
 
-/// How many locks there are. The key of an entry says under which it is put in and dropped.
+/// The number of locks. The key of an entry decides under which one it is inserted and dropped.
 const SHARDS: usize = 64;
 
-/// What the cache itself takes for an entry, in bytes, roughly.
+/// The cache's own overhead per entry in bytes, roughly.
 const ENTRY: usize = 200;
 
-/// For an entry larger than this fraction of the cache, others are evicted at once, rather than a
+/// If an entry is larger than this fraction of the cache, others are evicted at once rather than a
 /// moment later.
 const LARGE: u64 = 512;
 
-/// How many times entries are dropped by what they hold until those are looked for. Until then whoever
-/// asks for an entry looks whether it is one of them.
+/// How many conditional drops are collected before the entries they concern are looked for. Until
+/// then, each lookup checks whether its entry is one of them.
 const DROPS: usize = 32;
 
-/// A cache of entries that are read from the database and are dropped or changed as the log says.
+/// A cache of entries that are read from the database, and dropped or changed as the log says.
 ///
-/// It is bounded in bytes, by the weights of its entries; the least recently used go first.
+/// It is bounded in bytes, by the weights of its entries. The least recently used entries are
+/// evicted first.
 pub struct LogCache<K, V> {
     entries: Cache<K, Entry<V>>,
     max_bytes: u64,
@@ -52,17 +53,17 @@ pub struct LogCache<K, V> {
 type Weigh<K, V> = Arc<dyn Fn(&K, &V) -> usize + Send + Sync>;
 type IsStale<K, V> = Box<dyn Fn(&K, &V) -> bool + Send + Sync>;
 
-/// What is cached, and how often entries were dropped before it was put in.
+/// A cached value, and how many conditional drops happened before it was inserted.
 #[derive(Clone)]
 struct Entry<V> {
     value: V,
     drops_before: u64,
 }
 
-/// What was dropped by what it holds, and may still be there.
+/// Conditional drops whose entries may still be in the cache.
 struct Drops<K, V> {
     count: u64,
-    /// The last of them, each with its number.
+    /// The most recent conditions, each with its number.
     last: Vec<(u64, IsStale<K, V>)>,
 }
 
@@ -74,7 +75,7 @@ impl<K, V> Drops<K, V> {
     }
 }
 
-/// Says when the reading of entries began.
+/// Marks when the reading of entries began.
 #[derive(Clone, Debug)]
 pub struct Ticket([u64; SHARDS]);
 
@@ -88,7 +89,7 @@ where
         Self::build(max_bytes, None, weigh)
     }
 
-    /// As [`LogCache::new`]; and no entry is kept for longer than `lifetime`.
+    /// Like [`LogCache::new`], but no entry is kept for longer than `lifetime`.
     pub fn with_lifetime(
         max_bytes: u64,
         lifetime: Duration,
@@ -130,15 +131,16 @@ where
         K: Borrow<Q>,
         Q: ?Sized + Hash + Eq + ToOwned<Owned = K>,
     {
-        // Held all the while: what is dropped is forgotten once no such entry is left.
+        // Held throughout, because the conditions are cleared once no entry matches them any more.
         let drops = self.drops();
         let entry = self.entries.get(key)?;
         let is_new = entry.drops_before == drops.count || drops.last.is_empty();
         (is_new || !drops.concern(&key.to_owned(), &entry)).then_some(entry.value)
     }
 
-    /// The entries with these keys, by key; those that are not in memory are read by `read`, which
-    /// gives those that there are. What several callers want at once is read once.
+    /// The entries with these keys, by key. Those that are not in memory are read by `read`, which
+    /// returns the ones that exist. If several callers want the same entry at once, it is read
+    /// once.
     pub async fn get_or_read<E, Read>(
         &self,
         keys: impl IntoIterator<Item = K>,
@@ -172,7 +174,7 @@ where
                 Some(value) => {
                     found.insert(key, value);
                 }
-                // It was not there, went stale at once, or could not be read.
+                // It did not exist, went stale at once, or could not be read.
                 None => left.push(key),
             }
         }
@@ -198,7 +200,7 @@ where
         Ok(entries)
     }
 
-    /// To be called before entries are read from the database.
+    /// Must be called before entries are read from the database.
     pub fn ticket(&self) -> Ticket {
         let mut ticket = Ticket([0; SHARDS]);
         for (count, shard) in ticket.0.iter_mut().zip(&self.shards) {
@@ -207,8 +209,8 @@ where
         ticket
     }
 
-    /// Puts in an entry that was read after `ticket` was given, unless it may have gone stale
-    /// since. Says whether it was put in.
+    /// Inserts an entry that was read after `ticket` was issued, unless it may have gone stale
+    /// since. Returns whether it was inserted.
     pub fn keep(&self, ticket: &Ticket, key: K, value: V) -> bool {
         let index = shard(&key);
         let dropped = self.lock(index);
@@ -219,20 +221,21 @@ where
         is_current
     }
 
-    /// Puts in an entry that is new, or never changes, so that nobody can have read another value.
+    /// Inserts an entry that is new or never changes, so that nobody can have read another value.
     pub fn insert_new(&self, key: K, value: V) {
         let _locked = self.lock(shard(&key));
         self.insert(key, value);
     }
 
-    /// Puts in an entry as the log has it now: in the order of the log.
+    /// Inserts an entry that the log has given. Must be called in the order of the log.
     pub fn put(&self, key: K, value: V) {
         let mut dropped = self.lock(shard(&key));
         *dropped += 1;
         self.insert(key, value);
     }
 
-    /// Changes an entry as the log says, if it is in memory: in the order of the log.
+    /// Changes an entry as the log says, if it is in memory. Must be called in the order of the
+    /// log.
     pub fn update<Q>(&self, key: &Q, change: impl FnOnce(V) -> V)
     where
         K: Borrow<Q>,
@@ -255,7 +258,7 @@ where
         self.entries.invalidate(key);
     }
 
-    /// Drops the entries of which `is_stale` says so.
+    /// Drops the entries for which `is_stale` returns true.
     pub fn remove_if(&self, is_stale: impl Fn(&K, &V) -> bool + Send + Sync + 'static) {
         let _locked = self.lock_all();
         let is_full = {
@@ -266,7 +269,7 @@ where
             drops.last.len() >= DROPS
         };
         if is_full {
-            // Nothing is put in meanwhile.
+            // Nothing can be inserted meanwhile.
             let drops = self.drops();
             let stale = self.entries.iter().filter(|(key, entry)| drops.concern(key, entry));
             stale.for_each(|(key, _)| self.entries.invalidate(&*key));
@@ -281,17 +284,17 @@ where
         self.entries.invalidate_all();
     }
 
-    /// How many entries there are, for metrics.
+    /// The number of entries, for metrics.
     pub fn len(&self) -> u64 {
         self.entries.entry_count()
     }
 
-    /// Whether there is no entry.
+    /// Whether the cache is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How many bytes the entries take, roughly, after what is due has been evicted.
+    /// The size of all entries in bytes, roughly, once pending evictions are done.
     pub fn bytes(&self) -> u64 {
         self.entries.run_pending_tasks();
         self.entries.weighted_size()
@@ -319,7 +322,7 @@ where
         lock(self.shards.get(index).unwrap_or(first))
     }
 
-    /// Locks all shards, always in the same order, and counts that something was dropped.
+    /// Locks all shards, always in the same order, and counts a drop in each.
     fn lock_all(&self) -> Vec<MutexGuard<'_, u64>> {
         let mut locked: Vec<_> = self.shards.iter().map(lock).collect();
         for dropped in &mut locked {
@@ -358,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_read_before_a_change_is_not_kept_after_it() {
+    fn a_value_read_before_a_change_is_not_kept() {
         let changes: [fn(&LogCache<String, u64>); 5] = [
             |cache| cache.remove("a"),
             |cache| cache.remove_if(|key, _| key == "a"),
@@ -377,10 +380,10 @@ mod tests {
         }
     }
 
-    /// The database has a number that grows. Readers keep what they read, the log drops it, and
-    /// an observer must never find less than what was applied before they looked.
+    /// The database has a number that grows. Readers cache what they read, the log drops it, and an
+    /// observer must never find less than what was applied before it looked.
     #[test]
-    fn nobody_ever_finds_what_the_log_has_said_is_stale() {
+    fn a_stale_entry_is_never_found() {
         let (cache, database, applied) = (cache(), AtomicU64::new(0), AtomicU64::new(0));
         let rounds = 50_000;
         thread::scope(|scope| {
@@ -410,7 +413,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_many_want_at_once_is_read_once() {
+    async fn concurrent_readers_of_an_entry_read_it_once() {
         let (cache, reads) = (cache(), AtomicUsize::new(0));
         let read = |keys: Vec<String>| {
             reads.fetch_add(1, SeqCst);
@@ -430,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn it_holds_so_many_bytes() {
+    fn the_cache_stays_within_its_bytes() {
         let cache: LogCache<u32, Vec<u8>> =
             LogCache::new(100_000, |_, value: &Vec<u8>| value.len());
         for key in 0..1_000 {

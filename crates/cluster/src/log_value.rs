@@ -1,22 +1,22 @@
-//! One value of the database that follows the log.
+//! A single cached value of the database that follows the log.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// A value that is read from the database, and is dropped or changed as the log says.
+/// A value that is read from the database, and dropped or changed as the log says.
 ///
-/// What a [`LogCache`](crate::LogCache) is for many entries, this is for one that is never evicted: what
-/// was read is kept only if the log has said nothing of it since the reading began.
+/// It is like a [`LogCache`](crate::LogCache) with one entry that is never evicted: a value that
+/// was read is kept only if the log has not changed or dropped it since the read began.
 #[derive(Debug)]
 pub struct LogValue<V>(Mutex<Known<V>>);
 
 #[derive(Debug)]
 struct Known<V> {
     value: Option<V>,
-    /// How often the log has said something of it.
+    /// How often the log has changed or dropped the value.
     changes: u64,
 }
 
-/// Says when the reading of a value began.
+/// Marks when the reading of a value began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ValueTicket(u64);
 
@@ -32,8 +32,8 @@ impl<V: Clone> LogValue<V> {
         self.lock().value.clone()
     }
 
-    /// The value; where it is not in memory, as `read` gives it, again and again until the log says
-    /// nothing of it meanwhile.
+    /// The value. If it is not in memory, it is read by `read`, and read again if the log changed
+    /// it meanwhile.
     pub async fn get_or_read<E, Read>(&self, read: impl Fn() -> Read) -> Result<V, E>
     where
         Read: Future<Output = Result<V, E>>,
@@ -50,12 +50,13 @@ impl<V: Clone> LogValue<V> {
         }
     }
 
-    /// To be called before the value is read from the database.
+    /// Must be called before the value is read from the database.
     pub fn ticket(&self) -> ValueTicket {
         ValueTicket(self.lock().changes)
     }
 
-    /// Keeps what was read, unless the log has said something of it since. Says whether it is kept.
+    /// Keeps what was read, unless the log has changed or dropped it since. Returns whether it is
+    /// kept.
     pub fn keep(&self, ticket: ValueTicket, value: V) -> bool {
         let mut known = self.lock();
         let is_current = known.changes == ticket.0;
@@ -65,7 +66,7 @@ impl<V: Clone> LogValue<V> {
         is_current
     }
 
-    /// Changes the value as the log says, or drops it: in the order of the log.
+    /// Changes the value as the log says, or drops it. Must be called in the order of the log.
     pub fn update(&self, change: impl FnOnce(Option<V>) -> Option<V>) {
         let mut known = self.lock();
         known.changes += 1;
@@ -89,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_read_before_a_change_is_not_kept_after_it() {
+    fn a_value_read_before_a_change_is_not_kept() {
         let changes: [fn(&LogValue<u64>); 2] =
             [LogValue::clear, |value| value.update(|known| known.map(|known| known + 1))];
         for change in changes {
@@ -104,7 +105,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_changes_while_it_is_read_is_read_again() {
+    async fn a_value_that_changes_while_it_is_read_is_read_again() {
         let (value, database) = (LogValue::default(), AtomicU64::new(0));
         let read = async || {
             let read = database.fetch_add(1, SeqCst);

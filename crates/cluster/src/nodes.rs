@@ -1,4 +1,4 @@
-//! Which nodes run.
+//! Keeps count of the running nodes.
 
 use std::{
     sync::{
@@ -10,19 +10,19 @@ use std::{
 
 use stoa_storage::{Backend, Error, Result, Store, repo::nodes};
 
-/// How often a node says that it is alive.
+/// How often a node reports that it is alive.
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// A node that has been silent for longer than this is not counted: it has missed three times.
+/// A node that has been silent for longer than this is not counted: it has missed three reports.
 const LIVE_WITHIN_MS: i64 = 17_500;
 
-/// After how long a silent node is forgotten.
+/// How long until a silent node is deleted.
 const FORGOTTEN_AFTER_MS: i64 = 3_600_000;
 
-/// How long saying so may take.
+/// How long a report may take.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// This node among the others of its deployment. Where there can be one node only, it is that one.
+/// This node and the count of live nodes in its deployment, which is one if there can be no other.
 #[derive(Clone, Debug)]
 pub struct Nodes(Arc<Shared>);
 
@@ -43,29 +43,29 @@ impl Nodes {
         Ok(nodes)
     }
 
-    /// The number of this run of the node, which no other run of any node has.
+    /// The number of this run of the node, unique among all runs of all nodes.
     pub fn incarnation(&self) -> i64 {
         self.0.incarnation
     }
 
-    /// How many nodes were alive when this one last looked, itself included.
+    /// How many nodes were alive when this one last looked, including itself.
     pub fn live(&self) -> u32 {
         self.0.live.load(Ordering::Relaxed)
     }
 
-    /// Says that this node is alive, and looks how many are.
+    /// Reports that this node is alive, and counts the live nodes.
     pub async fn beat(&self) -> Result<u32> {
         if self.0.store.backend() == Backend::Postgres {
             let looked = tokio::time::timeout(LIMIT, self.0.beat()).await;
-            let live = looked.map_err(|_| Error::Timeout("saying that this node is alive"))??;
+            let live = looked.map_err(|_| Error::Timeout("reporting this node as alive"))??;
             self.0.live.store(live, Ordering::Relaxed);
         }
         metrics::gauge!("stoa_nodes").set(f64::from(self.live()));
         Ok(self.live())
     }
 
-    /// Says that this node is alive, again and again, and tells `told` how many are. Never ends.
-    /// While the database cannot be reached, what was last seen holds.
+    /// Reports regularly that this node is alive, and passes the number of live nodes to `told`.
+    /// Never returns. While the database cannot be reached, the last count stays.
     pub async fn follow(&self, told: impl Fn(u32)) {
         let mut interval = tokio::time::interval(INTERVAL);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -73,19 +73,19 @@ impl Nodes {
             interval.tick().await;
             match self.beat().await {
                 Ok(live) => told(live),
-                Err(error) => tracing::warn!(%error, "this node could not say that it is alive"),
+                Err(error) => tracing::warn!(%error, "this node could not report that it is alive"),
             }
         }
     }
 
-    /// Forgets the nodes that have vanished long ago.
+    /// Deletes nodes that vanished long ago.
     pub async fn prune(&self) -> Result<()> {
         let mut conn = self.0.store.write().await?;
         nodes::prune(&mut conn, FORGOTTEN_AFTER_MS).await?;
         conn.commit().await
     }
 
-    /// Leaves the other nodes, which count this one no longer.
+    /// Leaves the other nodes, which then no longer count this one.
     pub async fn leave(&self) -> Result<()> {
         let mut conn = self.0.store.write().await?;
         nodes::remove(&mut conn, self.0.incarnation).await?;

@@ -1,4 +1,4 @@
-//! What several callers want at the same time is read by one of them for all.
+//! If several callers want the same thing at the same time, one of them reads it for all.
 
 use std::{
     collections::HashMap,
@@ -8,20 +8,20 @@ use std::{
 
 use tokio::sync::watch;
 
-/// Who reads what at the moment. Cheap to clone.
+/// Tracks which keys are being read. Cheap to clone.
 #[derive(Debug)]
 pub struct SingleFlight<K>(Arc<Mutex<HashMap<K, watch::Receiver<()>>>>);
 
-/// What one caller reads for all. The others look at the result once this is dropped.
+/// The keys that one caller reads for all. Dropping it makes the others look at the result.
 #[derive(Debug)]
 pub struct Claim<K: Eq + Hash> {
     flights: SingleFlight<K>,
     keys: Vec<K>,
-    /// Those who wait see it dropped.
+    /// Waiting callers see it dropped.
     _landing: watch::Sender<()>,
 }
 
-/// What another caller is reading.
+/// A key that another caller is reading.
 #[derive(Debug)]
 pub struct Flight<K> {
     key: K,
@@ -41,16 +41,16 @@ impl<K> Clone for SingleFlight<K> {
 }
 
 impl<K: Clone + Eq + Hash> SingleFlight<K> {
-    /// Splits `keys` into those that nobody is reading, which the caller has to read, and those that
-    /// others are reading. Drop the claim before waiting for the latter, or two callers may wait for
-    /// each other.
+    /// Splits `keys` into those that nobody is reading, which the caller has to read, and those
+    /// that others are reading. Drop the claim before you wait for the latter, or two callers may
+    /// wait for each other.
     pub fn claim(&self, keys: impl IntoIterator<Item = K>) -> (Claim<K>, Vec<Flight<K>>) {
         let (sender, receiver) = watch::channel(());
         let mut flights = self.lock();
         let (mut mine, mut others) = (Vec::new(), Vec::new());
         for key in keys {
             match flights.get(&key) {
-                // It was named twice.
+                // The key was given twice.
                 Some(landing) if landing.same_channel(&receiver) => {}
                 Some(landing) => others.push(Flight { key, landing: landing.clone() }),
                 None => {
@@ -65,9 +65,10 @@ impl<K: Clone + Eq + Hash> SingleFlight<K> {
 }
 
 impl<K: Clone + Eq + Hash> SingleFlight<K> {
-    /// What `look` finds in memory; where it finds nothing, what `read` gives, which puts it there. Of
-    /// those who want the same at the same time one reads, and the others look again once that one is
-    /// done. Who finds nothing even then, since it was not kept or is not what they need, reads too.
+    /// Returns what `look` finds in memory, or else what `read` returns after putting it there. Of
+    /// several callers that want the same key at the same time, one reads, and the others look
+    /// again once it is done. A caller that still finds nothing, because the value was not kept or
+    /// is not what it needs, reads too.
     pub async fn look_or_read<T>(
         &self,
         key: K,
@@ -95,7 +96,7 @@ impl<K> SingleFlight<K> {
 }
 
 impl<K: Eq + Hash> Claim<K> {
-    /// What the caller is to read.
+    /// The keys that the caller must read.
     pub fn keys(&self) -> &[K] {
         &self.keys
     }
@@ -111,9 +112,9 @@ impl<K: Eq + Hash> Drop for Claim<K> {
 }
 
 impl<K> Flight<K> {
-    /// Returns once the other caller is done, or has given up. What they read may be in the cache.
+    /// Returns once the other caller is done or has given up. What it read may be in the cache.
     pub async fn landed(mut self) -> K {
-        // Nothing is ever sent: this ends when the claim is dropped.
+        // Nothing is ever sent; this ends when the claim is dropped.
         let _ = self.landing.changed().await;
         self.key
     }
@@ -124,7 +125,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_is_kept_is_read_once_and_what_is_not_by_everybody() {
+    async fn kept_entries_are_read_once_and_others_by_every_caller() {
         for is_kept in [true, false] {
             let (flights, kept) = (SingleFlight::default(), Mutex::new(None));
             let reads = Mutex::new(0);

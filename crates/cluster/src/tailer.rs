@@ -1,8 +1,8 @@
-//! The node's one reader of the log: tells the caches what is stale, and wakes who waits.
+//! The node's one reader of the log: tells the caches what is stale, and wakes waiting readers.
 //!
-//! It knows which batch ends at the position that it has applied, and compares that with the log each
-//! time it looks, as the writer does at each append. So it can tell a log that was cut off and has
-//! grown again from one that only went on.
+//! It knows which batch ends at the position that it has applied, and compares that with the log at
+//! each read, as the writer does at each append. So it can tell a log that was cut off and has
+//! grown again from one that has only grown.
 
 mod announcements;
 
@@ -32,10 +32,10 @@ use crate::waiters::Waiters;
 /// How many batches are read at once.
 const PAGE: i64 = 500;
 
-/// How many places in the log are remembered, to tell how much of it was lost.
+/// How many places in the log are remembered, to determine how much of it was lost.
 const PLACES: usize = 1_000;
 
-/// One batch, as caches are told of it.
+/// One batch, as the caches get it.
 #[derive(Clone, Copy, Debug)]
 pub struct Batch<'a> {
     /// The head before the batch.
@@ -44,11 +44,11 @@ pub struct Batch<'a> {
     pub last: Pos,
     /// What it changed.
     pub touched: &'a Touched,
-    /// The appends themselves, each with the position before its first, where this node wrote
+    /// The appends themselves, each with the position before its first one, if this node wrote
     /// them.
     pub appends: Option<&'a [(Pos, Append)]>,
-    /// The rows that the batch wrote, where another node wrote it and they were not too many to be
-    /// read. Without them only `touched` is known.
+    /// The rows that the batch wrote, if another node wrote it and they were not too many to read.
+    /// Without them only `touched` is known.
     pub rows: Option<BatchRows<'a>>,
 }
 
@@ -57,31 +57,32 @@ pub trait CacheKeeper: Send + Sync {
     /// Makes the cache current up to `batch.last`. Batches come in order, each once.
     ///
     /// A cache of rooms breaks the chain of every room that the batch touches, unless the append
-    /// that touches it is part of that chain: what is built on an older room must not be written.
+    /// that touches it is part of that chain. Appends built on an older version of the room must
+    /// not be written.
     fn apply(&self, batch: Batch<'_>);
 
-    /// Drops everything: what happened up to `head` is not known.
+    /// Drops everything, because it is not known what happened up to `head`.
     fn clear(&self, head: Pos);
 
-    /// As [`CacheKeeper::clear`], where the log has lost what was seen of it: drops also what could
-    /// otherwise never go stale: an internal number may stand for something else by now, and a
-    /// transaction that was remembered may never have happened.
+    /// Like [`CacheKeeper::clear`], for a log that has lost what this node has seen. Also drops
+    /// entries that otherwise never go stale: an internal number may stand for something else by
+    /// now, and a remembered transaction may never have happened.
     ///
-    /// A cache of rooms lets the chain of every room know: see [`Chain::note_loss`](log::Chain).
+    /// A cache of rooms tells the chain of every room: see [`Chain::note_loss`](log::Chain).
     fn forget(&self, head: Pos) {
         self.clear(head);
     }
 
-    /// It is not known whether these appends of this node were written. If they turn up in the log,
-    /// [`CacheKeeper::apply`] is told of them as if another node had written them. So whatever was
-    /// kept for the moment when they are written is dropped now.
+    /// It is unknown whether these appends of this node were written. If they turn up in the log,
+    /// [`CacheKeeper::apply`] gets them as if another node had written them, so whatever was
+    /// prepared for the moment when they are written must be dropped now.
     fn given_up(&self, appends: &[&Append]) {
         let _ = appends;
     }
 }
 
-/// Numbers that were drawn and not handed out are a cache too: once the log is lost, they may have
-/// been drawn again by another node.
+/// Numbers that were drawn but not handed out are a cache too: if the log is lost, another node may
+/// draw them again.
 impl CacheKeeper for NidAllocator {
     fn apply(&self, _: Batch<'_>) {}
 
@@ -90,13 +91,13 @@ impl CacheKeeper for NidAllocator {
     }
 }
 
-/// How the tailer behaves.
+/// The settings of the tailer.
 #[derive(Clone, Copy, Debug)]
 pub struct TailerOptions {
-    /// How often the log is looked at where nothing says that there is news.
+    /// How often the log is read if no hint arrives.
     pub interval: Duration,
-    /// Whether nodes tell one another of news. Every promise holds without it; news then takes up
-    /// to `interval`.
+    /// Whether nodes announce their commits to one another. Every promise holds without it, but
+    /// news then takes up to `interval`.
     pub announce: bool,
 }
 
@@ -106,7 +107,7 @@ impl Default for TailerOptions {
     }
 }
 
-/// Follows the log. Every change of a cache happens here, in the order of the log.
+/// Follows the log. All cache changes happen here, in the order of the log.
 pub struct Tailer {
     store: Store,
     caches: Vec<Arc<dyn CacheKeeper>>,
@@ -114,19 +115,19 @@ pub struct Tailer {
     applied: watch::Sender<Mark>,
     /// The end of the last jump that was applied.
     jumped: watch::Sender<Pos>,
-    /// Held while batches are applied, so that they are applied in order and once.
+    /// Held while batches are applied, so that each is applied once and in order.
     order: Mutex<Follower>,
     in_flight: StdMutex<InFlight>,
     nudge: Notify,
-    /// Told of this node's own commits.
+    /// Notified of this node's own commits.
     committed: Notify,
 }
 
-/// Where the node is in the log, and has been.
+/// The node's current place in the log, and earlier ones.
 #[derive(Debug)]
 struct Follower {
     reader: LogReader,
-    /// The places that were applied last, in order.
+    /// The most recently applied places, in order.
     places: VecDeque<Mark>,
 }
 
@@ -134,7 +135,7 @@ struct Follower {
 #[derive(Debug, Default)]
 struct InFlight {
     key: Option<BatchKey>,
-    /// Whether the log was found to hold it, perhaps with more after it.
+    /// Whether the log was found to contain the batch, perhaps with more after it.
     is_awaited: bool,
 }
 
@@ -145,7 +146,7 @@ impl std::fmt::Debug for Tailer {
 }
 
 impl Tailer {
-    /// A tailer that starts at the present end of the log: what came before is in no cache.
+    /// A tailer that starts at the current end of the log; the caches contain nothing older.
     pub async fn start(
         store: Store,
         caches: Vec<Arc<dyn CacheKeeper>>,
@@ -169,8 +170,8 @@ impl Tailer {
         }))
     }
 
-    /// Where the log is shared with other nodes: looks at it when nudged, and at an interval.
-    /// It ends with the runtime.
+    /// For a log that is shared with other nodes: reads it when nudged, and at an interval. It ends
+    /// with the runtime.
     pub fn spawn(self: &Arc<Self>, options: TailerOptions) -> JoinHandle<()> {
         let tailer = Arc::clone(self);
         tokio::spawn(async move {
@@ -181,7 +182,7 @@ impl Tailer {
             };
             let follow = async {
                 loop {
-                    // A nudge and the interval mean the same.
+                    // A nudge and the end of the interval have the same effect.
                     let _ = tokio::time::timeout(options.interval, tailer.nudge.notified()).await;
                     if let Err(error) = tailer.catch_up().await {
                         tracing::warn!(%error, "the log cannot be read");
@@ -202,8 +203,8 @@ impl Tailer {
         *self.applied.borrow()
     }
 
-    /// Whether the log may have jumped over `pos` while this node followed it. If it has, what was
-    /// given out there was lost: [`log::was_lost`] tells.
+    /// Whether the log may have jumped over `pos` while this node followed it. If so, that position
+    /// may belong to a lost part; [`log::was_lost`] tells.
     pub fn may_have_jumped_over(&self, pos: Pos) -> bool {
         pos < *self.jumped.borrow()
     }
@@ -223,7 +224,7 @@ impl Tailer {
         &self.waiters
     }
 
-    /// Waits until something more than `pos` is applied.
+    /// Waits until a position above `pos` is applied.
     pub(crate) async fn wait_beyond(&self, pos: Pos) {
         let mut applied = self.applied.subscribe();
         // The sender lives as long as `self`.
@@ -237,14 +238,14 @@ impl Tailer {
         let _ = applied.wait_for(|applied| applied.pos >= pos).await;
     }
 
-    /// Applies everything that is in the log now, and gives the head that was found. A batch that
+    /// Applies everything that is in the log now, and returns the head that was found. A batch that
     /// this node is writing is left to its writer, so that position may be applied a moment later.
     pub async fn catch_up(&self) -> Result<Pos> {
         let mut follower = self.order.lock().await;
         self.catch_up_in_order(&mut follower, None).await
     }
 
-    /// Applies what is in the log, up to the batch that ends at `until` where that is given.
+    /// Applies what is in the log, up to the batch that ends at `until` if that is given.
     async fn catch_up_in_order(
         &self,
         follower: &mut MutexGuard<'_, Follower>,
@@ -270,7 +271,8 @@ impl Tailer {
             };
             let Some(newest) = batches.last() else { return Ok(applied.pos) };
             let (newest, is_last_page) = (newest.last, is_last_page(&batches));
-            // A node that is far behind only drops what is stale: nobody waits for what it would read.
+            // A node that is far behind only drops stale entries, because nobody is waiting for the
+            // rows.
             let mut may_read = is_last_page;
             let mut rows: Option<LoggedRows> = None;
             let mut rest = batches.as_slice();
@@ -294,7 +296,7 @@ impl Tailer {
         }
     }
 
-    /// Applies a batch that was read, perhaps with what it wrote.
+    /// Applies a batch that was read from the log, with its rows if they were read.
     fn apply_logged(
         &self,
         follower: &mut Follower,
@@ -307,17 +309,17 @@ impl Tailer {
         let Some(touched) = &batch.touched else {
             tracing::warn!(
                 last = %batch.last,
-                "a newer version has changed what this one does not know; caches dropped"
+                "a newer version has changed something unknown to this one; caches dropped"
             );
             return self.clear(follower, batch.mark());
         };
-        // A stream that is not known may have changed more than these rows say.
+        // If a stream is unknown, more may have changed than these rows show.
         let rows = rows.filter(|_| !touched.has_unknown());
         let applied = Batch { prev: batch.prev, last: batch.last, touched, appends: None, rows };
         self.apply(follower, applied, batch.key);
     }
 
-    /// Whether the writer of this node will speak for the batch.
+    /// Whether this node's writer will deliver the batch.
     fn is_in_flight(&self, key: BatchKey) -> bool {
         let mut in_flight = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
         in_flight.is_awaited |= in_flight.key == Some(key);
@@ -332,13 +334,13 @@ impl Tailer {
         *in_flight = InFlight { key, is_awaited: false };
     }
 
-    /// The log, which ends at `head`, does not hold what this node has seen of it: has it go on
-    /// above, and forgets everything.
+    /// The log, which ends at `head`, lacks what this node has seen of it. Continues the log above
+    /// that, and makes all caches forget everything.
     async fn raise(&self, follower: &mut Follower, head: Pos) -> Result<()> {
         let seen = self.applied();
         tracing::error!(
             %head, %seen,
-            "the log has lost what it had: the database was restored to an earlier moment, or \
+            "the log has lost batches: the database was restored to an earlier moment, or \
              failed over with loss. Caches are dropped, and positions go on above what was seen"
         );
         metrics::counter!("stoa_log_lost_total").increment(1);
@@ -385,7 +387,7 @@ impl Tailer {
         let mut follower = self.order.lock().await;
         self.set_in_flight(None);
         if self.applied() < batch.prev {
-            // Other nodes wrote in between: theirs come first.
+            // Other nodes wrote in between; their batches come first.
             if let Err(error) = self.catch_up_in_order(&mut follower, Some(batch.prev)).await {
                 tracing::warn!(%error, "the log cannot be read; caches dropped");
             }
@@ -409,13 +411,13 @@ impl Tailer {
     }
 }
 
-/// What these batches wrote, as many of them as are read at once. Without it, caches drop what is
-/// stale.
+/// The rows of these batches, as many as are read at once. On failure the caches have to drop stale
+/// entries instead.
 async fn read_rows(reader: &mut LogReader, batches: &[LoggedBatch]) -> Option<LoggedRows> {
     match reader.rows(batches).await {
         Ok(rows) => Some(rows),
         Err(error) => {
-            tracing::warn!(%error, "what other nodes wrote cannot be read");
+            tracing::warn!(%error, "the rows of other nodes cannot be read");
             None
         }
     }

@@ -1,8 +1,8 @@
-//! Who waits for news about what.
+//! The readers that wait for news, by what they wait for.
 //!
 //! A user's devices share one subscription to the rooms that the user is in. It outlives their
-//! waits, so that a device that waits again and again costs the same in however many rooms its user
-//! is: only rooms that the user has entered or left since are noted.
+//! waits, so waiting again costs a device the same no matter how many rooms its user is in: only
+//! rooms that the user has joined or left since are updated.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -14,11 +14,11 @@ use stoa_base::RoomNid;
 use stoa_storage::log::{Topic, Touched};
 use tokio::sync::Notify;
 
-/// How many topics stay noted for subscriptions under which nobody waits. Each takes 150 bytes at
-/// most, but for the ID of a user.
+/// How many topics are kept for subscriptions that nobody is waiting on. Each takes at most 150
+/// bytes, not counting user IDs.
 const IDLE_TOPICS: usize = 100_000;
 
-/// The readers that wait, by what they wait for. Cheap to clone.
+/// The waiting readers. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Waiters(Arc<Mutex<Registry>>);
 
@@ -29,21 +29,21 @@ struct Registry {
     by_topic: HashMap<Topic, HashSet<u64>>,
     subscriptions: HashMap<u64, Subscription>,
     by_user: HashMap<String, u64>,
-    /// The subscriptions of users under which nobody waits, in the order in which that began.
+    /// Users' subscriptions that nobody is waiting on, ordered by when that began.
     idle: BTreeMap<u64, u64>,
     idle_topics: usize,
     waiting: usize,
-    /// How often a topic was noted or a note of one removed.
+    /// How often a topic was added or removed.
     notes: u64,
 }
 
-/// What some readers wait for.
+/// What a reader, or all devices of a user, wait for.
 #[derive(Debug)]
 struct Subscription {
     about: About,
     waiting: HashMap<u64, Arc<Notify>>,
-    /// Where nobody waits under it: since when, as a key of [`Registry::idle`], and how many topics
-    /// it had then.
+    /// Set if nobody is waiting on it: since when, as a key of [`Registry::idle`], and how many
+    /// topics it had then.
     idle: Option<(u64, usize)>,
 }
 
@@ -74,7 +74,7 @@ impl About {
     }
 }
 
-/// In what a set of rooms differs from the one that is noted.
+/// How a set of rooms differs from the registered one.
 struct Difference {
     noted: Arc<BTreeSet<RoomNid>>,
     added: Vec<RoomNid>,
@@ -84,8 +84,8 @@ struct Difference {
 impl Waiters {
     /// Registers a reader that wants to be woken by any change that concerns one of `topics`.
     ///
-    /// What is announced from now on is not missed: the reader registers, looks, and only then
-    /// waits.
+    /// Nothing announced from now on is missed, provided that the reader registers, then reads, and
+    /// only then waits.
     pub fn register(&self, topics: Vec<Topic>) -> Wait {
         let mut registry = self.lock();
         let id = registry.subscribe(About::Topics(topics));
@@ -94,11 +94,11 @@ impl Waiters {
         Wait::new(self.clone(), id, wait, notify)
     }
 
-    /// As [`Waiters::register`], for a device of a user who is in `rooms`. Sets that are the same
-    /// allocation are the same set.
+    /// Like [`Waiters::register`], for a device of a user who is in `rooms`. Two sets in the same
+    /// allocation are taken to be equal without comparing them.
     pub fn register_user(&self, user_id: &UserId, rooms: &Arc<BTreeSet<RoomNid>>) -> Wait {
         loop {
-            // Sets are compared without the lock, which whoever appends waits for.
+            // Sets are compared without the lock, because appends wait for it.
             let difference = self.noted(user_id).map(|noted| Difference::new(noted, rooms));
             let mut registry = self.lock();
             let Some(id) = registry.subscription_of(user_id, rooms, difference) else { continue };
@@ -108,7 +108,7 @@ impl Waiters {
         }
     }
 
-    /// The rooms that are noted for a user.
+    /// The rooms that are registered for a user.
     fn noted(&self, user_id: &UserId) -> Option<Arc<BTreeSet<RoomNid>>> {
         let registry = self.lock();
         let id = registry.by_user.get(user_id.as_str())?;
@@ -128,22 +128,22 @@ impl Waiters {
         self.lock().wake([topic]);
     }
 
-    /// Wakes everyone: it is not known what changed, or the server stops.
+    /// Wakes everyone, because it is unknown what changed or because the server is stopping.
     pub fn wake_all(&self) {
         self.lock().subscriptions.values().for_each(Subscription::wake);
     }
 
-    /// How many readers wait.
+    /// The number of waiting readers.
     pub fn len(&self) -> usize {
         self.lock().waiting
     }
 
-    /// Whether nobody waits.
+    /// Whether nobody is waiting.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How often a topic was noted, or a note of one removed: what registering has cost so far.
+    /// How often a topic was added or removed: the cost of registering so far.
     pub fn notes(&self) -> u64 {
         self.lock().notes
     }
@@ -214,8 +214,8 @@ impl Registry {
         }
     }
 
-    /// The subscription of a user to at least these rooms; none if it is no longer the one that
-    /// `difference` was computed from.
+    /// The user's subscription, updated to include these rooms; `None` if it is no longer the one
+    /// that `difference` was computed from.
     fn subscription_of(
         &mut self,
         user_id: &UserId,
@@ -242,7 +242,7 @@ impl Registry {
         if removed.is_empty() || is_alone {
             *known = Arc::clone(rooms);
         } else {
-            // Another device may know better which rooms its user is in.
+            // Another device may know a newer set of rooms, so none are removed.
             Arc::make_mut(known).extend(&added);
         }
         self.note(id, added.into_iter().map(Topic::from));
@@ -266,7 +266,7 @@ impl Registry {
         (wait, notify)
     }
 
-    /// Ends a wait. A user's subscription stays, as long as there is room.
+    /// Ends a wait. A user's subscription is kept as long as there is space.
     fn end(&mut self, id: u64, wait: u64) {
         let since = self.new_id();
         let Some(subscription) = self.subscriptions.get_mut(&id) else { return };
@@ -300,7 +300,7 @@ impl Registry {
     }
 }
 
-/// A reader's registration; dropping it ends it.
+/// A reader's registration. It ends when this is dropped.
 #[derive(Debug)]
 pub struct Wait {
     waiters: Waiters,
@@ -315,7 +315,7 @@ impl Wait {
         Self { waiters, subscription, id, notify }
     }
 
-    /// Waits for the next change since the registration or the last return.
+    /// Waits for the next change since the registration or since this last returned.
     pub async fn changed(&self) {
         self.notify.notified().await;
     }
@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_who_waits_for_the_room_is_woken() {
+    async fn only_readers_of_the_room_are_woken() {
         let waiters = Waiters::default();
         let one = waiters.register(vec![Topic::Room(1), Topic::Room(2)]);
         let other = waiters.register(vec![Topic::Room(3)]);
@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_is_left_of_a_registration_that_was_dropped() {
+    async fn a_dropped_registration_leaves_nothing_behind() {
         let waiters = Waiters::default();
         drop(waiters.register(vec![Topic::Room(1)]));
         assert!(waiters.is_empty());
@@ -379,7 +379,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_device_that_waits_again_costs_the_same_in_however_many_rooms() {
+    async fn waiting_again_costs_the_same_no_matter_how_many_rooms() {
         let waiters = Waiters::default();
         let (alice, many) = (user_id!("@alice:x"), rooms(1..=3_000));
         drop(waiters.register_user(alice, &many));
@@ -392,13 +392,13 @@ mod tests {
             assert!(is_woken(&phone).await && is_woken(&laptop).await);
         }
         assert_eq!(waiters.notes(), before);
-        // One room more and one less.
+        // One room more and one fewer.
         let _wait = waiters.register_user(alice, &rooms(2..=3_001));
         assert_eq!(waiters.notes(), before + 2);
     }
 
     #[tokio::test]
-    async fn a_device_that_is_behind_takes_no_room_from_another() {
+    async fn a_device_with_an_older_set_of_rooms_removes_none_from_another() {
         let waiters = Waiters::default();
         let alice = user_id!("@alice:x");
         let phone = waiters.register_user(alice, &rooms([1, 2]));
@@ -417,7 +417,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_nobody_waits_for_any_longer_does_not_add_up() {
+    async fn idle_subscriptions_do_not_pile_up() {
         let waiters = Waiters::default();
         let many = rooms(1..=1_000);
         for user in 0..300 {

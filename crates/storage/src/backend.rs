@@ -1,10 +1,10 @@
 //! The two databases.
 
-/// Which database a store is.
+/// Which of the two databases a store uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backend {
-    /// The embedded database of a deployment with one node.
+    /// SQLite, embedded: for a deployment with one node.
     Sqlite,
-    /// The shared database of a deployment with any number of nodes.
+    /// PostgreSQL, shared: for a deployment with any number of nodes.
     Postgres,
 }

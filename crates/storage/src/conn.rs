@@ -23,9 +23,9 @@ use crate::{
 pub struct Conn {
     inner: Inner,
     count: StatementCount,
-    /// Limits how long an answer is waited for: PostgreSQL only.
+    /// PostgreSQL only: limits how long to wait for an answer.
     lender: Option<Lender>,
-    /// Keeps the write-ahead log as it is: readers of SQLite only.
+    /// SQLite readers only: keeps the write-ahead log from being emptied.
     _admission: Option<Admission>,
 }
 
@@ -37,15 +37,15 @@ pub(crate) enum Inner {
     PostgresTransaction(Transaction<'static, Postgres>),
 }
 
-/// A statement that is sent.
+/// A statement being sent.
 struct Statement<'c> {
     sql: &'static str,
     lender: Option<&'c Lender>,
 }
 
 impl Statement<'_> {
-    /// Waits for the answer, for as long as one may come. It is in a box, since every future around it
-    /// would hold it twice.
+    /// Waits for the answer for as long as one can still come. Boxed, because every future around
+    /// it would otherwise hold it twice.
     async fn answer<T>(
         self,
         answer: Pin<Box<impl Future<Output = Result<T>>>>,
@@ -88,7 +88,7 @@ impl From<Transaction<'static, Postgres>> for Inner {
 }
 
 impl Conn {
-    /// A connection whose statements are counted by `count`. That a transaction was begun counts
+    /// A connection whose statements are counted by `count`. The BEGIN of a transaction is counted
     /// already.
     pub(crate) fn new(inner: impl Into<Inner>, count: StatementCount) -> Self {
         let inner = inner.into();
@@ -98,17 +98,17 @@ impl Conn {
         Self { inner, count, lender: None, _admission: None }
     }
 
-    /// The connection of a reader of SQLite.
+    /// The connection of a SQLite reader.
     pub(crate) fn admitted(self, admission: Admission) -> Self {
         Self { _admission: Some(admission), ..self }
     }
 
-    /// A connection to PostgreSQL, or a transaction there.
+    /// A connection to PostgreSQL, or a transaction on one.
     pub(crate) fn lent((inner, lender): (impl Into<Inner>, Lender), count: StatementCount) -> Self {
         Self { lender: Some(lender), ..Self::new(inner, count) }
     }
 
-    /// Where a statement is sent, which counts it.
+    /// Counts a statement, and returns where to send it.
     fn send(&mut self, sql: &'static str) -> (Target<'_>, Statement<'_>) {
         self.count.add();
         let target = match &mut self.inner {
@@ -120,7 +120,7 @@ impl Conn {
         (target, Statement { sql, lender: self.lender.as_ref() })
     }
 
-    /// Which database it leads to.
+    /// Which database the connection leads to.
     pub fn backend(&self) -> Backend {
         match self.inner {
             Inner::Sqlite(_) | Inner::SqliteTransaction(_) => Backend::Sqlite,
@@ -128,7 +128,8 @@ impl Conn {
         }
     }
 
-    /// The text for this database, of two that say the same where no one text can.
+    /// Picks the text for this database from two equivalent ones, for when no single text works on
+    /// both.
     pub fn either(&self, sqlite: &'static str, postgres: &'static str) -> &'static str {
         match self.backend() {
             Backend::Sqlite => sqlite,
@@ -136,7 +137,8 @@ impl Conn {
         }
     }
 
-    /// The database's own time, in milliseconds since the Unix epoch: the same for every node.
+    /// The database's own time, in milliseconds since the Unix epoch. It is the same for every
+    /// node.
     pub async fn now_ms(&mut self) -> Result<i64> {
         let sql = self.either(
             "SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER)",
@@ -146,7 +148,7 @@ impl Conn {
         Ok(now)
     }
 
-    /// All rows that the statement gives.
+    /// All rows of the result.
     pub async fn all<T: FromRow>(
         &mut self,
         sql: &'static str,
@@ -175,7 +177,7 @@ impl Conn {
         statement.answer(reading, |found| Some(found.len() as u64)).await
     }
 
-    /// The first row that the statement gives, if there is one.
+    /// The first row of the result, if there is one.
     pub async fn optional<T: FromRow>(
         &mut self,
         sql: &'static str,
@@ -197,12 +199,12 @@ impl Conn {
         row.map(|row| T::from_row(&row)).transpose()
     }
 
-    /// The one row that the statement always gives.
+    /// The row of a statement that always returns one.
     pub async fn one<T: FromRow>(&mut self, sql: &'static str, binds: &[Bind<'_>]) -> Result<T> {
         self.optional(sql, binds).await?.ok_or_else(|| sqlx::Error::RowNotFound.into())
     }
 
-    /// Runs a statement that gives no rows, and says how many rows it changed.
+    /// Runs a statement that returns no rows, and returns how many rows it changed.
     pub async fn execute(&mut self, sql: &'static str, binds: &[Bind<'_>]) -> Result<u64> {
         check(binds)?;
         let (target, statement) = self.send(sql);
@@ -219,7 +221,7 @@ impl Conn {
         statement.answer(changing, |changed| Some(*changed)).await
     }
 
-    /// Commits a transaction. On a connection outside a transaction there is nothing to do.
+    /// Commits a transaction. Does nothing on a connection outside a transaction.
     pub async fn commit(self) -> Result<()> {
         let statement = Statement { sql: "COMMIT", lender: self.lender.as_ref() };
         match self.inner {
@@ -241,7 +243,7 @@ impl Conn {
 /// A value bound to a statement.
 #[derive(Clone, Debug)]
 pub enum Bind<'a> {
-    /// A number, a time in milliseconds, or a truth value as 0 or 1.
+    /// A number, a time in milliseconds, or a boolean as 0 or 1.
     Int(Option<i64>),
     /// Text, or JSON as text.
     Text(Option<&'a str>),
@@ -302,8 +304,8 @@ impl<'a> From<&'a [u8]> for Bind<'a> {
     }
 }
 
-/// Refuses texts with a null, which PostgreSQL cannot hold, on both databases and before they are
-/// sent.
+/// Refuses texts with a null character, which PostgreSQL cannot store. This holds for both
+/// databases, and nothing has been sent yet.
 fn check(binds: &[Bind<'_>]) -> Result<()> {
     let has_null = binds.iter().any(|bind| match bind {
         Bind::Text(text) => text.is_some_and(|text| text.contains('\0')),
@@ -316,8 +318,8 @@ fn check(binds: &[Bind<'_>]) -> Result<()> {
     Ok(())
 }
 
-/// Whether a text in this JSON holds a null, which stands there escaped. After a backslash that is
-/// itself escaped, the same characters mean themselves.
+/// Whether a text in this JSON contains a null character, which JSON escapes as `\u0000`. After a
+/// backslash that is itself escaped, the same characters stand for themselves.
 fn holds_null(json: &str) -> bool {
     json.match_indices("\\u0000").any(|(at, _)| {
         let before = json.get(..at).unwrap_or_default();
@@ -350,7 +352,7 @@ fn postgres_query<'q>(
     })
 }
 
-/// A row of either database. Columns are read by their place in the statement.
+/// A row of either database. Columns are read by their index.
 #[derive(Debug)]
 pub enum Row {
     /// A row from SQLite.
@@ -393,7 +395,7 @@ impl Value for bool {
     }
 }
 
-/// What a row of a statement is read into.
+/// A type that a whole row can be read into.
 pub trait FromRow: Sized {
     /// Reads the row.
     fn from_row(row: &Row) -> Result<Self>;

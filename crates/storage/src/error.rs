@@ -12,35 +12,35 @@ pub enum Error {
     /// The database did not answer in time.
     #[error("the database did not answer in time: {0}")]
     Timeout(&'static str),
-    /// A row holds what no version of the program writes.
+    /// A row holds something that no version of the program writes.
     #[error("the database holds a row that cannot be read: {0}")]
     Corrupt(String),
-    /// The database answered what this version does not understand.
+    /// The database gave an answer that this version does not understand.
     #[error("the database gave an answer that cannot be read: {0}")]
     Answer(String),
-    /// The program asked for what cannot be done. Trying again is in vain.
-    #[error("a fault of the program: {0}")]
+    /// The program asked for something that cannot be done. A retry would fail too.
+    #[error("a bug in the program: {0}")]
     Fault(String),
-    /// A text holds a null character, which PostgreSQL cannot store: nothing there has it.
-    #[error("a text holds a null character")]
+    /// A text contains a null character, which PostgreSQL cannot store, so no row can match it.
+    #[error("a text contains a null character")]
     Null,
-    /// What was to be written under a lease was not: another node may hold it by now.
+    /// A write under a lease was refused, because another node may hold the lease by now.
     #[error("the lease was lost")]
     LeaseLost,
 }
 
 impl Error {
-    /// A row that cannot be understood, with what is wrong with it.
+    /// A row that cannot be understood; `what` says what is wrong with it.
     pub fn corrupt(what: impl std::fmt::Display) -> Self {
         Self::Corrupt(what.to_string())
     }
 
-    /// An answer that cannot be understood, with what is wrong with it.
+    /// An answer that cannot be understood; `what` says what is wrong with it.
     pub(crate) fn answer(what: impl std::fmt::Display) -> Self {
         Self::Answer(what.to_string())
     }
 
-    /// What the program must not do, with why.
+    /// A mistake in the program itself: what it must not do, and why.
     pub(crate) fn fault(what: impl std::fmt::Display) -> Self {
         Self::Fault(what.to_string())
     }
@@ -50,8 +50,8 @@ impl Error {
         matches!(self, Self::Database(sqlx::Error::Database(error)) if error.is_unique_violation())
     }
 
-    /// Whether the database could not be asked, or not in time: it may answer another time, or
-    /// another node.
+    /// Whether the database could not be reached, or not in time. A retry, or another node, may
+    /// succeed.
     pub fn is_outage(&self) -> bool {
         match self {
             Self::Timeout(_) => true,
@@ -60,7 +60,8 @@ impl Error {
             }
             Self::Database(error) => match error {
                 sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => true,
-                // Broken connections, a lack of resources, and a server that goes down or comes up.
+                // Broken connections, a lack of resources, and a server that is stopping or
+                // starting.
                 sqlx::Error::Database(error) => error.code().is_some_and(|code| {
                     ["08", "53", "57P"].iter().any(|class| code.starts_with(class))
                         && error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().is_some()
@@ -70,11 +71,11 @@ impl Error {
         }
     }
 
-    /// Whether the database understood the statement and refuses it for what it says, so that
-    /// nothing was written and trying again is in vain.
+    /// Whether the database understood the statement and refused it for what it says. Then nothing
+    /// was written, and a retry would fail too.
     ///
-    /// Everything else is the fault of the moment (a lost connection, a server that goes down or
-    /// comes up, a time-out, a full disk), and a COMMIT that ends so may have been carried out.
+    /// All other errors are temporary (a lost connection, a server that is stopping or starting, a
+    /// time-out, a full disk). A COMMIT that ends in one of them may have been carried out.
     pub(crate) fn is_refusal(&self) -> bool {
         let error = match self {
             Self::Database(sqlx::Error::Database(error)) => error,

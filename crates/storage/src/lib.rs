@@ -2,7 +2,7 @@
 //! repository module for each family of tables.
 //!
 //! A statement is one static text that both databases understand: `$1` binds, `BIGINT`
-//! milliseconds, JSON as `TEXT`, lists bound as one JSON array and read with `json_each`. Where the
+//! milliseconds, JSON as `TEXT`, lists bound as one JSON array and read with `json_each`. If the
 //! databases truly differ, two whole texts stand side by side.
 
 mod backend;

@@ -1,11 +1,10 @@
 //! The log: everything that a client or another server may have to be told about, in one total
 //! order.
-//!
 //! An [`Append`] is a value that the caller fills and hands to the node's one [`Writer`]. Appends
 //! that wait together become one batch: one transaction, one flush. Positions are given out under
 //! the log lock, so they become visible in order and without gaps.
 //!
-//! `log_batches` is pruned by age. A reader whose place is pruned drops all that it has cached.
+//! `log_batches` is pruned by age. A reader whose place was pruned drops everything it has cached.
 
 mod announce;
 mod append;
@@ -54,11 +53,11 @@ pub use self::{
 };
 use crate::{Conn, Result};
 
-/// The lock that orders the log on PostgreSQL; `append_batch` takes the same.
+/// The lock that orders the log on PostgreSQL; `append_batch` takes the same one.
 const LOG_LOCK: &str = "SELECT pg_advisory_xact_lock(7310579619)";
 
-/// Draws the number under which this run of a node writes its batches. It is larger than all that
-/// were drawn before, also where the database was restored to an earlier moment in between.
+/// Draws the number under which this run of a node writes its batches. It is larger than every
+/// number drawn before, even if the database was restored to an earlier moment in between.
 pub async fn new_incarnation(conn: &mut Conn) -> Result<i64> {
     let now_ms = conn.now_ms().await?;
     let (incarnation,) = conn

@@ -9,7 +9,7 @@ use crate::{Result, Store};
 
 const BLOCK: i64 = 10_000;
 
-/// Hands out internal numbers. A number that is never used is not missed.
+/// Hands out internal numbers. Numbers that are never used leave gaps, which do no harm.
 #[derive(Debug)]
 pub struct NidAllocator {
     store: Store,
@@ -18,12 +18,12 @@ pub struct NidAllocator {
 }
 
 impl NidAllocator {
-    /// An allocator that draws its blocks from `store`.
+    /// An allocator that draws its blocks of numbers from `store`.
     pub fn new(store: Store) -> Self {
         Self { store, block: Mutex::new(0..0), discarded: AtomicBool::new(false) }
     }
 
-    /// The next `count` numbers, which follow one another.
+    /// The next `count` numbers, which are consecutive.
     pub async fn take(&self, count: u32) -> Result<std::ops::Range<Nid>> {
         let count = i64::from(count);
         let mut block = self.block.lock().await;
@@ -47,8 +47,8 @@ impl NidAllocator {
         Ok(taken)
     }
 
-    /// Gives up the numbers that are drawn and not handed out. Where the database was restored to
-    /// an earlier moment, another node may have drawn them again.
+    /// Discards the numbers that are drawn but not handed out. If the database was restored to an
+    /// earlier moment, another node may have drawn them again.
     pub fn discard(&self) {
         self.discarded.store(true, Ordering::Release);
     }

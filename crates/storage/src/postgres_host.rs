@@ -1,11 +1,11 @@
-//! The host that PostgreSQL runs on, and what becomes of connections when it falls silent.
+//! Notices when the host that PostgreSQL runs on falls silent, and replaces its connections.
 //!
-//! A host that loses its power or its network breaks no connection: whoever waits for an answer
-//! waits until TCP gives up, for a quarter of an hour, and `sqlx` has no keepalives to set. So each
-//! host is asked every second, on a connection of its own. Where neither that one nor a new one
-//! brings an answer, the host counts as silent: every statement that waits for it fails at once, and
-//! its pools are replaced by new ones. No old connection is used again, and what still waits on one
-//! holds nobody up.
+//! A host that loses its power or its network breaks no connection: clients wait until TCP gives
+//! up, for a quarter of an hour, and `sqlx` has no keepalives to set. So each host is asked every
+//! second, on a connection of its own. If neither that connection nor a new one brings an answer,
+//! the host counts as silent: every statement waiting for it fails at once, and its pools are
+//! replaced by new ones. No old connection is used again, and whatever still waits on one blocks
+//! nobody.
 
 use std::{
     future::Future,
@@ -29,18 +29,17 @@ use crate::{Error, Result};
 /// How often a host is asked.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long a host may take to answer a question that costs nothing, and as long again to let a new
-/// connection in.
+/// How long a host may take to answer a trivial query, and then again to accept a new connection.
 const ANSWER_LIMIT: Duration = Duration::from_millis(2_500);
 
 /// How long a statement may take: longer than the server's own limit, so that the server's error
-/// comes first where it can. Nothing else ends a statement whose connection alone is cut off.
+/// comes first if it can. If only the statement's own connection is cut off, nothing else ends it.
 const STATEMENT_LIMIT: Duration = Duration::from_secs(65);
 
-/// How long the connections of a pool that was given up may take to be closed.
+/// How long closing the connections of an abandoned pool may take.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 
-/// A pool of connections to PostgreSQL that begins anew when its host was silent. Cheap to clone.
+/// A pool of connections to PostgreSQL that is replaced when its host was silent. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Pool(Arc<Shared>);
 
@@ -51,13 +50,13 @@ struct Shared {
     current: Mutex<Current>,
 }
 
-/// The pool as it is now.
+/// The current pool.
 #[derive(Clone, Debug)]
 struct Current {
     pool: PgPool,
-    /// How often it was begun anew.
+    /// How often the pool was replaced.
     number: u64,
-    /// Cancelled when its host has fallen silent.
+    /// Cancelled when the host has fallen silent.
     silence: CancellationToken,
 }
 
@@ -69,7 +68,7 @@ impl Pool {
         Self(Arc::new(Shared { pool_options, options, current }))
     }
 
-    /// A connection.
+    /// A connection from the current pool.
     pub(crate) async fn acquire(&self) -> Result<(PoolConnection<Postgres>, Lender)> {
         loop {
             let lender = self.lender();
@@ -80,11 +79,11 @@ impl Pool {
         }
     }
 
-    /// A transaction that is begun with this statement.
+    /// A transaction that begins with this statement.
     ///
-    /// It is begun to the end even where whoever asks for it gives up meanwhile. `sqlx` knows of a
-    /// transaction only once it was begun; otherwise the next one to get the connection would read
-    /// in it, at a moment that is long past.
+    /// It is begun to the end even if the caller is cancelled meanwhile. `sqlx` knows of a
+    /// transaction only once it has begun; otherwise the next user of the connection would read
+    /// inside it, at a snapshot that is long past.
     pub(crate) async fn begin_with(
         &self,
         begin: &'static str,
@@ -95,23 +94,23 @@ impl Pool {
         Ok((lender.wait_for(begun).await?, lender))
     }
 
-    /// What has to be known about a connection that is made now.
+    /// What a connection that is made now is handed out with: it belongs to the current pool.
     pub(crate) fn lender(&self) -> Lender {
         Lender { pool: self.clone(), current: self.lock().clone() }
     }
 
-    /// How it connects.
+    /// The options it connects with.
     pub(crate) fn options(&self) -> &PgConnectOptions {
         &self.0.options
     }
 
-    /// Connections that are open, and those of them that are idle.
+    /// The number of open connections, and how many of them are idle.
     pub(crate) fn size(&self) -> (u32, usize) {
         let pool = &self.lock().pool;
         (pool.size(), pool.num_idle())
     }
 
-    /// Closes every connection, after the statements under way.
+    /// Closes every connection once its current statement is done.
     pub(crate) async fn close(&self) {
         let pool = self.lock().pool.clone();
         pool.close().await;
@@ -121,13 +120,13 @@ impl Pool {
         self.0.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends whatever waits for an answer, and begins anew.
+    /// Fails every statement that is waiting for an answer, and replaces the pool.
     fn fall_silent(&self) {
         std::mem::take(&mut self.lock().silence).cancel();
         self.begin_anew(None);
     }
 
-    /// Begins anew, in the place of the pool with this number where that is given.
+    /// Replaces the pool; if a number is given, only if the current pool has that number.
     fn begin_anew(&self, after: Option<u64>) {
         let old = {
             let mut current = self.lock();
@@ -139,7 +138,7 @@ impl Pool {
             let new = pool_options.clone().connect_lazy_with(options.clone());
             std::mem::replace(&mut current.pool, new)
         };
-        // From now on nobody gets a connection of the old pool. Those that it has lent out are not
+        // From now on nobody gets a connection of the old pool. Connections it has lent out are not
         // waited for.
         tokio::spawn(async move {
             let _ = tokio::time::timeout(CLOSE_LIMIT, old.close()).await;
@@ -147,7 +146,7 @@ impl Pool {
     }
 }
 
-/// The pool that a connection is from, as it was then.
+/// The pool that a connection came from.
 #[derive(Clone, Debug)]
 pub(crate) struct Lender {
     pool: Pool,
@@ -155,7 +154,7 @@ pub(crate) struct Lender {
 }
 
 impl Lender {
-    /// Waits for an answer on the connection, for as long as one may still come.
+    /// Waits for an answer on the connection for as long as one can still come.
     pub(crate) async fn wait_for<T, E>(
         &self,
         answer: impl Future<Output = Result<T, E>>,
@@ -169,14 +168,15 @@ impl Lender {
             Ok(Some(answer)) => Ok(answer?),
             Ok(None) => Err(Error::Timeout("its host is silent")),
             Err(_) => {
-                // The pool would wait for the connection before it gives it to anybody else.
+                // Otherwise the pool would wait for this connection before lending it to somebody
+                // else.
                 self.pool.begin_anew(Some(*number));
                 Err(Error::Timeout("a statement"))
             }
         }
     }
 
-    /// The pool.
+    /// The pool itself.
     pub(crate) fn pool(&self) -> &PgPool {
         &self.current.pool
     }
@@ -186,7 +186,7 @@ impl Lender {
     }
 }
 
-/// A host that is asked whether it is there, until this is dropped.
+/// A host that is checked regularly until this is dropped.
 #[derive(Clone, Debug)]
 pub(crate) struct Host {
     is_answering: Arc<AtomicBool>,
@@ -194,19 +194,19 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    /// Asks the host of these pools, which connect in the same way.
+    /// Watches the host of these pools, which all connect in the same way.
     pub(crate) fn watch(pools: Vec<Pool>) -> Self {
         let is_answering = Arc::new(AtomicBool::new(true));
         let asking = tokio::spawn(ask_again_and_again(pools, Arc::clone(&is_answering)));
         Self { is_answering, asking: Arc::new(AbortOnDropHandle::new(asking)) }
     }
 
-    /// Whether it has answered when it was last asked.
+    /// Whether the host answered the last check.
     pub(crate) fn is_answering(&self) -> bool {
         self.is_answering.load(Ordering::Relaxed)
     }
 
-    /// Asks no longer.
+    /// Stops checking.
     pub(crate) fn unwatch(&self) {
         self.asking.abort();
     }
@@ -231,7 +231,7 @@ async fn ask_again_and_again(pools: Vec<Pool>, is_answering: Arc<AtomicBool>) {
     }
 }
 
-/// Whether the host answers, on the connection that is there or on a new one.
+/// Whether the host answers, on the existing connection or on a new one.
 async fn ask(conn: &mut Option<PgConnection>, options: &PgConnectOptions) -> bool {
     if let Some(mut known) = conn.take() {
         let answer = tokio::time::timeout(ANSWER_LIMIT, known.execute("SELECT 1")).await;
@@ -245,7 +245,7 @@ async fn ask(conn: &mut Option<PgConnection>, options: &PgConnectOptions) -> boo
             *conn = Some(new);
             true
         }
-        // It answers, if only to say that it lets nobody in.
+        // It answers, even if only to refuse the connection.
         Ok(Err(sqlx::Error::Database(_))) => true,
         Ok(Err(_)) | Err(_) => false,
     }

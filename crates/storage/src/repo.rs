@@ -1,5 +1,6 @@
-//! The repositories: one module for each family of tables, with its rows, its SQL, and the functions
-//! that run it. What a client may have to be told about is not written here but appended to the log.
+//! The repositories: one module for each family of tables, with its rows, its SQL, and the
+//! functions that run it. Data that clients may have to be told about is not written here but
+//! appended to the log.
 
 pub mod account_data;
 pub mod aliases;

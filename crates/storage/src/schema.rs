@@ -1,8 +1,8 @@
-//! Bringing the schema up to date, and refusing one that is too new.
+//! Brings the schema up to date, and refuses one that is too new.
 //!
-//! The schema records the oldest version of the program that may run on it. A migration that takes
-//! away what older versions need raises that; one that only adds leaves it, so that the nodes of
-//! the version before go on while the first of the next has migrated already.
+//! The schema records the oldest version of the program that may run on it. A migration that
+//! removes something older versions need raises that version; one that only adds leaves it, so
+//! nodes of the previous version keep running after the first node of the next one has migrated.
 
 use std::time::Duration;
 
@@ -17,22 +17,22 @@ use crate::{Conn, OpenError, Store, server, store::Pools};
 /// The version of this program.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// The table in which the migrations note themselves.
+/// The table that records the applied migrations.
 const TABLE: &str = "_sqlx_migrations";
 
-/// Held on PostgreSQL by the one node that migrates.
+/// A lock held on PostgreSQL by the one node that migrates.
 const TRY_LOCK: &str = "SELECT pg_try_advisory_lock(7310579620)";
 
-/// How often it is looked whether another node has finished migrating.
+/// How often a waiting node checks whether another one has finished migrating.
 const LOCK_PAUSE: Duration = Duration::from_millis(250);
 
-/// How often a migration is tried that cannot have a table, and the pause between.
+/// How often a migration is tried when it cannot lock a table, and the pause in between.
 const TRIES: u32 = 30;
 const TRY_PAUSE: Duration = Duration::from_secs(1);
 
-/// How a session that migrates behaves. Filling a new index takes as long as it takes. Waiting for
-/// a table does not: whoever needs that table as well waits behind. A node that freezes is not
-/// waited for.
+/// The settings of a session that migrates. Filling a new index may take any time. Waiting for a
+/// table may not, because everybody else who needs the table queues up behind. The server ends a
+/// session whose node froze.
 const SESSION: [(&str, &str); 5] = [
     ("statement_timeout", "0"),
     ("client_min_messages", "warning"),
@@ -49,15 +49,15 @@ fn postgres() -> Migrator {
     configured(sqlx::migrate!("../../migrations/postgres"))
 }
 
-/// What a newer version has migrated is no fault: that version says who may run on it.
+/// Migrations applied by a newer version are not an error: that version says who may still run.
 fn configured(mut migrator: Migrator) -> Migrator {
     migrator.set_ignore_missing(true).set_locking(false);
     migrator
 }
 
 impl Store {
-    /// Makes the database ready for this program and `server_name`, or refuses it, unchanged. Says
-    /// how many migrations were applied.
+    /// Makes the database ready for this program and `server_name`, or refuses it and changes
+    /// nothing. Returns how many migrations were applied.
     pub async fn prepare(&self, server_name: &str) -> Result<usize, OpenError> {
         let mut conn = self.read().await?;
         if has_deployment(&mut conn).await? {
@@ -72,7 +72,7 @@ impl Store {
         Ok(applied)
     }
 
-    /// Whether all migrations that this program knows were applied. Changes nothing.
+    /// Whether all migrations that this program knows are applied. Changes nothing.
     pub async fn is_migrated(&self) -> crate::Result<bool> {
         let mut conn = self.read().await?;
         if !has_deployment(&mut conn).await? {
@@ -84,7 +84,7 @@ impl Store {
         Ok(count > 0)
     }
 
-    /// Applies the migrations that are missing, and says how many there were.
+    /// Applies the missing migrations, and returns how many there were.
     pub async fn migrate(&self) -> Result<usize, OpenError> {
         match self.pools() {
             Pools::Sqlite { writer, .. } => {
@@ -95,7 +95,7 @@ impl Store {
         }
     }
 
-    /// Claims a new database for `server_name`, or checks that it was made for it.
+    /// Claims a new database for `server_name`, or checks that the database belongs to it.
     pub async fn claim(&self, server_name: &str) -> Result<(), OpenError> {
         let mut conn = self.write().await?;
         conn.execute(
@@ -108,11 +108,11 @@ impl Store {
     }
 }
 
-/// One node migrates at a time; the others wait, and find nothing left to do.
+/// One node migrates at a time; the others wait, and then find nothing left to do.
 async fn migrate_postgres(options: PgConnectOptions) -> Result<usize, OpenError> {
     let mut conn = options.options(SESSION).connect().await.map_err(OpenError::Unreachable)?;
-    // Asked again and again: an index that is built beside the work of others waits for every
-    // statement under way, and so for one that waits for the lock.
+    // The lock is polled. Building an index concurrently waits for every running statement, and
+    // would also wait for a statement that waits for the lock.
     let mut is_waiting = false;
     while !lock(&mut conn).await? {
         if !std::mem::replace(&mut is_waiting, true) {
@@ -126,15 +126,15 @@ async fn migrate_postgres(options: PgConnectOptions) -> Result<usize, OpenError>
         tried += 1;
         match apply(&mut conn, &known).await {
             Err(error) if is_lock_timeout(&error) && tried < TRIES => {
-                tracing::warn!(%error, "a migration waits for statements under way");
+                tracing::warn!(%error, "a migration is waiting for running statements");
                 tokio::time::sleep(TRY_PAUSE).await;
             }
             outcome => break outcome?,
         }
     };
-    // Whatever the role's default is, what was migrated is flushed before anything is written there.
+    // Whatever the role's default is, the migrations are flushed before anything else is written.
     server::confirm(&mut conn).await.map_err(crate::Error::from)?;
-    // With the session ends the lock.
+    // Closing the session releases the lock.
     conn.close().await.map_err(crate::Error::from)?;
     Ok(applied)
 }
@@ -192,7 +192,7 @@ async fn check_version(conn: &mut Conn) -> Result<(), OpenError> {
     }
 }
 
-/// The three numbers of a version; none where it is not one.
+/// The three numbers of a version; `None` if the text is not a version.
 fn version(text: &str) -> Option<[u64; 3]> {
     let release = text.split(['-', '+']).next()?;
     let numbers: Vec<u64> = release.split('.').map(str::parse).collect::<Result<_, _>>().ok()?;

@@ -1,7 +1,7 @@
-//! What is noted of the statements that are sent to the database: how many there are, by what for,
-//! and for each that is followed a span.
+//! Keeps track of the statements sent to the database: counts by purpose, and a tracing span for
+//! each statement of a traced request.
 //!
-//! The text of a statement holds no values, which are bound to it, so that it may be shown.
+//! Values are bound, so the text of a statement contains none and can be shown.
 
 use std::{
     fmt::{self, Write as _},
@@ -20,13 +20,13 @@ use crate::Result;
 /// What a statement is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StatementKind {
-    /// Reading, for requests above all.
+    /// Reads, mostly for requests.
     Read,
-    /// A transaction that writes. On SQLite appends to the log are such transactions.
+    /// A transaction that writes. On SQLite this includes appends to the log.
     Write,
-    /// The one call that appends a batch to the log on PostgreSQL, with what surrounds it.
+    /// The one call that appends a batch to the log on PostgreSQL, and the statements around it.
     Append,
-    /// A look at the log, for whatever follows it.
+    /// A look at the log, by a part that follows it.
     Follow,
 }
 
@@ -34,7 +34,7 @@ impl StatementKind {
     const ALL: [Self; 4] = [Self::Read, Self::Write, Self::Append, Self::Follow];
 }
 
-/// As a label of metrics.
+/// The value of the metrics' label.
 impl fmt::Display for StatementKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -51,7 +51,7 @@ impl fmt::Display for StatementKind {
 pub(crate) struct Statements(Arc<[AtomicU64; 4]>);
 
 impl Statements {
-    /// What counts the statements of one kind.
+    /// The counter for statements of one kind.
     pub(crate) fn of(&self, kind: StatementKind) -> StatementCount {
         StatementCount { counts: self.clone(), kind }
     }
@@ -80,14 +80,14 @@ pub(crate) struct StatementCount {
 }
 
 impl StatementCount {
-    /// Counts one more.
+    /// Adds one.
     pub(crate) fn add(&self) {
         self.counts.count(self.kind).fetch_add(1, Ordering::Relaxed);
     }
 }
 
-/// Waits for the answer to a statement. `rows` says how many rows it gave or changed, where that is
-/// known.
+/// Waits for the answer to a statement. `rows` gets from the answer how many rows it gave or
+/// changed, if that is known.
 pub(crate) async fn follow<T>(
     sql: &str,
     answer: impl Future<Output = Result<T>>,
@@ -102,11 +102,11 @@ pub(crate) async fn follow<T>(
     answer
 }
 
-/// The beginning of a statement, in one line.
+/// The beginning of a statement, on one line.
 struct Shortened<'a>(&'a str);
 
 impl Shortened<'_> {
-    /// How many bytes are shown, but for the last word.
+    /// How many bytes are shown, plus the rest of the last word.
     const LENGTH: usize = 160;
 }
 

@@ -1,4 +1,4 @@
-//! Opening a database, and giving out connections to it.
+//! Opens a database and gives out connections to it.
 
 use std::{
     path::{Path, PathBuf},
@@ -29,7 +29,8 @@ use crate::{
 pub struct Options {
     /// `sqlite:PATH` or `postgres://…`.
     pub url: String,
-    /// A URL for what needs a session of its own, where `url` leads to a transaction pooler.
+    /// A URL for connections that need a session of their own, in case `url` leads to a transaction
+    /// pooler.
     pub direct_url: Option<String>,
     /// The largest number of pooled connections.
     pub max_connections: u32,
@@ -38,7 +39,7 @@ pub struct Options {
 /// Why a database cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The URL is of neither database.
+    /// The URL names neither database.
     #[error("`{0}` is not a database URL: it must begin with `sqlite:` or `postgres://`")]
     Url(String),
     /// The database does not answer or refuses the connection.
@@ -47,7 +48,7 @@ pub enum OpenError {
     /// The file of a SQLite database cannot be opened, or is not one.
     #[error("the SQLite database `{}` cannot be opened: {}", path.display(), reason(error))]
     File {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
         /// Why.
         #[source]
@@ -56,13 +57,13 @@ pub enum OpenError {
     /// The schema could not be brought up to date.
     #[error("the database cannot be migrated: {0}")]
     Migrate(#[source] MigrateError),
-    /// The schema is not the one of a released version.
+    /// The schema was not made by a released version.
     #[error(
-        "this database was made by another build of Stoa, whose migration {0} is not the one of \
+        "this database was made by another build of Stoa, whose migration {0} differs from that of \
          this build. Run that build, or use another database"
     )]
     OtherBuild(i64),
-    /// The database was brought up to date by a version with which this one cannot share it.
+    /// The database was brought up to date by a version that this one cannot share it with.
     #[error(
         "this database was brought up to date by a newer Stoa, and the oldest version that may run \
          on it is {oldest}; this is {own}. Run {oldest} or a newer one, or go back to a backup from \
@@ -77,7 +78,7 @@ pub enum OpenError {
     /// The database was made for another server name.
     #[error(
         "this database belongs to the server name `{found}`, and the configuration says \
-         `{configured}`. A server name cannot be changed: every user and room bears it. Set \
+         `{configured}`. A server name cannot be changed: it is part of every user ID. Set \
          `server_name` back, or use another database"
     )]
     ServerName {
@@ -91,8 +92,8 @@ pub enum OpenError {
     Storage(#[from] Error),
 }
 
-/// What an admin can use of an error: what the database or the system says, without where in their
-/// sources they say it.
+/// The part of an error that is useful to an admin: what the database or the system says, without
+/// the place in their source code.
 fn reason(error: &sqlx::Error) -> String {
     match error {
         sqlx::Error::Database(error) => error.message().to_owned(),
@@ -110,7 +111,7 @@ impl From<MigrateError> for OpenError {
     }
 }
 
-/// A database that is open. Cheap to clone.
+/// An open database. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Store {
     pools: Pools,
@@ -128,7 +129,7 @@ impl Store {
         Self { pools, statements: Statements::default() }
     }
 
-    /// Opens the database; one in SQLite is created where there is none.
+    /// Opens the database. A SQLite database is created if it does not exist.
     pub async fn open(options: &Options) -> Result<Self, OpenError> {
         if let Some(path) = options.url.strip_prefix("sqlite:") {
             let path = path.strip_prefix("//").unwrap_or(path);
@@ -164,7 +165,7 @@ impl Store {
     async fn open_postgres(options: &Options) -> Result<Self, OpenError> {
         let parse = |url: &str| PgConnectOptions::from_str(url).map_err(OpenError::Unreachable);
         let limited = |options: PgConnectOptions| options.application_name("stoa").options(SESSION);
-        // A transaction pooler does not pass these on; its own configuration has to.
+        // A transaction pooler does not pass these on, so it has to set them itself.
         let (pooled, direct) = match &options.direct_url {
             None => (limited(parse(&options.url)?), limited(parse(&options.url)?)),
             Some(direct) => (parse(&options.url)?, limited(parse(direct)?)),
@@ -193,7 +194,7 @@ impl Store {
         }
     }
 
-    /// A connection to read with.
+    /// A connection for reading.
     #[instrument(name = "connection", level = "debug", skip_all, fields(purpose = "read"))]
     pub async fn read(&self) -> Result<Conn> {
         let _spending = TimeSpent::on_database();
@@ -207,7 +208,7 @@ impl Store {
         })
     }
 
-    /// A read-only transaction in which every statement sees the same moment.
+    /// A read-only transaction in which every statement sees the same snapshot.
     #[instrument(name = "connection", level = "debug", skip_all, fields(purpose = "snapshot"))]
     pub async fn snapshot(&self) -> Result<Conn> {
         let _spending = TimeSpent::on_database();
@@ -223,8 +224,8 @@ impl Store {
         })
     }
 
-    /// A transaction to write with, which must be committed. In SQLite it is the only one at a
-    /// time, and the log's writer waits for it: hold it briefly.
+    /// A transaction for writing, which must be committed. On SQLite there is only one at a time,
+    /// and the log's writer waits for it, so hold it briefly.
     #[instrument(name = "connection", level = "debug", skip_all, fields(purpose = "write"))]
     pub async fn write(&self) -> Result<Conn> {
         let _spending = TimeSpent::on_database();
@@ -237,8 +238,8 @@ impl Store {
         })
     }
 
-    /// A connection to follow the log with that is kept, on a session of its own, by one of the few
-    /// parts that must not wait behind requests.
+    /// A connection for following the log, with a session of its own. It is kept open, and meant
+    /// for the few parts that must not wait behind requests.
     pub(crate) async fn dedicated(&self) -> Result<Conn> {
         let count = self.statements.of(StatementKind::Follow);
         Ok(match &self.pools {
@@ -247,12 +248,12 @@ impl Store {
         })
     }
 
-    /// How many statements were sent to the database since it was opened, by what for.
+    /// How many statements were sent since the database was opened, by purpose.
     pub fn statements(&self) -> [(StatementKind, u64); 4] {
         self.statements.all()
     }
 
-    /// The one connection that writes to SQLite, outside of a transaction.
+    /// The one connection that writes to SQLite, without a transaction.
     #[instrument(name = "connection", level = "debug", skip_all, fields(purpose = "append"))]
     pub(crate) async fn sqlite_writer(&self) -> Result<PoolConnection<Sqlite>> {
         match &self.pools {
@@ -261,18 +262,18 @@ impl Store {
         }
     }
 
-    /// What counts the statements of transactions that write.
+    /// The counter for statements of transactions that write.
     pub(crate) fn writes(&self) -> StatementCount {
         self.statements.of(StatementKind::Write)
     }
 
-    /// What counts the statements of the log's writer on its own connection.
+    /// The counter for statements that the log's writer sends on its own connection.
     pub(crate) fn appends(&self) -> StatementCount {
         self.statements.of(StatementKind::Append)
     }
 
-    /// Whether the database answers, as far as is known: a host that is silent is noticed within a
-    /// few seconds.
+    /// Whether the database answers, as far as is known. A silent host is noticed within a few
+    /// seconds.
     pub fn is_answering(&self) -> bool {
         match &self.pools {
             Pools::Sqlite { .. } => true,
@@ -280,7 +281,7 @@ impl Store {
         }
     }
 
-    /// Sessions of PostgreSQL without a pooler in between; none for SQLite.
+    /// PostgreSQL sessions that bypass any pooler; `None` on SQLite.
     pub(crate) fn direct_pool(&self) -> Option<&Pool> {
         match &self.pools {
             Pools::Sqlite { .. } => None,
@@ -288,7 +289,7 @@ impl Store {
         }
     }
 
-    /// The runs of the PostgreSQL server that were met; none for SQLite.
+    /// The runs of the PostgreSQL server that this store has met; `None` on SQLite.
     pub(crate) fn server_runs(&self) -> Option<&ServerRuns> {
         match &self.pools {
             Pools::Sqlite { .. } => None,
@@ -296,7 +297,7 @@ impl Store {
         }
     }
 
-    /// Connections that are open and those of them that are idle, for metrics.
+    /// The number of open connections, and how many of them are idle, for metrics.
     pub fn pool_size(&self) -> (u32, usize) {
         match &self.pools {
             Pools::Sqlite { readers, .. } => (readers.size(), readers.num_idle()),
@@ -304,7 +305,7 @@ impl Store {
         }
     }
 
-    /// The size of SQLite's write-ahead log, for metrics; none for PostgreSQL.
+    /// The size of SQLite's write-ahead log, for metrics; `None` on PostgreSQL.
     pub fn wal_bytes(&self) -> Option<u64> {
         match &self.pools {
             Pools::Sqlite { wal, .. } => Some(wal.bytes()),
@@ -312,7 +313,7 @@ impl Store {
         }
     }
 
-    /// Closes every connection, after the statements under way.
+    /// Closes every connection once its current statement is done.
     pub async fn close(&self) {
         match &self.pools {
             Pools::Sqlite { readers, writer, .. } => {
@@ -328,8 +329,8 @@ impl Store {
     }
 }
 
-/// How a session behaves. Where this node's host vanishes, the server finds out within a few
-/// seconds, and lets go what the session holds.
+/// The settings of a session. If this node's host vanishes, the server notices within a few seconds
+/// and releases what the session holds.
 const SESSION: [(&str, &str); 8] = [
     ("lock_timeout", "10s"),
     ("statement_timeout", "60s"),
@@ -338,30 +339,31 @@ const SESSION: [(&str, &str); 8] = [
     ("tcp_keepalives_interval", "1"),
     ("tcp_keepalives_count", "3"),
     ("tcp_user_timeout", "4s"),
-    // What a single statement runs under. Transactions say it themselves.
+    // Settings for single statements. Transactions set theirs when they begin.
     ("default_transaction_isolation", "read committed"),
 ];
 
 const BEGIN_SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
-/// How many connections read a SQLite database at most. A read is short and waits for nothing, so that
-/// more of them than there are processors only take memory: each has a thread and pages of its own.
+/// The maximum number of connections that read a SQLite database. A read is short and waits for
+/// nothing, so more readers than processors only cost memory: each has its own thread and page
+/// cache.
 const SQLITE_READERS: u32 = 8;
 
-/// How much of a SQLite database its writing connection keeps in memory, as a negative number of
-/// KiB. Readers, of which there are many, have the usual 2 MiB each; behind them is the system's cache.
+/// How much of a SQLite database the writing connection caches in memory, as a negative number of
+/// KiB. The many readers keep the default 2 MiB each; behind them is the system's cache.
 const WRITER_CACHE: &str = "-8192";
 
-/// The tailer's connection, the listener's, and one more for when they are made anew.
+/// The tailer's connection, the listener's, and a spare for when they are reopened.
 const DIRECT_CONNECTIONS: u32 = 4;
 
-/// How long a connection may take that cannot be had at once.
+/// How long to wait for a connection when none is free.
 const ACQUIRE_LIMIT: Duration = Duration::from_secs(10);
 
-/// How long connecting for the first time may take.
+/// How long the first connection may take.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
-/// A connection that was idle for longer than this is tried before it is used.
+/// A connection that was idle for longer than this is checked before it is used.
 const TRUSTED_FOR: Duration = Duration::from_secs(1);
 
 fn sqlite_pool_options() -> SqlitePoolOptions {
@@ -369,8 +371,9 @@ fn sqlite_pool_options() -> SqlitePoolOptions {
         .idle_timeout(None)
         .max_lifetime(None)
         .test_before_acquire(false)
-        // Where the disk is full or fails, SQLite ends the transaction by itself. The connection,
-        // which then fails to end it, believes for ever that it is in one, and begins no other.
+        // If the disk is full or fails, SQLite ends the transaction by itself. The connection's own
+        // attempt to end it then fails, and from then on it believes that it is in a transaction
+        // and begins no other.
         .before_acquire(|conn, _| {
             let is_usable = !sqlx::Connection::is_in_transaction(conn);
             Box::pin(async move { Ok(is_usable) })
@@ -396,7 +399,7 @@ fn pool_options(runs: &ServerRuns) -> PgPoolOptions {
         })
 }
 
-/// Connects once: a pool tries again and again, and in the end does not say what stood in its way.
+/// Connects once. A pool would keep retrying, and in the end not say what the problem was.
 async fn try_out(options: &PgConnectOptions) -> sqlx::Result<ServerRun> {
     let connecting = async {
         let mut conn = options.connect().await?;

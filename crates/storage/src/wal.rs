@@ -1,9 +1,9 @@
-//! SQLite's write-ahead log, which is kept small.
+//! Keeps SQLite's write-ahead log small.
 //!
-//! SQLite starts it over only at a moment when nobody reads from it. Under load somebody always does,
-//! so that it grows without end, and every read, which has to search it, becomes slower. So when it
-//! has become too large, new readers are held off until those under way are done, which takes
-//! milliseconds, and it is emptied.
+//! SQLite starts the log over only when nobody is reading from it. Under load there is always a
+//! reader, so the log would grow without end, and every read, which has to search it, would become
+//! slower. So when the log has become too large, new readers are held off until the current ones
+//! are done, which takes milliseconds, and the log is emptied.
 
 use std::{
     path::{Path, PathBuf},
@@ -17,24 +17,24 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::{Error, Result};
 
-/// How large it may become. SQLite by itself empties it where it can from 4 MiB on.
+/// The size at which the log is emptied. SQLite by itself tries to empty it from 4 MiB on.
 const LIMIT: u64 = 32 << 20;
 
-/// How often it is looked at, and how often at least where it could not be emptied.
+/// How often the size is checked, and the longest pause after attempts that failed.
 const INTERVAL: Duration = Duration::from_millis(250);
 const LONGEST_INTERVAL: Duration = Duration::from_secs(4);
 
-/// How long readers are waited for, and new ones held off meanwhile. After that the attempt is given
-/// up: somebody reads for longer, or waits for a second admission while holding one.
+/// How long to wait for current readers, while new ones are held off. After that the attempt is
+/// given up: some reader takes longer, or is waiting for a second admission while holding one.
 const PATIENCE: Duration = Duration::from_millis(250);
 
-/// Waits briefly for readers that pass no gate, such as an admin's `sqlite3`.
+/// Waits briefly for readers that bypass the gate, such as an admin's `sqlite3`.
 const BEFORE: &str = "PRAGMA busy_timeout = 100";
 const EMPTY: &str = "PRAGMA wal_checkpoint(TRUNCATE)";
-/// As the connection is for writing.
+/// The setting of the writing connection.
 const AFTERWARDS: &str = "PRAGMA busy_timeout = 10000";
 
-/// The write-ahead log of a database, which is watched until the last of this is dropped.
+/// The write-ahead log of a database. It is watched until the last clone is dropped.
 #[derive(Clone, Debug)]
 pub(crate) struct Wal {
     file: Arc<Path>,
@@ -46,7 +46,7 @@ pub(crate) struct Wal {
 pub(crate) type Admission = OwnedRwLockReadGuard<()>;
 
 impl Wal {
-    /// Watches the write-ahead log of the database in `file`, to which `writer` writes.
+    /// Watches the write-ahead log of the database in `file`, which `writer` writes to.
     pub(crate) fn watch(file: &Path, writer: SqlitePool) -> Self {
         let mut name = file.as_os_str().to_owned();
         name.push("-wal");
@@ -56,12 +56,12 @@ impl Wal {
         Self { file, gate, _watching: Arc::new(AbortOnDropHandle::new(watching)) }
     }
 
-    /// Lets somebody read.
+    /// Admits a reader.
     pub(crate) async fn admit(&self) -> Admission {
         Arc::clone(&self.gate).read_owned().await
     }
 
-    /// Its size.
+    /// The size of the log in bytes.
     pub(crate) fn bytes(&self) -> u64 {
         size(&self.file)
     }
@@ -86,7 +86,7 @@ async fn watch(file: Arc<Path>, gate: Arc<RwLock<()>>, writer: SqlitePool) {
     }
 }
 
-/// Empties the log at a moment when nobody reads.
+/// Empties the log at a moment when nobody is reading.
 async fn empty(gate: &RwLock<()>, writer: &SqlitePool) -> Result<()> {
     let quiet = async { Ok::<_, Error>((gate.write().await, writer.acquire().await?)) };
     let quiet = tokio::time::timeout(PATIENCE, quiet).await;
@@ -94,9 +94,9 @@ async fn empty(gate: &RwLock<()>, writer: &SqlitePool) -> Result<()> {
     conn.execute(BEFORE).await?;
     let emptied = conn.fetch_one(EMPTY).await;
     conn.execute(AFTERWARDS).await?;
-    // That somebody was in the way is no error, but the first column of what it answers.
+    // A reader in the way is not an error; the first column of the answer reports it.
     let (was_blocked,): (i64,) = FromRow::from_row(&emptied?)?;
-    if was_blocked == 0 { Ok(()) } else { Err(Error::Timeout("readers that came by no gate")) }
+    if was_blocked == 0 { Ok(()) } else { Err(Error::Timeout("readers that bypass the gate")) }
 }
 
 fn size(file: &Path) -> u64 {

@@ -11,7 +11,7 @@ use stoa_cluster::CacheKeeper;
 
 use crate::{TestDatabase, TestNode, TestNodeOptions};
 
-/// A node with accounts.
+/// A node with accounts on top.
 #[derive(Clone, Debug)]
 pub struct TestAccounts {
     /// The node.
@@ -23,12 +23,12 @@ pub struct TestAccounts {
 }
 
 impl TestAccounts {
-    /// A node of the server `test`, on which anybody may register.
+    /// A node of the server `test` with open registration.
     pub async fn start(database: &TestDatabase) -> Self {
         Self::start_with(database, Self::options()).await
     }
 
-    /// Options under which anybody may register, nothing is limited, and a password is hashed fast.
+    /// Options with open registration and fast password hashing, and without limits.
     pub fn options() -> Options {
         Options {
             registration_enabled: true,
@@ -38,7 +38,7 @@ impl TestAccounts {
         }
     }
 
-    /// A node whose accounts behave like this.
+    /// A node whose accounts have these options.
     pub async fn start_with(database: &TestDatabase, options: Options) -> Self {
         let clock = ManualClock::at(1_700_000_000_000);
         Self::start_at(database, options, clock, TestNodeOptions::default()).await
@@ -50,7 +50,8 @@ impl TestAccounts {
         Self::start_at(database, options, self.clock.clone(), node).await
     }
 
-    /// A node with this clock and these limits. Its own caches are added to the caches.
+    /// A node with this clock and these limits. The accounts' own caches are added to the given
+    /// ones.
     pub async fn start_at(
         database: &TestDatabase,
         options: Options,

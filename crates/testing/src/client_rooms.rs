@@ -1,4 +1,4 @@
-//! Short ways for a client to do what users do in rooms.
+//! Short methods with which a test client does what users do in rooms.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -6,17 +6,17 @@ use serde_json::{Value, json};
 
 use crate::TestClient;
 
-/// Tells transactions apart.
+/// Makes transaction IDs unique.
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
 impl TestClient {
-    /// Creates a room, and gives its ID.
+    /// Creates a room, and returns its ID.
     pub async fn create_room(&self, request: Value) -> String {
         let created = self.post("/_matrix/client/v3/createRoom", request).await.ok();
         created["room_id"].as_str().expect("a room ID").to_owned()
     }
 
-    /// Creates a room that everybody may join.
+    /// Creates a room that everybody can join.
     pub async fn create_public_room(&self) -> String {
         self.create_room(json!({ "preset": "public_chat" })).await
     }
@@ -36,32 +36,32 @@ impl TestClient {
         self.post(&in_room(room, "invite"), json!({ "user_id": user_id })).await.ok();
     }
 
-    /// Sends a text, and gives the event's ID.
+    /// Sends a text message, and returns the event's ID.
     pub async fn send(&self, room: &str, text: &str) -> String {
         let content = json!({ "msgtype": "m.text", "body": text });
         self.send_event(room, "m.room.message", content).await
     }
 
-    /// Sends an event, and gives its ID.
+    /// Sends an event, and returns its ID.
     pub async fn send_event(&self, room: &str, kind: &str, content: Value) -> String {
         let txn_id = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = in_room(room, &format!("send/{kind}/t{txn_id}"));
         event_id(&self.put(&path, content).await.ok())
     }
 
-    /// Sets an entry of a room's state, and gives the event's ID.
+    /// Sends a state event, and returns its ID.
     pub async fn set_state(&self, room: &str, kind: &str, key: &str, content: Value) -> String {
         let path = in_room(room, &format!("state/{kind}/{}", encode(key)));
         event_id(&self.put(&path, content).await.ok())
     }
 
-    /// The content of an entry of a room's state.
+    /// The content of a state event of the room.
     pub async fn state(&self, room: &str, kind: &str, key: &str) -> Value {
         let path = in_room(room, &format!("state/{kind}/{}", encode(key)));
         self.get(&path).await.ok()
     }
 
-    /// Redacts an event, and gives the ID of the event that does.
+    /// Redacts an event, and returns the ID of the redaction.
     pub async fn redact(&self, room: &str, event: &str) -> String {
         let txn_id = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = in_room(room, &format!("redact/{}/t{txn_id}", encode(event)));
@@ -74,12 +74,12 @@ impl TestClient {
     }
 }
 
-/// The path of something in a room.
+/// The path of a resource of a room.
 pub fn in_room(room: &str, rest: &str) -> String {
     format!("/_matrix/client/v3/rooms/{}/{rest}", encode(room))
 }
 
-/// A text as a segment of a path.
+/// A text, percent-encoded as one path segment.
 pub fn encode(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {

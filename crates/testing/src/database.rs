@@ -1,4 +1,4 @@
-//! Databases that live as long as one test.
+//! Databases that each belong to one test.
 
 use std::{
     path::{Path, PathBuf},
@@ -15,23 +15,23 @@ use stoa_storage::{Backend, Options, Store};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-/// Tells apart the databases that one process makes.
+/// Distinguishes the databases made by one process.
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
 /// The file of a SQLite database in its folder.
 const SQLITE_FILE: &str = "stoa.db";
 
-/// A new database of one test. Dropping it deletes it, whoever is still connected.
+/// A new database for one test. Dropping it deletes it, even if somebody is still connected.
 #[derive(Debug)]
 pub struct TestDatabase {
     url: String,
     folder: TempDir,
-    /// The server's own URL and the database's name, on PostgreSQL.
+    /// On PostgreSQL: the URL of the server, and the name of the database.
     postgres: Option<(String, String)>,
 }
 
 impl TestDatabase {
-    /// A database on `backend`; none where that is a PostgreSQL which there is not.
+    /// A database on `backend`; `None` for PostgreSQL if there is no server.
     pub async fn create(backend: Backend) -> Option<Self> {
         match backend {
             Backend::Sqlite => Some(Self::sqlite()),
@@ -46,7 +46,7 @@ impl TestDatabase {
         Self { url, folder, postgres: None }
     }
 
-    /// A database on the PostgreSQL at `STOA_TEST_POSTGRES`; none where that is not set.
+    /// A database on the PostgreSQL server at `STOA_TEST_POSTGRES`; `None` if that is not set.
     pub async fn postgres() -> Option<Self> {
         let server = postgres_server()?;
         Some(Self::on_server(&server).await)
@@ -64,22 +64,22 @@ impl TestDatabase {
         }
     }
 
-    /// Which database it is.
+    /// Which of the two databases it is.
     pub fn backend(&self) -> Backend {
         if self.postgres.is_some() { Backend::Postgres } else { Backend::Sqlite }
     }
 
-    /// Its URL, as the configuration takes it.
+    /// The URL, in the form that the configuration takes.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// A folder that is deleted with the database, such as for media or a node's own files.
+    /// A folder that is deleted with the database, for media or a node's own files.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// How it is opened.
+    /// The options for opening it.
     pub fn options(&self) -> Options {
         Options { url: self.url.clone(), direct_url: None, max_connections: 8 }
     }
@@ -98,7 +98,7 @@ impl TestDatabase {
 }
 
 impl TestDatabase {
-    /// Empties the tables that PostgreSQL does not keep over a crash, as a crash would.
+    /// Empties the unlogged tables of PostgreSQL, as a crash would.
     pub async fn lose_unlogged_tables(&self) {
         const SQL: &str = "
             DO $$
@@ -111,8 +111,8 @@ impl TestDatabase {
         administer(&self.url, SQL.to_owned()).await;
     }
 
-    /// Reads a SQLite database from elsewhere, as a backup tool does, until what this gives is
-    /// dropped.
+    /// Reads a SQLite database from another connection, as a backup tool does, until the returned
+    /// value is dropped.
     pub async fn read_for_long(&self) -> impl Send + use<> {
         let options = SqliteConnectOptions::new().filename(self.file());
         let mut conn = options.connect().await.expect("the database");
@@ -120,7 +120,7 @@ impl TestDatabase {
         conn
     }
 
-    /// Keeps a copy of the database as it is, which nobody may be using: a backup.
+    /// Keeps a copy of the database as it is, as a backup. Nobody may be using it.
     pub async fn back_up(&self) {
         match &self.postgres {
             None => {
@@ -134,7 +134,7 @@ impl TestDatabase {
         }
     }
 
-    /// Puts the copy in the place of the database, which nobody may be using.
+    /// Replaces the database with the copy. Nobody may be using it.
     pub async fn restore(&self) {
         match &self.postgres {
             None => {
@@ -149,7 +149,7 @@ impl TestDatabase {
         }
     }
 
-    /// Fills a new database with what [`TestDatabase::dump`] gave.
+    /// Fills a new database with the output of [`TestDatabase::dump`].
     pub async fn load(&self, sql: &str) {
         let sql = sql.to_owned();
         if self.postgres.is_some() {
@@ -162,8 +162,8 @@ impl TestDatabase {
         conn.close().await.expect("a database on disk");
     }
 
-    /// The whole database as SQL. It takes `sqlite3` or `pg_dump`, of the oldest PostgreSQL that
-    /// is to read it.
+    /// The whole database as SQL. It takes `sqlite3` or `pg_dump`, the latter from the oldest
+    /// PostgreSQL that is to read the dump.
     pub fn dump(&self) -> String {
         let mut command;
         if self.postgres.is_some() {
@@ -176,7 +176,8 @@ impl TestDatabase {
         let output = command.output().expect("the program that dumps");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let sql = String::from_utf8(output.stdout).expect("text");
-        // What speaks to psql and not to the server, and what says only when it was made.
+        // Leaves out lines that are meant for psql and not the server, and those that only say when
+        // the dump was made.
         let is_sql = |line: &&str| !line.starts_with('\\') && !line.starts_with("--");
         sql.lines().filter(is_sql).fold(String::new(), |sql, line| sql + line + "\n")
     }
@@ -189,7 +190,7 @@ impl TestDatabase {
 impl Drop for TestDatabase {
     fn drop(&mut self) {
         let Some((server, name)) = self.postgres.take() else { return };
-        // On a thread with a runtime of its own: this one may be in the middle of a runtime.
+        // On a thread with a runtime of its own, because this thread may be inside a runtime.
         let dropping = std::thread::spawn(move || {
             let sql = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
             runtime().block_on(administer(&server, sql));
@@ -200,13 +201,13 @@ impl Drop for TestDatabase {
     }
 }
 
-/// Runs a test on a new database of `backend`, on a runtime of its own. Passes with a note where
-/// that is a PostgreSQL which there is not.
+/// Runs a test on a new database of `backend`, on a runtime of its own. For PostgreSQL without a
+/// server, it passes and prints a note.
 pub fn run_on(backend: Backend, test: impl AsyncFnOnce(&TestDatabase)) {
     let runtime = runtime();
     let Some(database) = runtime.block_on(TestDatabase::create(backend)) else { return };
     runtime.block_on(test(&database));
-    // Whatever the test has left running ends before its database does.
+    // Whatever the test has left running ends before its database is deleted.
     runtime.shutdown_timeout(Duration::from_secs(5));
 }
 
@@ -218,7 +219,7 @@ fn runtime() -> Runtime {
         .expect("a runtime")
 }
 
-/// The URL of the PostgreSQL for tests; none where tests are to do without.
+/// The URL of the PostgreSQL server for tests; `None` if tests run without one.
 pub(crate) fn postgres_server() -> Option<String> {
     if let Ok(server) = std::env::var("STOA_TEST_POSTGRES") {
         return Some(server);
@@ -230,7 +231,7 @@ pub(crate) fn postgres_server() -> Option<String> {
     None
 }
 
-/// Whether a test that cannot run for want of something fails.
+/// Whether a test that cannot run because something is missing fails.
 pub(crate) fn is_required() -> bool {
     std::env::var("STOA_TEST_REQUIRE_POSTGRES").is_ok_and(|required| required == "1")
 }
@@ -240,7 +241,7 @@ async fn administer(server: &str, sql: String) {
     conn.execute(AssertSqlSafe(sql.as_str()))
         .await
         .unwrap_or_else(|error| panic!("{sql}: {error}"));
-    // The server notices a connection that is dropped as well.
+    // The server also notices a connection that is dropped.
     let _ = conn.close().await;
 }
 

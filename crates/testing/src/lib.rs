@@ -1,7 +1,8 @@
-//! What the tests of every crate stand on: databases that live as long as one test, and the parts
-//! of a node put together.
+//! Support for the tests of every crate: databases that belong to one test, and the parts of a node
+//! put together.
 //!
-//! Test support ends a test that cannot go on: here, and only here, code outside of tests panics.
+//! Test support panics when a test cannot go on. This is the only code outside tests that may
+//! panic.
 #![expect(
     clippy::expect_used,
     clippy::missing_panics_doc,
@@ -46,13 +47,13 @@ pub use self::server::{PASSWORD, TestClient, TestRequest, TestResponse, TestServ
 #[cfg(feature = "server")]
 pub use stoa::app::Environment;
 
-/// For the tests of storage, which stands below it.
+/// For the tests of `storage`, which is below this crate.
 pub use stoa_cluster;
 /// The database that a test runs on.
 pub use stoa_storage::Backend;
 
-/// Makes of each function two tests, one on SQLite and one on PostgreSQL, each on a new database
-/// that is gone when the test ends.
+/// Turns each function into two tests, one on SQLite and one on PostgreSQL, each on a new database
+/// that is deleted when the test ends.
 ///
 /// ```text
 /// both_databases! {
@@ -63,9 +64,9 @@ pub use stoa_storage::Backend;
 /// }
 /// ```
 ///
-/// The tests are named `a_token_is_found_by_its_hash::sqlite` and `…::postgres`. PostgreSQL is the
-/// one at `STOA_TEST_POSTGRES`, the URL of a superuser. Without it these tests pass without doing
-/// anything and say so, unless `STOA_TEST_REQUIRE_POSTGRES=1`.
+/// The tests are named `a_token_is_found_by_its_hash::sqlite` and `…::postgres`. The PostgreSQL
+/// server is the one at `STOA_TEST_POSTGRES`, the URL of a superuser. Without it these tests pass
+/// without doing anything and say so, unless `STOA_TEST_REQUIRE_POSTGRES=1`.
 #[macro_export]
 macro_rules! both_databases {
     ($($(#[$meta:meta])* async fn $name:ident($db:ident: TestDatabase) $body:block)*) => {$(

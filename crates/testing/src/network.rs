@@ -1,5 +1,5 @@
-//! A network of one test: two hosts, and a link between them that can be cut in silence, as by a
-//! host that loses its power or a switch that drops everything. Nobody is told, and no RST comes.
+//! A network for one test: two hosts, and a link between them that can be cut silently, as when a
+//! host loses its power or a switch drops everything. Neither side is notified, and no RST arrives.
 
 use std::{
     ffi::OsStr,
@@ -10,15 +10,15 @@ use std::{
 
 use crate::{database::is_required, this_program::this_program};
 
-/// The ends of the link.
+/// The addresses of the two ends of the link.
 const NEAR_END: &str = "near0";
 const FAR_END: &str = "far0";
 
-/// An address to which nobody listens: what is sent to it is lost.
+/// An address where nobody listens. Packets sent there are lost.
 const NOBODY: &str = "02:00:00:00:00:01";
 
 /// Runs the ignored test with the full name `test` in a network of its own, which only root can
-/// make. Passes with a note for anybody else.
+/// create. For other users, it passes and prints a note.
 pub fn in_own_network(test: &str) {
     if !rustix::process::geteuid().is_root() {
         eprintln!("skipped: only root can make a network for a test");
@@ -39,11 +39,11 @@ pub fn in_own_network(test: &str) {
     assert!(status.success(), "{test} failed in its network: {status}");
 }
 
-/// This process's host, the near one, and another behind a link. It takes a process that
+/// The near host, which is this process's, and another one behind a link. Needs a process that
 /// [`in_own_network`] has started.
 #[derive(Debug)]
 pub struct TestNetwork {
-    /// Keeps the far host's network. It ends with this process.
+    /// Keeps the far host's network alive. It ends with this process.
     far: Child,
 }
 
@@ -59,7 +59,7 @@ impl TestNetwork {
         let mut keeper = Command::new("unshare");
         keeper.args(["--net", "--", "cat"]).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut far = keeper.spawn().expect("a host");
-        // Once it answers, it is in its network.
+        // Once the process answers, it is in its network.
         far.stdin.as_mut().expect("its input").write_all(b"\n").expect("it listens");
         let mut line = String::new();
         let output = far.stdout.take().expect("its output");
@@ -77,7 +77,7 @@ impl TestNetwork {
         network
     }
 
-    /// Cuts the link. Both hosts go on sending, and nothing arrives.
+    /// Cuts the link. Both hosts keep sending, and nothing arrives.
     pub fn cut(&self) -> Cut<'_> {
         let lose = ["lladdr", NOBODY, "nud", "permanent", "dev"];
         let (near, far) = (Self::NEAR.to_string(), Self::FAR.to_string());
@@ -91,12 +91,12 @@ impl TestNetwork {
         self.far_ip(&["neigh", "del", &Self::NEAR.to_string(), "dev", FAR_END]);
     }
 
-    /// The process whose network is the far host's.
+    /// The ID of the process that the far host's network belongs to.
     pub(crate) fn far(&self) -> u32 {
         self.far.id()
     }
 
-    /// A program in the network of the process `host`.
+    /// A command that runs a program in the network of the process `host`.
     pub(crate) fn command_on(host: u32, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new("nsenter");
         command.arg(format!("--net=/proc/{host}/ns/net")).arg("--").arg(program);
@@ -110,13 +110,13 @@ impl TestNetwork {
 
 impl Drop for TestNetwork {
     fn drop(&mut self) {
-        // It may have ended already.
+        // It may already have ended.
         let _ = self.far.kill();
         let _ = self.far.wait();
     }
 }
 
-/// A link that is cut until this is dropped.
+/// A link that stays cut until this is dropped.
 #[derive(Debug)]
 pub struct Cut<'a>(&'a TestNetwork);
 

@@ -11,38 +11,38 @@ use stoa_storage::{
 
 use crate::TestDatabase;
 
-/// How a test's node differs from a server's.
+/// The differences between a test's node and a server's.
 #[derive(Clone, Default)]
 pub struct TestNodeOptions {
     /// The caches that follow the log.
     pub caches: Vec<Arc<dyn CacheKeeper>>,
     /// The limits of the writer.
     pub writer: WriterOptions,
-    /// How the tailer behaves.
+    /// The settings of the tailer.
     pub tailer: TailerOptions,
-    /// The time; none for the machine's.
+    /// The clock; `None` for the system's.
     pub clock: Option<Clock>,
 }
 
-/// A node: its way into the log and its reader of the log. Two of them on one database of
-/// PostgreSQL are two nodes of one deployment.
+/// A node: its log writer and its log reader. Two of them on one PostgreSQL database are two nodes
+/// of one deployment.
 #[derive(Clone, Debug)]
 pub struct TestNode {
     /// The number of this node's run.
     pub incarnation: i64,
     /// The database.
     pub store: Store,
-    /// The way into the log.
+    /// The log writer.
     pub writer: Writer,
-    /// The reader of the log.
+    /// The log reader.
     pub tailer: Arc<Tailer>,
-    /// The shared look at the head of the log.
+    /// The shared read of the head of the log.
     pub freshness: Freshness,
-    /// Who waits for news.
+    /// The readers that wait for news.
     pub waiters: Waiters,
-    /// Where internal numbers come from.
+    /// The source of internal numbers.
     pub nids: Arc<NidAllocator>,
-    /// The time.
+    /// The clock.
     pub clock: Clock,
 }
 
@@ -57,7 +57,7 @@ impl TestNode {
         Self::start_on(database.store().await, options).await
     }
 
-    /// A node on a database that is open and has the schema.
+    /// A node on a database that is open and migrated.
     pub async fn start_on(store: Store, options: TestNodeOptions) -> Self {
         let clock = options.clock.unwrap_or(Clock::system());
         let mut conn = store.write().await.expect("a connection");

@@ -1,4 +1,4 @@
-//! A way to PostgreSQL on which a test can get hold of a call to the log.
+//! A proxy to PostgreSQL on which a test can intercept a call to the log.
 
 use std::{
     future::Future,
@@ -24,8 +24,8 @@ const CALL: &[u8] = br#"{"incarnation":"#;
 /// The message that ends a call.
 const SYNC: &[u8] = b"S\0\0\0\x04";
 
-/// Passes connections on to a PostgreSQL server, message by message, and hands a call to the log
-/// over to whoever wants to catch it, in place of passing it on.
+/// Passes connections on to a PostgreSQL server, message by message. If a test wants to catch a
+/// call to the log, the call is handed to the test instead of being passed on.
 #[derive(Debug)]
 pub struct PostgresProxy {
     url: String,
@@ -33,11 +33,11 @@ pub struct PostgresProxy {
     accepting: JoinHandle<()>,
 }
 
-/// Who waits for a call, in the order in which they came.
+/// The tests that wait for a call, in the order in which they came.
 type Catchers = Arc<Mutex<Vec<oneshot::Sender<Call>>>>;
 
 impl PostgresProxy {
-    /// A way to the database that `url` names, whose address must be of the form `host:port`.
+    /// A proxy to the database at `url`, whose address must have the form `host:port`.
     pub async fn start(url: &str) -> Self {
         let (scheme, rest) = url.split_once("://").expect("a URL");
         let (user, address) = rest.split_once('@').expect("a user");
@@ -45,20 +45,20 @@ impl PostgresProxy {
         let database = database.split('?').next().unwrap_or_default();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
         let own = listener.local_addr().expect("an address");
-        // What is encrypted could not be read here.
+        // Encrypted messages could not be read here.
         let url = format!("{scheme}://{user}@{own}/{database}?sslmode=disable");
         let catchers = Catchers::default();
         let accepting = tokio::spawn(accept(listener, server.to_owned(), Arc::clone(&catchers)));
         Self { url, catchers, accepting }
     }
 
-    /// The URL of the database on this way.
+    /// The URL of the database through the proxy.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// The next call that no earlier catcher gets: one that comes after this function was called,
-    /// not only after the future was first polled.
+    /// The next call that no earlier catcher gets. Calls count from when this function was called,
+    /// not only from when the future was first polled.
     pub fn catch(&self) -> impl Future<Output = Call> + use<> {
         let (sender, call) = oneshot::channel();
         self.catchers.lock().unwrap_or_else(PoisonError::into_inner).push(sender);
@@ -75,7 +75,7 @@ impl Drop for PostgresProxy {
     }
 }
 
-/// A call to the log that has come here whole and has not been passed on.
+/// A call to the log that has arrived completely and has not been passed on.
 #[derive(Debug)]
 pub struct Call {
     request: Vec<u8>,
@@ -85,26 +85,26 @@ pub struct Call {
 }
 
 impl Call {
-    /// Closes the connection to the node, as a network that breaks does.
+    /// Closes the connection to the node, like a network failure.
     pub fn cut(self) -> OrphanedCall {
         OrphanedCall { request: self.request, server: self.server }
     }
 
-    /// Passes the call on, and gives it back when the server's whole reply has come here.
+    /// Passes the call on, and returns it once the server's whole reply has arrived.
     pub async fn until_reply(mut self) -> Reply {
         self.server.write(&self.request).await.expect("the server takes the call");
         let reply = self.server.reply().await.expect("the server replies");
         Reply { reply, client: self.client, server: self.server, catchers: self.catchers }
     }
 
-    /// Passes the call on, and what comes after it.
+    /// Passes the call on, along with what comes after it.
     pub async fn pass_on(mut self) {
         self.server.write(&self.request).await.expect("the server takes the call");
         tokio::spawn(pass(self.client, self.server, self.catchers));
     }
 
-    /// Passes the call on but for its end, the Sync message, as a host does that vanishes or
-    /// freezes between two packets. The server carries the call out and waits for more.
+    /// Passes the call on without its end, the Sync message, like a host that vanishes or freezes
+    /// between two packets. The server executes the call and waits for more.
     pub async fn pass_on_without_its_end(mut self) -> UnendedCall {
         let end = self.request.len() - SYNC.len();
         let (call, sync) = self.request.split_at(end);
@@ -114,14 +114,14 @@ impl Call {
     }
 }
 
-/// A call whose end the server has not got. Its connections are open until this is dropped.
+/// A call whose end has not reached the server. Its connections stay open until this is dropped.
 #[derive(Debug)]
 pub struct UnendedCall {
     _client: Wire,
     _server: Wire,
 }
 
-/// A call whose node has lost the connection to it.
+/// A call after the node has lost its connection.
 #[derive(Debug)]
 pub struct OrphanedCall {
     request: Vec<u8>,
@@ -129,14 +129,14 @@ pub struct OrphanedCall {
 }
 
 impl OrphanedCall {
-    /// Has the server carry the call out now, as a network does that delivers late.
+    /// Makes the server execute the call now, like a network that delivers late.
     pub async fn deliver(mut self) {
         self.server.write(&self.request).await.expect("the server takes the call");
         self.server.reply().await.expect("the server replies");
     }
 }
 
-/// A call that was carried out, and whose reply has not been passed on.
+/// A call that was executed, but whose reply has not been passed on.
 #[derive(Debug)]
 pub struct Reply {
     reply: Vec<u8>,
@@ -146,12 +146,12 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// Closes the connection to the node, which never hears the reply.
+    /// Closes the connection to the node, which never gets the reply.
     pub fn cut(self) {
         drop(self.client);
     }
 
-    /// Passes the reply on, and what comes after it.
+    /// Passes the reply on, along with what comes after it.
     pub async fn pass_on(mut self) {
         self.client.write(&self.reply).await.expect("the node's machine takes the reply");
         tokio::spawn(pass(self.client, self.server, self.catchers));
@@ -164,7 +164,7 @@ async fn accept(listener: TcpListener, server: String, catchers: Catchers) {
         tokio::spawn(async move {
             let Ok(server) = TcpStream::connect(server).await else { return };
             let (mut client, mut server) = (Wire::new(client), Wire::new(server));
-            // Only the first message has no letter before its length.
+            // Only the first message has no type byte before its length.
             let Ok(startup) = client.message(0).await else { return };
             if server.write(&startup).await.is_ok() {
                 pass(client, server, catchers).await;
@@ -173,7 +173,7 @@ async fn accept(listener: TcpListener, server: String, catchers: Catchers) {
     }
 }
 
-/// Passes messages on in both directions, until an end closes or a call is caught.
+/// Passes messages on in both directions, until one side closes or a call is caught.
 async fn pass(mut client: Wire, mut server: Wire, catchers: Catchers) {
     let mut call = Vec::new();
     loop {
@@ -197,7 +197,7 @@ async fn pass(mut client: Wire, mut server: Wire, catchers: Catchers) {
                     (!waiting.is_empty()).then(|| waiting.remove(0))
                 };
                 if let Some(catcher) = catcher {
-                    // Whoever wanted it and is gone was part of a test that has failed.
+                    // If the catcher is gone, its test has failed.
                     let _ = catcher.send(Call { request, client, server, catchers });
                     return;
                 }
@@ -219,18 +219,18 @@ async fn pass(mut client: Wire, mut server: Wire, catchers: Catchers) {
 #[derive(Debug)]
 struct Wire {
     stream: TcpStream,
-    /// What has come and was not taken as a message yet.
+    /// Bytes that have arrived and do not yet form a message.
     read: Vec<u8>,
 }
 
 impl Wire {
     fn new(stream: TcpStream) -> Self {
-        // Where it cannot be set, messages take a little longer.
+        // If this cannot be set, messages take a little longer.
         let _ = stream.set_nodelay(true);
         Self { stream, read: Vec::new() }
     }
 
-    /// The next message, whose length stands after `prefix` bytes. Giving up waiting loses nothing.
+    /// The next message, whose length follows `prefix` bytes. Dropping the future loses nothing.
     async fn message(&mut self, prefix: usize) -> io::Result<Vec<u8>> {
         loop {
             if let Some(length) = self.read.get(prefix..).and_then(|rest| rest.first_chunk()) {
@@ -246,7 +246,7 @@ impl Wire {
         }
     }
 
-    /// All messages up to the one that says that the server has carried out a request.
+    /// All messages up to the one that says that the server is done with a request.
     async fn reply(&mut self) -> io::Result<Vec<u8>> {
         let mut reply = Vec::new();
         loop {

@@ -1,4 +1,4 @@
-//! A PostgreSQL server of one test, for what cannot be done to one that others use.
+//! A PostgreSQL server that belongs to one test, for things that cannot be done to a shared one.
 
 use std::{
     env, fs,
@@ -18,16 +18,16 @@ use crate::{
     second_process::{children_of, state, wait_until},
 };
 
-/// Where Debian puts PostgreSQL, a folder a version.
+/// Where Debian installs PostgreSQL, with a folder for each version.
 const VERSIONS: &str = "/usr/lib/postgresql";
-/// The user that Debian's PostgreSQL brings. A server refuses to run as root.
+/// The user that Debian's PostgreSQL package creates. A server refuses to run as root.
 const USER: &str = "postgres";
 
 const ATTEMPTS: usize = 3_000;
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// A PostgreSQL server in a folder of its own, which flushes as a real one does. It is gone when
-/// this is dropped.
+/// A PostgreSQL server in a folder of its own, which flushes as a real one does. Dropping it
+/// removes it.
 #[derive(Debug)]
 pub struct TestPostgres {
     server: Option<Child>,
@@ -40,11 +40,11 @@ pub struct TestPostgres {
 /// Where a server runs.
 #[derive(Debug)]
 enum Place {
-    /// On this host, for this host.
+    /// On this host, for this host only.
     Here,
-    /// On this host, for the host beyond the link of a [`TestNetwork`] too.
+    /// On this host, also for the host beyond the link of a [`TestNetwork`].
     Near,
-    /// On that host, entered by the process whose network it is.
+    /// On the far host, whose network belongs to the process with this ID.
     Far(u32),
 }
 
@@ -59,12 +59,12 @@ impl Place {
 }
 
 impl TestPostgres {
-    /// A new server; none where tests are to do without PostgreSQL.
+    /// A new server; `None` if tests run without PostgreSQL.
     pub async fn start() -> Option<Self> {
         Self::start_at(Place::Here).await
     }
 
-    /// A new server that the far host of the network reaches as well, at [`TestNetwork::NEAR`].
+    /// A new server that the far host of the network can reach too, at [`TestNetwork::NEAR`].
     pub async fn start_near(_: &TestNetwork) -> Option<Self> {
         Self::start_at(Place::Near).await
     }
@@ -77,7 +77,7 @@ impl TestPostgres {
     async fn start_at(place: Place) -> Option<Self> {
         postgres_server()?;
         let programs = programs();
-        // Unlike `/tmp`, this is a disk everywhere, and a flush to memory would prove nothing.
+        // Unlike `/tmp`, this is on disk everywhere. A flush to memory would prove nothing.
         let folder = TempDir::with_prefix_in("stoa-postgres-", "/var/tmp").expect("a folder");
         let mut server = Self { server: None, programs, folder, port: free_port(), place };
         if is_root() {
@@ -102,7 +102,7 @@ impl TestPostgres {
         Some(server)
     }
 
-    /// Admits whoever is on one of the networks of the server's host.
+    /// Accepts clients from all networks of the server's host.
     fn trust_neighbours(&self) {
         let file = self.data().join("pg_hba.conf");
         let mut rules = fs::read_to_string(&file).expect("the rules of access");
@@ -110,7 +110,7 @@ impl TestPostgres {
         fs::write(&file, rules).expect("the rules of access");
     }
 
-    /// The URL of its superuser, which stays the same over restarts.
+    /// The URL of its superuser, which stays the same across restarts.
     pub fn url(&self) -> String {
         self.url_at(self.place.address())
     }
@@ -120,7 +120,7 @@ impl TestPostgres {
         format!("postgres://postgres@{address}:{}/postgres", self.port)
     }
 
-    /// Starts the server, which was stopped, and returns when it answers.
+    /// Starts the stopped server, and returns when it answers.
     pub async fn restart(&mut self) {
         for _ in 0..ATTEMPTS {
             let is_running = |child: &mut Child| matches!(child.try_wait(), Ok(None));
@@ -129,7 +129,7 @@ impl TestPostgres {
             }
             tokio::time::sleep(PAUSE).await;
             if let Ok(conn) = PgConnection::connect(&self.url()).await {
-                // The server notices a connection that is dropped as well.
+                // The server also notices a connection that is dropped.
                 let _ = conn.close().await;
                 return;
             }
@@ -138,8 +138,8 @@ impl TestPostgres {
         panic!("the PostgreSQL of this test does not start: {log}");
     }
 
-    /// A server that follows this one, from a copy of it that is made now. Where this one waits for
-    /// a standby named `standby`, it is that one.
+    /// A standby of this server, made from a copy taken now. If this server waits for a synchronous
+    /// standby named `standby`, this is the one.
     pub async fn standby(&self) -> Self {
         let folder = TempDir::with_prefix_in("stoa-standby-", "/var/tmp").expect("a folder");
         if is_root() {
@@ -159,8 +159,8 @@ impl TestPostgres {
         standby
     }
 
-    /// Promotes this standby, which may be stopped, in the place of `primary`, which is gone: under
-    /// its URL, with what it has got of it.
+    /// Promotes this standby, which may be stopped, to replace `primary`, which is gone. It takes
+    /// over its URL, with whatever it has received.
     pub async fn take_over(&mut self, primary: Self) {
         self.stop_immediately();
         self.port = primary.port;
@@ -170,14 +170,14 @@ impl TestPostgres {
         sqlx::query("SELECT pg_promote()").execute(&mut conn).await.expect("a promotion");
     }
 
-    /// Stops the server as `pg_ctl stop --mode immediate` does: what it has not flushed is lost.
+    /// Stops the server like `pg_ctl stop --mode immediate`: what it has not flushed is lost.
     pub fn stop_immediately(&mut self) {
         self.end(Signal::QUIT);
     }
 
-    /// Kills the server and every process of it.
+    /// Kills the server and all of its processes.
     pub fn kill(&mut self) {
-        // Frozen, it starts no more of them.
+        // Frozen first, so that it starts no new ones.
         self.signal(Signal::STOP);
         let pid = self.server.as_ref().map(Child::id).unwrap_or_default();
         wait_until("the server is frozen", || matches!(state(pid), Some('T') | None));
@@ -221,7 +221,8 @@ impl TestPostgres {
         command.spawn().expect("PostgreSQL starts")
     }
 
-    /// A program of PostgreSQL, as the user it is to run as. It ends with this process.
+    /// A command that runs one of PostgreSQL's programs, as the right user. The program ends with
+    /// this process.
     fn command(&self, program: &str) -> Command {
         let mut command = match self.place {
             Place::Here | Place::Near => Command::new("setpriv"),

@@ -33,7 +33,7 @@ impl TestRooms {
         Self::start_with_caches(database, options, Vec::new()).await
     }
 
-    /// A node whose rooms have these limits, and on which other caches follow the log as well.
+    /// A node whose rooms have these limits, with additional caches that follow the log.
     pub async fn start_with_caches(
         database: &TestDatabase,
         options: RoomsOptions,
@@ -43,7 +43,7 @@ impl TestRooms {
         Self::start_on(database.store().await, options, node).await
     }
 
-    /// A node on a database that is open and has the schema.
+    /// A node on a database that is open and migrated.
     pub async fn start_on(store: Store, options: RoomsOptions, node: TestNodeOptions) -> Self {
         let nids = Arc::new(NidAllocator::new(store.clone()));
         let caches = RoomCaches::new(&store, &nids, &options);
@@ -78,7 +78,7 @@ pub async fn state_events(rooms: &Rooms, state: VisibleState, part: Part) -> Vec
     events
 }
 
-/// A room that everybody may join, and nothing else about it.
+/// Options for a room that everybody can join, with nothing else set.
 pub fn public_room() -> CreateRoom {
     CreateRoom {
         version: None,

@@ -1,4 +1,4 @@
-//! Rows for tests that care about the log and not about what is in it.
+//! Rows for tests that care about the log and not about its contents.
 
 use ruma::UserId;
 use stoa_base::{EventNid, RoomNid, StateNid};
@@ -6,7 +6,7 @@ use stoa_storage::log::{
     Append, EventRow, EventStatus, MembershipRow, ReceiptRow, RoomRow, RoomUpdateRow, Stream,
 };
 
-/// An event that stands nowhere yet: an outlier.
+/// An event without a place in the timeline: an outlier.
 pub fn event(nid: i64, room: RoomNid) -> EventRow {
     EventRow {
         nid: EventNid(nid),
@@ -42,7 +42,7 @@ pub fn room(room: RoomNid) -> RoomRow {
     }
 }
 
-/// A change of a room's own row that changes nothing yet.
+/// A change of a room's own row with nothing changed yet.
 pub fn room_update(room: RoomNid) -> RoomUpdateRow {
     RoomUpdateRow {
         room_nid: room,
@@ -56,7 +56,7 @@ pub fn room_update(room: RoomNid) -> RoomUpdateRow {
     }
 }
 
-/// A room that is made, and nothing in it.
+/// The creation of an empty room.
 pub fn creation(nid: RoomNid) -> Append {
     let mut append = Append::new();
     let pos = append.next_pos();
@@ -71,7 +71,7 @@ pub fn creation(nid: RoomNid) -> Append {
     append
 }
 
-/// A message, as a client sends it: one event, and the room's extremities.
+/// A message as a client sends it: one event, and the new extremities.
 pub fn message(nid: i64, room: RoomNid) -> Append {
     let mut append = Append::new();
     let pos = append.next_pos();
@@ -101,7 +101,7 @@ pub fn state_change(nid: i64, room: RoomNid) -> Append {
     append
 }
 
-/// A user's membership of a room, brought by the event `nid`.
+/// A user's membership of a room, from the event `nid`.
 pub fn membership(nid: i64, room: RoomNid, user_id: &str, membership: &str) -> Append {
     let mut append = Append::new();
     let pos = append.next_pos();

@@ -1,4 +1,4 @@
-//! A second process of the running test program, for what ends or stops a whole process.
+//! A second process of the running test program, for tests that end or stop a whole process.
 
 use std::{
     fs,
@@ -19,13 +19,13 @@ use crate::{TestNetwork, this_program::this_program};
 const PATIENCE: Duration = Duration::from_secs(60);
 const TICK: Duration = Duration::from_millis(2);
 
-/// What distinguishes a line that a second process says from what the test harness writes.
+/// Distinguishes the lines that a second process says from the output of the test harness.
 const MARK: &str = "stoa-test> ";
 
-/// A process that runs one ignored test of this test program, and says what it does line by line.
+/// A process that runs one ignored test of this test program and reports what it does line by line.
 ///
-/// It is killed at the latest when this is dropped. Where even that does not come, since this process
-/// was killed itself, its standard input closes: see [`wait_for_the_end`].
+/// It is killed at the latest when this is dropped. If this process is itself killed, so that
+/// nothing is dropped, the second process's standard input closes: see [`wait_for_the_end`].
 #[derive(Debug)]
 pub struct SecondProcess {
     child: Child,
@@ -63,7 +63,7 @@ impl SecondProcess {
         Self { child, input, lines }
     }
 
-    /// The next line that it says; none once it has ended.
+    /// The next line that it says; `None` once it has ended.
     pub fn next_line(&self) -> Option<String> {
         match self.lines.recv_timeout(PATIENCE) {
             Ok(line) => Some(line),
@@ -72,7 +72,7 @@ impl SecondProcess {
         }
     }
 
-    /// Waits until it says just this, and gives what it said before.
+    /// Waits until it says exactly this, and returns what it said before.
     pub fn wait_for(&self, expected: &str) -> Vec<String> {
         let mut before = Vec::new();
         while let Some(line) = self.next_line() {
@@ -84,14 +84,14 @@ impl SecondProcess {
         panic!("the second process ended without saying `{expected}`, but: {before:?}");
     }
 
-    /// Kills it as an operating system does, and gives what else it has said.
+    /// Kills it with SIGKILL, and returns what else it has said.
     pub fn kill(mut self) -> Vec<String> {
         self.child.kill().expect("an end");
         self.child.wait().expect("an end");
         self.lines.iter().collect()
     }
 
-    /// Closes its standard input, which tells it to end, and gives what else it says.
+    /// Closes its standard input, which tells it to end, and returns what else it says.
     pub fn finish(mut self) -> Vec<String> {
         self.input = None;
         let lines = std::iter::from_fn(|| self.next_line()).collect();
@@ -106,7 +106,7 @@ impl SecondProcess {
         self.wait_until_frozen();
     }
 
-    /// Waits until it is frozen, by whomever.
+    /// Waits until it is frozen, no matter by whom.
     pub fn wait_until_frozen(&self) {
         wait_until("it is frozen", || state(self.child.id()) == Some('T'));
     }
@@ -123,7 +123,7 @@ impl SecondProcess {
 
 impl Drop for SecondProcess {
     fn drop(&mut self) {
-        // Where it has ended already, there is nothing to do.
+        // If it has already ended, there is nothing to do.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -146,11 +146,11 @@ pub fn wait_for_the_end() {
 pub async fn freeze_this_process() {
     let mut woken = signal(SignalKind::from_raw(Signal::CONT.as_raw())).expect("a handler");
     kill_process(rustix::process::getpid(), Signal::STOP).expect("this process is there");
-    // The signal need not be delivered at once, and whoever called must go no further.
+    // The signal may take a moment to arrive, and the caller must not continue before.
     woken.recv().await;
 }
 
-/// The state of a process, as `proc(5)` names it; none where there is no such process.
+/// The state of a process, as `proc(5)` names it; `None` if there is no such process.
 pub(crate) fn state(pid: u32) -> Option<char> {
     stat(Path::new(&format!("/proc/{pid}/stat"))).map(|(state, _)| state)
 }
@@ -169,7 +169,7 @@ pub(crate) fn children_of(parent: u32) -> Vec<u32> {
 /// A process's state and parent.
 fn stat(file: &Path) -> Option<(char, u32)> {
     let text = fs::read_to_string(file).ok()?;
-    // The program's name stands before, in parentheses, and may hold anything.
+    // They follow the program's name, which is in parentheses and may contain anything.
     let mut fields = text.rsplit_once(')')?.1.split_whitespace();
     Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
 }
@@ -178,7 +178,7 @@ fn stat(file: &Path) -> Option<(char, u32)> {
 pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     let mut waited = Duration::ZERO;
     while !is_so() {
-        assert!(waited < PATIENCE, "waited in vain until {what}");
+        assert!(waited < PATIENCE, "gave up waiting until {what}");
         sleep(TICK);
         waited += TICK;
     }

@@ -18,15 +18,15 @@ use tower::ServiceExt as _;
 
 use crate::TestDatabase;
 
-/// Tells apart the data folders of servers on one database.
+/// Distinguishes the data folders of servers on one database.
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
-/// The password of every user that [`TestServer::register`] makes.
+/// The password of every user that [`TestServer::register`] creates.
 pub const PASSWORD: &str = "correct horse battery staple";
 
-/// A server in process. When it is dropped, no request to it may have panicked.
+/// A server in process. When it is dropped, it asserts that no request panicked.
 ///
-/// Two of them on one database of PostgreSQL are two nodes of one deployment.
+/// Two of them on one PostgreSQL database are two nodes of one deployment.
 #[derive(Debug)]
 pub struct TestServer {
     app: Option<App>,
@@ -39,7 +39,7 @@ impl TestServer {
         Self::start_with(database, |_, _| {}).await
     }
 
-    /// A server of which `change` changes the configuration, or the environment.
+    /// A server whose configuration or environment is changed by `change`.
     pub async fn start_with(
         database: &TestDatabase,
         change: impl FnOnce(&mut Config, &mut Environment),
@@ -71,7 +71,7 @@ impl TestServer {
         }
     }
 
-    /// Registers a user with [`PASSWORD`], and gives a client that is logged in as it.
+    /// Registers a user with [`PASSWORD`], and returns a client that is logged in.
     pub async fn register(&self, username: &str) -> TestClient {
         let request = json!({
             "auth": { "type": "m.login.dummy" }, "username": username, "password": PASSWORD,
@@ -98,7 +98,7 @@ impl TestServer {
         self.app.as_ref().expect("a server that runs").state()
     }
 
-    /// How many messages the limits of this node let a user send at once.
+    /// How many messages a user can send in one burst under this node's limits.
     pub fn messages_allowed(&self, user_id: &UserId) -> usize {
         let limits = &self.state().limits;
         let message = Operation::put("/send", Class::Messages, 1, Audited::No);
@@ -106,13 +106,13 @@ impl TestServer {
         (0..1_000).take_while(|_| limits.spend(&message, caller).is_ok()).count()
     }
 
-    /// The routes, to lay something around them.
+    /// The routes, so that a test can wrap them.
     pub fn router(&self) -> Router {
         self.router.clone()
     }
 
-    /// Stops the server as a signal would, so that another can be started on the database.
-    /// Clients of it must be gone.
+    /// Stops the server as a signal would, so that another one can be started on the database. Its
+    /// clients must have been dropped.
     pub async fn stop(mut self) {
         self.check_panics();
         self.router = Router::new();
@@ -129,7 +129,7 @@ impl TestServer {
 
 impl Drop for TestServer {
     fn drop(&mut self) {
-        // A test that fails already says why.
+        // A test that is failing already says why.
         if !std::thread::panicking() {
             self.check_panics();
         }
@@ -145,9 +145,9 @@ fn database_url(url: &str) -> DatabaseUrl {
 pub struct TestClient {
     router: Router,
     token: Option<String>,
-    /// The user, where it is logged in.
+    /// The user, if logged in.
     pub user_id: String,
-    /// The device, where it is logged in.
+    /// The device, if logged in.
     pub device_id: String,
 }
 
@@ -158,7 +158,7 @@ impl TestClient {
         Self { token: Some(token.to_owned()), ..self.clone() }
     }
 
-    /// A client with the session that a log-in or registration has answered.
+    /// The same client with the session from a login or registration response.
     #[must_use]
     pub fn with_session(&self, session: &Value) -> Self {
         let text = |key: &str| session[key].as_str().unwrap_or_default().to_owned();
@@ -170,12 +170,12 @@ impl TestClient {
         }
     }
 
-    /// The access token, where it is logged in.
+    /// The access token, if logged in.
     pub fn token(&self) -> Option<&str> {
         self.token.as_deref()
     }
 
-    /// Asks for what is at `path`.
+    /// Sends GET to `path`.
     pub async fn get(&self, path: &str) -> TestResponse {
         self.request(Method::GET, path).send().await
     }
@@ -190,12 +190,12 @@ impl TestClient {
         self.request(Method::PUT, path).json(&body).send().await
     }
 
-    /// Deletes what is at `path`.
+    /// Sends DELETE to `path`.
     pub async fn delete(&self, path: &str) -> TestResponse {
         self.request(Method::DELETE, path).send().await
     }
 
-    /// A request, to be filled and sent.
+    /// A request, to be completed and sent.
     pub fn request(&self, method: Method, path: &str) -> TestRequest {
         let mut request = Request::new(Vec::new());
         *request.method_mut() = method;
@@ -209,7 +209,7 @@ impl TestClient {
     }
 }
 
-/// A request that is not sent yet.
+/// A request that has not been sent yet.
 #[derive(Debug)]
 pub struct TestRequest {
     router: Router,
@@ -238,14 +238,14 @@ impl TestRequest {
         self
     }
 
-    /// Says that the connection comes from another address.
+    /// Makes the connection appear to come from another address.
     #[must_use]
     pub fn from(mut self, peer: SocketAddr) -> Self {
         self.request.extensions_mut().insert(Peer(peer));
         self
     }
 
-    /// Sends it, and waits for the whole answer.
+    /// Sends it, and waits for the whole response.
     pub async fn send(self) -> TestResponse {
         let what = format!("{} {}", self.request.method(), self.request.uri());
         // A router never fails.
@@ -259,7 +259,7 @@ impl TestRequest {
     }
 }
 
-/// An answer.
+/// A response.
 #[derive(Clone, Debug)]
 pub struct TestResponse {
     what: String,
@@ -281,7 +281,7 @@ impl TestResponse {
         })
     }
 
-    /// The body of an answer that must be 200.
+    /// The JSON body of a response that must be 200.
     #[track_caller]
     pub fn ok(&self) -> Value {
         let body = self.json();
@@ -289,7 +289,7 @@ impl TestResponse {
         body
     }
 
-    /// The status and Matrix error code of an answer that must be an error.
+    /// The status and Matrix error code of a response that must be an error.
     #[track_caller]
     pub fn error(&self) -> (u16, String) {
         let body = self.json();
@@ -299,7 +299,7 @@ impl TestResponse {
         (self.status.as_u16(), body["errcode"].as_str().unwrap_or_default().to_owned())
     }
 
-    /// Checks the status and Matrix error code of an answer.
+    /// Checks the status and Matrix error code of a response.
     #[track_caller]
     pub fn refused(&self, status: u16, code: &str) {
         assert_eq!(self.error(), (status, code.to_owned()), "{}", self.what);

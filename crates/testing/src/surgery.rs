@@ -1,4 +1,4 @@
-//! What tests do to the database behind the nodes' backs, and see there.
+//! What tests do to the database without the nodes' knowledge, and how they inspect it.
 
 use stoa_base::{Pos, RoomNid};
 use stoa_storage::{
@@ -7,7 +7,7 @@ use stoa_storage::{
     repo::leases::{self, Fence},
 };
 
-/// Takes from the log all that came after `pos`, as a restore does.
+/// Removes everything after `pos` from the log, as a restore does.
 pub async fn lose_log_after(store: &Store, pos: Pos) {
     let mut conn = store.write().await.expect("the database answers");
     for sql in ["DELETE FROM log_batches WHERE last_pos > $1", "DELETE FROM events WHERE pos > $1"]
@@ -17,10 +17,10 @@ pub async fn lose_log_after(store: &Store, pos: Pos) {
     conn.commit().await.expect("a loss");
 }
 
-/// Who writes a batch by hand: a node of a version that is yet to come.
+/// The run under which batches are written by hand: a node of some future version.
 const ELSEWHERE: i64 = 9;
 
-/// A room's row as it is, to be put back.
+/// A room's row as it was, to be put back later.
 #[derive(Debug)]
 pub struct NotedRoom {
     nid: RoomNid,
@@ -28,7 +28,7 @@ pub struct NotedRoom {
     numbers: (i64, i64, i64, i64, i64),
 }
 
-/// Notes what a room's row says.
+/// Saves a room's row.
 pub async fn note_room(store: &Store, nid: RoomNid) -> NotedRoom {
     let sql = "
         SELECT extremities, state_root, state_pos, head_pos, joined, invited
@@ -39,7 +39,7 @@ pub async fn note_room(store: &Store, nid: RoomNid) -> NotedRoom {
     NotedRoom { nid, extremities, numbers: (root, state, head, joined, invited) }
 }
 
-/// Has a room's row say what it said, as a restore does.
+/// Puts a saved room row back, as a restore does.
 pub async fn put_room_back(store: &Store, room: &NotedRoom) {
     let sql = "
         UPDATE rooms SET extremities = $2, state_root = $3, state_pos = $4, head_pos = $5,
@@ -60,7 +60,7 @@ pub async fn put_room_back(store: &Store, room: &NotedRoom) {
     conn.commit().await.expect("the room");
 }
 
-/// Has another node write a batch that says that it has `touched` this, and runs `sql` with it.
+/// Writes a batch as another node would: it says that it `touched` this, and `sql` runs with it.
 pub async fn write_elsewhere(store: &Store, touched: &str, sql: &'static str) {
     let batch = "
         INSERT INTO log_batches (last_pos, prev_pos, incarnation, batch_seq, committed_ms, touched)
@@ -71,20 +71,20 @@ pub async fn write_elsewhere(store: &Store, touched: &str, sql: &'static str) {
     conn.commit().await.expect("a batch");
 }
 
-/// Has the counter of internal numbers begin anew.
+/// Resets the counter of internal numbers.
 pub async fn lose_drawn_numbers(store: &Store) {
     let mut conn = store.write().await.expect("the database answers");
     conn.execute("UPDATE counters SET value = 1 WHERE name = 'nid'", &[]).await.expect("a loss");
     conn.commit().await.expect("a loss");
 }
 
-/// How many batches the log has.
+/// The number of batches in the log.
 pub async fn batch_count(store: &Store) -> i64 {
     let mut conn = store.read().await.expect("the database answers");
     conn.one::<(i64,)>("SELECT COUNT(*) FROM log_batches", &[]).await.expect("a number").0
 }
 
-/// Has another node of a PostgreSQL write one batch for each of these positions.
+/// Writes one batch of another PostgreSQL node for each of these positions.
 pub async fn write_batches_elsewhere(store: &Store, positions: std::ops::RangeInclusive<i64>) {
     let sql = "
         INSERT INTO log_batches (last_pos, prev_pos, incarnation, batch_seq, committed_ms, touched)
@@ -95,7 +95,7 @@ pub async fn write_batches_elsewhere(store: &Store, positions: std::ops::RangeIn
     conn.commit().await.expect("batches");
 }
 
-/// Notes a node that has been silent for so long.
+/// Adds a node that has been silent for this long.
 pub async fn note_silent_node(store: &Store, incarnation: i64, silent_ms: i64) {
     let sql = "
         INSERT INTO nodes (incarnation, version, started_ms, heartbeat_ms)
@@ -106,7 +106,7 @@ pub async fn note_silent_node(store: &Store, incarnation: i64, silent_ms: i64) {
     conn.commit().await.expect("a node");
 }
 
-/// The nodes that are noted, the oldest first.
+/// The recorded nodes, the oldest first.
 pub async fn noted_nodes(store: &Store) -> Vec<i64> {
     let sql = "SELECT incarnation FROM nodes ORDER BY incarnation";
     let mut conn = store.read().await.expect("the database answers");
@@ -114,38 +114,38 @@ pub async fn noted_nodes(store: &Store) -> Vec<i64> {
     rows.into_iter().map(|(incarnation,)| incarnation).collect()
 }
 
-/// For [`write_elsewhere`]: nothing is changed beside the log.
+/// For [`write_elsewhere`]: changes nothing besides the log.
 pub const NOTHING: &str = "SELECT 1";
 
-/// For [`write_elsewhere`]: Bob has left every room.
+/// For [`write_elsewhere`]: Bob leaves every room.
 pub const BOB_LEAVES: &str =
     "UPDATE memberships SET membership = 'leave' WHERE user_id = '@bob:test'";
 
-/// For [`write_elsewhere`]: where an event says "before", it says "after".
+/// For [`write_elsewhere`]: replaces "before" by "after" in events.
 pub const REWRITE_EVENTS: &str = r#"
     UPDATE events SET json = replace(json, '"before"', '"after"') WHERE json LIKE '%"before"%'"#;
 
-/// Writes a row by which a test tells whether a transaction was committed.
+/// Writes a row by which a test can see whether a transaction was committed.
 pub async fn mark(conn: &mut Conn, name: &str) -> Result<()> {
     let sql = "INSERT INTO deployment (name, value) VALUES ($1, '')";
     conn.execute(sql, &[name.into()]).await.map(drop)
 }
 
-/// Whether the row of this name was written.
+/// Whether the row with this name was written.
 pub async fn is_marked(store: &Store, name: &str) -> bool {
     let sql = "SELECT COUNT(*) FROM deployment WHERE name = $1";
     let mut conn = store.read().await.expect("the database answers");
     conn.one::<(i64,)>(sql, &[name.into()]).await.expect("a number").0 == 1
 }
 
-/// Takes all leases away, as a restore does.
+/// Deletes all leases, as a restore does.
 pub async fn lose_leases(store: &Store) {
     let mut conn = store.write().await.expect("the database answers");
     conn.execute("DELETE FROM leases", &[]).await.expect("a loss");
     conn.commit().await.expect("a loss");
 }
 
-/// The names of the leases that there are, in order.
+/// The names of the existing leases, in order.
 pub async fn leases(store: &Store) -> Vec<String> {
     let mut conn = store.read().await.expect("the database answers");
     let rows: Vec<(String,)> =
@@ -153,7 +153,7 @@ pub async fn leases(store: &Store) -> Vec<String> {
     rows.into_iter().map(|(name,)| name).collect()
 }
 
-/// Has a job have ended at the beginning of time.
+/// Makes a job look as if it had ended at the Unix epoch.
 pub async fn end_job_long_ago(store: &Store, id: i64) {
     let mut conn = store.write().await.expect("the database answers");
     let sql = "UPDATE jobs SET finished_ms = 1 WHERE id = $1";
@@ -161,7 +161,7 @@ pub async fn end_job_long_ago(store: &Store, id: i64) {
     conn.commit().await.expect("a job");
 }
 
-/// Has every job have been begun so often, by nodes that are gone.
+/// Makes every job look as if it had been begun so many times by nodes that are gone.
 pub async fn begin_jobs(store: &Store, attempts: i64) {
     let mut conn = store.write().await.expect("the database answers");
     let sql = "UPDATE jobs SET attempts = $1, state = 'running'";
@@ -169,7 +169,7 @@ pub async fn begin_jobs(store: &Store, attempts: i64) {
     conn.commit().await.expect("jobs");
 }
 
-/// How often the membership of a user has changed, in all rooms together.
+/// How often a user's membership has changed, in all rooms together.
 pub async fn membership_change_count(store: &Store, user_id: &str) -> i64 {
     let sql = "
         SELECT COUNT(*) FROM state_changes WHERE type = 'm.room.member' AND state_key = $1";
@@ -177,13 +177,13 @@ pub async fn membership_change_count(store: &Store, user_id: &str) -> i64 {
     conn.one::<(i64,)>(sql, &[user_id.into()]).await.expect("a number").0
 }
 
-/// Whether a standby has got all that this PostgreSQL has written.
+/// Whether a standby has received everything that this PostgreSQL server has written.
 pub async fn has_standby_caught_up(conn: &mut Conn) -> bool {
     let sql = "SELECT COUNT(*) FROM pg_stat_replication WHERE replay_lsn = pg_current_wal_lsn()";
     conn.one::<(i64,)>(sql, &[]).await.expect("a number").0 > 0
 }
 
-/// Has so many users, `@u0:test` and so on, be joined to as many rooms each, which there are not.
+/// Joins users `@u0:test` and so on to many rooms each, which do not exist.
 pub async fn fill_memberships(store: &Store, users: i64, rooms: i64) {
     let sql = "
         INSERT INTO memberships (user_id, room_nid, membership, event_nid, sender, pos)
@@ -194,7 +194,7 @@ pub async fn fill_memberships(store: &Store, users: i64, rooms: i64) {
     conn.commit().await.expect("memberships");
 }
 
-/// Has every session end at this time.
+/// Makes every session end at this time.
 pub async fn end_sessions_at(store: &Store, ends_ms: i64) {
     let mut conn = store.write().await.expect("the database answers");
     conn.execute("UPDATE sessions SET expires_ms = $1", &[ends_ms.into()]).await.expect("an end");
@@ -217,7 +217,7 @@ pub async fn audit_entries(store: &Store) -> Vec<String> {
     rows.into_iter().map(|(entry,)| entry).collect()
 }
 
-/// Changes what the audit log says: `from` becomes `to` in each entry.
+/// Tampers with the audit log: replaces `from` by `to` in each entry.
 pub async fn falsify_audit(store: &Store, from: &str, to: &str) {
     let mut conn = store.write().await.expect("the database answers");
     let sql = "UPDATE audit_log SET entry = replace(entry, $1, $2)";
@@ -225,7 +225,7 @@ pub async fn falsify_audit(store: &Store, from: &str, to: &str) {
     conn.commit().await.expect("a lie");
 }
 
-/// Takes the last link of the audit chain away, with its entries.
+/// Deletes the last link of the audit chain, with its entries.
 pub async fn cut_audit_off(store: &Store) {
     let mut conn = store.write().await.expect("the database answers");
     for sql in [
@@ -237,7 +237,7 @@ pub async fn cut_audit_off(store: &Store) {
     conn.commit().await.expect("a loss");
 }
 
-/// Takes a lease for a node that does not renew it; none where somebody holds it.
+/// Takes a lease for a node that does not renew it; `None` if somebody holds it.
 pub async fn take_lease(store: &Store, name: &str, ttl_ms: i64) -> Option<Fence> {
     let mut conn = store.write().await.expect("the database answers");
     let fence = leases::acquire(&mut conn, name, 0, 7, ttl_ms).await.expect("a lease or none");
@@ -255,8 +255,8 @@ pub async fn prune_log(store: &Store, before_ms: i64) -> Result<u64> {
     pruned
 }
 
-/// Has all nodes but the oldest lack a stream: what that one says of it, it says in a word that nobody
-/// knows.
+/// Makes all nodes but the oldest lack a stream: a trigger renames the stream in what that one
+/// writes to a word that nobody knows.
 pub async fn hide_stream(store: &Store, stream: Stream) {
     let stream = serde_json::to_value(stream).expect("a name");
     let function = "
@@ -280,7 +280,7 @@ pub async fn hide_stream(store: &Store, stream: Stream) {
     conn.commit().await.expect("a trigger");
 }
 
-/// How many batches name a stream that is hidden.
+/// The number of batches that name a hidden stream.
 pub async fn hidden_batches(store: &Store) -> i64 {
     let sql = "SELECT count(*) FROM log_batches WHERE touched LIKE '%\"rockets\"%'";
     let mut conn = store.read().await.expect("the database answers");

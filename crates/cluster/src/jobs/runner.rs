@@ -16,18 +16,18 @@ use crate::leases::Lease;
 /// How many jobs are considered at a time.
 const LOOK: i64 = 32;
 
-/// How much of an error is stored, in bytes.
+/// How many bytes of an error are stored.
 const MAX_ERROR: usize = 1_000;
 
 impl Jobs {
-    /// Runs jobs of these kinds. Never ends; where it is dropped, other nodes go on with what it ran.
+    /// Runs jobs of these kinds. Never returns; if it is dropped, other nodes take over its jobs.
     pub async fn run(self, kinds: Vec<Arc<dyn Job>>) {
         let mut running = JoinSet::new();
         loop {
             let pause = match self.begin_due(&kinds, &mut running).await {
                 Ok(pause) => pause,
                 Err(error) => {
-                    tracing::warn!(%error, "jobs cannot be looked for");
+                    tracing::warn!(%error, "looking for jobs failed");
                     self.interval()
                 }
             };
@@ -43,8 +43,7 @@ impl Jobs {
         }
     }
 
-    /// Begins jobs for as long as this node has room for more. Gives the time after which to look
-    /// again.
+    /// Begins jobs as long as this node has capacity. Returns the time after which to look again.
     async fn begin_due(
         &self,
         kinds: &[Arc<dyn Job>],
@@ -75,7 +74,7 @@ impl Jobs {
         Ok(self.interval())
     }
 
-    /// Begins a job, unless another node was faster.
+    /// Begins a job, unless another node got it first.
     async fn begin(&self, id: i64) -> Result<Option<(JobRow, Lease)>> {
         let ttl = self.0.options.ttl;
         let Some(lease) = self.0.leases.acquire_share(jobs::LEASE, id, ttl).await? else {
@@ -95,18 +94,18 @@ impl Jobs {
     }
 }
 
-/// A job that this node runs.
+/// A job that this node is running.
 struct Run {
     jobs: Jobs,
     kind: Arc<dyn Job>,
     lease: Lease,
 }
 
-/// What a step came to, for the runner.
+/// The outcome of a step, for the runner.
 enum Outcome {
     Step(Step),
     Failed(JobError),
-    /// Another node may have gone on with the job.
+    /// Another node may have taken over the job.
     LeaseLost,
 }
 
@@ -122,29 +121,29 @@ impl Run {
             }
         };
         match ended {
-            // Whoever goes on repeats what was not noted.
+            // The node that continues repeats whatever was not recorded.
             Err(error) => {
-                tracing::warn!(job = id, kind, %error, "a job was interrupted; a node goes on later");
+                tracing::warn!(job = id, kind, %error, "a job was interrupted; a node continues it later");
             }
             Ok(()) => {
                 if let Err(error) = self.lease.release().await {
-                    tracing::warn!(job = id, kind, %error, "the lease of a job was not given back");
+                    tracing::warn!(job = id, kind, %error, "the lease of a job was not released");
                 }
             }
         }
         self.jobs.0.news.notify_one();
     }
 
-    /// Takes the job's next step, and notes what came of it. Gives the job as it is now, unless this
-    /// node is done with it.
+    /// Takes the job's next step, and stores its outcome. Returns the updated job, unless this node
+    /// is done with it.
     async fn next(&self, row: JobRow) -> Result<Option<JobRow>> {
         let (id, attempts) = (row.id, row.attempts);
         if row.cancel_requested {
             return self.finish(id, JobState::Cancelled, &row.progress.text).await;
         }
         if attempts > self.jobs.0.options.attempts {
-            // It was begun again and again, and no attempt reported a failure: the nodes that ran it
-            // went down.
+            // The job was begun again and again and no attempt reported a failure, so the nodes
+            // that ran it went down.
             let why = "the server that ran it ended each time";
             return self.finish(id, JobState::Failed, why).await;
         }
@@ -161,7 +160,7 @@ impl Run {
         }
     }
 
-    /// The step is a task of its own, so that a panic ends nothing else.
+    /// Runs the step in a task of its own, so that a panic ends nothing else.
     async fn step(&self, row: JobRow) -> Outcome {
         let job = RunningJob { row, fence: self.lease.fence().clone() };
         let kind = Arc::clone(&self.kind);
@@ -181,7 +180,7 @@ impl Run {
             Ok(Err(error)) => Outcome::Failed(error),
             Err(error) => {
                 tracing::error!(kind, %error, "a step of a job panicked");
-                Outcome::Failed(JobError::later("a step of it panicked"))
+                Outcome::Failed(JobError::later("a step panicked"))
             }
         }
     }

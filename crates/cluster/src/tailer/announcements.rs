@@ -1,5 +1,5 @@
-//! Nodes tell one another that there is news. Hints only: with every one of them lost, news takes
-//! until the tailer's next look at the log.
+//! Nodes announce their commits to one another. These are only hints: if all of them are lost, news
+//! waits for the tailer's next read of the log.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,11 +13,11 @@ use super::Tailer;
 /// How long to wait before trying again to listen or to announce.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
-/// At least this long passes between two announcements of one node: what is committed meanwhile
-/// is announced together.
+/// The minimum time between two announcements of one node. Commits in between are announced
+/// together.
 const GAP: Duration = Duration::from_millis(5);
 
-/// Announces this node's commits, and nudges the tailer when others announce theirs. Never ends.
+/// Announces this node's commits, and nudges the tailer when others announce theirs. Never returns.
 pub(super) async fn exchange(tailer: &Arc<Tailer>) {
     tokio::join!(announce(tailer), listen(tailer));
 }
@@ -32,7 +32,7 @@ async fn announce(tailer: &Tailer) {
         let pause = match announced.await {
             Ok(()) => GAP,
             Err(error) => {
-                tracing::warn!(%error, "news could not be announced");
+                tracing::warn!(%error, "commits could not be announced");
                 RETRY_PAUSE
             }
         };
@@ -43,7 +43,7 @@ async fn announce(tailer: &Tailer) {
 async fn listen(tailer: &Tailer) {
     loop {
         if let Err(error) = listen_once(tailer).await {
-            tracing::warn!(%error, "announcements cannot be heard");
+            tracing::warn!(%error, "listening for announcements failed");
         }
         tokio::time::sleep(RETRY_PAUSE).await;
     }
@@ -52,7 +52,7 @@ async fn listen(tailer: &Tailer) {
 async fn listen_once(tailer: &Tailer) -> Result<()> {
     let Some(mut listener) = Listener::connect(&tailer.store).await? else { return Ok(()) };
     loop {
-        // What was announced while nobody listened is not known: one look finds it.
+        // Announcements may have been missed while nobody listened, so the log is read once.
         if listener.next().await?.is_none_or(|head| head > tailer.applied()) {
             tailer.nudge();
         }

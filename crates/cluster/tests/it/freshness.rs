@@ -1,4 +1,4 @@
-//! What was acknowledged on one node is seen on another at once, and without any announcement.
+//! An append acknowledged on one node is seen on another at once, even without announcements.
 
 use std::sync::{
     Arc,
@@ -14,7 +14,7 @@ use stoa_testing::{
 use crate::{ROOM, SILENT, Told, node, soon};
 
 both_databases! {
-    async fn what_a_node_has_written_is_fresh_on_it(db: TestDatabase) {
+    async fn a_node_sees_its_own_writes_at_once(db: TestDatabase) {
         let (node, recorder) = node(db, SILENT).await;
         for nid in 1..=10 {
             let appended = node.writer.append(sample::message(nid, ROOM)).await.unwrap();
@@ -26,7 +26,7 @@ both_databases! {
 }
 
 #[test]
-fn what_was_acknowledged_on_one_node_is_seen_on_another_without_announcements() {
+fn an_acknowledged_append_is_seen_on_another_node_without_announcements() {
     run_on(Backend::Postgres, async |db| {
         let ((one, _), (other, recorder)) = (node(db, SILENT).await, node(db, SILENT).await);
         for nid in 1..=50 {
@@ -39,7 +39,7 @@ fn what_was_acknowledged_on_one_node_is_seen_on_another_without_announcements() 
 }
 
 #[test]
-fn everybody_who_asks_at_once_sees_what_was_acknowledged_before() {
+fn concurrent_requests_all_see_what_was_acknowledged_before_them() {
     run_on(Backend::Postgres, async |db| {
         let ((one, _), (other, _)) = (node(db, SILENT).await, node(db, SILENT).await);
         let mut asking = tokio::task::JoinSet::new();
@@ -56,7 +56,7 @@ fn everybody_who_asks_at_once_sees_what_was_acknowledged_before() {
 }
 
 #[test]
-fn a_batch_that_the_node_itself_is_writing_is_waited_for() {
+fn a_request_waits_for_the_batch_that_its_node_is_writing() {
     run_on(Backend::Postgres, async |db| {
         let (neighbour, _) = node(db, SILENT).await;
         let proxy = PostgresProxy::start(db.url()).await;
@@ -64,7 +64,7 @@ fn a_batch_that_the_node_itself_is_writing_is_waited_for() {
         let call = proxy.catch();
         let pending = node.writer.enqueue(sample::message(1, ROOM)).unwrap();
         let reply = soon(call).await.until_reply().await;
-        // The batch is there, and its writer has not heard of it.
+        // The batch exists, but its writer has not been told.
         assert_eq!(soon(neighbour.freshness.current()).await.unwrap(), Pos(1));
         let freshness = node.freshness.clone();
         let asking = tokio::spawn(async move { freshness.current().await });
@@ -76,7 +76,7 @@ fn a_batch_that_the_node_itself_is_writing_is_waited_for() {
         assert_eq!(soon(asking).await.unwrap().unwrap(), Pos(1));
         soon(pending.wait()).await.unwrap();
         let batch = Told::Batch { prev: Pos::START, last: Pos(1), is_own: true };
-        assert_eq!(recorder.take(), [batch], "it is told of once, with what was appended");
+        assert_eq!(recorder.take(), [batch], "it is applied once, with its appends");
     });
 }
 
@@ -92,7 +92,7 @@ async fn node_at(url: &str) -> (TestNode, Arc<crate::Recorder>) {
     (node, recorder)
 }
 
-/// A cache with a bug that shows once.
+/// A cache with a bug that panics once.
 #[derive(Debug, Default)]
 struct PanicsOnce(AtomicBool);
 
@@ -105,7 +105,7 @@ impl CacheKeeper for PanicsOnce {
 }
 
 #[test]
-fn a_cache_that_panics_costs_those_who_wait_and_nobody_later() {
+fn a_cache_that_panics_fails_waiting_requests_but_no_later_ones() {
     run_on(Backend::Postgres, async |db| {
         let (one, _) = node(db, SILENT).await;
         let caches: Vec<Arc<dyn CacheKeeper>> = vec![Arc::new(PanicsOnce::default())];

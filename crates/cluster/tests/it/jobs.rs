@@ -1,4 +1,4 @@
-//! Jobs: they come to their end whatever becomes of their node, or say why not.
+//! Jobs: they finish whatever happens to their node, or say why not.
 
 use std::{
     env,
@@ -31,12 +31,12 @@ const TTL: Duration = Duration::from_millis(1_500);
 
 type Action = dyn Fn(&RunningJob) -> Result<(), JobError> + Send + Sync;
 
-/// A job that counts to five, a number each step, and can be held up or made to fail.
+/// A job that counts to five, one number per step, and can be paused or made to fail.
 struct Count {
     kind: &'static str,
-    /// The numbers that were counted.
+    /// The numbers counted so far.
     counted: Mutex<Vec<i64>>,
-    /// How many steps may be taken.
+    /// How many steps are allowed.
     allowed: Semaphore,
     action: Box<Action>,
 }
@@ -122,7 +122,7 @@ async fn enqueue(node: &Node, kind: &str) -> i64 {
     node.jobs.enqueue(&alice(), kind, "{}", NOW).await.unwrap()
 }
 
-/// Waits until the job is as wanted.
+/// Waits until the job satisfies the condition.
 async fn until(jobs: &Jobs, id: i64, is_wanted: impl Fn(&JobRow) -> bool) -> JobRow {
     soon(async {
         loop {
@@ -141,7 +141,7 @@ async fn ended(node: &Node, id: i64) -> JobRow {
 }
 
 both_databases! {
-    async fn a_job_comes_to_its_end_and_tells_how_far_it_is(db: TestDatabase) {
+    async fn a_job_finishes_and_reports_its_progress(db: TestDatabase) {
         let job = Count::new(2);
         let node = node(db, 1, &job).await;
         let id = enqueue(&node, KIND).await;
@@ -188,7 +188,7 @@ both_databases! {
         assert_eq!(ended(&node, waiting).await.state, JobState::Cancelled);
     }
 
-    async fn a_job_that_fails_is_tried_again_from_its_beginning(db: TestDatabase) {
+    async fn a_job_that_fails_is_retried_from_its_beginning(db: TestDatabase) {
         let failures = AtomicI64::new(0);
         let job = Count::that(KIND, 100, move |job| {
             if job.row.cursor.as_deref() == Some("2") && failures.fetch_add(1, Ordering::Relaxed) < 2 {
@@ -218,7 +218,7 @@ both_databases! {
         let row = ended(&node, id).await;
         assert_eq!((row.state, row.error.as_deref()), (JobState::Failed, Some("never")));
         assert_eq!(attempts.load(Ordering::Relaxed), 3);
-        // It came as far as it did the first time, which is not further.
+        // It came as far as it did the first time, which is no progress.
         assert_eq!((row.attempts, row.progress.done), (3, 1));
     }
 
@@ -240,7 +240,7 @@ both_databases! {
         let bad = node.jobs.enqueue(&alice(), KIND, "\"bad\"", NOW).await.unwrap();
         let row = ended(&node, bad).await;
         assert_eq!((row.state, row.attempts), (JobState::Failed, 3));
-        assert_eq!(row.error.as_deref(), Some("a step of it panicked"));
+        assert_eq!(row.error.as_deref(), Some("a step panicked"));
         let id = enqueue(&node, KIND).await;
         assert_eq!(ended(&node, id).await.state, JobState::Done);
         assert!(!node.running.is_finished());
@@ -258,7 +258,7 @@ both_databases! {
         assert_eq!(ended(&new, unknown).await.state, JobState::Done);
     }
 
-    async fn a_user_may_have_so_many_jobs_of_a_kind(db: TestDatabase) {
+    async fn a_user_can_have_only_so_many_jobs_of_a_kind(db: TestDatabase) {
         let node = node(db, 1, &Count::new(100)).await;
         for _ in 0..10 {
             enqueue(&node, "unknown").await;
@@ -268,11 +268,11 @@ both_databases! {
         let large = "x".repeat(65_537);
         let refused = node.jobs.enqueue(&alice(), KIND, &large, NOW).await;
         assert!(matches!(refused, Err(EnqueueError::TooLarge)));
-        // Of another kind, and by another user.
+        // A job of another kind, and one of another user.
         let id = enqueue(&node, KIND).await;
         let bob = Actor::user("@bob:test".try_into().unwrap());
         node.jobs.enqueue(&bob, "unknown", "{}", NOW).await.unwrap();
-        // Those that have ended do not count.
+        // Jobs that have ended do not count.
         ended(&node, id).await;
         let waiting = node.jobs.list().await.unwrap();
         let own = waiting.iter().find(|row| row.kind == "unknown" && row.actor == "@alice:test");
@@ -301,7 +301,7 @@ both_databases! {
         let other = node(db, 2, &second).await;
         let began = tokio::time::Instant::now();
         drop(stopping);
-        // On SQLite this is the next run of the only node.
+        // On SQLite this is the next run of the same node.
         let row = soon(async {
             loop {
                 other.jobs.hasten(id).await.unwrap();
@@ -339,9 +339,9 @@ fn two_nodes_share_jobs_and_run_each_once() {
     });
 }
 
-/// Runs the job on a node of its own up to its second step, in which the node is stopped.
+/// Runs the job on a second node up to its second step, in which the test then stops that node.
 async fn half_done(db: &TestDatabase) -> (SecondProcess, Node, i64) {
-    // It knows no job, and so leaves it to the other.
+    // This node knows no jobs, and so leaves the job to the other.
     let here = node(db, 1, &Count::that("other", 0, |_| Ok(()))).await;
     let id = enqueue(&here, KIND).await;
     let process = SecondProcess::start("jobs::runner", &[("STOA_JOBS_URL", db.url())]);
@@ -350,7 +350,7 @@ async fn half_done(db: &TestDatabase) -> (SecondProcess, Node, i64) {
 }
 
 #[test]
-fn another_node_goes_on_with_the_jobs_of_one_that_was_killed() {
+fn another_node_continues_the_jobs_of_one_that_was_killed() {
     run_on(Backend::Postgres, async |db| {
         let (process, here, id) = half_done(db).await;
         process.kill();
@@ -372,7 +372,7 @@ fn a_node_that_was_frozen_in_the_middle_of_a_job_writes_nothing_more_of_it() {
         let next = node(db, 3, &job).await;
         until(&here.jobs, id, |row| row.progress.done == 2).await;
         process.wake();
-        // It would come to the end by itself.
+        // The job would finish by itself.
         let said = process.finish();
         assert!(!said.contains(&"step 3".to_owned()), "{said:?}");
         let row = here.jobs.find(id).await.unwrap().unwrap();
@@ -384,7 +384,7 @@ fn a_node_that_was_frozen_in_the_middle_of_a_job_writes_nothing_more_of_it() {
 }
 
 #[test]
-fn a_job_that_takes_its_node_with_it_each_time_is_given_up() {
+fn a_job_that_keeps_crashing_its_node_is_given_up() {
     run_on(Backend::Postgres, async |db| {
         let store = db.store().await;
         let here = node(db, 1, &Count::that("other", 0, |_| Ok(()))).await;

@@ -1,4 +1,4 @@
-//! What only one node may do at a time.
+//! Leases: they let one node at a time do something.
 
 use std::{env, time::Duration};
 
@@ -18,7 +18,7 @@ const NAME: &str = "the lease";
 const LONG: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(1_200);
 
-/// The leases of a node of its own.
+/// The leases of a new node.
 async fn node(db: &TestDatabase, incarnation: i64) -> Leases {
     Leases::new(db.store().await, Clock::system(), incarnation)
 }
@@ -49,13 +49,13 @@ both_databases! {
         let (one, other) = (node(db, 1).await, node(db, 2).await);
         let first = one.acquire(NAME, LONG).await.unwrap().unwrap();
         assert!(first.is_held());
-        assert!(one.acquire(NAME, LONG).await.unwrap().is_none(), "nor twice by the same node");
+        assert!(one.acquire(NAME, LONG).await.unwrap().is_none(), "not even by the same node");
         assert!(other.acquire(NAME, LONG).await.unwrap().is_none());
         let fence = first.fence().clone();
         first.release().await.unwrap();
         let second = other.acquire(NAME, LONG).await.unwrap().unwrap();
         assert!(second.fence().number > fence.number);
-        // Also where its row is lost in between.
+        // Even if the row is lost in between.
         let fence = second.fence().clone();
         drop(second);
         let store = db.store().await;
@@ -87,7 +87,7 @@ both_databases! {
         assert!(!leases::renew(&mut conn, &vanished, 60_000).await.unwrap());
         leases::release(&mut conn, &vanished).await.unwrap();
         conn.commit().await.unwrap();
-        assert!(next.acquire(NAME, LONG).await.unwrap().is_none(), "it was not the old one's to give");
+        assert!(next.acquire(NAME, LONG).await.unwrap().is_none(), "the old holder cannot release it");
     }
 
     async fn a_lease_that_is_held_is_renewed(db: TestDatabase) {
@@ -105,13 +105,13 @@ both_databases! {
         let (one, other) = (node(db, 1).await, node(db, 2).await);
         drop(one.acquire(NAME, LONG).await.unwrap().unwrap());
         let second = take(&other, LONG).await;
-        // As when a node stops: whatever it held.
+        // As when a node stops: releases whatever it holds.
         other.release_all().await.unwrap();
         assert!(one.acquire(NAME, LONG).await.unwrap().is_some());
         drop(second);
     }
 
-    async fn what_time_a_node_believes_it_is_does_not_matter(db: TestDatabase) {
+    async fn the_wall_clock_of_a_node_does_not_matter(db: TestDatabase) {
         let nodes = [0, 4_000_000_000_000].map(|now_ms| Clock::from(ManualClock::at(now_ms)));
         let [behind, ahead] = nodes;
         let behind = Leases::new(db.store().await, behind, 1);
@@ -162,8 +162,8 @@ both_databases! {
     }
 }
 
-/// A node is frozen between the moment at which it finds that it holds the lease and its write. When
-/// it wakes up another node has gone on.
+/// A node is frozen after it has checked that it holds the lease and before its write. When it
+/// wakes up, another node has continued.
 #[test]
 fn a_node_that_was_frozen_writes_nothing_under_a_lease_that_another_has() {
     run_on(Backend::Postgres, async |db| {

@@ -1,4 +1,4 @@
-//! Entries that are dropped by what they hold.
+//! Entries that are dropped by a condition on their contents.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -9,9 +9,9 @@ use stoa_cluster::LogCache;
 
 const ROUNDS: u64 = 20_000;
 
-/// Others have the cache tidied up all the while.
+/// Meanwhile other threads make the cache do its maintenance.
 #[test]
-fn what_is_dropped_by_what_it_holds_does_not_come_back() {
+fn entries_dropped_by_a_condition_do_not_come_back() {
     let cache: LogCache<u64, u64> = LogCache::new(16 << 20, |_, _| 0);
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -34,7 +34,7 @@ fn what_is_dropped_by_what_it_holds_does_not_come_back() {
 }
 
 #[test]
-fn what_others_hold_and_what_comes_later_stays() {
+fn other_entries_and_later_ones_stay() {
     let cache: LogCache<u64, u64> = LogCache::new(16 << 20, |_, _| 0);
     for round in 0..1_000 {
         cache.put(round, round % 10);

@@ -1,5 +1,5 @@
-//! The database was restored to an earlier moment under running nodes: the log goes on above all
-//! that was ever seen of it, and nothing is remembered of what was lost.
+//! The database was restored to an earlier moment under running nodes: the log continues above
+//! everything that was ever seen of it, and nothing of the lost part is remembered.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,7 +11,7 @@ use stoa_testing::{
 
 use crate::{ROOM, Recorder, SILENT, Told, node, soon};
 
-/// Takes all but the first three positions from the log, and from the counter what was drawn.
+/// Removes all but the first three positions from the log, and resets the counter.
 async fn lose(node: &TestNode) {
     surgery::lose_log_after(&node.store, Pos(3)).await;
     surgery::lose_drawn_numbers(&node.store).await;
@@ -21,7 +21,7 @@ async fn write(node: &TestNode, nid: i64) -> Pos {
     node.writer.append(sample::message(nid, ROOM)).await.unwrap().last()
 }
 
-/// Where the log went on, of which `seen` was seen.
+/// Returns where the log continued; `seen` was seen before.
 fn raised(recorder: &Recorder, seen: Pos) -> Pos {
     let told = recorder.take();
     let Some(Told::Clear(raised)) = told.last() else {
@@ -32,7 +32,7 @@ fn raised(recorder: &Recorder, seen: Pos) -> Pos {
 }
 
 both_databases! {
-    async fn a_node_that_looks_has_the_log_go_on_above_what_was_seen(db: TestDatabase) {
+    async fn a_node_that_reads_continues_the_log_above_what_was_seen(db: TestDatabase) {
         let (node, recorder) = node(db, SILENT).await;
         for nid in 1..=8 {
             write(&node, nid).await;
@@ -56,7 +56,7 @@ both_databases! {
 }
 
 #[test]
-fn a_node_that_writes_first_has_the_log_go_on_above_what_was_seen() {
+fn a_node_that_writes_first_continues_the_log_above_what_was_seen() {
     run_on(Backend::Postgres, async |db| {
         let (node, recorder) = node(db, SILENT).await;
         for nid in 1..=8 {
@@ -73,7 +73,7 @@ fn a_node_that_writes_first_has_the_log_go_on_above_what_was_seen() {
 }
 
 #[test]
-fn nodes_that_have_seen_different_parts_of_what_was_lost_agree() {
+fn nodes_that_saw_different_parts_of_a_lost_log_agree() {
     run_on(Backend::Postgres, async |db| {
         let ((one, ones), (other, others)) = (node(db, SILENT).await, node(db, SILENT).await);
         for nid in 1..=6 {
@@ -86,7 +86,7 @@ fn nodes_that_have_seen_different_parts_of_what_was_lost_agree() {
         ones.take();
         others.take();
         lose(&one).await;
-        // The one that has seen less is the first to notice.
+        // The node that has seen less notices first.
         let lower = soon(write(&other, 100)).await;
         let higher = soon(write(&one, 101)).await;
         assert!(higher > lower && lower > Pos(9));
@@ -103,8 +103,8 @@ async fn was_lost(node: &TestNode, pos: Pos) -> bool {
     log::was_lost(&mut node.store.read().await.unwrap(), pos).await.unwrap()
 }
 
-/// Two nodes of which the first has seen nine positions, and the second three; then the log is cut
-/// off after those three, and the second writes six others in their place.
+/// Two nodes, the first of which has seen nine positions and the second three. Then the log is cut
+/// off after those three, and the second node writes six others in their place.
 async fn grown_again(db: &TestDatabase) -> [(TestNode, Arc<Recorder>); 2] {
     let ((one, ones), (other, others)) = (node(db, SILENT).await, node(db, SILENT).await);
     for nid in 1..=9 {
@@ -134,7 +134,7 @@ fn a_log_that_was_cut_off_and_has_grown_again_is_noticed_by_a_look() {
         }
         assert!(!was_lost(&one, head).await);
 
-        // The other one has lost nothing.
+        // The other node has lost nothing.
         assert_eq!(soon(other.freshness.current()).await.unwrap(), head);
         let told = others.take();
         assert!(told.iter().all(|told| matches!(told, Told::Batch { .. })), "{told:?}");
@@ -167,7 +167,7 @@ fn a_log_that_has_grown_further_is_noticed_too() {
     });
 }
 
-/// The standby has got three positions when the primary is lost, which waited for nobody.
+/// The standby has received three positions when the primary is lost, which did not wait for it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fail_over_with_loss_is_noticed_by_nodes_and_passed_on_to_clients() {
     let Some(primary) = TestPostgres::start().await else { return };
@@ -196,7 +196,7 @@ async fn a_fail_over_with_loss_is_noticed_by_nodes_and_passed_on_to_clients() {
     ones.take();
     standby.take_over(primary).await;
 
-    // The one that has seen nothing of what is lost is the first to write.
+    // The node that has seen nothing of the lost part is the first to write.
     let last = write(&other, 100).await;
     assert!(last.0 > seen.0 + 1, "{last} follows what was lost");
     assert!(was_lost(&other, seen).await && was_lost(&other, Pos(standby_has.0 + 1)).await);
@@ -204,7 +204,7 @@ async fn a_fail_over_with_loss_is_noticed_by_nodes_and_passed_on_to_clients() {
     assert!(other.tailer.may_have_jumped_over(seen));
     let current = soon(async {
         loop {
-            // The first look finds out that the connection is lost.
+            // The first read finds that the connection is lost.
             if let Ok(current) = one.freshness.current().await {
                 break current;
             }

@@ -25,25 +25,25 @@ const ROOM: RoomNid = RoomNid(7);
 /// How long anything may take: far longer than on the slowest machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// News comes through nothing but what is tested.
+/// News arrives only through what is being tested.
 const SILENT: TailerOptions =
     TailerOptions { interval: Duration::from_secs(86_400), announce: false };
 
-/// What a cache was told.
+/// A call that a cache received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Told {
     /// A batch, and whether this node wrote it.
     Batch { prev: Pos, last: Pos, is_own: bool },
-    /// That it knows nothing up to here.
+    /// It knows nothing up to this position.
     Clear(Pos),
 }
 
-/// A cache that remembers only what it was told.
+/// A cache that only records the calls it receives.
 #[derive(Debug, Default)]
 struct Recorder(Mutex<Vec<Told>>);
 
 impl Recorder {
-    /// What it was told since the last time, but for the start.
+    /// The calls since the last time, except those at the start.
     fn take(&self) -> Vec<Told> {
         std::mem::take(&mut self.0.lock().unwrap())
     }
@@ -60,7 +60,7 @@ impl CacheKeeper for Recorder {
     }
 }
 
-/// A node with a cache that remembers what it was told.
+/// A node with a cache that records its calls.
 async fn node(db: &TestDatabase, tailer: TailerOptions) -> (TestNode, Arc<Recorder>) {
     let recorder = Arc::new(Recorder::default());
     let caches = vec![Arc::clone(&recorder) as Arc<dyn CacheKeeper>];
@@ -70,7 +70,7 @@ async fn node(db: &TestDatabase, tailer: TailerOptions) -> (TestNode, Arc<Record
     (node, recorder)
 }
 
-/// What comes in time.
+/// The result, which must come in time.
 async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.expect("it comes in time")
 }

@@ -1,4 +1,4 @@
-//! Caches are told of every batch, in order and once; who waits is woken.
+//! Caches get every batch, in order and once; waiting readers are woken.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use stoa_testing::{Backend, TestNode, run_on, sample, surgery};
 
 use crate::{ROOM, SILENT, Told, node, soon};
 
-/// Asserts that batches follow one another, and gives how many of them the node itself wrote.
+/// Asserts that batches follow one another, and returns how many of them the node itself wrote.
 fn own(told: &[Told]) -> usize {
     let mut applied = Pos::START;
     let mut count = 0;
@@ -53,7 +53,7 @@ fn a_node_that_is_far_behind_catches_up_page_by_page() {
         assert_eq!(soon(node.tailer.catch_up()).await.unwrap(), Pos(1700));
         let told = recorder.take();
         assert_eq!((told.len(), own(&told)), (1700, 0));
-        // Its own next batch comes after those of others.
+        // Its own next batch comes after those of other nodes.
         surgery::write_batches_elsewhere(&node.store, 1701..=2900).await;
         assert_eq!(write(&node, 1..=1).await, Pos(2901));
         let told = recorder.take();
@@ -63,7 +63,7 @@ fn a_node_that_is_far_behind_catches_up_page_by_page() {
 }
 
 #[test]
-fn who_waits_elsewhere_is_woken_by_an_announcement() {
+fn a_reader_on_another_node_is_woken_by_an_announcement() {
     run_on(Backend::Postgres, async |db| {
         let announcing = TailerOptions { announce: true, ..SILENT };
         let ((one, _), (other, _)) = (node(db, announcing).await, node(db, announcing).await);
@@ -72,7 +72,7 @@ fn who_waits_elsewhere_is_woken_by_an_announcement() {
 }
 
 #[test]
-fn who_waits_elsewhere_is_woken_without_announcements_too() {
+fn a_reader_on_another_node_is_woken_without_announcements_too() {
     run_on(Backend::Postgres, async |db| {
         let looking = TailerOptions { interval: Duration::from_millis(20), announce: false };
         let ((one, _), (other, _)) = (node(db, SILENT).await, node(db, looking).await);
@@ -80,7 +80,7 @@ fn who_waits_elsewhere_is_woken_without_announcements_too() {
     });
 }
 
-/// Asserts that whoever waits on `other` is woken by what `one` writes.
+/// Asserts that a reader waiting on `other` is woken by what `one` writes.
 async fn woken(one: &TestNode, other: &TestNode) {
     let wait = other.waiters.register(vec![ROOM.into()]);
     let elsewhere = other.waiters.register(vec![RoomNid(8).into()]);
@@ -109,7 +109,7 @@ fn a_node_below_the_oldest_batch_drops_what_it_has_cached_and_goes_on() {
         let wait = other.waiters.register(vec![RoomNid(8).into()]);
         assert_eq!(soon(other.freshness.current()).await.unwrap(), Pos(9));
         assert_eq!(recorder.take(), [Told::Clear(Pos(9))]);
-        // What has changed is not known: it may be what anybody waits for.
+        // It is unknown what has changed, so every reader is woken.
         soon(wait.changed()).await;
         write(&one, 10..=10).await;
         soon(other.freshness.current()).await.unwrap();
@@ -129,9 +129,9 @@ fn a_node_whose_own_batch_is_the_oldest_drops_what_it_has_cached_and_goes_on() {
     });
 }
 
-/// The nodes of a newer version write what this one does not know.
+/// Nodes of a newer version write something that this version does not know.
 #[test]
-fn what_a_newer_version_has_written_stops_nobody() {
+fn batches_of_a_newer_version_do_not_stop_a_node() {
     run_on(Backend::Postgres, async |db| {
         use surgery::NOTHING;
         let (node, recorder) = node(db, SILENT).await;
@@ -146,7 +146,7 @@ fn what_a_newer_version_has_written_stops_nobody() {
         soon(wait.changed()).await;
         tokio::time::timeout(Duration::from_millis(20), elsewhere.changed()).await.unwrap_err();
 
-        // Whom it concerns is not known: everybody.
+        // It is unknown whom it concerns, so everybody is woken.
         surgery::write_elsewhere(&node.store, r#"[["timeline",{"star":7}]]"#, NOTHING).await;
         assert_eq!(soon(node.freshness.current()).await.unwrap(), Pos(3));
         assert_eq!(recorder.take(), [Told::Clear(Pos(3))]);

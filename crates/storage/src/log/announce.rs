@@ -1,5 +1,5 @@
-//! Telling other nodes that there is news. A hint and no more: whoever misses it looks at the log
-//! about once a second anyway.
+//! Tells other nodes that the log has grown. This is only a hint: a node that misses it looks at
+//! the log about once a second anyway.
 
 use std::time::Duration;
 
@@ -11,14 +11,14 @@ use crate::{Backend, Conn, Error, Result, Store, postgres_host::Lender};
 
 const CHANNEL: &str = "stoa_log";
 
-/// After how long a silence it is made sure that the listener would still hear something.
+/// After this long a silence, the listener checks that its connection still works.
 const SILENCE: Duration = Duration::from_secs(10);
-/// How long that may take, and listening for the first time.
+/// How long that check may take, and also listening for the first time.
 const LISTEN_LIMIT: Duration = Duration::from_secs(5);
 
-/// Tells every node on PostgreSQL that the log has reached `head`. Outside of the append's
-/// transaction, since PostgreSQL commits transactions that notify one after another; without a
-/// flush, since a hint need not outlive a crash.
+/// Tells every node on PostgreSQL that the log has reached `head`. This happens outside the
+/// append's transaction, since PostgreSQL commits transactions that notify one after another, and
+/// without a flush, since a hint need not survive a crash.
 pub async fn announce(conn: &mut Conn, head: Pos) -> Result<()> {
     if conn.backend() == Backend::Sqlite {
         return Ok(());
@@ -32,7 +32,7 @@ pub async fn announce(conn: &mut Conn, head: Pos) -> Result<()> {
     Ok(())
 }
 
-/// Hears what other nodes, and this one, announce.
+/// Receives what other nodes, and this one, announce.
 #[derive(Debug)]
 pub struct Listener {
     listener: PgListener,
@@ -40,7 +40,7 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Listens, on a session of its own; none where there are no other nodes.
+    /// Starts to listen, on a session of its own. `None` on SQLite, where there are no other nodes.
     pub async fn connect(store: &Store) -> Result<Option<Self>> {
         let Some(pool) = store.direct_pool() else { return Ok(None) };
         let lender = pool.lender();
@@ -54,8 +54,8 @@ impl Listener {
         Ok(Some(Self { listener, lender }))
     }
 
-    /// The next head that is announced; none where announcements may have been lost, so that the
-    /// log must be looked at.
+    /// The next head that is announced. `None` if announcements may have been lost, so that the log
+    /// must be read.
     pub async fn next(&mut self) -> Result<Option<Pos>> {
         let Self { listener, lender } = self;
         loop {
@@ -65,7 +65,7 @@ impl Listener {
                 let head = announced.payload().parse().map_err(Error::answer)?;
                 return Ok(Some(Pos(head)));
             }
-            // Nobody has anything to say, or the connection is lost and nobody notices.
+            // Either there is no news, or the connection was lost unnoticed.
             let question = timeout(LISTEN_LIMIT, listener.execute("SELECT 1"));
             question.await.map_err(|_| Error::Timeout("listening"))??;
         }

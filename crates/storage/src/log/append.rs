@@ -10,28 +10,28 @@ use super::{
 };
 
 impl Append {
-    /// An append that holds nothing yet.
+    /// An empty append.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The next position of this append.
+    /// Takes the next position of this append.
     pub fn next_pos(&mut self) -> RelPos {
         self.positions += 1;
         RelPos(self.positions)
     }
 
-    /// How many positions the append takes: one at least, so that each batch moves the head.
+    /// How many positions the append takes: at least one, so that each batch moves the head.
     pub(super) fn positions(&self) -> i64 {
         self.positions.max(1)
     }
 
-    /// The chains that the append is part of.
+    /// The chains that the append belongs to.
     pub(super) fn chains(&self) -> impl Iterator<Item = &Arc<Chain>> {
         self.guards.iter().filter_map(Guard::chain)
     }
 
-    /// What no other append may concern that is written in the same batch.
+    /// What no other append in the same batch may concern.
     pub(super) fn claims(&self) -> Vec<Claim<'_>> {
         let mut claims = Vec::new();
         claims.extend(self.guards.iter().filter_map(Guard::claim));
@@ -41,7 +41,8 @@ impl Append {
         claims
     }
 
-    /// Refuses what one of the databases cannot hold, before it meets the appends of others.
+    /// Refuses what one of the databases cannot store, before the append shares a batch with
+    /// others.
     pub(super) fn check(&self) -> Fit {
         identifiers(self.guards.iter().filter_map(Guard::identifier))?;
         identifiers(self.touched.iter().filter_map(|(_, topic)| match topic {

@@ -1,10 +1,10 @@
-//! What was done by whom: entries that are written with the change that they record, and the hash
-//! chain over them.
+//! The audit log: entries about who did what, written together with the change that they record,
+//! and the hash chain over them.
 //!
-//! The chain has one link for each batch with entries. A link is computed under the log lock, from
-//! the link before it, from the position, and from the text of each entry: whoever changes, adds or
-//! removes an entry later would have to compute all links after it again, and then none of those
-//! that were exported before would be in the chain.
+//! The chain has one link for each batch with entries. A link is computed under the log lock from
+//! the link before it, the position, and the text of each entry. Whoever later changes, adds or
+//! removes an entry would have to recompute all links after it, and then none of the links that
+//! were exported before would be in the chain.
 
 mod verify;
 
@@ -16,31 +16,31 @@ use stoa_base::Actor;
 pub use self::verify::{
     AuditCheck, AuditFault, AuditLink, audit_head, has_audit_link, verify_audit,
 };
-/// What stands in the place of the link before the first one.
+/// Used in place of a previous link by the first link.
 const NO_LINK: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
-/// What was done. The names are stable: whatever reads the entries relies on them.
+/// An audited action. The names are stable, because programs that read the entries rely on them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum AuditAction {
-    /// An account was made.
+    /// An account was created.
     #[serde(rename = "account.created")]
     AccountCreated,
     /// An account's password was changed.
     #[serde(rename = "account.password_changed")]
     PasswordChanged,
-    /// An account was closed.
+    /// An account was deactivated.
     #[serde(rename = "account.deactivated")]
     AccountDeactivated,
-    /// A session was begun.
+    /// A user logged in or registered: a session began.
     #[serde(rename = "session.begun")]
     SessionBegun,
     /// One or more sessions ended.
     #[serde(rename = "session.ended")]
     SessionEnded,
-    /// Somebody tried passwords that were wrong, or tried too often.
+    /// Somebody tried wrong passwords, or tried too often.
     #[serde(rename = "login.failed")]
     LoginFailed,
-    /// A user was removed from a room, or their invite or knock was refused, by somebody else.
+    /// A user was removed from a room by somebody else, or their invite or knock was rejected.
     #[serde(rename = "membership.kicked")]
     MemberKicked,
     /// A user was banned from a room.
@@ -51,7 +51,7 @@ pub enum AuditAction {
     MemberUnbanned,
 }
 
-/// What came of it.
+/// The outcome of an action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AuditOutcome {
@@ -66,14 +66,14 @@ pub enum AuditOutcome {
 pub struct AuditRow {
     at_ms: i64,
     action: AuditAction,
-    /// The user who did it; none where it is not known who it was.
+    /// The user who acted, if known.
     #[serde(skip_serializing_if = "Option::is_none")]
     actor: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     device: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     address: Option<String>,
-    /// The user to whom it was done.
+    /// The user who was acted on.
     target: String,
     outcome: AuditOutcome,
     #[serde(skip_serializing_if = "Map::is_empty")]
@@ -81,7 +81,7 @@ pub struct AuditRow {
 }
 
 impl AuditRow {
-    /// What `actor` has done to the user `target`.
+    /// An entry for what `actor` did to the user `target`.
     pub fn new(at_ms: i64, action: AuditAction, actor: &Actor, target: impl Into<String>) -> Self {
         Self {
             at_ms,
@@ -95,7 +95,7 @@ impl AuditRow {
         }
     }
 
-    /// What was done to the user `target`, it is not known by whom, from `address`.
+    /// An entry for something done to the user `target` from `address`, by somebody unknown.
     pub fn unattributed(
         at_ms: i64,
         action: AuditAction,
@@ -114,21 +114,21 @@ impl AuditRow {
         }
     }
 
-    /// Says that it was tried, and refused.
+    /// Marks the action as tried and refused.
     #[must_use]
     pub fn refused(mut self) -> Self {
         self.outcome = AuditOutcome::Refused;
         self
     }
 
-    /// Adds a detail. It must be short, and no secret.
+    /// Adds a detail. It must be short and must not be a secret.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.details.insert(name.to_owned(), value.into());
         self
     }
 
-    /// The text that is stored, and over which the chain is computed.
+    /// The text that is stored, and that the chain is computed over.
     pub(super) fn to_entry(&self) -> serde_json::Result<String> {
         serde_json::to_string(self)
     }

@@ -1,17 +1,17 @@
-//! The thread that ties the appends of one room together.
+//! Connects the appends of one room that were built on one another.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use stoa_base::{Pos, RoomNid};
 
-/// Stands for the position of a room that moved without the chain. No room has it.
+/// Used as the position of a room that was moved from outside the chain. No room has it.
 const MOVED_ELSEWHERE: i64 = -1;
 
-/// What appends to one room that were built one on another have in common.
+/// Shared by the appends to one room that were built one on another.
 ///
 /// An event may be built on one that is not flushed yet. If that one fails, everything built on it
-/// must fail too: the first failure breaks the chain, and the writer refuses what is still queued on
-/// it. Whoever loads the room anew starts a new chain.
+/// must fail too: the first failure breaks the chain, and the writer refuses the chain's appends
+/// that are still queued. Reloading the room starts a new chain.
 #[derive(Debug)]
 pub struct Chain {
     room: RoomNid,
@@ -22,7 +22,7 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// A chain that starts from the room as the database has it.
+    /// A chain that starts from the room as it is in the database.
     pub fn new(room: RoomNid, state_pos: Pos, head_pos: Pos) -> Self {
         Self {
             room,
@@ -33,17 +33,17 @@ impl Chain {
         }
     }
 
-    /// The room.
+    /// The room that the chain belongs to.
     pub fn room(&self) -> RoomNid {
         self.room
     }
 
-    /// When the room's state last changed, as far as this chain has seen it committed.
+    /// The position of the room's last state change that this chain has seen committed.
     pub fn state_pos(&self) -> Pos {
         Pos(self.state_pos.load(Ordering::Acquire))
     }
 
-    /// When the room's extremities last changed, as far as this chain has seen it committed.
+    /// The position of the room's last change of extremities that this chain has seen committed.
     pub fn head_pos(&self) -> Pos {
         Pos(self.head_pos.load(Ordering::Acquire))
     }
@@ -59,21 +59,22 @@ impl Chain {
     }
 
     /// Notes that the log has lost what the chain starts from, or what was committed of it. None of
-    /// its appends may be written any more, not even those before one that has failed.
+    /// its appends may be written any more, not even those queued before one that has failed.
     pub fn note_loss(&self) {
         self.lost.store(true, Ordering::Release);
         self.break_off();
     }
 
-    /// Whether the log has lost what the chain rests on.
+    /// Whether the log has lost what the chain is built on.
     pub(crate) fn is_lost(&self) -> bool {
         self.lost.load(Ordering::Acquire)
     }
 
-    /// Notes that the room has extremities that the chain does not know of, such as those of an event
-    /// that another node wrote. An append that is guarded by the room's state alone may still be
-    /// built on the chain; one that is guarded by the whole room conflicts from now on. The positions
-    /// alone would not show this once an append of the chain is committed after the other event.
+    /// Notes that the room has extremities that the chain does not know of, such as those of an
+    /// event that another node wrote. An append that is guarded by the room's state alone may still
+    /// be built on the chain; one that is guarded by the whole room conflicts from now on. The
+    /// positions alone would not show this once an append of the chain is committed after the other
+    /// event.
     pub fn note_moved_elsewhere(&self) {
         self.head_pos.store(MOVED_ELSEWHERE, Ordering::Release);
     }
@@ -84,7 +85,7 @@ impl Chain {
             self.state_pos.store(pos.0, Ordering::Release);
         }
         if let Some(pos) = head_pos {
-            // Where the room moves elsewhere in the same moment, that stands.
+            // If the room was moved elsewhere at the same time, that mark stays.
             let known = |known: i64| (known != MOVED_ELSEWHERE).then_some(pos.0);
             let _ = self.head_pos.fetch_update(Ordering::AcqRel, Ordering::Acquire, known);
         }

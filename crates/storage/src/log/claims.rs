@@ -1,9 +1,9 @@
 //! Which appends may be written in one batch.
 //!
-//! The database judges a batch as a whole: it looks at what each append relies on before it writes
-//! any of them, and cannot see what they do to one another. So two appends that concern the same thing
-//! are not written in one batch. The later one waits for the next, where the database judges it by what
-//! the earlier one has written.
+//! The database judges a batch as a whole: it checks what each append relies on before it writes
+//! any of them, and cannot see what they do to one another. So two appends that concern the same
+//! thing are not written in one batch. The later one waits for the next batch, and the database
+//! judges it there by what the earlier one has written.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -15,12 +15,12 @@ use stoa_base::RoomNid;
 
 use super::{Append, Chain, Guard};
 
-/// Who has moved a room in a batch.
+/// Which appends of a batch have moved a room.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Mover {
-    /// Appends of this chain only.
+    /// Only appends of this chain.
     Chain(*const Chain),
-    /// Another append too, or one without a chain.
+    /// Appends of several chains, or one without a chain.
     Several,
 }
 
@@ -28,13 +28,14 @@ enum Mover {
 #[derive(Default)]
 pub(super) struct Claims {
     hasher: RandomState,
-    /// Hashes of claims. Where two claims have the same one, a batch ends early.
+    /// Hashes of claims. If two different claims collide, a batch ends early, which does no harm.
     claimed: HashSet<u64>,
     moved: HashMap<RoomNid, Mover>,
 }
 
 impl Claims {
-    /// Adds an append that may be written in the same batch as those before, and says whether it may.
+    /// Adds an append if it can be written in the same batch as those before it. Returns whether it
+    /// was added.
     pub(super) fn admit(&mut self, append: &Append) -> bool {
         let claims = append.claims();
         let hashes: Vec<u64> = claims.iter().map(|claim| self.hasher.hash_one(claim)).collect();
@@ -47,8 +48,7 @@ impl Claims {
         true
     }
 
-    /// Whether a room that these guards watch was moved, other than by what was built on the same
-    /// chain.
+    /// Whether a room that these guards watch was moved by anything other than the same chain.
     fn has_moved(&self, guards: &[Guard]) -> bool {
         guards.iter().filter_map(Guard::chain).any(|chain| {
             let mover = self.moved.get(&chain.room());
@@ -100,20 +100,20 @@ mod tests {
     }
 
     #[test]
-    fn what_is_built_on_one_chain_is_written_together_and_on_another_later() {
+    fn appends_on_one_chain_share_a_batch_and_others_wait() {
         let (one, other) = (chain(), chain());
         let mut claims = Claims::default();
         assert!(claims.admit(&moving(Some(Guard::State(Arc::clone(&one))))));
         assert!(claims.admit(&moving(Some(Guard::Head(Arc::clone(&one))))));
         assert!(!claims.admit(&moving(Some(Guard::State(Arc::clone(&other))))));
         assert!(!claims.admit(&relying_on(Guard::Head(other))));
-        // Whatever relies on nothing may move the room, and then nobody knows where it is.
+        // An append without guards can move the room, and then no chain knows the room's position.
         assert!(claims.admit(&moving(None)));
         assert!(!claims.admit(&relying_on(Guard::State(one))));
     }
 
     #[test]
-    fn no_two_appends_concern_one_account_or_make_one_room() {
+    fn no_two_appends_in_a_batch_share_an_account_or_a_new_room() {
         let mut claims = Claims::default();
         let account = || Guard::Account("@a:test".to_owned(), AccountState::Open);
         let room = |nid| {

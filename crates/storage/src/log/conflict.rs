@@ -1,8 +1,9 @@
-//! What the database says stands in the way of a batch.
+//! What the database reports as standing in the way of a batch.
 //!
-//! The rules stand in SQL, once for each database: those of guards in `guard.rs` and the function
-//! `broken_guards`, those of rooms and events that must be new in the tables' `TAKEN` and the function
-//! `taken`. Appends that stand in each other's way are never in one batch ([`super::claims`]).
+//! The rules are in SQL, once for each database. Those for guards are in `guard.rs` and in the
+//! function `broken_guards`; those for rooms and events that must be new are in the tables' `TAKEN`
+//! and in the function `taken`. Appends that stand in each other's way are never in one batch
+//! ([`super::claims`]).
 
 use serde::Deserialize;
 use stoa_base::Nid;
@@ -10,13 +11,13 @@ use stoa_base::Nid;
 use super::{Append, AppendError, stored::from_name};
 use crate::{Error, Result};
 
-/// An append that the database does not let be written.
+/// An append that the database refuses to write.
 #[derive(Debug, Deserialize)]
 pub(super) struct Conflict {
-    /// The append concerned, by its place in the batch.
+    /// The append, by its index in the batch.
     #[serde(rename = "member")]
     place: Option<usize>,
-    /// The append concerned, by a room or event that it holds.
+    /// The append, by a room or event that it contains.
     nid: Option<Nid>,
     reason: Reason,
 }
@@ -24,20 +25,20 @@ pub(super) struct Conflict {
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Reason {
-    /// The room has moved, or is there already.
+    /// The room has moved, or already exists.
     Room,
-    /// The event is there already.
+    /// The event already exists.
     Event,
     /// The session has ended.
     Session,
-    /// The account is not what it was.
+    /// The account is not in the expected state.
     Account,
-    /// Something else has the internal number.
+    /// The internal number is taken by something else.
     Nid,
 }
 
 impl Conflict {
-    /// Reads the conflict of the append at a place in the batch.
+    /// Reads the conflict of the append at an index in the batch.
     pub(super) fn at_place(place: i64, reason: &str) -> Result<Self> {
         let place = usize::try_from(place).map_err(Error::answer)?;
         Ok(Self {
@@ -47,12 +48,12 @@ impl Conflict {
         })
     }
 
-    /// Reads the conflict of the append that holds the room or event `nid`.
+    /// Reads the conflict of the append that contains the room or event `nid`.
     pub(super) fn of_nid(nid: Nid, reason: &str) -> Result<Self> {
         Ok(Self { place: None, nid: Some(nid), reason: from_name(reason).map_err(Error::answer)? })
     }
 
-    /// Whether the append at `place` is the one that must not be written.
+    /// Whether the conflict concerns the append at `place`.
     pub(super) fn concerns(&self, place: usize, append: &Append) -> bool {
         let holds = |nid: Nid| {
             append.events.iter().any(|row| row.nid.0 == nid)
@@ -61,7 +62,7 @@ impl Conflict {
         self.place == Some(place) || self.nid.is_some_and(holds)
     }
 
-    /// What the caller of the append hears.
+    /// The error for the append's caller.
     pub(super) fn to_error(&self) -> AppendError {
         match self.reason {
             Reason::Room | Reason::Nid => AppendError::Conflict,

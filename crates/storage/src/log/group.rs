@@ -1,4 +1,4 @@
-//! The appends that are about to be written together, and which of them must go.
+//! The appends that are about to be written together, without those that must be refused.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -9,26 +9,26 @@ use super::{
     Append, AppendError, Appended, Chain, conflict::Conflict, joined_appends::JoinedAppends,
 };
 
-/// What the caller of an append hears.
+/// The answer that the caller of an append gets.
 pub(super) type Answer = Result<Appended, AppendError>;
 
-/// An append with the way back to its caller.
+/// An append and the channel that answers its caller.
 pub(super) struct QueuedAppend {
     pub(super) append: Append,
     pub(super) reply: oneshot::Sender<Answer>,
     pub(super) spans: Spans,
 }
 
-/// The spans by which an append is followed through the queue to its caller.
+/// The spans that follow an append through the queue and back to its caller.
 pub(super) struct Spans {
-    /// Of the append as a whole, within what its caller does.
+    /// Covers the append as a whole, inside the caller's span.
     pub(super) append: Span,
-    /// Of its time in the queue.
+    /// Covers the time in the queue.
     queue: Span,
 }
 
 impl Spans {
-    /// The spans of an append of about so many bytes, which enters the queue now.
+    /// Spans for an append of about `bytes` bytes that enters the queue now.
     pub(super) fn begin(bytes: usize) -> Self {
         let append = tracing::debug_span!("append", bytes);
         let queue = append.in_scope(|| tracing::debug_span!("queue"));
@@ -40,8 +40,8 @@ impl Spans {
         self.queue = Span::none();
     }
 
-    /// The span in which these appends are written together. It belongs to the first of them that is
-    /// followed, and the others are linked to it.
+    /// The span in which these appends are written together. It belongs to the first append that is
+    /// traced, and the other traced appends are linked to it.
     pub(super) fn of_writing<'a>(appends: impl ExactSizeIterator<Item = &'a Self>) -> Span {
         let number = appends.len();
         let mut followed = appends.map(|spans| &spans.append).filter(|span| !span.is_disabled());
@@ -55,10 +55,10 @@ impl Spans {
     }
 }
 
-/// The appends of a batch, and those that had to go.
+/// The appends of a batch, and those that were refused.
 ///
-/// Who had to go hears of it when the others are written: whoever then looks for what was in the
-/// way finds it.
+/// Refusals are answered only after the others are written, so that a caller who then looks for
+/// what was in the way finds it.
 #[derive(Default)]
 pub(super) struct Group {
     appends: Vec<QueuedAppend>,
@@ -66,19 +66,19 @@ pub(super) struct Group {
 }
 
 impl Group {
-    /// A group of those appends that were not built on something that has failed meanwhile.
+    /// A group of the appends whose chains have not failed meanwhile.
     pub(super) fn new(appends: Vec<QueuedAppend>) -> Self {
         let mut group = Self { appends, refused: Vec::new() };
         group.refuse_where(Chain::is_broken);
         group
     }
 
-    /// Refuses the appends that rest on what the log has lost.
+    /// Refuses the appends that are built on something the log has lost.
     pub(super) fn refuse_lost(&mut self) {
         self.refuse_where(Chain::is_lost);
     }
 
-    /// Refuses the appends that are part of such a chain.
+    /// Refuses the appends that belong to a matching chain.
     fn refuse_where(&mut self, is_so: fn(&Chain) -> bool) {
         let verdict = |queued: &QueuedAppend| {
             queued.append.chains().any(|chain| is_so(chain)).then_some(AppendError::Conflict)
@@ -103,7 +103,7 @@ impl Group {
         self.appends.iter().map(|queued| &queued.append).collect()
     }
 
-    /// Refuses the appends concerned, and says whether there were any.
+    /// Refuses the appends concerned, and returns whether there were any.
     pub(super) fn refuse_conflicting(&mut self, conflicts: &[Conflict]) -> bool {
         let before = self.appends.len();
         let verdicts = self.appends.iter().enumerate().map(|(place, queued)| {
@@ -115,25 +115,25 @@ impl Group {
         self.appends.len() < before
     }
 
-    /// Notes that the rooms of these appends have other extremities than their chains know.
+    /// Notes that the rooms of these appends have extremities that their chains do not know.
     pub(super) fn lose_heads(&self, moved: &[usize]) {
         for queued in moved.iter().filter_map(|place| self.appends.get(*place)) {
             queued.append.chains().for_each(|chain| chain.note_moved_elsewhere());
         }
     }
 
-    /// Has nothing more be built on what the appends were built on.
+    /// Breaks the chains of these appends, so that nothing more is built on them.
     pub(super) fn break_chains(&self) {
         self.appends.iter().flat_map(|queued| queued.append.chains()).for_each(|it| it.break_off());
     }
 
-    /// Refuses all that are left.
+    /// Refuses all remaining appends.
     pub(super) fn refuse_all(&mut self, error: &AppendError) {
         let verdicts = self.appends.iter().map(|_| Some(error.clone())).collect();
         self.refuse_by(verdicts);
     }
 
-    /// Refuses the appends with an error as their verdict, and whatever was built on them later.
+    /// Refuses the appends that have an error as their verdict, and later appends built on them.
     fn refuse_by(&mut self, verdicts: Vec<Option<AppendError>>) {
         if verdicts.iter().all(Option::is_none) {
             return;
@@ -155,15 +155,15 @@ impl Group {
         }
     }
 
-    /// The appends that are left.
+    /// Takes the remaining appends.
     pub(super) fn take_appends(&mut self) -> Vec<QueuedAppend> {
         std::mem::take(&mut self.appends)
     }
 
-    /// Tells those who had to go.
+    /// Answers the callers of refused appends.
     pub(super) fn answer_refused(&mut self) {
         for (reply, error) in self.refused.drain(..) {
-            // A caller that hung up does not hear of it.
+            // The caller may have hung up.
             let _ = reply.send(Err(error));
         }
     }

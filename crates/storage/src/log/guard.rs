@@ -1,5 +1,5 @@
-//! What must still be true under the log lock for an append to be written, and how the database
-//! finds out. On PostgreSQL the function `broken_guards` does.
+//! The facts that must still be true under the log lock for an append to be written, and how the
+//! database checks them. On PostgreSQL the function `broken_guards` does.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{Append, Chain, claim::Claim, rows::Rows};
 
-/// What must still be true under the log lock for an append to be written.
+/// A fact that must still be true under the log lock for an append to be written.
 #[derive(Clone, Debug)]
 pub enum Guard {
     /// The room's state is the one that the append was authorized against.
@@ -17,22 +17,22 @@ pub enum Guard {
     /// The session with this ID has not ended. Which of its tokens a request carried does not
     /// matter: it may have been refreshed since.
     Session(String),
-    /// The access token with this hash is still one of its session.
+    /// The access token with this hash still belongs to its session.
     Token(String),
-    /// The account of the user is in this state.
+    /// The user's account is in this state.
     Account(String, AccountState),
 }
 
-/// What an account must be for an append to be written.
+/// The state that an account must be in for an append to be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AccountState {
-    /// There is none.
+    /// It does not exist.
     Absent,
-    /// There is one, and it is not closed.
+    /// It exists and is not deactivated.
     Open,
-    /// It is not closed, and its password is the one with this hash.
+    /// It is not deactivated, and its password has this hash.
     Password(Option<String>),
-    /// It has no other devices than these.
+    /// It has no devices other than these.
     Devices(Vec<String>),
 }
 
@@ -45,7 +45,7 @@ impl Guard {
         }
     }
 
-    /// What the guard looks up.
+    /// The claim for what the guard looks up.
     pub(super) fn identifier(&self) -> Option<&String> {
         match self {
             Self::Session(id) | Self::Token(id) | Self::Account(id, _) => Some(id),
@@ -53,8 +53,8 @@ impl Guard {
         }
     }
 
-    /// What no other append may concern that is written in the same batch. Rooms are not among it:
-    /// what is built on one chain is written together.
+    /// What no other append in the same batch may concern. Rooms are left out, because appends
+    /// built on one chain are written together.
     pub(super) fn claim(&self) -> Option<Claim<'_>> {
         match self {
             Self::Account(user_id, _) => Some(Claim::Account(user_id)),
@@ -63,7 +63,7 @@ impl Guard {
     }
 }
 
-// `place` is the place of the append in the batch, which the databases know as `member`.
+// `place` is the index of the append in the batch, which the databases call `member`.
 
 #[derive(Serialize)]
 struct RoomGuard {
@@ -72,7 +72,7 @@ struct RoomGuard {
     room_nid: i64,
     state_pos: i64,
     head_pos: i64,
-    /// Whether the extremities must be the same too.
+    /// Whether the extremities must be unchanged too.
     whole: bool,
 }
 
@@ -112,8 +112,8 @@ impl<'a> AccountGuard<'a> {
 /// The guards of a batch of these appends, by kind.
 pub(super) fn of_batch(appends: &[&Append]) -> serde_json::Result<Vec<Rows>> {
     let (mut rooms, mut sessions, mut accounts) = (Vec::new(), Vec::new(), Vec::new());
-    // What a chain has committed is the same for all its appends, and the first that fails takes the
-    // later ones with it.
+    // What a chain has committed is the same for all its appends, and if the first one fails, so do
+    // the later ones. One check per chain is enough.
     let mut watched = HashSet::new();
     for (place, append) in appends.iter().enumerate() {
         for guard in &append.guards {
@@ -161,8 +161,9 @@ fn of_kind<T: Serialize>(
     Ok(Some(Rows { name, sqlite, taken: None, json: serde_json::to_string(guards)? }))
 }
 
-// Each gives the appends that must not be written, by their place in the batch, and why. `moved` refuses
-// nothing: only the room's extremities have changed, on which the append does not rely.
+// Each query returns the appends that must not be written, by index in the batch, with the reason.
+// `moved` refuses nothing: only the room's extremities have changed, on which the append does not
+// rely.
 
 const ROOMS_SQLITE: &[&str] = &["
 SELECT g.value->>'member' AS place, CASE

@@ -1,5 +1,5 @@
-//! Appends that wait together, made into one batch: positions moved to their place in it, rows that
-//! would change the same row of the database made one.
+//! Joins the appends that wait together into one batch. Positions are shifted to their place in the
+//! batch, and rows that would change the same database row are merged.
 
 use super::{
     Append, AuditRow, Touched, guard,
@@ -7,19 +7,19 @@ use super::{
     table::{Placed, TABLES},
 };
 
-/// The rows of a batch, table by table, and what goes with them.
+/// The rows of a batch, table by table, and the rest of the batch.
 #[derive(Debug, Default)]
 pub(super) struct JoinedAppends {
-    /// How many positions it takes.
+    /// How many positions the batch takes.
     pub(super) positions: i64,
     /// Where each append's positions start, relative to the head.
     pub(super) bases: Vec<i64>,
     pub(super) touched: Touched,
-    /// What must still be true, by kind.
+    /// The guards, by kind.
     pub(super) guards: Vec<Rows>,
-    /// The tables that it changes.
+    /// The rows of the tables that the batch changes.
     pub(super) tables: Vec<Rows>,
-    /// The entries of the audit log, as they are stored.
+    /// The audit entries, as stored.
     pub(super) audit: Vec<String>,
 }
 

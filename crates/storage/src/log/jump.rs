@@ -1,18 +1,19 @@
-//! Jumps: where the log goes on further above, so that no position is ever given out twice.
+//! Jumps: gaps in the log's positions, made so that no position is ever given out twice.
 //!
 //! A database can be restored to an earlier moment, and its log then ends below positions that
-//! clients hold. Were they given out again, a client would take news for what it knows. So the log
-//! jumps above them: where nodes have seen the lost positions, above those, and at each start of a
-//! node to the present in microseconds. No log takes a million positions a second, so those that
-//! were given out before lie in the past, and the present is above all of them.
+//! clients hold. If those positions were given out again, a client would miss the news at them. So
+//! the log jumps above them: if nodes have seen the lost positions, above those, and at each start
+//! of a node to the present in microseconds. No log takes a million positions a second, so all
+//! positions that were given out before lie in the past, and the present is above them.
 //!
-//! A jump is a batch that changes nothing. A position inside of one belongs to what was lost.
+//! A jump is a batch that changes nothing. A position inside a jump belongs to the lost part of the
+//! log.
 //!
-//! A node that meets another run of the PostgreSQL server than before, as after a fail-over or a
-//! restore, jumps to the present as well, before it writes anything there. Nobody therefore writes
-//! over positions that were given out before, unless somebody takes rows away from a server that
-//! runs. A node that finds even that notes the loss: every position up to the one that it has seen
-//! may be of what was lost then, since nobody knows from where on they were given out again.
+//! When a node meets another run of the PostgreSQL server than before, as after a fail-over or a
+//! restore, it also jumps to the present before it writes anything there. So nobody writes over
+//! positions that were given out before, unless somebody removes rows from a running server. If a
+//! node finds even that, it notes the loss: every position up to the one it has seen may belong to
+//! the lost part, since it is unknown where the log began to give them out again.
 
 use stoa_base::Pos;
 
@@ -23,15 +24,15 @@ use super::{
 };
 use crate::{Backend, Conn, Result, Store};
 
-/// The run under which losses are noted. Their number in it is the position up to which everything
-/// may be of what was lost.
+/// The run number under which losses are noted. The batch number of a loss is the highest position
+/// that may belong to the lost part.
 const LOSSES: i64 = -1;
 
-/// How far a jump moves the counters where the present does not: further than a node can have been
-/// ahead of what is left.
+/// How far a jump moves the counters if the present is not far enough: further than a node can have
+/// been ahead of the restored log.
 pub(super) const RAISE_BY: i64 = 1 << 32;
 
-/// Has the log go on above all that was given out before this start of a node.
+/// Moves the log above everything that was given out before this start of a node.
 pub async fn rise_to_now(conn: &mut Conn) -> Result<()> {
     lock(conn).await?;
     let found = head(conn).await?;
@@ -43,17 +44,17 @@ pub async fn rise_to_now(conn: &mut Conn) -> Result<()> {
 }
 
 /// Continues the log above `seen`, a position that it had before it was restored to an earlier
-/// moment, and gives its new end. Positions and internal numbers that were given out in what was
-/// lost are not given out again.
+/// moment, and returns the new end. Positions and internal numbers from the lost part are not given
+/// out again.
 ///
-/// `known` are places that the log had up to then. Where none of them is its end now, the log has
-/// grown again over what was lost, or may have, and the loss is noted.
+/// `known` are places that the log had up to then. If none of them is its end now, the log has
+/// grown again over the lost part, or may have, and the loss is noted.
 pub async fn raise(store: &Store, seen: Pos, known: &[Mark]) -> Result<Mark> {
     let mut conn = store.write().await?;
     lock(&mut conn).await?;
     let mut found = head_mark(&mut conn).await?;
     if was_lost(&mut conn, seen).await? {
-        // Another node was faster.
+        // Another node has done it already.
         return Ok(found);
     }
     if found != Mark::START && !known.contains(&found) {
@@ -68,8 +69,8 @@ pub async fn raise(store: &Store, seen: Pos, known: &[Mark]) -> Result<Mark> {
     Ok(raised)
 }
 
-/// Whether `pos` was given out, or may have been, in what a restore has taken away: it lies inside
-/// of a jump, or below a loss that was noted.
+/// Whether `pos` was given out, or may have been, in a part of the log that a restore has taken
+/// away: it lies inside a jump, or not above a noted loss.
 pub async fn was_lost(conn: &mut Conn, pos: Pos) -> Result<bool> {
     let (count,): (i64,) = conn
         .one(

@@ -1,4 +1,4 @@
-//! What other nodes wrote, read once for all caches of this node that follow the log.
+//! Reads the rows that other nodes wrote, once for all caches of this node that follow the log.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -18,12 +18,13 @@ use crate::{
 /// How many rows of one table are read at once.
 const ROWS: usize = 2_048;
 
-/// How many bytes of events are read at once: more than a node writes in one batch.
+/// How many bytes of events are read at once. It is more than a node writes in one batch.
 const EVENT_BYTES: i64 = 8 << 20;
 
-/// The rows that a stretch of the log wrote, as far as the caches of a node keep such rows.
+/// The rows that a range of the log wrote, as far as a node's caches keep such rows.
 ///
-/// What is overwritten later is as it was when it was read, which may be newer than the stretch.
+/// A row that was overwritten later appears as it was when it was read, which may be newer than the
+/// range.
 #[derive(Debug)]
 pub struct LoggedRows {
     after: Pos,
@@ -38,22 +39,22 @@ pub struct LoggedRows {
 /// The rows of one batch.
 #[derive(Clone, Copy, Debug)]
 pub struct BatchRows<'a> {
-    /// The events that entered the timelines of their rooms, in order.
+    /// The events that entered their rooms' timelines, in order.
     pub events: &'a [StoredEventRow],
     /// The changes of current state, in order.
     pub state_changes: &'a [(RoomNid, StateChange)],
-    /// The rows of the rooms that these events are in, as of `as_of`.
+    /// The room rows of these events, as of `as_of`.
     pub rooms: &'a HashMap<RoomNid, RoomHeadRow>,
-    /// The head of the log at which the rows of rooms were read.
+    /// The head of the log when the room rows were read.
     pub as_of: Pos,
-    /// By user, all memberships that became current since the batch began or that are of forgotten
-    /// rooms, of those users whose memberships changed.
+    /// For each user whose memberships changed, all of their memberships that became current after
+    /// the range began, and those of forgotten rooms.
     pub memberships: &'a HashMap<String, Vec<StoredMembership>>,
 }
 
 impl LoggedRows {
-    /// The rows of a batch; none where they were not all read, or where a newer version may have
-    /// changed more than such rows say.
+    /// The rows of a batch. `None` if not all of them were read, or if a newer version may have
+    /// changed more than these rows show.
     pub fn of(&self, batch: &LoggedBatch) -> Option<BatchRows<'_>> {
         let (prev, last) = (batch.prev, batch.last);
         if !batch.touched.as_ref().is_some_and(is_understood) {
@@ -69,8 +70,9 @@ impl LoggedRows {
     }
 }
 
-/// Whether no stream is named that this version does not know, which is read as all streams: only
-/// then is a user's timeline named, or a room's membership.
+/// Whether the batch names only streams that this version knows. An unknown stream is read as all
+/// streams, and that is the only way in which a user's timeline or a room's membership can be
+/// named.
 fn is_understood(touched: &Touched) -> bool {
     !touched.iter().any(|change| {
         matches!(change, (Stream::Timeline, Topic::User(_)) | (Stream::Membership, Topic::Room(_)))
@@ -81,7 +83,7 @@ fn position(event: &StoredEventRow) -> Pos {
     event.pos.unwrap_or(Pos::START)
 }
 
-/// The rows after `prev` and up to `last`, of rows that are in order.
+/// The rows after `prev` and up to `last`; `rows` must be in order.
 fn between<T>(rows: &[T], pos: impl Fn(&T) -> Pos, prev: Pos, last: Pos) -> &[T] {
     let begin = rows.partition_point(|row| pos(row) <= prev);
     let end = rows.partition_point(|row| pos(row) <= last);
@@ -89,11 +91,11 @@ fn between<T>(rows: &[T], pos: impl Fn(&T) -> Pos, prev: Pos, last: Pos) -> &[T]
 }
 
 impl LogReader {
-    /// Reads what these batches wrote, which follow each other: one statement for messages, however
-    /// many there are. Where there is too much, the last of the batches are left out.
+    /// Reads what these consecutive batches wrote, with one statement for all messages. If there is
+    /// too much, the last batches are left out.
     pub async fn rows(&mut self, batches: &[LoggedBatch]) -> Result<LoggedRows> {
         let wanted = Wanted::of(batches);
-        // Taken out, so that it is lost if reading fails or is given up half-way.
+        // Taken, so that it is dropped if reading fails or is cancelled halfway.
         let mut conn = self.conn.take();
         let store = &self.store;
         let reading = async move {
@@ -105,13 +107,13 @@ impl LogReader {
             Ok::<_, Error>((conn, rows))
         };
         let read = tokio::time::timeout(READ_LIMIT, reading).await;
-        let (conn, rows) = read.map_err(|_| Error::Timeout("reading what the log says"))??;
+        let (conn, rows) = read.map_err(|_| Error::Timeout("reading rows of the log"))??;
         self.conn = Some(conn);
         Ok(rows)
     }
 }
 
-/// What batches say that they wrote.
+/// What the batches say that they wrote.
 #[derive(Default)]
 struct Wanted {
     after: Pos,

@@ -1,32 +1,32 @@
-//! Places in the log, and what tells a batch from another one at the same place.
+//! Places in the log, and the keys by which two batches at the same position can be distinguished.
 
 use stoa_base::Pos;
 
-/// The run under which jumps are written: no run of a node has this number. Their number in it is
-/// the position to which they go.
+/// The run number under which jumps are written; no run of a node has it. The batch number of a
+/// jump is the position that it leads to.
 pub(super) const NO_RUN: i64 = 0;
 
-/// The key under which a batch is written at most once.
+/// The key of a batch, under which it is written at most once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct BatchKey {
-    /// The run of the node that writes it.
+    /// The run of the node that writes the batch.
     pub incarnation: i64,
-    /// Its number in that run.
+    /// The number of the batch in that run.
     pub seq: i64,
 }
 
-/// A place in the log: a position, and the batch that ends there. Where the log has another batch
-/// there, or none, it was restored to an earlier moment or failed over with loss, and perhaps has
-/// grown again since.
+/// A place in the log: a position, and the batch that ends there. If the log has a different batch
+/// at the position, or none, it was restored to an earlier moment or failed over with loss, and may
+/// have grown again since.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mark {
-    /// The position.
+    /// The position at which the batch ends.
     pub pos: Pos,
-    /// The batch; none where it is not known, or at the start of the log.
+    /// The batch; `None` if it is not known, or at the start of the log.
     pub key: Option<BatchKey>,
 }
 
 impl Mark {
-    /// Before the first batch.
+    /// The place before the first batch.
     pub const START: Self = Self { pos: Pos::START, key: None };
 }

@@ -1,10 +1,10 @@
-//! What comes of an append, as its caller hears it.
+//! The outcomes of an append, as its caller gets them.
 
 use stoa_base::Pos;
 
 use super::rel_pos::RelPos;
 
-/// Where an append stands in the log.
+/// Where an append is in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Appended {
     pub(super) base: Pos,
@@ -17,29 +17,29 @@ impl Appended {
         Pos(self.base.0 + relative.0)
     }
 
-    /// The head after the append's batch: a reader that has seen it has seen the append.
+    /// The head after the append's batch. A reader that has seen it has seen the append.
     pub fn last(&self) -> Pos {
         self.last
     }
 }
 
-/// Why an append was not written, or is not known to be.
+/// Why an append was not written, or may not have been.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum AppendError {
     /// The queue is full.
     #[error("too many changes are waiting to be written")]
     Busy,
-    /// The room moved, or an append that this one was built on failed. Build it again.
+    /// The room has moved, or an append that this one was built on has failed. Build it again.
     #[error("the room changed while the event was being sent")]
     Conflict,
-    /// An event with this ID, or from this device with this transaction ID, is there already.
-    #[error("the event is there already")]
+    /// An event with this ID, or with this transaction ID from the same device, already exists.
+    #[error("the event already exists")]
     Duplicate,
-    /// The session has ended, or the token that is refreshed has made way for another one.
+    /// The session has ended, or the token being refreshed has been replaced.
     #[error("the session has ended")]
     SessionEnded,
     /// The account is not in the state that the append relies on.
-    #[error("the account was changed meanwhile")]
+    #[error("the account changed in the meantime")]
     AccountChanged,
     /// The database refused this append.
     #[error("the database refused the change: {0}")]

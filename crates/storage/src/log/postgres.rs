@@ -1,10 +1,10 @@
 //! Writing a batch to PostgreSQL: one call of `append_batch` on a connection of the writer's own.
 //!
-//! The call says itself what it relies on, isolation and durability, and refuses to run without; see
-//! `migrations/postgres/0002_firm_ground.sql`. A connection begins with a synchronous commit, so that
-//! a batch that is found, or whatever else stands in the way of one, is as durable as one that is
-//! written ([`crate::server`]). Where the connection leads to another run of the server than the one
-//! before, which may have lost batches, that commit is a jump of the log.
+//! The call itself states the isolation and durability that it relies on, and refuses to run
+//! without them; see `migrations/postgres/0002_firm_ground.sql`. A connection begins with a
+//! synchronous commit, so a batch that is found, or a row that conflicts with one, is as durable as
+//! a batch that is written ([`crate::server`]). If the connection leads to another run of the
+//! server than before, batches may have been lost, and that commit is a jump of the log.
 
 use std::{future::Future, pin::pin, time::Duration};
 
@@ -31,22 +31,22 @@ use crate::{
 
 const APPEND: &str = "SELECT append_batch($1::text::jsonb)::text";
 
-/// What the server does by itself where this node has frozen or is cut off. Whatever could keep the
+/// What the server does by itself if this node freezes or is cut off. Anything that could keep the
 /// log lock from others is over within a second.
 const SESSION: [(&str, &str); 13] = [
     ("idle_in_transaction_session_timeout", "750ms"),
     ("tcp_user_timeout", "900ms"),
-    // Where the end of a call is lost with its host, the server waits for it without any limit and
-    // has nothing to send: only a keepalive finds out.
+    // If the end of a call is lost because the host vanished, the server waits for it without any
+    // limit and has nothing to send. Only a keepalive detects that.
     ("tcp_keepalives_idle", "1"),
     ("tcp_keepalives_interval", "1"),
     ("tcp_keepalives_count", "3"),
     ("client_connection_check_interval", "500ms"),
-    // Waiting for the lock is no fault, and takes long only where the server is overwhelmed.
+    // Waiting for the lock is normal. It takes long only if the server is overloaded.
     ("lock_timeout", "10s"),
     ("statement_timeout", "12s"),
-    // Every statement of `append_batch` looks rows up by a key. Its plans are made once, perhaps
-    // for an empty table, and must be right for a large one.
+    // Every statement of `append_batch` looks rows up by key. Its plans are made once, perhaps
+    // while a table is empty, and must still be right when it is large.
     ("enable_seqscan", "off"),
     ("enable_hashjoin", "off"),
     ("enable_mergejoin", "off"),
@@ -54,7 +54,7 @@ const SESSION: [(&str, &str); 13] = [
     ("jit", "off"),
 ];
 
-/// Has the log go on at the present, or further above where it is there already.
+/// Continues the log at the present, or further up if the log is already beyond it.
 const JUMP: &str = "
 INSERT INTO log_batches (last_pos, prev_pos, incarnation, batch_seq, committed_ms, touched)
 SELECT target, head, $1, target, now_us / 1000, '[]'
@@ -67,24 +67,24 @@ FROM (
     ) AS log
 ) AS jump";
 
-/// Internal numbers that were drawn in what may be lost are not drawn again.
+/// Skips internal numbers that may have been drawn in a lost part.
 const RAISE_NIDS: &str = "UPDATE counters SET value = value + $1 WHERE name = 'nid'";
 
 /// How long connecting may take.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// How long a call may take before its outcome counts as unknown: longer than the server's own
-/// limits, so that the server speaks first where it can.
+/// limits, so that the server's error comes first if it can.
 const CALL_LIMIT: Duration = Duration::from_secs(15);
 
-/// How long a call may take before the writer looks for what stands in its way, and how often it
-/// looks again.
+/// How long a call may take before the writer looks for sessions in its way, and how often it looks
+/// again.
 const OBSTRUCTION_LIMIT: Duration = Duration::from_millis(1_500);
-/// How long that look may take.
+/// How long that search may take.
 const LOOK_LIMIT: Duration = Duration::from_secs(5);
 
-/// Ends backends that hold what others wait for while they wait for their own node. A node that is
-/// alive never lets a transaction wait for that long. No time-out of PostgreSQL covers a node that
-/// froze within a call while its host's network still answers.
+/// Ends sessions that block others while they are waiting for their own node. A live node never
+/// lets a transaction wait that long. No time-out of PostgreSQL covers a node that froze within a
+/// call while its host's network still answers.
 const END_ABSENT: &str = "
 SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM pg_stat_activity AS absent
 WHERE datname = current_database() AND usename = current_user
@@ -96,17 +96,17 @@ WHERE datname = current_database() AND usename = current_user
         WHERE waiting.datname = current_database() AND waiting.wait_event_type = 'Lock'
             AND absent.pid = ANY (pg_blocking_pids(waiting.pid)))";
 
-/// The writer's connection, made anew whenever it was lost.
+/// The writer's connection, reopened whenever it was lost.
 #[derive(Debug, Default)]
 pub(super) struct Session {
     conn: Option<Lent>,
     /// Whether a transaction of this connection holds the log lock.
     locked: bool,
-    /// The run of the server that was written to last; none before the first connection.
+    /// The run of the server that was last written to; `None` before the first connection.
     run: Option<ServerRun>,
 }
 
-/// A connection of the writer's, and what limits waiting for its answers.
+/// One of the writer's connections, and what limits the wait for its answers.
 #[derive(Debug)]
 struct Lent {
     conn: PgConnection,
@@ -122,8 +122,9 @@ enum Answer {
 }
 
 impl Session {
-    /// Writes the batch under its key, at most once however often it is called, or finds out which
-    /// appends must not be written and writes nothing. After an error the connection is made anew.
+    /// Writes the batch under its key, at most once however often this is called. If appends must
+    /// not be written, it returns them and writes nothing. After an error the connection is
+    /// reopened.
     pub(super) async fn write(
         &mut self,
         store: &Store,
@@ -135,7 +136,7 @@ impl Session {
     ) -> Result<Written> {
         let payload = payload(batch, key, clock.now_ms(), seen)?;
         let locked = std::mem::take(&mut self.locked);
-        // Taken out, so that it is lost whenever this does not come to its end.
+        // Taken, so that the connection is dropped unless this completes.
         let mut lent = match self.conn.take() {
             Some(lent) => lent,
             None => self.connect(store).await?,
@@ -178,15 +179,14 @@ impl Session {
     }
 
     /// Takes the log lock and keeps it across round trips, until the next [`Session::write`] or
-    /// [`Session::unlock`]. Should this node freeze, the server ends the transaction within a
-    /// second.
+    /// [`Session::unlock`]. If this node freezes, the server ends the transaction within a second.
     pub(super) async fn lock(&mut self, store: &Store) -> Result<()> {
         if let Some(mut lent) = self.conn.take()
             && begin_locked(&mut lent, store).await.is_ok()
         {
             self.conn = Some(lent);
         } else {
-            // The connection may have been lost long ago without anybody noticing.
+            // The connection may have been lost long ago, unnoticed.
             let mut lent = self.connect(store).await?;
             begin_locked(&mut lent, store).await?;
             self.conn = Some(lent);
@@ -195,7 +195,7 @@ impl Session {
         Ok(())
     }
 
-    /// Lets the log lock go where nothing was written under it.
+    /// Releases the log lock if nothing was written under it.
     pub(super) async fn unlock(&mut self) {
         if std::mem::take(&mut self.locked)
             && let Some(mut lent) = self.conn.take()
@@ -208,7 +208,7 @@ impl Session {
         }
     }
 
-    /// Opens a connection on which everything that can be seen is durable.
+    /// Opens a connection. Everything that can be seen on it is durable.
     async fn connect(&mut self, store: &Store) -> Result<Lent> {
         let direct = store.direct_pool().zip(store.server_runs());
         let (pool, runs) = direct.ok_or_else(|| Error::fault("not PostgreSQL"))?;
@@ -221,7 +221,7 @@ impl Session {
             if run != *known {
                 jump(&mut conn).await?;
             }
-            // Prepared now, a call later is one write and one reply.
+            // Prepared now, so that a later call is one write and one reply.
             conn.prepare(APPEND.into_sql_str()).await?;
             conn.ping().await?;
             Ok::<_, sqlx::Error>((conn, run))
@@ -233,7 +233,7 @@ impl Session {
     }
 }
 
-/// Carries a call out. While it takes long, ends the sessions of absent nodes that stand in its way.
+/// Runs a call. While it takes long, ends the sessions of frozen or vanished nodes in its way.
 async fn clearing_the_way<T>(store: &Store, call: impl Future<Output = T>) -> T {
     let mut call = pin!(call);
     loop {
@@ -243,7 +243,7 @@ async fn clearing_the_way<T>(store: &Store, call: impl Future<Output = T>) -> T 
         let look = tokio::time::timeout(LOOK_LIMIT, end_absent(store));
         tokio::select! {
             answer = &mut call => return answer,
-            looked = look => match looked.unwrap_or(Err(Error::Timeout("looking at its locks"))) {
+            looked = look => match looked.unwrap_or(Err(Error::Timeout("blocking sessions"))) {
                 Ok(0) => {}
                 Ok(ended) => {
                     tracing::warn!(
@@ -254,7 +254,7 @@ async fn clearing_the_way<T>(store: &Store, call: impl Future<Output = T>) -> T 
                     metrics::counter!("stoa_log_absent_ended_total").increment(ended);
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "an append takes long, and it is not known why");
+                    tracing::warn!(%error, "an append is slow, and looking for the cause failed");
                 }
             },
         }
@@ -284,8 +284,8 @@ async fn begin_locked(lent: &mut Lent, store: &Store) -> Result<()> {
     statements::follow(LOG_LOCK, lock, |()| None).await
 }
 
-/// Has the log go on above whatever was given out by a run of the server that is over. One statement
-/// after the lock: it sees all that was committed before.
+/// Moves the log above everything that a previous run of the server gave out. The insert is a
+/// statement of its own after the lock, so it sees everything committed before.
 async fn jump(conn: &mut PgConnection) -> sqlx::Result<()> {
     let mut transaction = conn.begin_with(BEGIN_WRITE).await?;
     transaction.execute(LOG_LOCK).await?;

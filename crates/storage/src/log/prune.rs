@@ -1,19 +1,19 @@
 //! Pruning the log.
 //!
-//! Nothing that has to be right depends on the age at which a batch is deleted. A reader whose place
-//! is pruned finds a gap and drops all that it has cached. The last batch of each run of a node stays:
-//! a node that was frozen for however long, and does not know whether it was written, still finds it
-//! and does not write it again. Jumps and losses stay too, since clients may hold tokens from before
-//! them.
+//! Correctness never depends on the age at which a batch is deleted. A reader whose place was
+//! pruned finds a gap and drops everything it has cached. The last batch of each run of a node
+//! stays, so a node that was frozen for any length of time and does not know whether that batch was
+//! written still finds it and does not write it again. Jumps and losses stay too, since clients may
+//! hold tokens from before them.
 
 use super::mark::NO_RUN;
 use crate::{Conn, Result, Store, repo::leases::Fence};
 
-/// How many batches are looked at in one transaction.
+/// How many batches are checked in one transaction.
 const PAGE: i64 = 1_000;
 
-/// Deletes the batches that were committed before `before_ms`, but for those that stay. Says how
-/// many were deleted. Nothing more is deleted once another node has taken the lease.
+/// Deletes the batches that were committed before `before_ms`, except those that must stay. Returns
+/// how many were deleted. Stops if another node has taken the lease.
 pub async fn prune(store: &Store, lease: &Fence, before_ms: i64) -> Result<u64> {
     let (mut deleted, mut from) = (0, 0);
     loop {
@@ -29,7 +29,7 @@ pub async fn prune(store: &Store, lease: &Fence, before_ms: i64) -> Result<u64> 
     }
 }
 
-/// Batches that follow one another.
+/// A range of consecutive batches.
 struct Page {
     from: i64,
     to: i64,

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{Conn, Error, Result, Store};
 
-/// How long one look at the log may take.
+/// How long one read of the log may take.
 pub(super) const READ_LIMIT: Duration = Duration::from_secs(5);
 
 /// A batch as a reader of the log finds it.
@@ -21,9 +21,9 @@ pub struct LoggedBatch {
     pub prev: Pos,
     /// The head after it.
     pub last: Pos,
-    /// Under which key it was written.
+    /// The key under which it was written.
     pub key: BatchKey,
-    /// What it changed; none where this version cannot tell, so that it may be anything.
+    /// What it changed; `None` if this version cannot tell, so that anything may have changed.
     pub touched: Option<Touched>,
 }
 
@@ -33,26 +33,26 @@ impl LoggedBatch {
         Mark { pos: self.last, key: Some(self.key) }
     }
 
-    /// Whether it is no batch of a node, but a jump over positions that may have been lost.
+    /// Whether it is not a node's batch, but a jump over positions that may have been lost.
     pub fn is_jump(&self) -> bool {
         self.key.incarnation <= NO_RUN
     }
 }
 
-/// What a reader that knows the log up to some position finds.
+/// The answer to a reader that knows the log up to some position.
 #[derive(Clone, Debug)]
 pub enum News {
-    /// The batches that follow, in order; none where the reader knows them all.
+    /// The batches that follow, in order; empty if the reader is up to date.
     Batches(Vec<LoggedBatch>),
-    /// The log goes on further above: the batches between are pruned.
+    /// The log continues further up, and the batches in between were pruned.
     Gap {
-        /// The present head.
+        /// The current head.
         head: Mark,
     },
-    /// The log does not hold what the reader knows: it was restored to an earlier moment, and may
-    /// have gone on from there.
+    /// The log does not contain what the reader knows: it was restored to an earlier moment, and
+    /// may have grown again from there.
     Lost {
-        /// The present head.
+        /// The current head.
         head: Pos,
     },
 }
@@ -102,7 +102,7 @@ fn read_batch((prev, last, incarnation, seq, touched): BatchRow) -> LoggedBatch 
     }
 }
 
-/// A reader of the log with a connection of its own, so that it never waits for one behind
+/// A reader of the log with a connection of its own, so that it never waits for a connection behind
 /// requests, which may be waiting for it.
 #[derive(Debug)]
 pub struct LogReader {
@@ -116,13 +116,14 @@ impl LogReader {
         Self { store, conn: None }
     }
 
-    /// What follows `mark`, at most `limit` batches. One statement where nothing is out of order.
+    /// What follows `mark`, at most `limit` batches. Takes one statement unless something is out of
+    /// order.
     pub async fn after(&mut self, mark: Mark, limit: i64) -> Result<News> {
-        // Taken out, so that it is lost if the look fails or is given up half-way.
+        // Taken, so that it is dropped if reading fails or is cancelled halfway.
         let kept = self.conn.take();
         let store = &self.store;
         let look = async move {
-            // It may have been lost long ago without anybody noticing.
+            // The connection may have been lost long ago, unnoticed.
             if let Some(mut conn) = kept
                 && let Ok(news) = news(&mut conn, mark, limit).await
             {
@@ -141,8 +142,8 @@ impl LogReader {
 
 async fn news(conn: &mut Conn, mark: Mark, limit: i64) -> Result<News> {
     let pos = mark.pos;
-    // The batch that ends at `pos` or another above must be there, unless the log was restored to
-    // an earlier moment: the newest batch is never pruned.
+    // The batch that ends at `pos`, or a later one, must exist unless the log was restored to an
+    // earlier moment, because the newest batch is never pruned.
     let mut rows: Vec<BatchRow> = conn
         .all(
             "SELECT prev_pos, last_pos, incarnation, batch_seq,
@@ -174,8 +175,8 @@ async fn news(conn: &mut Conn, mark: Mark, limit: i64) -> Result<News> {
     Ok(News::Batches(rows.into_iter().map(read_batch).collect()))
 }
 
-/// Whether a batch that is not there was pruned rather than lost. The last batch of a run stays, and
-/// what belongs to no run stays altogether. On PostgreSQL `log_has_lost` says the same.
+/// Whether a missing batch was pruned rather than lost. The last batch of a run stays, and batches
+/// that belong to no run all stay. On PostgreSQL `log_has_lost` implements the same rule.
 async fn was_pruned(conn: &mut Conn, pos: Pos, key: BatchKey) -> Result<bool> {
     let (later,): (i64,) = conn
         .one(

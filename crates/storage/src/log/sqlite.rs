@@ -1,8 +1,8 @@
-//! Writing a batch to SQLite: one text on the one writing connection, from BEGIN to COMMIT.
+//! Writes a batch to SQLite: one text on the one writing connection, from BEGIN to COMMIT.
 //!
-//! Each text that is handed to SQLite's thread costs two switches between threads, more than most
+//! Each text that is handed to SQLite's thread costs two thread switches, which is more than most
 //! statements take. So a batch is one text, composed of the statements that it needs. It ends at
-//! the first statement that fails, and what stood in the way is found out afterwards.
+//! the first statement that fails, and the reason is looked up afterwards.
 
 use futures_util::TryStreamExt as _;
 use sqlx::{
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{Conn, Error, Result, Store, statements};
 
-/// Writes the batch, or finds out which appends must not be written and writes nothing.
+/// Writes the batch. If appends must not be written, returns them and writes nothing.
 pub(super) async fn write(
     store: &Store,
     batch: &JoinedAppends,
@@ -41,18 +41,18 @@ pub(super) async fn write(
     }
 }
 
-/// The statements of a batch, and what is bound to them.
+/// The statements of a batch, and the values bound to them.
 struct Text {
     sql: String,
     /// The numbers `$1` to `$4`.
     numbers: [i64; 4],
-    /// What follows from `$5` on.
+    /// The values from `$5` on.
     texts: Vec<String>,
 }
 
 impl Text {
-    /// The text from BEGIN to COMMIT. `link` is the link of the audit chain for the batch's entries;
-    /// where there is one, the transaction has begun already.
+    /// The text from BEGIN to COMMIT. `link` is the audit chain's link for the batch's entries; if
+    /// there is one, the transaction has already begun.
     fn new(
         batch: &JoinedAppends,
         key: BatchKey,
@@ -92,8 +92,8 @@ impl Text {
     }
 
     fn add_guards(&mut self, guards: &str) {
-        // A reason other than 'moved' is not JSON. So `json` fails for it, and the text ends there,
-        // before anything is written.
+        // A reason other than 'moved' is not valid JSON. So `json` fails on it, and the text ends
+        // there, before anything is written.
         self.add(&format!(
             "SELECT CASE reason WHEN 'moved' THEN place ELSE json(reason) END FROM ({guards})"
         ));
@@ -104,28 +104,28 @@ impl Text {
         self.sql.push(';');
     }
 
-    /// Binds a text, and gives the name by which statements take it.
+    /// Binds a text, and returns the placeholder for it.
     fn bind(&mut self, text: String) -> String {
         self.texts.push(text);
         format!("${}", self.numbers.len() + self.texts.len())
     }
 }
 
-/// The writing connection. Whoever stops waiting for it in the middle of a text leaves it in a
-/// transaction: it is then closed instead of being given back.
+/// The writing connection. If its user is cancelled in the middle of a text, the connection is
+/// still in a transaction, so it is closed instead of being returned to the pool.
 struct Transaction {
     conn: PoolConnection<Sqlite>,
     has_ended: bool,
 }
 
 impl Transaction {
-    /// Writes the batch, or rolls back what was written of it.
+    /// Writes the batch, or rolls back.
     async fn run(mut self, batch: &JoinedAppends, key: BatchKey, now_ms: i64) -> Result<Written> {
         let outcome = self.write(batch, key, now_ms).await;
         self.has_ended = match &outcome {
             Ok(_) => true,
-            // Where the disk is full or fails, SQLite has ended the transaction by itself, and a
-            // new connection is the safer one.
+            // If the disk is full or fails, SQLite has ended the transaction by itself, and it is
+            // safer to open a new connection.
             Err(_) => self.conn.execute("ROLLBACK").await.is_ok(),
         };
         outcome
@@ -140,8 +140,8 @@ impl Transaction {
         if batch.audit.is_empty() {
             return self.fetch(Text::new(batch, key, now_ms, None)?).await;
         }
-        // SQLite has no SHA-256, so the link is computed here, and what it is computed from must not
-        // move meanwhile.
+        // SQLite has no SHA-256, so the link is computed here. Its inputs must not change
+        // meanwhile, so the transaction begins first.
         self.conn.execute("BEGIN IMMEDIATE").await?;
         let row = self.conn.fetch_one(AUDIT_HEAD).await?;
         let (head, previous): (i64, Option<String>) = (row.try_get(0)?, row.try_get(1)?);
@@ -184,8 +184,8 @@ impl Drop for Transaction {
     }
 }
 
-/// Which appends must not be written of a batch that was refused: those whose guards are broken, or
-/// else those whose rooms and events are there already.
+/// Which appends of a refused batch must not be written: those whose guards are broken, or else
+/// those whose rooms and events already exist.
 async fn conflicts(conn: &mut Conn, batch: &JoinedAppends) -> Result<Vec<Conflict>> {
     let mut conflicts = Vec::new();
     for guards in &batch.guards {
@@ -214,7 +214,7 @@ fn to_json<T: serde::Serialize>(value: &T) -> Result<String> {
     serde_json::to_string(value).map_err(Error::fault)
 }
 
-/// What is shown of the text of a batch, whose statements differ from batch to batch.
+/// Shown in traces instead of the text of a batch, which differs from batch to batch.
 const SHOWN: &str = "append a batch to log_batches";
 
 /// The head before the batch, once [`LOG_BATCH`] has run.

@@ -1,11 +1,11 @@
-//! How enums stand in the database: by a number or by a name.
+//! How enums are stored in the database: by number or by name.
 
 use serde::{
     Deserialize,
     de::value::{Error, StrDeserializer},
 };
 
-/// Declares an enum whose variants stand in the database, and in a batch, as numbers.
+/// Declares an enum whose variants are stored, and put into a batch, as numbers.
 macro_rules! stored_as_number {
     ($(#[$meta:meta])* $type:ident { $($(#[$doc:meta])* $variant:ident = $number:literal,)* }) => {
         $(#[$meta])*
@@ -15,14 +15,14 @@ macro_rules! stored_as_number {
         }
 
         impl $type {
-            /// The number that stands in the database.
+            /// The number that is stored.
             pub const fn to_number(self) -> i64 {
                 match self {
                     $(Self::$variant => $number,)*
                 }
             }
 
-            /// Reads the number that stands in the database.
+            /// Reads the stored number.
             pub const fn from_number(number: i64) -> Option<Self> {
                 match number {
                     $($number => Some(Self::$variant),)*

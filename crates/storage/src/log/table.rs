@@ -1,12 +1,11 @@
 //! The tables of the log: what an append may hold.
 //!
-//! Each table has a file here with the type of its rows, how those of several appends become the rows
-//! of one batch, what is checked, and how SQLite writes them. On PostgreSQL the function
-//! `append_<table>` writes them, which is called by `append_tables`. Where a table can be changed in
-//! several ways (inserted into, updated, deleted from), each way counts as a table.
+//! Each table has a file here with the type of its rows, how those of several appends become the
+//! rows of one batch, what is checked, and how SQLite writes them. On PostgreSQL they are written
+//! by the function `append_<table>`, which `append_tables` calls. If a table can be changed in
+//! several ways (insert, update, delete), each way counts as a table.
 //!
-//! A new table takes such a file, a migration, and its line in the list below: CONTRIBUTING.md says
-//! how.
+//! A new table takes such a file, a migration, and a line in the list below; see CONTRIBUTING.md.
 
 mod account_data;
 mod account_updates;
@@ -42,22 +41,22 @@ use serde::Serialize;
 pub(super) use self::check::{Fit, identifiers};
 use super::{AuditRow, Guard, Touched, claim::Claim, rel_pos::RelPos, rows::Rows};
 
-/// Declares the tables, each with the type of its rows. The name of a table is that of its file, of
-/// the field of [`Append`], and of the key in the document for `append_batch`.
+/// Declares the tables, each with the type of its rows. A table has the same name as its file, as
+/// the field of [`Append`], and as the key in the document for `append_batch`.
 macro_rules! tables {
     ($($table:ident: $row:ident,)*) => {
         $(pub use self::$table::*;)*
 
-        /// Everything that is to be written together, or not at all. Several parts of the program
-        /// may fill one append.
+        /// Changes that are written together or not at all. Several parts of the program can fill
+        /// one append.
         #[derive(Clone, Debug, Default)]
         pub struct Append {
             pub(super) positions: i64,
-            /// What must still be true.
+            /// The facts that must still be true.
             pub guards: Vec<Guard>,
-            /// What readers have to be told.
+            /// The changes that readers must be told about.
             pub touched: Touched,
-            /// What is to be remembered of who did this.
+            /// The audit entries.
             pub audit: Vec<AuditRow>,
             $(
                 #[doc = concat!("See [`", stringify!($row), "`].")]
@@ -80,8 +79,8 @@ macro_rules! tables {
     };
 }
 
-// Rooms and events that are there already refuse the batch, and so come first. What is removed is
-// removed before what is new is inserted.
+// Rooms and events that already exist cause the batch to be refused, so they come first. Removals
+// come before inserts.
 tables! {
     rooms: RoomRow,
     events: EventRow,
@@ -109,15 +108,15 @@ tables! {
     device_changes: DeviceChangeRow,
 }
 
-/// An append and its place in a batch.
+/// An append and where it is in a batch.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Placed<'a> {
     pub(super) append: &'a Append,
-    /// Where its positions start, relative to the head.
+    /// The offset of its positions, relative to the head.
     pub(super) base: i64,
 }
 
-/// Where an append holds the rows of a table.
+/// Connects a row type to the field of [`Append`] that holds its rows.
 trait InAppend: Sized {
     /// The table's name.
     const TABLE: &'static str;
@@ -128,21 +127,21 @@ trait InAppend: Sized {
 
 /// The rows of a table.
 ///
-/// A position in a row is relative: 1 is the first position of its append. The writer moves it to its
-/// place in the batch, and the database to its place in the log.
+/// A position in a row is relative: 1 is the first position of its append. The writer shifts it to
+/// its place in the batch, and the database to its place in the log.
 trait TableRow: InAppend + Clone + Serialize + 'static {
     /// The statements by which SQLite writes rows: `$1` is the JSON array, `$2` the head of the log
     /// before the batch.
     const SQLITE: &'static [&'static str];
 
-    /// The statement that finds out which of the rows `$1` are there already, where they must be new:
-    /// their `nid`, and why they conflict.
+    /// For rows that must be new: the statement that finds those among `$1` that already exist. It
+    /// returns their `nid` and why they conflict.
     const TAKEN: Option<&'static str> = None;
 
-    /// Refuses what one of the databases cannot hold.
+    /// Refuses what one of the databases cannot store.
     fn check(&self) -> Fit;
 
-    /// Refuses rows that cannot be in one append.
+    /// Refuses rows that cannot be in the same append.
     fn check_together(_rows: &[Self]) -> Fit {
         Ok(())
     }
@@ -152,13 +151,13 @@ trait TableRow: InAppend + Clone + Serialize + 'static {
         192
     }
 
-    /// Adds what no other append may concern that is written in the same batch.
+    /// Adds what no other append in the same batch may concern.
     fn claims<'a>(&'a self, _claims: &mut Vec<Claim<'a>>) {}
 
-    /// Moves the row's positions.
+    /// Shifts the row's positions.
     fn shift(&mut self, _by: i64) {}
 
-    /// Leaves one of the rows that would change the same row of the database.
+    /// Merges the rows that would change the same database row.
     fn merge(rows: Vec<Self>) -> Vec<Self> {
         rows
     }
@@ -175,7 +174,7 @@ trait TableRow: InAppend + Clone + Serialize + 'static {
     }
 }
 
-/// What the writer does with the rows of a table.
+/// The functions that the writer calls for the rows of a table.
 #[derive(Debug)]
 pub(super) struct Table {
     pub(super) check: fn(&Append) -> Fit,

@@ -1,9 +1,10 @@
-//! What a batch changed, by name only: enough to drop what is stale and to wake who waits.
+//! Names what a batch changed: enough to drop stale cache entries and to wake waiting readers.
 //!
-//! A node may read what a newer version has written. A stream that it does not know is read as all
-//! those that it knows: whatever it has of that room or user may have changed. So a stream that is
-//! named says that something may have changed there, and never what. Where a node does not
-//! understand whom a change concerns, or what is written there at all, anything may have changed.
+//! A node may read batches that a newer version has written. A stream that it does not know is read
+//! as all the streams that it knows: whatever the node has of that room or user may have changed.
+//! So a named stream says that something may have changed there, and never what. If a node does not
+//! understand which room or user a change concerns, or the text as a whole, anything may have
+//! changed.
 
 use std::collections::BTreeSet;
 
@@ -50,11 +51,11 @@ streams! {
     Erasure,
 }
 
-/// Whom or what a change concerns.
+/// The room or user that a change concerns.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(untagged)]
 pub enum Topic {
-    /// A room.
+    /// A room, by its internal number.
     Room(Nid),
     /// A user, by Matrix ID.
     User(String),
@@ -77,7 +78,7 @@ impl From<&ruma::UserId> for Topic {
 #[serde(transparent)]
 pub struct Touched {
     changes: BTreeSet<(Stream, Topic)>,
-    /// Whether there was a stream among them that is not known.
+    /// Whether one of the streams was unknown.
     #[serde(skip)]
     has_unknown: bool,
 }
@@ -94,8 +95,8 @@ impl Touched {
         self.has_unknown |= other.has_unknown;
     }
 
-    /// Whether a newer version has changed what this one does not know, so that what it wrote is not
-    /// all that has changed.
+    /// Whether a newer version has changed something that this version does not know, so that the
+    /// known changes are not all.
     pub fn has_unknown(&self) -> bool {
         self.has_unknown
     }
@@ -106,7 +107,7 @@ impl Touched {
     }
 }
 
-/// Reads what a batch of whichever version changed; none where that may be anything.
+/// Reads what a batch of any version changed; `None` if that can be anything.
 pub(super) fn read(text: &str) -> Option<Touched> {
     let changes: Vec<(String, Value)> = serde_json::from_str(text).ok()?;
     let mut touched = Touched::default();
@@ -133,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read() {
+    fn written_changes_are_read_back() {
         let mut touched = Touched::default();
         for &stream in Stream::ALL {
             touched.add(stream, Topic::Room(7));
@@ -152,13 +153,13 @@ mod tests {
     }
 
     #[test]
-    fn whether_a_stream_was_unknown_is_known() {
+    fn unknown_streams_are_reported() {
         assert!(read(r#"[["rockets",7],["timeline",8]]"#).unwrap().has_unknown());
         assert!(!read(r#"[["timeline",8]]"#).unwrap().has_unknown());
     }
 
     #[test]
-    fn what_is_not_understood_may_be_anything() {
+    fn text_that_is_not_understood_may_mean_anything() {
         for text in [
             r#"[["timeline",{"server":"a"}]]"#,
             r#"[["timeline",null]]"#,

@@ -33,11 +33,11 @@ use super::{
 };
 use crate::{Backend, Result, Store};
 
-/// How long building an append may take while the log is locked, for which everybody waits. The
-/// database takes the lock away from a node that keeps it for three quarters of a second.
+/// How long building an append may take while it holds the log lock, which everybody else waits
+/// for. The database takes the lock away from a node that keeps it for three quarters of a second.
 pub const BUILD_LIMIT: Duration = Duration::from_millis(500);
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
-/// How often a batch is tried again on a log that has lost what this node has seen of it.
+/// How often a batch is retried on a log that has lost what this node has seen of it.
 const LOSSES_LIMIT: u32 = 3;
 
 /// The limits of a writer.
@@ -45,13 +45,14 @@ const LOSSES_LIMIT: u32 = 3;
 pub struct WriterOptions {
     /// How many appends may wait.
     pub queue: usize,
-    /// How many appends are written together at most.
+    /// The maximum number of appends in a batch.
     pub batch_appends: usize,
-    /// How many bytes are written together at most, roughly.
+    /// The maximum size of a batch in bytes, roughly.
     pub batch_bytes: usize,
     /// How many bytes may wait, roughly.
     pub queue_bytes: usize,
-    /// How long a batch whose outcome is unknown is asked after before its callers are told so.
+    /// How long to keep asking for the outcome of a batch before its callers are told that it is
+    /// unknown.
     pub unknown_outcome: Duration,
 }
 
@@ -74,11 +75,11 @@ pub struct CommittedBatch {
     pub prev: Pos,
     /// The head after it.
     pub last: Pos,
-    /// Under which key it was written.
+    /// The key under which it was written.
     pub key: BatchKey,
     /// What it changed.
     pub touched: Touched,
-    /// The appends, each with the position before its first.
+    /// The appends, each with the position before its first one.
     pub appends: Vec<(Pos, Append)>,
 }
 
@@ -87,27 +88,27 @@ pub trait OnCommit: Send + Sync {
     /// The place up to which this node's caches are current.
     fn applied(&self) -> Mark;
 
-    /// Under which key a batch is about to be written, or none where it was given up. What the log
-    /// holds under that key is left to [`OnCommit::committed`].
+    /// The key of the batch that is about to be written, or `None` if that was given up. The
+    /// follower skips what the log has under that key, because [`OnCommit::committed`] delivers it.
     fn in_flight(&self, key: Option<BatchKey>) {
         let _ = key;
     }
 
-    /// It is not known what came of these appends, and their callers were told so. Should the log
-    /// turn out to hold them, they count as another node's: drops what the caches hold of them
-    /// before.
+    /// The outcome of these appends is unknown, and their callers were told so. This drops what the
+    /// caches hold of them. If the log turns out to contain them, they are treated like another
+    /// node's.
     fn given_up(&self, appends: &[&Append]) {
         let _ = appends;
     }
 
-    /// Brings the caches up to the end of the batch, before its callers hear of it.
+    /// Brings the caches up to the end of the batch, before its callers are answered.
     fn committed<'a>(
         &'a self,
         batch: &'a CommittedBatch,
     ) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 
-    /// The log has lost what this node has seen of it: drops what the caches hold of that, and has
-    /// the log go on above.
+    /// The log has lost something that this node has seen. This drops what the caches hold of it,
+    /// and makes the log continue above it.
     fn log_was_lost(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(async {})
     }
@@ -122,12 +123,12 @@ enum Request {
     Locked { build: Build, reply: oneshot::Sender<Answer>, spans: Spans },
 }
 
-/// An append that is in the queue.
+/// An append in the queue.
 #[derive(Debug)]
 pub struct Pending {
     answer: oneshot::Receiver<Answer>,
     span: Span,
-    /// Of whoever made the append: another task may wait for it.
+    /// The time is spent by whoever made the append, although another task may wait for it.
     _spending: Spending,
 }
 
@@ -136,13 +137,13 @@ impl Pending {
         Self { answer, span: spans.append.clone(), _spending: TimeSpent::on_append() }
     }
 
-    /// Waits until the append is flushed, or has failed. Giving up waiting cancels nothing.
+    /// Waits until the append is flushed or has failed. Dropping the future cancels nothing.
     pub async fn wait(self) -> Answer {
         self.answer.instrument(self.span).await.unwrap_or(Err(AppendError::Unavailable))
     }
 }
 
-/// The way into the log. Cheap to clone.
+/// Puts appends into the log. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Writer {
     queue: mpsc::Sender<Request>,
@@ -187,7 +188,7 @@ impl Writer {
         let (reply, answer) = oneshot::channel();
         let spans = Spans::begin(weight);
         let pending = Pending::new(answer, &spans);
-        // Added before the writer can take it out again.
+        // Added first, so that the writer cannot subtract it before.
         self.waiting_bytes.fetch_add(weight, Ordering::Relaxed);
         let sent = self.send(Request::Append(Box::new(QueuedAppend { append, reply, spans })));
         if sent.is_err() {
@@ -196,16 +197,18 @@ impl Writer {
         sent.map(|()| pending)
     }
 
-    /// Writes an append, and gives its place once it is flushed.
+    /// Writes an append, and returns its place once it is flushed.
     pub async fn append(&self, append: Append) -> Result<Appended, AppendError> {
         self.enqueue(append)?.wait().await
     }
 
-    /// Writes what `build` makes while the log lock is held, so that nothing can move meanwhile.
-    /// For what has met too many conflicts: everybody else waits for `build`.
+    /// Writes the append that `build` makes while the log lock is held, so that nothing can change
+    /// meanwhile. This is for appends that met too many conflicts, because everybody else waits for
+    /// `build`.
     ///
-    /// What takes longer than [`BUILD_LIMIT`] is given up, with [`AppendError::Busy`]. What is built
-    /// must bear its guards all the same: the database takes the lock away from a node that freezes.
+    /// If it takes longer than [`BUILD_LIMIT`], it is given up with [`AppendError::Busy`]. The
+    /// append must still carry its guards, because the database takes the lock away from a node
+    /// that freezes.
     pub async fn append_locked<F, Fut>(&self, build: F) -> Result<Appended, AppendError>
     where
         F: FnOnce() -> Fut + Send + 'static,
@@ -241,7 +244,7 @@ struct Task {
     on_commit: Arc<dyn OnCommit>,
     options: WriterOptions,
     waiting_bytes: Arc<AtomicUsize>,
-    /// A request that was taken from the queue and did not fit into the batch before.
+    /// A request that was taken from the queue and did not fit into the previous batch.
     carried: Option<Request>,
 }
 
@@ -274,7 +277,7 @@ impl Task {
         }
     }
 
-    /// Takes what waits in the queue, as far as a batch's limits and order allow.
+    /// Takes waiting appends from the queue, as far as a batch's limits and order allow.
     fn gather(
         &mut self,
         first: QueuedAppend,
@@ -301,13 +304,13 @@ impl Task {
         appends
     }
 
-    /// Writes the appends, without those that conflict and those that were built on them.
+    /// Writes the appends, except those that conflict and those that were built on them.
     async fn write_appends(&mut self, appends: Vec<QueuedAppend>) {
         let mut group = Group::new(appends);
         let mut losses = 0;
         loop {
-            // Looked at first: where the log has lost something, chains hear of it before the place
-            // moves, so that nothing that rests on it is written on top of the new place.
+            // Read first: if the log has lost something, chains are told before the place moves, so
+            // nothing that is built on the lost part is written on top of the new place.
             let seen = self.on_commit.applied();
             group.refuse_lost();
             if group.is_empty() {
@@ -346,7 +349,8 @@ impl Task {
                 Err(error) => {
                     tracing::error!(%error, appends = group.len(), "appends failed");
                     metrics::counter!("stoa_log_failed_total").increment(group.len() as u64);
-                    // Whoever builds on them begins anew before the log's reader may find them.
+                    // The chains break before the log's reader can find the batch, so whoever
+                    // builds on them starts anew.
                     group.break_chains();
                     self.on_commit.given_up(&group.appends());
                     self.on_commit.in_flight(None);
@@ -357,8 +361,8 @@ impl Task {
         group.answer_refused();
     }
 
-    /// Writes a batch under a key of its own, as often as it takes to know what came of it. Where
-    /// that is not known in time, the batch is still in flight.
+    /// Writes a batch under a key of its own, as often as it takes to learn the outcome. If it is
+    /// not known in time, the batch is still in flight.
     async fn write(&mut self, batch: &JoinedAppends, seen: Mark) -> Result<Written, AppendError> {
         self.key.seq += 1;
         self.on_commit.in_flight(Some(self.key));
@@ -375,7 +379,7 @@ impl Task {
             metrics::histogram!("stoa_log_lock_held_seconds").record(held.as_secs_f64());
             match written {
                 Err(error) if self.may_try_again(&error, started.elapsed()) => {
-                    tracing::warn!(%error, "appending is tried again");
+                    tracing::warn!(%error, "an append failed and is tried again");
                     metrics::counter!("stoa_log_retries_total").increment(1);
                     tokio::time::sleep(RETRY_PAUSE).await;
                 }
@@ -408,8 +412,8 @@ impl Task {
         }
     }
 
-    /// Whether writing again under the same key tells what came of the batch. SQLite answers or
-    /// fails for good; and there the key is not looked up.
+    /// Whether writing again under the same key shows what became of the batch. SQLite answers or
+    /// fails for good, and the key is not looked up there.
     fn may_try_again(&self, error: &crate::Error, elapsed: Duration) -> bool {
         self.postgres.is_some() && !error.is_refusal() && elapsed < self.options.unknown_outcome
     }
@@ -439,7 +443,7 @@ impl Task {
         metrics::counter!("stoa_log_appends_total").increment(replies.len() as u64);
         metrics::gauge!("stoa_log_position").set(position(last));
         for (reply, appended) in replies {
-            // A caller that hung up does not hear of it; the append stands.
+            // The caller may have hung up; the append stands.
             let _ = reply.send(Ok(appended));
         }
     }
@@ -468,7 +472,7 @@ impl Task {
     }
 }
 
-/// What `build` makes, in a task of its own: should it panic, the writer does not.
+/// Builds the append in a task of its own, so that a panic there does not stop the writer.
 async fn build_in_time(build: BuildFuture) -> BuildResult {
     let mut building = AbortOnDropHandle::new(tokio::spawn(build.in_current_span()));
     let Ok(built) = tokio::time::timeout(BUILD_LIMIT, &mut building).await else {
@@ -492,7 +496,7 @@ fn position(pos: Pos) -> f64 {
     pos.0 as f64
 }
 
-/// Lets the append's chains know what of them is committed.
+/// Tells the append's chains what was committed of them.
 fn note_commit(append: &Append, base: Pos) {
     let absolute = |pos: Option<RelPos>| pos.map(|pos| Pos(base.0 + pos.0));
     for chain in append.chains() {

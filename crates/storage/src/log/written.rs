@@ -1,4 +1,4 @@
-//! What comes of one attempt to write a batch, as the writer hears it from the database.
+//! The outcome of one attempt to write a batch, as the database reports it to the writer.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use stoa_base::Pos;
 
 use super::conflict::Conflict;
 
-/// What came of one attempt to write a batch.
+/// The outcome of one attempt to write a batch.
 #[derive(Debug)]
 pub(super) enum Written {
-    /// It is written, though the extremities of these appends' rooms have moved.
+    /// The batch is written, although the extremities of these appends' rooms have moved.
     Committed {
         prev: Pos,
         last: Pos,
@@ -22,9 +22,9 @@ pub(super) enum Written {
     },
 }
 
-/// What an attempt to write a batch has measured.
+/// Measurements of one attempt to write a batch.
 #[derive(Debug, Default)]
 pub(super) struct Timing {
-    /// How long it waited for the log lock.
+    /// How long the attempt waited for the log lock.
     pub(super) lock_wait: Duration,
 }

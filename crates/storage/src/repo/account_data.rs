@@ -1,24 +1,24 @@
-//! What users keep on the server, in general and for a room. It is written through the log, and is
-//! never pruned: there is one row for each type.
+//! Users' account data, global and per room. It is written through the log and never pruned, since
+//! there is one row for each type.
 
 use ruma::UserId;
 use stoa_base::{Pos, RoomNid};
 
 use crate::{Bind, Conn, FromRow, Result, Row};
 
-/// The room number under which global account data stands.
+/// The room number of global account data.
 pub const GLOBAL: RoomNid = RoomNid(0);
 
 /// A piece of account data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredAccountData {
-    /// The room; none for global account data.
+    /// The room; `None` for global account data.
     pub room: Option<RoomNid>,
-    /// Its type.
+    /// The type of the account data.
     pub kind: String,
     /// Its content, a JSON object.
     pub content: String,
-    /// When it was set.
+    /// The position at which it was set.
     pub pos: Pos,
 }
 
@@ -58,7 +58,7 @@ pub async fn of_rooms(
     .await
 }
 
-/// How many bytes a user's account data for these rooms has, with [`ROW_BYTES`] for each type.
+/// The size in bytes of a user's account data for these rooms, with [`ROW_BYTES`] for each type.
 pub async fn bytes_of_rooms(conn: &mut Conn, user_id: &UserId, rooms: &[RoomNid]) -> Result<i64> {
     let (bytes,) = conn
         .one(
@@ -70,7 +70,7 @@ pub async fn bytes_of_rooms(conn: &mut Conn, user_id: &UserId, rooms: &[RoomNid]
     Ok(bytes)
 }
 
-/// What of a user's account data was set after `after` and not after `up_to`.
+/// A user's account data that was set after `after` and not after `up_to`.
 pub async fn changed(
     conn: &mut Conn,
     user_id: &UserId,
@@ -85,7 +85,7 @@ pub async fn changed(
     .await
 }
 
-/// How many bytes that has, with [`ROW_BYTES`] for each type.
+/// The size in bytes of what [`changed`] returns, with [`ROW_BYTES`] for each type.
 pub async fn bytes_changed(
     conn: &mut Conn,
     user_id: &UserId,
@@ -117,15 +117,15 @@ pub async fn find(
     .await
 }
 
-/// What a row counts for besides its content, in bytes.
+/// The bytes that a row counts for in addition to its content.
 pub const ROW_BYTES: i64 = 128;
 
 /// How much account data a user has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Usage {
-    /// How many types for one room, or globally.
+    /// The number of types for the room, or of global ones.
     pub types: i64,
-    /// How many bytes in all, with [`ROW_BYTES`] for each type.
+    /// The size of all of it in bytes, with [`ROW_BYTES`] for each type.
     pub bytes: i64,
 }
 
@@ -135,7 +135,8 @@ impl FromRow for Usage {
     }
 }
 
-/// How much account data a user has. `room` is the one whose types are counted, none for the global.
+/// How much account data a user has. Types are counted for `room`, or for global account data if it
+/// is `None`.
 pub async fn usage(conn: &mut Conn, user_id: &UserId, room: Option<RoomNid>) -> Result<Usage> {
     conn.one(
         "SELECT COUNT(CASE WHEN room_nid = $2 THEN 1 END),

@@ -1,17 +1,17 @@
-//! Aliases of rooms, and those that are reserved for rooms that are being made.
+//! Room aliases, including those that are reserved for rooms being created.
 
 use stoa_base::RoomNid;
 
 use crate::{Conn, FromRow, Result, Row};
 
-/// An alias that leads to a room.
+/// An alias that points to a room.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AliasRow {
-    /// The alias.
+    /// The alias, such as `#room:example.org`.
     pub alias: String,
-    /// The room.
+    /// The room's internal number.
     pub room: RoomNid,
-    /// Who made it.
+    /// The user who created it.
     pub creator: String,
 }
 
@@ -21,7 +21,7 @@ impl FromRow for AliasRow {
     }
 }
 
-/// Where an alias leads. One that is only reserved leads nowhere.
+/// The row of an alias; `None` also for an alias that is only reserved.
 pub async fn get(conn: &mut Conn, alias: &str) -> Result<Option<AliasRow>> {
     conn.optional(
         "SELECT alias, room_nid, creator FROM aliases
@@ -31,7 +31,7 @@ pub async fn get(conn: &mut Conn, alias: &str) -> Result<Option<AliasRow>> {
     .await
 }
 
-/// The aliases of a room in order, at most `limit`.
+/// The aliases of a room, in order, at most `limit`.
 pub async fn of_room(conn: &mut Conn, room: RoomNid, limit: i64) -> Result<Vec<AliasRow>> {
     conn.all(
         "SELECT alias, room_nid, creator FROM aliases
@@ -41,7 +41,7 @@ pub async fn of_room(conn: &mut Conn, room: RoomNid, limit: i64) -> Result<Vec<A
     .await
 }
 
-/// Adds an alias, and says whether it was free.
+/// Adds an alias, and returns whether it was free.
 pub async fn insert(conn: &mut Conn, row: &AliasRow) -> Result<bool> {
     let written = conn
         .execute(
@@ -53,7 +53,7 @@ pub async fn insert(conn: &mut Conn, row: &AliasRow) -> Result<bool> {
     Ok(written == 1)
 }
 
-/// Reserves an alias until a time of the database, and says whether it was free.
+/// Reserves an alias until a given time of the database's clock, and returns whether it was free.
 pub async fn reserve(conn: &mut Conn, alias: &str, creator: &str, until_ms: i64) -> Result<bool> {
     let written = conn
         .execute(
@@ -65,7 +65,7 @@ pub async fn reserve(conn: &mut Conn, alias: &str, creator: &str, until_ms: i64)
     Ok(written == 1)
 }
 
-/// Makes a reservation an alias of `room`, and says whether the reservation was still there.
+/// Turns a reservation into an alias of `room`, and returns whether the reservation still existed.
 pub async fn settle(
     conn: &mut Conn,
     alias: &str,
@@ -82,7 +82,7 @@ pub async fn settle(
     Ok(written == 1)
 }
 
-/// Gives a reservation up.
+/// Releases a reservation.
 pub async fn release(conn: &mut Conn, alias: &str, reserved_until_ms: i64) -> Result<()> {
     conn.execute(
         "DELETE FROM aliases WHERE alias = $1 AND reserved_until_ms = $2",
@@ -92,13 +92,13 @@ pub async fn release(conn: &mut Conn, alias: &str, reserved_until_ms: i64) -> Re
     Ok(())
 }
 
-/// Gives up all reservations that ended before `now_ms`: those who made them are gone.
+/// Releases all reservations that ended before `now_ms`, which were left behind.
 pub async fn release_overdue(conn: &mut Conn, now_ms: i64) -> Result<()> {
     conn.execute("DELETE FROM aliases WHERE reserved_until_ms < $1", &[now_ms.into()]).await?;
     Ok(())
 }
 
-/// Deletes an alias of `room`, and says whether it was there.
+/// Deletes an alias of `room`, and returns whether it existed.
 pub async fn delete(conn: &mut Conn, alias: &str, room: RoomNid) -> Result<bool> {
     let written = conn
         .execute(

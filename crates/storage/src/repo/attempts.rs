@@ -1,13 +1,13 @@
-//! How often something was tried within a window of time, on all nodes together.
+//! Counts attempts within a time window, across all nodes.
 
 use crate::{Bind, Conn, FromRow, Result, Row};
 
-/// How often one subject has tried.
+/// The attempts of one subject.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttemptsRow {
-    /// Who, or whence.
+    /// Who is trying, or from which address.
     pub subject: String,
-    /// How often, this time included.
+    /// The number of attempts, including this one.
     pub attempts: i64,
     /// When the window began, in milliseconds.
     pub window_start_ms: i64,
@@ -19,8 +19,8 @@ impl FromRow for AttemptsRow {
     }
 }
 
-/// Counts one attempt of a subject. A window that began before `oldest_ms` is over, and a new one
-/// begins.
+/// Counts one attempt of a subject. If the window began before `oldest_ms`, it is over and a new
+/// one begins.
 pub async fn count(
     conn: &mut Conn,
     subject: &str,
@@ -40,7 +40,7 @@ pub async fn count(
     .await
 }
 
-/// Takes one attempt back from each of the subjects.
+/// Takes back one attempt of each subject.
 pub async fn uncount(conn: &mut Conn, subjects: &[&str]) -> Result<()> {
     conn.execute(
         "UPDATE attempts SET attempts = attempts - 1
@@ -51,13 +51,13 @@ pub async fn uncount(conn: &mut Conn, subjects: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Forgets what a subject has tried.
+/// Forgets a subject's attempts.
 pub async fn forget(conn: &mut Conn, subject: &str) -> Result<()> {
     conn.execute("DELETE FROM attempts WHERE subject = $1", &[subject.into()]).await?;
     Ok(())
 }
 
-/// Deletes windows that began before `oldest_ms`. Says how many.
+/// Deletes windows that began before `oldest_ms`, and returns how many.
 pub async fn prune(conn: &mut Conn, oldest_ms: i64) -> Result<u64> {
     conn.execute("DELETE FROM attempts WHERE window_start_ms < $1", &[oldest_ms.into()]).await
 }

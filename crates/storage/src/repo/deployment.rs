@@ -1,4 +1,4 @@
-//! The deployment's signing keys, and its other secrets.
+//! The deployment's signing keys and its other secrets.
 
 use crate::{Backend, Bind, Conn, FromRow, Result, Row};
 
@@ -9,7 +9,7 @@ pub struct SigningKeyRow {
     pub key_id: String,
     /// The private key as a PKCS#8 document.
     pub pkcs8: Vec<u8>,
-    /// When it was made, in milliseconds.
+    /// When it was created, in milliseconds.
     pub created_ms: i64,
 }
 
@@ -19,8 +19,8 @@ impl FromRow for SigningKeyRow {
     }
 }
 
-/// Stores a secret of the deployment under a name, unless there is one, and gives the one that there
-/// is.
+/// Stores a secret of the deployment under a name unless one exists, and returns the one that is
+/// stored.
 pub async fn secret_or_insert(conn: &mut Conn, name: &str, secret: &str) -> Result<String> {
     conn.execute(
         "INSERT INTO deployment (name, value) VALUES ($1, $2) ON CONFLICT DO NOTHING",
@@ -33,8 +33,8 @@ pub async fn secret_or_insert(conn: &mut Conn, name: &str, secret: &str) -> Resu
 
 const LOCK_POSTGRES: &str = "LOCK TABLE signing_keys IN SHARE ROW EXCLUSIVE MODE";
 
-/// Stores `key` unless the deployment has one already, and gives the one that it has. Whoever asks
-/// at the same moment waits until the transaction ends, and gets the same one.
+/// Stores `key` unless the deployment already has a key, and returns the one it has. A concurrent
+/// caller waits until this transaction ends, and gets the same key.
 pub async fn signing_key_or_insert(conn: &mut Conn, key: &SigningKeyRow) -> Result<SigningKeyRow> {
     if conn.backend() == Backend::Postgres {
         conn.execute(LOCK_POSTGRES, &[]).await?;
@@ -52,7 +52,7 @@ pub async fn signing_key_or_insert(conn: &mut Conn, key: &SigningKeyRow) -> Resu
     .await
 }
 
-/// The key with this identifier, which may be one that is used no more.
+/// The key with this identifier, which may no longer be in use.
 pub async fn signing_key(conn: &mut Conn, key_id: &str) -> Result<Option<SigningKeyRow>> {
     conn.optional(
         "SELECT key_id, pkcs8, created_ms FROM signing_keys WHERE key_id = $1",

@@ -1,10 +1,10 @@
 //! Which devices of which users were created, renamed or removed, and when. The changes are written
-//! through the log, one row each, however many rooms and servers have to be told.
+//! through the log, one row each, no matter how many rooms and servers have to be told.
 //!
-//! The newest 100 changes of each user stay; the append that adds one deletes those before. So the
-//! newest change of a user is always there, and whether their devices have changed since some
-//! position is known for every position. A reader that is further behind finds a change whose
-//! [`DeviceChange::prev`] it has not seen, and takes the user's devices as they are now.
+//! The newest 100 changes of each user are kept; the append that adds one deletes older ones. So a
+//! user's newest change always exists, and for any position it is known whether their devices have
+//! changed since. A reader that is further behind finds a change whose [`DeviceChange::prev`] it
+//! has not seen, and reads all of the user's current devices.
 
 use ruma::{OwnedDeviceId, OwnedUserId};
 use stoa_base::Pos;
@@ -12,18 +12,18 @@ use stoa_base::Pos;
 use super::users::user_id_at;
 use crate::{Bind, Conn, FromRow, Result, Row, log::DeviceChangeKind};
 
-/// A change of one of a user's devices.
+/// A change to one of a user's devices.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeviceChange {
-    /// When it happened. No other change has this position.
+    /// The position of the change, which no other change has.
     pub pos: Pos,
-    /// The user.
+    /// The user's Matrix ID.
     pub user_id: OwnedUserId,
-    /// The device.
+    /// The device ID.
     pub device_id: OwnedDeviceId,
-    /// What happened; none for what only a newer version knows.
+    /// What happened; `None` if only a newer version knows the kind.
     pub kind: Option<DeviceChangeKind>,
-    /// The same user's change before, whether or not it is still there; none for the first.
+    /// The same user's previous change, whether or not it still exists; `None` for their first.
     pub prev: Option<Pos>,
 }
 
@@ -40,7 +40,7 @@ impl FromRow for DeviceChange {
 }
 
 /// The changes of these users' devices after `after` and up to `up_to`, in order, at most `limit`.
-/// The next ones come after the position of the last.
+/// To read on, pass the position of the last one as `after`.
 pub async fn changed<'a>(
     conn: &mut Conn,
     users: impl IntoIterator<Item = &'a str>,
@@ -57,8 +57,7 @@ pub async fn changed<'a>(
     .await
 }
 
-/// The newest change of the devices of each of these users, in no order. A user without any is
-/// absent.
+/// The newest device change of each of these users, in no order. Users without any are left out.
 pub async fn latest<'a>(
     conn: &mut Conn,
     users: impl IntoIterator<Item = &'a str>,

@@ -1,20 +1,21 @@
-//! The devices of this server's users. A device comes and goes through the log, with its session.
+//! The devices of this server's users. Devices are created and removed through the log, with their
+//! sessions.
 
 use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, UserId};
 use serde::Serialize;
 
 use crate::{Backend, Conn, FromRow, Result, Row, Store};
 
-/// A device.
+/// A device as it is stored.
 #[derive(Clone, Debug)]
 pub struct DeviceRow {
-    /// Its ID, unique for its user.
+    /// Its ID, unique per user.
     pub device_id: OwnedDeviceId,
-    /// What its user calls it.
+    /// The display name that its user gave it.
     pub display_name: Option<String>,
-    /// When it made its last request, in milliseconds, to within some minutes.
+    /// When it made its last request, in milliseconds, accurate to a few minutes.
     pub last_seen_ms: Option<i64>,
-    /// From where it made that request.
+    /// The address of that request.
     pub last_seen_address: Option<String>,
 }
 
@@ -53,8 +54,8 @@ pub async fn find(
     .await
 }
 
-/// A user's devices beyond the `kept` that were used last, at most a thousand. `but` counts as used
-/// just now.
+/// A user's devices except the `kept` most recently used ones, at most a thousand. `but` counts as
+/// used just now.
 pub async fn longest_unused(
     conn: &mut Conn,
     user_id: &UserId,
@@ -74,13 +75,13 @@ pub async fn longest_unused(
 /// When and from where a device made a request.
 #[derive(Clone, Debug, Serialize)]
 pub struct LastSeenRow {
-    /// The device's user.
+    /// The Matrix ID of the session's user.
     pub user_id: OwnedUserId,
-    /// The device.
+    /// The device ID.
     pub device_id: OwnedDeviceId,
-    /// When, in milliseconds.
+    /// When it made the request, in milliseconds.
     pub ms: i64,
-    /// From where.
+    /// The address of the request.
     pub address: Option<String>,
 }
 
@@ -90,8 +91,8 @@ FROM json_each($1) AS s
 WHERE devices.user_id = s.value->>'user_id' AND devices.device_id = s.value->>'device_id'
     AND (devices.last_seen_ms IS NULL OR devices.last_seen_ms < s.value->>'ms')";
 
-// A device that somebody else is changing is left as it is, so that this waits for nobody and nobody
-// can wait for it in a circle.
+// A device that is locked by another transaction is skipped, so that this waits for nobody and
+// cannot be part of a deadlock.
 const LAST_SEEN_POSTGRES: &str = "
 UPDATE devices SET last_seen_ms = free.ms, last_seen_address = free.address
 FROM (
@@ -104,7 +105,7 @@ FROM (
 ) AS free
 WHERE devices.user_id = free.user_id AND devices.device_id = free.device_id";
 
-/// Notes when devices were last seen. Best effort: what is lost is made good at the next request.
+/// Notes when devices were last seen. Best effort: if it fails, the next request makes up for it.
 pub async fn set_last_seen(store: &Store, seen: &[LastSeenRow]) -> Result<()> {
     let sql = match store.backend() {
         Backend::Sqlite => LAST_SEEN_SQLITE,

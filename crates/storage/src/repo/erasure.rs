@@ -1,5 +1,5 @@
-//! What goes with an account that is closed, and what is erased on its user's wish. The account's row
-//! stays, so that nobody else gets its name.
+//! What is deleted with a deactivated account, and what is erased at the user's request. The
+//! account's row stays, so that nobody else can take the name.
 
 use ruma::{OwnedUserId, UserId};
 use stoa_base::Pos;
@@ -15,7 +15,7 @@ impl FromRow for ErasedUser {
     }
 }
 
-/// Notes that a user is erased. Whoever calls tells the other nodes through the log.
+/// Marks a user as erased. The caller tells the other nodes through the log.
 pub async fn mark(conn: &mut Conn, user_id: &UserId) -> Result<()> {
     let now_ms = conn.now_ms().await?;
     conn.execute(
@@ -28,21 +28,21 @@ pub async fn mark(conn: &mut Conn, user_id: &UserId) -> Result<()> {
     Ok(())
 }
 
-/// All users that are erased, each with the end of the log at that time.
+/// All erased users, each with the end of the log when they were erased.
 pub async fn erased_users(conn: &mut Conn) -> Result<Vec<(OwnedUserId, Pos)>> {
     let rows: Vec<ErasedUser> =
         conn.all("SELECT user_id, erased_pos FROM erased_users", &[]).await?;
     Ok(rows.into_iter().map(|row| (row.0, row.1)).collect())
 }
 
-/// Deletes a user's open authentication sessions.
+/// Deletes a user's interactive authentication sessions.
 pub async fn delete_interactive_auth(conn: &mut Conn, user_id: &UserId) -> Result<()> {
     let user = [user_id.as_str().into()];
     conn.execute("DELETE FROM interactive_auth_sessions WHERE user_id = $1", &user).await?;
     Ok(())
 }
 
-/// Deletes the password of an account that is closed.
+/// Deletes the password of a deactivated account.
 pub async fn delete_password(conn: &mut Conn, user_id: &UserId) -> Result<()> {
     conn.execute(
         "UPDATE users SET password_hash = NULL
@@ -53,14 +53,14 @@ pub async fn delete_password(conn: &mut Conn, user_id: &UserId) -> Result<()> {
     Ok(())
 }
 
-/// Deletes a user's profile, which is small.
+/// Deletes a user's whole profile, which is small.
 pub async fn delete_profile(conn: &mut Conn, user_id: &UserId) -> Result<()> {
     conn.execute("DELETE FROM profile_fields WHERE user_id = $1", &[user_id.as_str().into()])
         .await?;
     Ok(())
 }
 
-/// Deletes some of a user's account data, at most `limit` rows. Says how many.
+/// Deletes up to `limit` rows of a user's account data, and returns how many.
 pub async fn delete_account_data(conn: &mut Conn, user_id: &UserId, limit: i64) -> Result<u64> {
     conn.execute(
         "DELETE FROM account_data WHERE (user_id, room_nid, type) IN (
@@ -70,7 +70,7 @@ pub async fn delete_account_data(conn: &mut Conn, user_id: &UserId, limit: i64) 
     .await
 }
 
-/// Deletes some of a user's filters, at most `limit`. Says how many.
+/// Deletes up to `limit` of a user's filters, and returns how many.
 pub async fn delete_filters(conn: &mut Conn, user_id: &UserId, limit: i64) -> Result<u64> {
     conn.execute(
         "DELETE FROM filters WHERE (user_id, filter_id) IN (

@@ -1,13 +1,14 @@
-//! Events: their rows, and their order in a room.
+//! Events and their order in a room.
 
 use stoa_base::{EventNid, Pos, RoomNid, StateNid};
 
 use crate::{Bind, Conn, Error, FromRow, Result, Row, log::EventStatus, repo::rooms::RoomHeadRow};
 
-/// A place in a room's one order, which sync, `/messages` and `/context` share.
+/// A place in a room's one order, which `/sync`, `/messages` and `/context` share.
 ///
-/// An event with a position stands at it. One without (backfill) stands immediately before the live
-/// event that it was fetched for, among such by depth and then by arrival.
+/// An event with a position stands at that position. An event without one (backfill) stands
+/// immediately before the live event that it was fetched for, and among others there by depth and
+/// then by arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Order {
     /// The position at or before which the event stands.
@@ -19,7 +20,7 @@ pub struct Order {
 }
 
 impl Order {
-    /// Immediately after everything up to `pos`.
+    /// Immediately after everything up to position `pos`.
     pub const fn after(pos: Pos) -> Self {
         Self { pos: pos.0, depth: i64::MAX, seq: i64::MAX }
     }
@@ -37,21 +38,21 @@ pub struct StoredEventRow {
     pub nid: EventNid,
     /// Its Matrix ID.
     pub event_id: String,
-    /// Its room.
+    /// The room's internal number.
     pub room: RoomNid,
-    /// Where it entered the live timeline.
+    /// The position at which it entered the live timeline.
     pub pos: Option<Pos>,
-    /// Its place in the room's order; none for an outlier.
+    /// Its place in the room's order; `None` for an outlier.
     pub order: Option<Order>,
     /// Whether it was accepted.
     pub status: EventStatus,
-    /// The room's state before it; none for an outlier.
+    /// The room's state before it; `None` for an outlier.
     pub state_before: Option<StateNid>,
-    /// The room's state after it; none for an outlier.
+    /// The room's state after it; `None` for an outlier.
     pub state_after: Option<StateNid>,
-    /// The state event that it took the place of.
+    /// The state event that it replaced.
     pub replaces: Option<EventNid>,
-    /// The user and device that sent it, where it was sent with a transaction ID.
+    /// The user and device that sent it, if it was sent with a transaction ID.
     pub txn_device: Option<String>,
     /// The key of the transaction.
     pub txn_id: Option<String>,
@@ -137,7 +138,7 @@ pub async fn by_transaction(
 }
 
 /// The numbers of the accepted events of a room after `after` and up to `up_to`, oldest first, at
-/// most `limit`: most of those events are in memory already.
+/// most `limit`. Only numbers, because most of the events are already in memory.
 pub async fn forward(
     conn: &mut Conn,
     room: RoomNid,
@@ -177,7 +178,7 @@ pub async fn backward(
     page(conn, sql, room, [from, after], limit).await
 }
 
-/// A page as one row: much cheaper than a row for each event.
+/// Reads a page as one row, which is much cheaper than one row per event.
 async fn page(
     conn: &mut Conn,
     sql: &'static str,
@@ -200,7 +201,7 @@ async fn page(
 }
 
 /// The newest accepted events of each of these rooms after `after` and up to `up_to`, at most
-/// `limit` a room, newest first. A room without any is absent.
+/// `limit` per room, newest first. Rooms without any are left out.
 pub async fn newest_nids(
     conn: &mut Conn,
     rooms: impl IntoIterator<Item = RoomNid>,
@@ -239,7 +240,7 @@ pub async fn newest_nids(
         .collect()
 }
 
-/// Numbers that were read as one text.
+/// Parses numbers that were read as one text.
 fn numbers(nids: Option<&str>) -> Result<Vec<EventNid>> {
     let nids = nids.into_iter().flat_map(|nids| nids.split(','));
     nids.map(|nid| nid.parse().map(EventNid).map_err(Error::corrupt)).collect()
@@ -248,7 +249,7 @@ fn numbers(nids: Option<&str>) -> Result<Vec<EventNid>> {
 /// An event that entered its room's timeline, with the room as it was when the event was read.
 #[derive(Clone, Debug)]
 pub struct EventInRoom {
-    /// The event. Its text is empty where it was left out.
+    /// The event. Its text is empty if it was left out.
     pub event: StoredEventRow,
     /// The room's row.
     pub room: RoomHeadRow,
@@ -278,8 +279,8 @@ impl FromRow for EventInRoom {
     }
 }
 
-/// The events that entered the timeline of any room after `after` and up to `up_to`, in order, at
-/// most `limit`. The texts of those beyond the first `bytes` bytes are left out.
+/// The events that entered any room's timeline after `after` and up to `up_to`, in order, at most
+/// `limit`. Texts beyond the first `bytes` bytes are left out.
 pub async fn entered(
     conn: &mut Conn,
     after: Pos,
@@ -302,7 +303,7 @@ pub async fn entered(
     .await
 }
 
-/// Which events, of those that are not here, some event of the room names as previous.
+/// The events that name `event_id`, which this server does not have, as a previous event.
 pub async fn waiting_for(conn: &mut Conn, event_id: &str) -> Result<Vec<EventNid>> {
     let rows: Vec<(i64,)> = conn
         .all(

@@ -1,10 +1,10 @@
-//! The filters that clients have stored. A filter never changes.
+//! The filters that clients have uploaded. A filter never changes.
 
 use ruma::UserId;
 
 use crate::{Conn, Result};
 
-/// Stores a filter, unless it is there or its user has `limit` of them. Says whether it is there
+/// Stores a filter, unless it exists or its user has `limit` of them. Returns whether it exists
 /// now.
 pub async fn insert(
     conn: &mut Conn,

@@ -1,22 +1,22 @@
-//! Sessions of user-interactive authentication in which a stage is completed, so that any node can
-//! go on with one.
+//! Sessions of user-interactive authentication that have completed a stage, stored so that any node
+//! can continue them.
 
 use ruma::{OwnedUserId, UserId};
 
 use crate::{Conn, Error, FromRow, Result, Row};
 
-/// A session.
+/// An authentication session as it is stored.
 #[derive(Clone, Debug)]
 pub struct InteractiveAuthRow {
-    /// The operation that it is for.
+    /// The operation that the session is for.
     pub operation: String,
-    /// Whose request it is for, where the request carried an access token.
+    /// The user who makes the request, if it carries an access token.
     pub user_id: Option<OwnedUserId>,
-    /// The hash of the request that it is for, from the first completed stage on.
+    /// The hash of the request that the session is for, once a stage is completed.
     pub body_hash: Option<String>,
     /// The completed stages, as a JSON array.
     pub completed: String,
-    /// What came of the operation, as JSON.
+    /// The outcome of the operation, as JSON.
     pub result: Option<String>,
 }
 
@@ -33,7 +33,7 @@ impl FromRow for InteractiveAuthRow {
     }
 }
 
-/// The session with this hash, if it was made no earlier than `oldest_ms`.
+/// The session with this hash, if it was created no earlier than `oldest_ms`.
 pub async fn find(
     conn: &mut Conn,
     session_hash: &str,
@@ -47,8 +47,8 @@ pub async fn find(
     .await
 }
 
-/// Notes the completed stages and the request that they are for. `created_ms` is when the session
-/// was begun. Says whether that was possible: the session may be bound to another request.
+/// Stores the completed stages and the request that they are for. `created_ms` is when the session
+/// began. Returns whether that was possible: the session may be bound to another request.
 pub async fn complete(
     conn: &mut Conn,
     session_hash: &str,
@@ -78,7 +78,7 @@ pub async fn complete(
     Ok(changed == 1)
 }
 
-/// Deletes the oldest sessions of a requester beyond `limit` of them.
+/// Deletes a requester's oldest sessions beyond `limit`.
 pub async fn trim(conn: &mut Conn, requester: &str, limit: i64) -> Result<()> {
     conn.execute(
         "DELETE FROM interactive_auth_sessions WHERE session_hash IN (
@@ -90,7 +90,7 @@ pub async fn trim(conn: &mut Conn, requester: &str, limit: i64) -> Result<()> {
     Ok(())
 }
 
-/// Deletes sessions made before `oldest_ms`. Says how many.
+/// Deletes sessions created before `oldest_ms`, and returns how many.
 pub async fn prune(conn: &mut Conn, oldest_ms: i64) -> Result<u64> {
     conn.execute("DELETE FROM interactive_auth_sessions WHERE created_ms < $1", &[oldest_ms.into()])
         .await

@@ -1,35 +1,35 @@
-//! Jobs: work that outlives the request that asked for it, and the node that began it. All times are
+//! Jobs: work that outlives the request that asked for it and the node that began it. All times are
 //! the database's own.
 //!
-//! Whoever runs a job holds the lease [`LEASE`] with the job's number as its partition, and checks it
-//! in each transaction that writes one of these rows.
+//! A node that runs a job holds the lease [`LEASE`] with the job's number as its partition, and
+//! checks it in each transaction that writes to the job's row.
 
 use crate::{Bind, Conn, Error, FromRow, Result, Row};
 
-/// The name of the leases under which jobs run.
+/// The name of the leases that jobs run under.
 pub const LEASE: &str = "job";
 
-/// How a job stands.
+/// The state of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum JobState {
-    /// It is to be begun, or begun again.
+    /// It is waiting to begin, or to begin again.
     Waiting,
-    /// A node runs it, or has vanished while it did.
+    /// A node is running it, or vanished while doing so.
     Running,
-    /// It has come to its end.
+    /// It is done.
     Done,
-    /// It was given up.
+    /// It failed for good.
     Failed,
-    /// It was stopped before its end.
+    /// It was cancelled.
     Cancelled,
 }
 
 impl JobState {
-    /// All of them.
+    /// All states.
     pub const ALL: [Self; 5] =
         [Self::Waiting, Self::Running, Self::Done, Self::Failed, Self::Cancelled];
 
-    /// The word that stands in the database.
+    /// The word in the database.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Waiting => "waiting",
@@ -46,30 +46,30 @@ impl JobState {
     }
 }
 
-/// A job.
+/// A job as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JobRow {
-    /// Its number.
+    /// The number of the job.
     pub id: i64,
     /// What kind of job it is.
     pub kind: String,
-    /// What is to be done, as JSON.
+    /// What to do, as JSON.
     pub parameters: String,
     /// The user who asked for it.
     pub actor: String,
-    /// When it was asked for, in milliseconds.
+    /// When it was created, in milliseconds.
     pub created_ms: i64,
-    /// How it stands.
+    /// Its state.
     pub state: JobState,
-    /// Where its next step goes on.
+    /// Where its next step continues.
     pub cursor: Option<String>,
     /// How far it has come.
     pub progress: JobProgress,
-    /// How often it was begun since it last came further.
+    /// How many times it has begun since it last made progress.
     pub attempts: i64,
-    /// When it is begun at the earliest, in milliseconds.
+    /// The earliest time to begin it, in milliseconds.
     pub next_attempt_ms: i64,
-    /// Whether it is to stop.
+    /// Whether it was asked to stop.
     pub cancel_requested: bool,
     /// When it ended, in milliseconds.
     pub finished_ms: Option<i64>,
@@ -80,11 +80,11 @@ pub struct JobRow {
 /// How far a job has come.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct JobProgress {
-    /// How much is done.
+    /// How much is done, in the job's own units.
     pub done: i64,
-    /// Of how much.
+    /// The total, in the same units.
     pub total: i64,
-    /// What that means, for an admin.
+    /// The progress in words, for an admin.
     pub text: String,
 }
 
@@ -108,20 +108,20 @@ impl FromRow for JobRow {
     }
 }
 
-/// A job that is asked for.
+/// A job to be stored.
 #[derive(Clone, Copy, Debug)]
 pub struct NewJob<'a> {
     /// What kind of job it is.
     pub kind: &'a str,
-    /// What is to be done, as JSON.
+    /// What to do, as JSON.
     pub parameters: &'a str,
     /// The user who asks for it.
     pub actor: &'a str,
-    /// For how long it is not begun, in milliseconds.
+    /// How long to wait before it begins, in milliseconds.
     pub delay_ms: i64,
 }
 
-/// Notes a job, unless the actor has `limit` unfinished jobs of this kind already.
+/// Stores a job, unless the actor already has `limit` unfinished jobs of this kind.
 pub async fn insert(conn: &mut Conn, job: &NewJob<'_>, limit: i64) -> Result<Option<i64>> {
     let now_ms = conn.now_ms().await?;
     let inserted: Option<(i64,)> = conn
@@ -166,9 +166,9 @@ pub async fn newest(conn: &mut Conn, limit: i64) -> Result<Vec<JobRow>> {
     .await
 }
 
-/// The unfinished jobs of these kinds, at most `limit`, each with how long it is until it may be
-/// begun, in milliseconds: because it waits, or because the lease of the node that runs it lasts so
-/// long. Those that come first stand first.
+/// The unfinished jobs of these kinds, at most `limit`, each with the milliseconds until it can
+/// begin, because it is waiting, or because the node that runs it still holds its lease. Those that
+/// can begin first come first.
 pub async fn upcoming(conn: &mut Conn, kinds: &[&str], limit: i64) -> Result<Vec<(i64, i64)>> {
     let now_ms = conn.now_ms().await?;
     let rows: Vec<(i64, i64)> = conn
@@ -186,7 +186,7 @@ pub async fn upcoming(conn: &mut Conn, kinds: &[&str], limit: i64) -> Result<Vec
     Ok(rows.into_iter().map(|(id, ready_ms)| (id, ready_ms - now_ms)).collect())
 }
 
-/// Begins a job, or goes on with it; nothing where it has ended or is to wait.
+/// Begins or continues a job. Returns `None` if it has ended or must wait.
 pub async fn begin(conn: &mut Conn, id: i64) -> Result<Option<JobRow>> {
     let now_ms = conn.now_ms().await?;
     conn.optional(
@@ -199,8 +199,8 @@ pub async fn begin(conn: &mut Conn, id: i64) -> Result<Option<JobRow>> {
     .await
 }
 
-/// Notes how far a job has come and where it goes on. What is done never shrinks; where it grows, the
-/// attempts are counted anew. Gives the job as it is now.
+/// Stores a job's progress and where it continues. The amount done never shrinks; when it grows,
+/// attempts are counted afresh. Returns the updated job.
 pub async fn advance(
     conn: &mut Conn,
     id: i64,
@@ -225,7 +225,7 @@ pub async fn advance(
     .await
 }
 
-/// Has a job begun again after `delay_ms`, from its beginning.
+/// Makes a job begin again after `delay_ms`, from its beginning.
 pub async fn retry(conn: &mut Conn, id: i64, delay_ms: i64, error: &str) -> Result<()> {
     let next_ms = conn.now_ms().await?.saturating_add(delay_ms);
     conn.execute(
@@ -237,7 +237,7 @@ pub async fn retry(conn: &mut Conn, id: i64, delay_ms: i64, error: &str) -> Resu
     Ok(())
 }
 
-/// Has a job that waits begin at once.
+/// Makes a job that has never begun start at once.
 pub async fn hasten(conn: &mut Conn, id: i64) -> Result<()> {
     conn.execute(
         "UPDATE jobs SET next_attempt_ms = created_ms
@@ -248,8 +248,8 @@ pub async fn hasten(conn: &mut Conn, id: i64) -> Result<()> {
     Ok(())
 }
 
-/// Ends a job as `state`. `text` says how far it came, or why it failed. Says whether it was not
-/// ended before.
+/// Ends a job as `state`. `text` says how far it came, or why it failed. Returns false if it had
+/// already ended.
 pub async fn finish(conn: &mut Conn, id: i64, state: JobState, text: &str) -> Result<bool> {
     let now_ms = conn.now_ms().await?;
     let error = (state == JobState::Failed).then_some(text);
@@ -265,8 +265,8 @@ pub async fn finish(conn: &mut Conn, id: i64, state: JobState, text: &str) -> Re
     Ok(finished == 1)
 }
 
-/// Has a job end: one that waits at once, one that runs between two of its steps. Says whether it had
-/// not ended.
+/// Cancels a job: a waiting one at once, a running one between two of its steps. Returns false if
+/// it had already ended.
 pub async fn cancel(conn: &mut Conn, id: i64) -> Result<bool> {
     let now_ms = conn.now_ms().await?;
     let asked = conn
@@ -281,7 +281,7 @@ pub async fn cancel(conn: &mut Conn, id: i64) -> Result<bool> {
     Ok(asked == 1)
 }
 
-/// Has a job that failed or was cancelled begin anew. Says whether it was such a one.
+/// Makes a failed or cancelled job start over. Returns false if it is in another state.
 pub async fn restart(conn: &mut Conn, id: i64) -> Result<bool> {
     let now_ms = conn.now_ms().await?;
     let restarted = conn
@@ -303,7 +303,7 @@ pub async fn count_by_state(conn: &mut Conn) -> Result<Vec<(JobState, i64)>> {
     rows.into_iter().map(|(state, count)| Ok((JobState::read(&state)?, count))).collect()
 }
 
-/// Deletes the jobs that ended more than `ended_for_ms` ago. Says how many.
+/// Deletes the jobs that ended more than `ended_for_ms` ago, and returns how many.
 pub async fn prune(conn: &mut Conn, ended_for_ms: i64) -> Result<u64> {
     let before_ms = conn.now_ms().await? - ended_for_ms;
     conn.execute("DELETE FROM jobs WHERE finished_ms < $1", &[before_ms.into()]).await

@@ -1,31 +1,31 @@
-//! Leases: what only one node may do at a time, by the database's clock.
+//! Leases: they let one node at a time do something, by the database's clock.
 //!
-//! A row stays when its lease ends, so that the next fence is larger. Also where the row was deleted,
-//! or an older copy of the database restored, no fence is given out twice: each is at least the time
-//! at which it was given out, in microseconds.
+//! A row stays when its lease ends, so that the next fencing number is larger. No number is given
+//! out twice even if the row is deleted or an older copy of the database is restored, because each
+//! is at least the time at which it was given out, in microseconds.
 
 use crate::{Conn, Error, Result};
 
-/// A lease as one holder has it.
+/// A lease as held by one holder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fence {
-    /// What is leased.
+    /// The name of the lease.
     pub name: String,
-    /// Which share of it, where it is divided; otherwise zero.
+    /// The partition, if the lease is divided; otherwise zero.
     pub partition: i64,
-    /// The fencing number: larger than that of every holder before.
+    /// The fencing number, larger than that of every earlier holder.
     pub number: i64,
 }
 
 impl Fence {
-    /// Makes sure that the lease was not taken by somebody else, and that nobody takes it until this
-    /// transaction ends. To be called in each transaction that writes under the lease: a holder that
-    /// was frozen, and does not know how long, is refused with [`Error::LeaseLost`].
+    /// Makes sure that nobody else has taken the lease, and that nobody takes it until this
+    /// transaction ends. Must be called in each transaction that writes under the lease: a holder
+    /// that was frozen for an unknown time is refused with [`Error::LeaseLost`].
     ///
-    /// Where the transaction also takes the log lock, it takes that one first.
+    /// If the transaction also takes the log lock, it takes that one first.
     pub async fn check(&self, conn: &mut Conn) -> Result<()> {
-        // The lock is shared, so that many may write under one lease at the same time. In SQLite
-        // whoever writes is alone.
+        // The row lock is shared, so that many transactions can write under one lease at the same
+        // time. SQLite has only one writer anyway.
         let sql = conn.either(
             "SELECT fence FROM leases WHERE name = $1 AND partition = $2 AND fence = $3",
             "SELECT fence FROM leases WHERE name = $1 AND partition = $2 AND fence = $3 FOR SHARE",
@@ -39,7 +39,7 @@ impl Fence {
     }
 }
 
-/// Takes a lease for `ttl_ms`, where it is free. `holder` is the run of the node.
+/// Takes a lease for `ttl_ms` if it is free. `holder` is the node's run.
 pub async fn acquire(
     conn: &mut Conn,
     name: &str,
@@ -71,7 +71,7 @@ pub async fn acquire(
     Ok(taken.map(|(number,)| Fence { name: name.to_owned(), partition, number }))
 }
 
-/// Has a lease last for `ttl_ms` from now. Says whether it was there to be renewed.
+/// Extends a lease to `ttl_ms` from now. Returns false if it was lost.
 pub async fn renew(conn: &mut Conn, fence: &Fence, ttl_ms: i64) -> Result<bool> {
     let expires_ms = conn.now_ms().await?.saturating_add(ttl_ms);
     let [name, partition, number] = fence.binds();
@@ -85,7 +85,7 @@ pub async fn renew(conn: &mut Conn, fence: &Fence, ttl_ms: i64) -> Result<bool> 
     Ok(renewed == 1)
 }
 
-/// Gives a lease back, so that the next holder need not wait for its end.
+/// Releases a lease, so that the next holder need not wait for it to expire.
 pub async fn release(conn: &mut Conn, fence: &Fence) -> Result<()> {
     conn.execute(
         "UPDATE leases SET expires_ms = 0 WHERE name = $1 AND partition = $2 AND fence = $3",
@@ -95,13 +95,13 @@ pub async fn release(conn: &mut Conn, fence: &Fence) -> Result<()> {
     Ok(())
 }
 
-/// Gives back all leases of a node's run.
+/// Releases all leases of a node's run.
 pub async fn release_all(conn: &mut Conn, holder: i64) -> Result<()> {
     conn.execute("UPDATE leases SET expires_ms = 0 WHERE holder = $1", &[holder.into()]).await?;
     Ok(())
 }
 
-/// Deletes the leases that were given back or ended long ago. Says how many.
+/// Deletes leases that were released or expired long ago, and returns how many.
 pub async fn prune(conn: &mut Conn, ended_for_ms: i64) -> Result<u64> {
     let before_ms = conn.now_ms().await? - ended_for_ms;
     conn.execute("DELETE FROM leases WHERE expires_ms < $1", &[before_ms.into()]).await

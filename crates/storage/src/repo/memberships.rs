@@ -1,4 +1,4 @@
-//! Who is in which room, as the rooms' current state says.
+//! Who is in which room, according to the rooms' current state.
 
 use ruma::ServerName;
 use stoa_base::{EventNid, Pos, RoomNid};
@@ -8,17 +8,17 @@ use crate::{Bind, Conn, Error, FromRow, Result, Row};
 /// A user's current membership of a room.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredMembership {
-    /// The user.
+    /// The user's Matrix ID.
     pub user_id: String,
-    /// The room.
+    /// The room's internal number.
     pub room: RoomNid,
     /// `join`, `invite`, `leave`, `ban` or `knock`.
     pub membership: String,
-    /// The member event.
+    /// The internal number of the member event.
     pub event: EventNid,
     /// Who sent it.
     pub sender: String,
-    /// When it became current.
+    /// The position at which it became current.
     pub pos: Pos,
     /// Whether the user has forgotten the room.
     pub forgotten: bool,
@@ -79,7 +79,7 @@ pub async fn of_user_in_room(
     .await
 }
 
-/// The members of a room with a membership, by user, at most `limit`.
+/// The members of a room who have this membership, by user, at most `limit`.
 pub async fn of_room(
     conn: &mut Conn,
     room: RoomNid,
@@ -94,7 +94,7 @@ pub async fn of_room(
     .await
 }
 
-/// The joined members of a room, by user, those after `after`, each with the JSON of the member
+/// The joined members of a room after the user `after`, by user, each with the JSON of the member
 /// event, at most `limit`.
 pub async fn joined_events(
     conn: &mut Conn,
@@ -113,7 +113,8 @@ pub async fn joined_events(
     .await
 }
 
-/// The joined members of a room who belong to a server, by user, those after `after`, at most `limit`.
+/// The joined members of a room who belong to a server, after the user `after`, by user, at most
+/// `limit`.
 pub async fn joined_of_server(
     conn: &mut Conn,
     room: RoomNid,
@@ -170,8 +171,8 @@ SELECT CAST(wanted.value AS BIGINT), (
     ) first
 ) FROM json_each($1) wanted";
 
-/// The members of each of these rooms whose membership is one of `memberships` and became current
-/// first, at most `limit` a room, in that order. A room without any is absent.
+/// For each of these rooms, the members whose membership is one of `memberships`, ordered by when
+/// it became current, oldest first, at most `limit` per room. Rooms without any are left out.
 pub async fn first_of_rooms(
     conn: &mut Conn,
     rooms: impl IntoIterator<Item = RoomNid>,

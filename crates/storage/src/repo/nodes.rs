@@ -1,8 +1,8 @@
-//! The nodes of the deployment that run, by the database's clock.
+//! The running nodes of the deployment, by the database's clock.
 
 use crate::{Conn, Result};
 
-/// Says that the node's run `incarnation` is alive, which it does again and again.
+/// Reports that the node's run `incarnation` is alive. Nodes do this regularly.
 pub async fn beat(conn: &mut Conn, incarnation: i64, version: &str) -> Result<()> {
     let now_ms = conn.now_ms().await?;
     conn.execute(
@@ -14,7 +14,7 @@ pub async fn beat(conn: &mut Conn, incarnation: i64, version: &str) -> Result<()
     Ok(())
 }
 
-/// How many nodes have said within the last `within_ms` that they are alive.
+/// How many nodes have reported within the last `within_ms`.
 pub async fn count_live(conn: &mut Conn, within_ms: i64) -> Result<i64> {
     let since_ms = conn.now_ms().await? - within_ms;
     let (count,) =
@@ -22,13 +22,13 @@ pub async fn count_live(conn: &mut Conn, within_ms: i64) -> Result<i64> {
     Ok(count)
 }
 
-/// Deletes a node that ends.
+/// Deletes a node that is shutting down.
 pub async fn remove(conn: &mut Conn, incarnation: i64) -> Result<()> {
     conn.execute("DELETE FROM nodes WHERE incarnation = $1", &[incarnation.into()]).await?;
     Ok(())
 }
 
-/// Deletes the nodes that have not said for `silent_ms` that they are alive. Says how many.
+/// Deletes the nodes that have not reported for `silent_ms`, and returns how many.
 pub async fn prune(conn: &mut Conn, silent_ms: i64) -> Result<u64> {
     let before_ms = conn.now_ms().await? - silent_ms;
     conn.execute("DELETE FROM nodes WHERE heartbeat_ms < $1", &[before_ms.into()]).await

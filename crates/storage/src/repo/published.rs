@@ -1,16 +1,16 @@
-//! The rooms of the local room list.
+//! The rooms of the room directory.
 
 use stoa_base::{RoomNid, StateNid};
 
 use crate::{Conn, FromRow, Result, Row};
 
-/// A place in the list, which has the rooms with the most joined members at the top, and among
-/// those with as many the ones with the highest number.
+/// A place in the list. Rooms with the most joined members are at the top; among equals, the one
+/// with the highest number comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
-    /// How many members are joined.
+    /// The number of joined members.
     pub joined: i64,
-    /// The room.
+    /// The room's internal number.
     pub room: RoomNid,
 }
 
@@ -18,21 +18,21 @@ impl Place {
     /// Above every room.
     pub const TOP: Self = Self { joined: i64::MAX, room: RoomNid(i64::MAX) };
 
-    /// The next place above.
+    /// The next place further up.
     #[must_use]
     pub const fn above(self) -> Self {
         Self { joined: self.joined, room: RoomNid(self.room.0.saturating_add(1)) }
     }
 }
 
-/// A room of the list.
+/// A room in the list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublishedRow {
-    /// Where it stands in the list.
+    /// Its place in the list.
     pub place: Place,
     /// Its Matrix ID.
     pub room_id: String,
-    /// Its current state.
+    /// The root of its current state.
     pub state: StateNid,
 }
 
@@ -46,7 +46,7 @@ impl FromRow for PublishedRow {
     }
 }
 
-/// Puts a room on the list.
+/// Publishes a room in the list.
 pub async fn publish(conn: &mut Conn, room: RoomNid) -> Result<()> {
     conn.execute(
         "INSERT INTO published_rooms (room_nid) VALUES ($1) ON CONFLICT DO NOTHING",
@@ -56,7 +56,7 @@ pub async fn publish(conn: &mut Conn, room: RoomNid) -> Result<()> {
     Ok(())
 }
 
-/// Takes a room off the list.
+/// Removes a room from the list.
 pub async fn withdraw(conn: &mut Conn, room: RoomNid) -> Result<()> {
     conn.execute("DELETE FROM published_rooms WHERE room_nid = $1", &[room.0.into()]).await?;
     Ok(())

@@ -1,27 +1,27 @@
-//! Who has read how far. Receipts are written through the log and never pruned: there is one row for
-//! each type, user and thread of a room, which a newer receipt overwrites.
+//! Read receipts. They are written through the log and never pruned: there is one row for each
+//! type, user and thread of a room, which a newer receipt overwrites.
 
 use ruma::UserId;
 use stoa_base::{Pos, RoomNid};
 
 use crate::{Bind, Conn, FromRow, Result, Row};
 
-/// A receipt.
+/// A receipt as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredReceipt {
-    /// The room.
+    /// The room's internal number.
     pub room: RoomNid,
     /// `m.read` or `m.read.private`.
     pub kind: String,
-    /// Who has read.
+    /// The user who has read.
     pub user_id: String,
     /// The thread: `main`, an event ID, or empty for an unthreaded receipt.
     pub thread: String,
-    /// Up to which event.
+    /// The event up to which they have read.
     pub event_id: String,
-    /// When, in milliseconds.
+    /// When, in milliseconds since the Unix epoch.
     pub ts: i64,
-    /// When it was set.
+    /// The position at which the receipt was set.
     pub pos: Pos,
 }
 
@@ -55,8 +55,8 @@ pub async fn find(
     .await
 }
 
-/// The receipts of these rooms that were set after `after` and not after `up_to`, as `reader` may see
-/// them: their own private ones, and nobody else's. By room and then by age, at most `limit`.
+/// The receipts of these rooms that were set after `after` and not after `up_to`, and that `reader`
+/// may see: all public ones and their own private ones. By room and then by age, at most `limit`.
 pub async fn changed(
     conn: &mut Conn,
     reader: &UserId,
@@ -66,8 +66,8 @@ pub async fn changed(
     limit: i64,
 ) -> Result<Vec<StoredReceipt>> {
     conn.all(
-        // Ordered by a sum, which is in no index: PostgreSQL goes through all receipts otherwise, in
-        // the order of the index, until it has enough.
+        // Ordered by a sum, which no index contains. Otherwise PostgreSQL goes through all receipts
+        // in the order of the index until it has enough.
         "SELECT room_nid, type, user_id, thread, event_id, ts, pos FROM receipts
          WHERE room_nid IN (SELECT CAST(value AS BIGINT) FROM json_each($1))
              AND pos > $2 AND pos <= $3 AND (type <> 'm.read.private' OR user_id = $4)
@@ -77,10 +77,10 @@ pub async fn changed(
     .await
 }
 
-/// The newest receipts of each of these rooms that were not set after `up_to`, as `reader` may see
-/// them, at most `limit` a room. By room and then by age, at most `in_all`.
+/// The newest receipts of each of these rooms that were not set after `up_to` and that `reader` may
+/// see, at most `limit` per room. By room and then by age, at most `in_all`.
 ///
-/// It reads no more of a room than it gives, however many receipts there are.
+/// It reads no more of a room than it returns, no matter how many receipts there are.
 pub async fn newest(
     conn: &mut Conn,
     reader: &UserId,
@@ -90,8 +90,8 @@ pub async fn newest(
     in_all: i64,
 ) -> Result<Vec<StoredReceipt>> {
     conn.all(
-        // CROSS JOIN, since SQLite then takes the rooms first instead of reading all receipts, and
-        // ordered by a sum, as above.
+        // CROSS JOIN makes SQLite take the rooms first instead of reading all receipts. Ordered by
+        // a sum for the reason above.
         "SELECT room_nid, type, user_id, thread, event_id, ts, pos
          FROM (
              SELECT CAST(value AS BIGINT) AS room, (
@@ -119,7 +119,7 @@ pub async fn of_user(
     limit: i64,
 ) -> Result<Vec<StoredReceipt>> {
     conn.all(
-        // With the plus, SQLite does not go through all receipts by position.
+        // The plus keeps SQLite from going through all receipts by position.
         "SELECT room_nid, type, user_id, thread, event_id, ts, pos FROM receipts
          WHERE room_nid IN (SELECT CAST(value AS BIGINT) FROM json_each($1))
              AND type IN ('m.read', 'm.read.private') AND user_id = $2 AND +pos <= $3

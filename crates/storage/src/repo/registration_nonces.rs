@@ -1,8 +1,8 @@
-//! Nonces of the registration by shared secret that were used: each is good for one account.
+//! Used nonces of registration with the shared secret. Each is good for one account.
 
 use crate::{Conn, Result};
 
-/// Uses a nonce up, which was given at `given_ms`. Says whether it was not used before.
+/// Uses up a nonce that was issued at `given_ms`. Returns false if it had been used before.
 pub async fn take(conn: &mut Conn, nonce: &str, given_ms: i64) -> Result<bool> {
     let taken = conn
         .execute(
@@ -14,7 +14,7 @@ pub async fn take(conn: &mut Conn, nonce: &str, given_ms: i64) -> Result<bool> {
     Ok(taken == 1)
 }
 
-/// Deletes nonces given before `oldest_ms`. Says how many.
+/// Deletes nonces issued before `oldest_ms`, and returns how many.
 pub async fn prune(conn: &mut Conn, oldest_ms: i64) -> Result<u64> {
     conn.execute("DELETE FROM registration_nonces WHERE created_ms < $1", &[oldest_ms.into()]).await
 }

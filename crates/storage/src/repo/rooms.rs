@@ -1,10 +1,10 @@
-//! Rooms: their own rows.
+//! Rooms' own rows.
 
 use stoa_base::{EventNid, Pos, RoomNid, StateNid};
 
 use crate::{Bind, Conn, Error, FromRow, Result, Row};
 
-/// A room's own row: where its event graph and its state stand.
+/// A room's own row: the current end of its event graph, and its current state.
 #[derive(Clone, Debug)]
 pub struct RoomHeadRow {
     /// The room's internal number.
@@ -15,11 +15,11 @@ pub struct RoomHeadRow {
     pub version: String,
     /// The forward extremities.
     pub extremities: Vec<EventNid>,
-    /// The current state.
+    /// The root of the current state.
     pub state_root: StateNid,
-    /// When the current state last changed.
+    /// The position of the last change of current state.
     pub state_pos: Pos,
-    /// When the extremities last changed.
+    /// The position of the last change of extremities.
     pub head_pos: Pos,
     /// How many members are joined.
     pub joined: i64,
@@ -54,7 +54,7 @@ pub async fn heads(conn: &mut Conn, rooms: &[RoomNid]) -> Result<Vec<RoomHeadRow
     .await
 }
 
-/// As [`heads`], with the head of the log at which they were read.
+/// Like [`heads`], with the head of the log at which they were read.
 pub async fn heads_as_of(conn: &mut Conn, rooms: &[RoomNid]) -> Result<Vec<(RoomHeadRow, Pos)>> {
     let rows: Vec<AsOf> = conn
         .all(

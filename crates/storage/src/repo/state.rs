@@ -19,15 +19,15 @@ pub async fn nodes(conn: &mut Conn, nids: &[StateNid]) -> Result<Vec<(StateNid, 
 /// A change of a room's current state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StateChange {
-    /// When it changed.
+    /// The position of the change.
     pub pos: Pos,
     /// The event type of the entry.
     pub kind: String,
     /// The state key of the entry.
     pub state_key: String,
-    /// The event that was there before.
+    /// The event that was in the state before.
     pub old: Option<EventNid>,
-    /// The event that is there now.
+    /// The event that is in the state now.
     pub new: Option<EventNid>,
 }
 
@@ -43,7 +43,7 @@ impl FromRow for StateChange {
     }
 }
 
-/// The changes of these rooms' current states after `after` and up to `up_to`, each with its room,
+/// The changes of these rooms' current state after `after` and up to `up_to`, each with its room,
 /// in order, at most `limit`.
 pub async fn changes_in_rooms(
     conn: &mut Conn,
@@ -78,7 +78,7 @@ pub async fn changes_of_entry(
     .await
 }
 
-/// The changes of one entry of these rooms' current states after `after`, each with its room, in
+/// The changes of one entry of these rooms' current state after `after`, each with its room, in
 /// order.
 pub async fn changes_of_entry_in_rooms(
     conn: &mut Conn,

@@ -1,38 +1,38 @@
-//! Sessions and their access tokens, each with the refresh token that was given out with it. Only
-//! hashes are kept. All of them come and go through the log.
+//! Sessions and their access tokens, each with the refresh token that was issued with it. Only
+//! hashes are stored. All of them are written through the log.
 //!
-//! Refreshing adds a token whose `parent_hash` names the one that it was refreshed from. Both are
-//! good until the new one is first used; then the parent goes, with all else that was refreshed from
-//! it, and its refresh token is remembered as spent (`TokenRemovalRow`). So a token whose parent is
-//! gone is dead: another one took the parent's place.
+//! Refreshing adds a token whose `parent_hash` names the token that it was refreshed from. Both are
+//! valid until the new one is first used. Then the parent is deleted, with everything else that was
+//! refreshed from it, and its refresh token is remembered as spent (`TokenRemovalRow`). So a token
+//! whose parent is gone is dead: another one took the parent's place.
 
 use ruma::{OwnedDeviceId, OwnedUserId};
 
 use super::users::user_id_at;
 use crate::{Conn, FromRow, Result, Row};
 
-/// A token that is good, but for its expiry.
+/// A token that is valid, except that it may have expired.
 #[derive(Clone, Debug)]
 pub struct TokenRow {
     /// The access token's hash.
     pub token_hash: String,
-    /// The session that it is of.
+    /// The token's session.
     pub session_id: String,
-    /// How often the session had been refreshed when it was given out.
+    /// How often the session had been refreshed when the token was issued.
     pub generation: i64,
-    /// Whose it is.
+    /// The Matrix ID of the session's user.
     pub user_id: OwnedUserId,
-    /// For which device.
+    /// The token's device.
     pub device_id: OwnedDeviceId,
     /// When the access token expires, in milliseconds.
     pub expires_ms: Option<i64>,
-    /// When the session ends, however often it is refreshed, in milliseconds.
+    /// When the session ends, no matter how often it is refreshed, in milliseconds.
     pub session_expires_ms: Option<i64>,
-    /// The hash of the access token that it was refreshed from, where it has not been used yet.
+    /// The hash of the access token that it was refreshed from, until it is first used.
     pub parent_hash: Option<String>,
-    /// Whether its user may use the admin API.
+    /// Whether its user can use the admin API.
     pub admin: bool,
-    /// Tells the device from earlier ones of its user with the same ID.
+    /// Distinguishes the device from earlier ones of its user with the same ID.
     pub device_generation: i64,
 }
 
@@ -53,7 +53,7 @@ impl FromRow for TokenRow {
     }
 }
 
-/// What an access token stands for, by its hash.
+/// The session of an access token, by the token's hash.
 pub async fn by_access_hash(conn: &mut Conn, token_hash: &str) -> Result<Option<TokenRow>> {
     conn.optional(
         "SELECT t.token_hash, t.session_id, t.generation, s.user_id, s.device_id, t.expires_ms,
@@ -69,7 +69,7 @@ pub async fn by_access_hash(conn: &mut Conn, token_hash: &str) -> Result<Option<
     .await
 }
 
-/// What a refresh token stands for, by its hash.
+/// The session of a refresh token, by the token's hash.
 pub async fn by_refresh_hash(conn: &mut Conn, refresh_hash: &str) -> Result<Option<TokenRow>> {
     conn.optional(
         "SELECT t.token_hash, t.session_id, t.generation, s.user_id, s.device_id, t.expires_ms,
@@ -85,16 +85,16 @@ pub async fn by_refresh_hash(conn: &mut Conn, refresh_hash: &str) -> Result<Opti
     .await
 }
 
-/// A session that has replaced one of its refresh tokens.
+/// A session, found by one of its spent refresh tokens.
 #[derive(Clone, Debug)]
 pub struct SpentRow {
-    /// The session.
+    /// The ID of the session.
     pub session_id: String,
-    /// Whose it is.
+    /// The Matrix ID of the session's user.
     pub user_id: OwnedUserId,
-    /// For which device, if it is for one.
+    /// The session's device, if it has one.
     pub device_id: Option<String>,
-    /// When it was ended, where its device stays.
+    /// When it was ended, if its device stayed.
     pub ended_ms: Option<i64>,
 }
 
@@ -109,7 +109,7 @@ impl FromRow for SpentRow {
     }
 }
 
-/// The session that has replaced the refresh token with this hash by another one.
+/// The session that the refresh token with this hash belonged to, if the token is spent.
 pub async fn by_spent_hash(conn: &mut Conn, refresh_hash: &str) -> Result<Option<SpentRow>> {
     conn.optional(
         "SELECT s.session_id, s.user_id, s.device_id, s.ended_ms
@@ -120,12 +120,12 @@ pub async fn by_spent_hash(conn: &mut Conn, refresh_hash: &str) -> Result<Option
     .await
 }
 
-/// Until when a session lasts.
+/// How long a session lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionSpan {
-    /// When it ends by itself, in milliseconds; none where it does not.
+    /// When it ends by itself, in milliseconds; `None` if it does not.
     pub expires_ms: Option<i64>,
-    /// When it was ended, where its device stays.
+    /// When it was ended, if its device stayed.
     pub ended_ms: Option<i64>,
 }
 
@@ -135,8 +135,8 @@ impl FromRow for SessionSpan {
     }
 }
 
-/// Until when a session lasts; none where it is gone, and its device with it or in the hands of
-/// another session.
+/// How long a session lasts; `None` if it is gone, along with its device or because another session
+/// took the device over.
 pub async fn session_span(conn: &mut Conn, session_id: &str) -> Result<Option<SessionSpan>> {
     conn.optional(
         "SELECT expires_ms, ended_ms FROM sessions WHERE session_id = $1",

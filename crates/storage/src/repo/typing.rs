@@ -1,63 +1,63 @@
-//! Who is typing, where nodes share a database. PostgreSQL only: a node that is alone with its
-//! SQLite database keeps this in memory.
+//! Who is typing, if nodes share a database. PostgreSQL only: a node with a SQLite database is
+//! alone and keeps this in memory.
 //!
-//! The tables are not written to the server's log and are empty after it crashed. Rooms are pruned
-//! by [`change`]; a reader of the counter below what is retained has to be told what is current.
+//! The tables are unlogged, so they are empty after the server crashed. [`change`] prunes rooms; a
+//! reader whose counter is older than what is kept has to be told the current state.
 
 use serde::Serialize;
 use stoa_base::RoomNid;
 
 use crate::{Bind, Conn, Error, Result};
 
-/// A change of who is typing in a room. The room also loses those whose time is over.
+/// A change of who is typing in a room. It also removes users from the room whose time is over.
 #[derive(Clone, Debug, Serialize)]
 pub struct TypingChange {
-    /// The room.
+    /// The room's internal number.
     pub room_nid: RoomNid,
-    /// Who starts, goes on, or stops; none where only time went by.
+    /// The user who starts, continues, or stops typing; `None` if only time has passed.
     pub user_id: Option<String>,
-    /// For how many milliseconds the user is typing; none for one who stops.
+    /// For how many milliseconds the user is typing; `None` if they stop.
     pub timeout_ms: Option<i64>,
 }
 
 /// A room in which somebody is or was typing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TypingRoom {
-    /// The room.
+    /// The room's internal number.
     pub room: RoomNid,
-    /// The count at which this was last written.
+    /// The count at which the room was last written.
     pub written: i64,
-    /// The count at which those who are typing last changed.
+    /// The count at which the set of typing users last changed.
     pub version: i64,
-    /// Who is typing, and for how many milliseconds more.
+    /// The users who are typing, and for how many milliseconds more.
     pub typing: Vec<(String, i64)>,
 }
 
-/// What is new since some count.
+/// The changes since some count.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TypingNews {
     /// The epoch of the counter.
     pub epoch: i64,
-    /// The count up to which this is everything.
+    /// The count up to which this is complete.
     pub counter: i64,
     /// Whether there is more.
     pub more: bool,
-    /// The rooms.
+    /// The rooms that have changed.
     pub rooms: Vec<TypingRoom>,
 }
 
-/// Makes these changes, at most one for each room and user, and forgets the rooms that were not
-/// written for `retained` counts. Does not wait for a flush.
+/// Makes these changes, at most one for each room and user, and forgets rooms that were not written
+/// for `retained` counts. Does not wait for a flush.
 ///
-/// `conn` must not be in a transaction: others wait until the one that this makes is committed.
+/// `conn` must not be in a transaction, because others wait until this change is committed.
 pub async fn change(conn: &mut Conn, changes: &[TypingChange], retained: i64) -> Result<()> {
     conn.execute("SELECT change_typing($1::jsonb, $2)", &[Bind::list(changes), retained.into()])
         .await?;
     Ok(())
 }
 
-/// What was written after `counter` of `epoch`, or at all where that is another epoch, of at most
-/// `limit` rooms. None where the counter has not begun yet.
+/// What was written after `counter` of `epoch`, or everything if the epoch has changed, for at most
+/// `limit` rooms. `None` if the counter does not exist yet.
 pub async fn news(
     conn: &mut Conn,
     epoch: i64,

@@ -1,21 +1,21 @@
-//! The accounts of this server. They are made and changed through the log.
+//! The accounts of this server. They are created and changed through the log.
 
 use ruma::{OwnedUserId, UserId};
 
 use crate::{Conn, Error, FromRow, Result, Row};
 
-/// An account.
+/// An account as it is stored.
 #[derive(Clone, Debug)]
 pub struct UserRow {
     /// Its Matrix ID.
     pub user_id: OwnedUserId,
-    /// Its password, hashed, as a PHC string; none where it cannot log in with one.
+    /// The hash of its password as a PHC string; `None` if it cannot log in with a password.
     pub password_hash: Option<String>,
-    /// Whether it may use the admin API.
+    /// Whether it can use the admin API.
     pub admin: bool,
-    /// When it was made, in milliseconds.
+    /// When it was created, in milliseconds.
     pub created_ms: i64,
-    /// Whether it was closed.
+    /// Whether it is deactivated.
     pub deactivated: bool,
 }
 
@@ -36,7 +36,7 @@ pub(super) fn user_id_at(row: &Row, index: usize) -> Result<OwnedUserId> {
     UserId::parse(row.get::<String>(index)?).map_err(Error::corrupt)
 }
 
-/// The account with this name.
+/// The account with this user ID.
 pub async fn find(conn: &mut Conn, user_id: &UserId) -> Result<Option<UserRow>> {
     conn.optional(
         "SELECT user_id, password_hash, admin, created_ms, deactivated FROM users
@@ -46,8 +46,8 @@ pub async fn find(conn: &mut Conn, user_id: &UserId) -> Result<Option<UserRow>> 
     .await
 }
 
-/// Holds the account's row until the transaction ends, so that what is checked in it stays true.
-/// Says whether there is such an account, and it is not closed.
+/// Locks the account's row until the transaction ends, so that facts checked about it stay true.
+/// Returns whether such an account exists and is not deactivated.
 pub async fn lock(conn: &mut Conn, user_id: &UserId) -> Result<bool> {
     let locked = conn
         .execute(

@@ -1,4 +1,4 @@
-//! Accounts, devices, sessions and tokens, as appends change them.
+//! Accounts, devices, sessions and tokens: how appends change them.
 
 use stoa_storage::{
     Store,
@@ -26,7 +26,7 @@ fn account(password: &str) -> Append {
     append
 }
 
-/// A session on a device, with one token, of all of which the names begin with `name`.
+/// A session on a device with one token. All names begin with `name`.
 fn login(name: &str, device: &str, state: AccountState) -> Append {
     let mut append = Append::new();
     append.guards.push(Guard::Account(ALICE.to_owned(), state));
@@ -68,7 +68,7 @@ fn update(row: AccountUpdateRow) -> Append {
     append
 }
 
-/// Another password, and the end of all sessions.
+/// Changes the password and ends all sessions.
 fn change_password(password: &str) -> Append {
     let password_hash = Some(password.to_owned());
     let mut append = update(AccountUpdateRow { password_hash, ..AccountUpdateRow::default() });
@@ -95,7 +95,7 @@ async fn sessions(store: &Store) -> Vec<String> {
 }
 
 both_databases! {
-    async fn an_account_is_made_once_with_its_first_session(db: TestDatabase) {
+    async fn an_account_is_created_once_with_its_first_session(db: TestDatabase) {
         let node = TestNode::start(db).await;
         let registration = |name: &str| {
             let mut append = account("hash");
@@ -113,7 +113,7 @@ both_databases! {
         assert_eq!(sessions(&node.store).await, ["one"]);
     }
 
-    async fn a_login_counts_for_the_password_that_was_checked(db: TestDatabase) {
+    async fn a_login_relies_on_the_password_that_was_checked(db: TestDatabase) {
         let node = TestNode::start(db).await;
         write(&node, account("old")).await;
         let refused = |answer: Result<_, AppendError>| {
@@ -134,7 +134,7 @@ both_databases! {
         refused(node.writer.append(login("closed", "D", AccountState::Open)).await);
     }
 
-    // One statement a table cannot see what the members of a batch do to one another.
+    // The statements see a whole batch per table and cannot see what its appends do to one another.
     async fn changes_to_one_account_that_wait_together_keep_their_order(db: TestDatabase) {
         let node = TestNode::start(db).await;
         write(&node, account("old")).await;
@@ -153,7 +153,7 @@ both_databases! {
         assert_eq!(devices, ["A"]);
     }
 
-    async fn all_devices_but_one_go(db: TestDatabase) {
+    async fn all_devices_except_one_are_removed(db: TestDatabase) {
         let node = TestNode::start(db).await;
         write(&node, account("hash")).await;
         for (name, device) in [("a", "A"), ("b", "B"), ("c", "C")] {
@@ -180,7 +180,7 @@ both_databases! {
             append.tokens.push(token(name, "first", Some("first")));
             append
         };
-        // The second takes the place of the first, which nobody has used.
+        // The second refresh replaces the first, whose token was never used.
         for answer in together(&node, vec![refreshed("unheard"), refreshed("second")]).await {
             answer.unwrap();
         }

@@ -24,7 +24,7 @@ fn with(rows: impl IntoIterator<Item = AuditRow>) -> Append {
     append
 }
 
-/// Changes something in the database behind the server's back.
+/// Changes something in the database without the server's knowledge.
 async fn falsify(store: &Store, sql: &'static str) {
     let mut conn = store.write().await.unwrap();
     assert_eq!(conn.execute(sql, &[]).await.unwrap(), 1, "{sql}");
@@ -36,7 +36,7 @@ async fn fault(store: &Store) -> Option<AuditFault> {
 }
 
 both_databases! {
-    // The links were computed by another program, as migrations/ describes them.
+    // The links were computed by another program, from the description in migrations/.
     async fn the_chain_is_the_same_on_either_database(db: TestDatabase) {
         let node = TestNode::start(db).await;
         let actor = Actor {
@@ -70,7 +70,7 @@ both_databases! {
         assert_eq!((check.entries, check.links, check.head, check.fault), (0, 0, None, None));
     }
 
-    async fn one_batch_has_one_link_whoever_is_in_it(db: TestDatabase) {
+    async fn one_batch_has_one_link_for_all_its_appends(db: TestDatabase) {
         let node = TestNode::start(db).await;
         let appends = (0..500).map(|number| with([entry(number)])).collect();
         for answer in together(&node, appends).await {
@@ -92,7 +92,7 @@ both_databases! {
         assert_eq!(verify_audit(&node.store).await.unwrap().entries, 0);
     }
 
-    async fn whatever_is_changed_is_found(db: TestDatabase) {
+    async fn any_tampering_is_detected(db: TestDatabase) {
         let changes: [(&str, AuditFault); 7] = [
             (
                 "UPDATE audit_log SET entry = replace(entry, 'alice', 'carol') WHERE pos = 2",
@@ -123,8 +123,8 @@ both_databases! {
         }
     }
 
-    // What is cut off at the end, or computed anew, is found by the heads that were exported.
-    async fn a_chain_that_was_cut_off_lacks_the_head_that_it_had(db: TestDatabase) {
+    // Entries cut off at the end, or recomputed, are detected by heads that were exported before.
+    async fn a_truncated_chain_lacks_its_earlier_head(db: TestDatabase) {
         let node = TestNode::start(db).await;
         for number in 1..=3 {
             write(&node, with([entry(number)])).await;

@@ -1,4 +1,5 @@
-//! What an append meets under the lock, and that it harms nobody but what was built on it.
+//! Conflicts that an append meets under the lock. They fail only the append and what was built on
+//! it.
 
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use stoa_testing::{TestNode, both_databases, sample};
 
 use crate::{ROOM, together, write};
 
-/// The chain that whoever loads the room now builds on.
+/// A new chain, as for a caller who loads the room now.
 async fn load(store: &Store) -> Arc<Chain> {
     let mut conn = store.read().await.unwrap();
     let (state, head): (i64, i64) = conn
@@ -21,14 +22,14 @@ async fn load(store: &Store) -> Arc<Chain> {
     Arc::new(Chain::new(ROOM, Pos(state), Pos(head)))
 }
 
-/// A message, authorized against the state that the chain has.
+/// A message, authorized against the state that the chain knows.
 fn message(nid: i64, chain: &Arc<Chain>) -> Append {
     let mut append = sample::message(nid, ROOM);
     append.guards.push(Guard::State(Arc::clone(chain)));
     append
 }
 
-/// A state event, built on the whole room that the chain has.
+/// A state event, built on the extremities and state that the chain knows.
 fn state_event(nid: i64, chain: &Arc<Chain>) -> Append {
     let mut append = sample::state_change(nid, ROOM);
     append.guards.push(Guard::Head(Arc::clone(chain)));
@@ -52,7 +53,7 @@ async fn events(store: &Store) -> Vec<i64> {
 
 type Answers = Vec<Result<stoa_storage::log::Appended, AppendError>>;
 
-/// What came of each: `ok`, or the error's name.
+/// The outcome of each append: `ok`, or the error's name.
 fn outcomes(answers: &Answers) -> Vec<&'static str> {
     answers
         .iter()
@@ -69,7 +70,7 @@ fn outcomes(answers: &Answers) -> Vec<&'static str> {
 }
 
 both_databases! {
-    async fn an_event_that_is_there_already_is_refused_alone(db: TestDatabase) {
+    async fn a_duplicate_event_is_refused_alone(db: TestDatabase) {
         let node = TestNode::start(db).await;
         write(&node, with_txn(1, "a")).await;
         let same_id = {
@@ -94,7 +95,7 @@ both_databases! {
         assert_eq!(events(&node.store).await, [1, 10, 13, 14]);
     }
 
-    async fn of_two_with_one_transaction_the_second_hears_when_the_first_is_there(db: TestDatabase) {
+    async fn the_second_append_of_a_transaction_fails_once_the_first_is_written(db: TestDatabase) {
         let node = TestNode::start(db).await;
         let held = crate::hold(&node).await;
         let first = node.writer.enqueue(Append::new()).unwrap();
@@ -108,7 +109,7 @@ both_databases! {
         one.wait().await.unwrap();
     }
 
-    async fn a_room_that_is_there_already_conflicts(db: TestDatabase) {
+    async fn creating_an_existing_room_conflicts(db: TestDatabase) {
         let node = TestNode::start(db).await;
         write(&node, sample::creation(ROOM)).await;
         let same_id = {
@@ -141,7 +142,7 @@ both_databases! {
         assert_eq!(outcomes(&answers), ["conflict", "ok"]);
         assert!(other.is_broken() && !one.is_broken());
 
-        // The same where both are written together.
+        // The same if both are written together.
         let (one, other) = (load(&node.store).await, load(&node.store).await);
         let answers = together(&node, vec![
             message(4, &other), state_event(5, &one), message(6, &other), message(7, &one),
@@ -163,14 +164,14 @@ both_databases! {
         let answers = together(&node, vec![state_event(2, &one)]).await;
         assert_eq!(outcomes(&answers), ["conflict"]);
 
-        // A message of its own does not make the chain know what came before it.
+        // A message of its own does not tell the chain what came before it.
         let (one, other) = (load(&node.store).await, load(&node.store).await);
         write(&node, message(3, &other)).await;
         write(&node, message(4, &one)).await;
         let answers = together(&node, vec![message(5, &one), state_event(6, &one)]).await;
         assert_eq!(outcomes(&answers), ["ok", "conflict"]);
 
-        // Nor where both are written together.
+        // The same if both are written together.
         let (one, other) = (load(&node.store).await, load(&node.store).await);
         let answers = together(&node, vec![message(7, &other), message(8, &one)]).await;
         assert_eq!(outcomes(&answers), ["ok", "ok"]);
@@ -178,7 +179,7 @@ both_databases! {
         assert_eq!(outcomes(&answers), ["conflict"]);
     }
 
-    async fn what_was_built_on_a_failed_append_fails_and_what_came_before_does_not(db: TestDatabase) {
+    async fn appends_built_on_a_failed_one_fail_but_earlier_ones_do_not(db: TestDatabase) {
         let node = TestNode::start(db).await;
         write(&node, sample::creation(ROOM)).await;
         write(&node, sample::message(2, ROOM)).await;
@@ -195,7 +196,7 @@ both_databases! {
         assert_eq!(events(&node.store).await, [2, 1, 20]);
     }
 
-    async fn a_chain_goes_on_over_several_batches(db: TestDatabase) {
+    async fn a_chain_continues_across_batches(db: TestDatabase) {
         let node = TestNode::start(db).await;
         write(&node, sample::creation(ROOM)).await;
         let chain = load(&node.store).await;
@@ -252,7 +253,7 @@ both_databases! {
         let neighbour = TestNode::start(db).await;
         write(&node, sample::creation(ROOM)).await;
         if db.backend() == stoa_testing::Backend::Sqlite {
-            // There is one node, and all that it writes goes through the one writer.
+            // There is only one node, and all its writes go through the one writer.
             let (store, writer) = (node.store.clone(), node.writer.clone());
             let locked = node.writer.append_locked(move || async move {
                 let other = writer.enqueue(sample::message(1, ROOM)).unwrap();
@@ -278,7 +279,7 @@ both_databases! {
         assert_eq!(events(&node.store).await, [2, 1]);
     }
 
-    async fn a_build_that_fails_or_panics_leaves_the_writer_whole(db: TestDatabase) {
+    async fn a_build_that_fails_or_panics_does_not_harm_the_writer(db: TestDatabase) {
         let node = TestNode::start(db).await;
         let failed = node.writer.append_locked(|| async { Err(AppendError::Conflict) }).await;
         assert!(matches!(failed, Err(AppendError::Conflict)));
@@ -304,7 +305,7 @@ both_databases! {
         assert!(matches!(slow, Err(AppendError::Busy)), "{slow:?}");
         assert!(waited < std::time::Duration::from_secs(2), "another waited for {waited:?}");
         assert_eq!(events(&node.store).await, [2]);
-        // What was given up may be built again.
+        // An append that was given up can be built again.
         let again = node.writer.append_locked(|| async { Ok(sample::message(1, ROOM)) }).await;
         again.unwrap();
         assert_eq!(events(&node.store).await, [2, 1]);

@@ -1,6 +1,6 @@
-//! What every function of the repositories gives, on both databases: where there is nothing, one
-//! thing, several; at its limits; with what belongs to others beside it; with unusual texts and the
-//! largest numbers; for the same thing twice.
+//! What every function of the repositories returns, on both databases: for nothing, one row and
+//! several; at its limits; next to rows that belong to others; with unusual texts and the largest
+//! numbers; and if it is called twice.
 //!
 //! There is one file for each repository. [`functions`] fails for a function without a test, and
 //! [`statements`] for a statement that a database does not understand.
@@ -43,7 +43,7 @@ use stoa_testing::TestNode;
 
 use crate::{with, write};
 
-/// Texts that are mistaken for something else where a statement is not careful.
+/// Texts that a careless statement mistakes for something else.
 const UNUSUAL: [&str; 10] = [
     "",
     " ",
@@ -57,7 +57,7 @@ const UNUSUAL: [&str; 10] = [
     r#"{"a":["\u0000"]}"#,
 ];
 
-/// A text that fits into no page of a database.
+/// A text too large for a database page.
 fn long_text() -> String {
     "ä🦀x'".repeat(50_000)
 }
@@ -70,7 +70,7 @@ fn bob() -> &'static UserId {
     user_id!("@bob:test")
 }
 
-/// Makes an account.
+/// Creates an account.
 async fn make_user(node: &TestNode, user_id: &UserId, password_hash: Option<&str>, admin: bool) {
     let row = NewUserRow {
         user_id: user_id.to_string(),
@@ -81,7 +81,7 @@ async fn make_user(node: &TestNode, user_id: &UserId, password_hash: Option<&str
     write(node, with(|append| append.users.push(row))).await;
 }
 
-/// Makes a device, unless its user has one with this ID.
+/// Creates a device, unless its user has one with this ID.
 async fn make_device(node: &TestNode, user_id: &UserId, device_id: &str, name: Option<&str>) {
     let row = NewDeviceRow {
         user_id: user_id.to_string(),
@@ -92,7 +92,7 @@ async fn make_device(node: &TestNode, user_id: &UserId, device_id: &str, name: O
     write(node, with(|append| append.devices.push(row))).await;
 }
 
-/// Expects that a text with a null is refused, as PostgreSQL cannot hold it.
+/// Asserts that a text with a null character is refused, since PostgreSQL cannot store it.
 fn refused<T>(result: Result<T>) {
     let error = result.err().expect("a null is refused");
     assert!(error.to_string().contains("null"), "{error}");

@@ -1,5 +1,5 @@
-//! The connection to PostgreSQL breaks during an append: the node asks again, and whatever of its
-//! calls arrives late, its callers get a true answer and nothing is written twice.
+//! The connection to PostgreSQL breaks during an append and the node asks again. Even if some of
+//! its calls arrive late, its callers get a true answer and nothing is written twice.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -18,10 +18,10 @@ use crate::{
     write,
 };
 
-/// How many appends share the call that meets with an accident.
+/// How many appends share the call that is disturbed.
 const TOGETHER: i64 = 6;
 
-/// A node whose way to the database leads through a proxy, and one whose way does not.
+/// A node that reaches the database through a proxy, and one that reaches it directly.
 struct Deployment {
     proxy: PostgresProxy,
     node: TestNode,
@@ -41,17 +41,17 @@ impl Deployment {
         Self { proxy, node, neighbour, told: Told::default() }
     }
 
-    /// Has several appends written in one call, and gives that call and the next.
+    /// Writes several appends in one call, and returns that call and the next.
     async fn append(&mut self) -> (Call, impl Future<Output = Call> + use<>, Vec<(i64, Pending)>) {
         let enqueue = |count| {
-            // Odd, so that no table would refuse a second one.
+            // Odd numbers, so that no table would refuse a second copy.
             let nid = witness::nid(1, 2 * count + 1);
             (nid, self.node.writer.enqueue(witness::append(ROOM, nid)).unwrap())
         };
         let alone = self.proxy.catch();
         let (nid, first) = enqueue(1);
         let alone = alone.await;
-        // While that call is under way, the others wait together.
+        // While that call is running, the others wait together.
         let pending = (2..2 + TOGETHER).map(enqueue).collect();
         let (together, again) = (self.proxy.catch(), self.proxy.catch());
         alone.pass_on().await;
@@ -59,14 +59,14 @@ impl Deployment {
         (together.await, again, pending)
     }
 
-    /// Appends on the neighbour.
+    /// Appends on the other node.
     async fn append_elsewhere(&mut self) {
         let nid = witness::nid(2, 1);
         let append = witness::append(ROOM, nid);
         self.told.add(nid, &self.neighbour.writer.append(append).await);
     }
 
-    /// Holds what the callers were told against what is there, when both nodes have gone on.
+    /// Compares what the callers were told with what exists, once both nodes have continued.
     async fn check(mut self, pending: Vec<(i64, Pending)>) {
         for (nid, pending) in pending {
             self.told.add(nid, &pending.wait().await);
@@ -121,7 +121,7 @@ fn a_call_that_waits_for_the_lock_while_it_is_repeated_is_written_once() {
         let held = hold(&deployment.neighbour).await;
         let late = tokio::spawn(call.cut().deliver());
         again.await.pass_on().await;
-        // By now both wait, or will find the other's work done.
+        // By now both calls are waiting, or will find the other's work done.
         tokio::time::sleep(Duration::from_millis(100)).await;
         drop(held);
         late.await.unwrap();
@@ -136,16 +136,16 @@ fn a_call_whose_reply_is_lost_is_written_once() {
         let (call, again, pending) = deployment.append().await;
         call.until_reply().await.cut();
         let again = again.await;
-        // The log goes on elsewhere, and the second reply is lost too.
+        // The log grows on the other node, and the second reply is lost too.
         deployment.append_elsewhere().await;
         again.until_reply().await.cut();
         deployment.check(pending).await;
     });
 }
 
-/// The reply that says that the room's extremities have moved is lost, and the batch is found.
+/// The reply that reports moved extremities is lost, and the batch is found on the retry.
 #[test]
-fn that_a_room_has_moved_is_not_lost_with_the_reply() {
+fn a_lost_reply_does_not_hide_that_a_room_has_moved() {
     run_on(Backend::Postgres, async |db| {
         let deployment = Deployment::start(db).await;
         let head = write(&deployment.neighbour, sample::message(1, ROOM)).await.last();

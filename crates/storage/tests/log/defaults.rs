@@ -1,4 +1,4 @@
-//! What writes rely on holds whatever the defaults of the role and the database are.
+//! The guarantees that writes rely on hold whatever the defaults of the role and the database are.
 
 use serde_json::json;
 use stoa_base::RoomNid;
@@ -12,7 +12,7 @@ use crate::{
     write,
 };
 
-/// Changes what holds for sessions that are opened from now on.
+/// Changes the defaults of sessions that are opened from now on.
 async fn set(db: &TestDatabase, statements: &[&'static str]) {
     let store = db.open().await;
     let mut conn = store.read().await.unwrap();
@@ -75,7 +75,7 @@ fn no_position_is_given_out_twice_under_another_isolation() {
     });
 }
 
-/// As a session of a transaction pooler may be, to which nobody has said what is relied on.
+/// Uses a session without any settings, as one behind a transaction pooler may be.
 #[test]
 fn an_append_under_another_isolation_is_refused() {
     run_on(Backend::Postgres, async |db| {
@@ -83,7 +83,7 @@ fn an_append_under_another_isolation_is_refused() {
         let batch = json!({
             "incarnation": 1, "seq": 1, "now_ms": 0, "seen": 0, "positions": 1, "touched": [],
         });
-        // A snapshot's isolation.
+        // An isolation level that reads from a snapshot.
         let mut conn = store.snapshot().await.unwrap();
         let sql = "SELECT append_batch($1::text::jsonb)::text";
         let refused = conn.one::<(String,)>(sql, &[(&batch.to_string()).into()]).await.unwrap_err();
@@ -92,7 +92,7 @@ fn an_append_under_another_isolation_is_refused() {
 }
 
 #[test]
-fn a_stronger_durability_stays() {
+fn a_stronger_durability_setting_is_kept() {
     run_on(Backend::Postgres, async |db| {
         set(
             db,
@@ -109,10 +109,10 @@ fn a_stronger_durability_stays() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_acknowledged_outlives_a_crash_whatever_the_role_has() {
+async fn acknowledged_writes_survive_a_crash_whatever_the_role_defaults_are() {
     let Some(mut server) = TestPostgres::start().await else { return };
     let db = TestDatabase::on_server(&server.url()).await;
-    // Nothing is flushed by itself meanwhile.
+    // Nothing is flushed in the background meanwhile.
     set(
         &db,
         &[
@@ -128,7 +128,7 @@ async fn what_was_acknowledged_outlives_a_crash_whatever_the_role_has() {
         crash(&mut server).await;
         let written = i64::try_from(round).unwrap() + 1;
         let node = TestNode::start(&db).await;
-        // Drawn from the counter, as accounts and nodes write too.
+        // Drawn from the counter, so that a write other than an append is covered too.
         let drawn = node.nids.take(1).await.unwrap().start;
         crash(&mut server).await;
         let node = TestNode::start(&db).await;

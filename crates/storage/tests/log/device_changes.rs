@@ -1,4 +1,4 @@
-//! The stream of changes of users' devices: how it is written, and what of it stays.
+//! The stream of changes to users' devices: how it is written, and which changes are kept.
 
 use ruma::{DeviceId, UserId, user_id};
 use stoa_base::Pos;
@@ -22,7 +22,7 @@ async fn all(node: &TestNode, user_id: &UserId) -> Vec<DeviceChange> {
     device_changes::changed(&mut conn, users, Pos::START, Pos(i64::MAX), i64::MAX).await.unwrap()
 }
 
-/// The position, the device, what happened, and the change before.
+/// The position, the device, what happened, and the previous change.
 fn short(changes: &[DeviceChange]) -> Vec<(i64, &str, Option<DeviceChangeKind>, Option<i64>)> {
     let short = |change: &DeviceChange| (change.pos.0, change.kind, change.prev.map(|pos| pos.0));
     let shortened = changes.iter().map(|change| (change, short(change)));
@@ -32,14 +32,14 @@ fn short(changes: &[DeviceChange]) -> Vec<(i64, &str, Option<DeviceChangeKind>, 
 }
 
 both_databases! {
-    async fn each_change_names_the_one_before_of_its_user(db: TestDatabase) {
+    async fn each_change_names_its_users_previous_one(db: TestDatabase) {
         let node = TestNode::start(db).await;
         let (alice, bob) = (user_id!("@alice:test"), user_id!("@bob:test"));
         write(&node, change(alice, "A", Created)).await;
         let mut several = change(alice, "A", Renamed);
         several.note_device_change(bob, "A".into(), Created);
         several.note_device_change(alice, "A".into(), Renamed);
-        // One batch, and the empty append of `together` before it.
+        // One batch, preceded by the empty append of `together`.
         let appends = vec![several, change(bob, "A", Removed), change(alice, "🦀' \"", Created)];
         for answer in together(&node, appends).await {
             answer.unwrap();
@@ -58,7 +58,7 @@ both_databases! {
         ]);
     }
 
-    async fn the_newest_changes_of_a_user_stay(db: TestDatabase) {
+    async fn the_newest_changes_of_a_user_are_kept(db: TestDatabase) {
         let node = TestNode::start(db).await;
         let (alice, bob) = (user_id!("@alice:test"), user_id!("@bob:test"));
         write(&node, change(bob, "B", Created)).await;
@@ -78,7 +78,7 @@ both_databases! {
         assert_eq!(all(&node, bob).await.len(), 1);
     }
 
-    async fn a_change_is_told_by_its_user(db: TestDatabase) {
+    async fn a_change_touches_the_stream_of_its_user(db: TestDatabase) {
         let node = TestNode::start(db).await;
         write(&node, change(user_id!("@alice:test"), "A", Created)).await;
         let mut conn = node.store.read().await.unwrap();

@@ -1,13 +1,13 @@
 /*
- * A disk that loses on power failure what was not flushed.
+ * A disk that loses unflushed data on a power failure.
  *
  * The system's page cache survives a process that is killed, so a kill alone does not show whether
- * a program flushes. Preloaded into a process, this keeps beside every file in the folder
- * DISK_FOLDER a second one in DISK_DURABLE: what the disk is certain to hold, which is the file as
- * it was when it was last flushed. Whoever kills the process then puts these in place.
+ * a program flushes. Preloaded into a process, this keeps a second copy of every
+ * file in the folder DISK_FOLDER in the folder DISK_DURABLE: what the disk is certain to hold, which
+ * is the file as of its last flush. A test that kills the process then puts these copies in place.
  *
- * Where the file DISK_FULL exists, writing fails as on a full disk; where DISK_BROKEN exists,
- * flushing fails.
+ * If the file DISK_FULL exists, writing fails as on a full disk; if DISK_BROKEN exists, flushing
+ * fails.
  */
 
 #define _GNU_SOURCE

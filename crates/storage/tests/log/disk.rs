@@ -13,21 +13,22 @@ use crate::node_process::NodeProcess;
 
 const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/log/disk.c");
 
-/// The files of a database that its data is in. The third, `-shm`, is an index into the second that
-/// is made anew by whoever opens the database first.
+/// The files that hold a database's data. The third one, `-shm`, is an index into the second, which
+/// is rebuilt by the first process that opens the database.
 const FILES: [&str; 2] = ["stoa.db", "stoa.db-wal"];
 
-/// The disk that a database is on, as far as one process sees it.
+/// The disk that a database is on, as seen by one process.
 pub(crate) struct Disk {
     folder: PathBuf,
-    /// What the disk is certain to hold.
+    /// The folder with what the disk is certain to hold.
     durable: TempDir,
-    /// The library that makes the process see it, and the signs that it looks for.
+    /// The folder with the library that the process preloads, and with the marker files that it
+    /// looks for.
     control: TempDir,
 }
 
 impl Disk {
-    /// The disk of a database that nobody has open, and that is flushed.
+    /// The disk of a database that is flushed and that nobody has open.
     pub(crate) fn of(database: &TestDatabase) -> Self {
         let folder = |prefix| TempDir::with_prefix(prefix).unwrap();
         let disk = Self {
@@ -53,18 +54,19 @@ impl Disk {
             .variable("DISK_BROKEN", text(&self.control.path().join("broken")))
     }
 
-    /// Takes from the files of the database, which no process has open, what was not flushed.
+    /// Removes everything that was not flushed from the database's files, which no process has
+    /// open.
     pub(crate) fn lose_power(&self) {
         for name in FILES {
             let file = self.folder.join(name);
-            // A file that was never flushed may be there or not.
+            // A file that was never flushed may or may not exist.
             let _ = fs::remove_file(&file);
             let _ = fs::copy(self.durable.path().join(name), &file);
         }
         let _ = fs::remove_file(self.folder.join("stoa.db-shm"));
     }
 
-    /// Everything in the files of the database is flushed.
+    /// Marks the current contents of the database's files as flushed.
     pub(crate) fn settle(&self) {
         for name in FILES {
             let file = self.durable.path().join(name);
@@ -73,12 +75,12 @@ impl Disk {
         }
     }
 
-    /// Whether there is room on the disk.
+    /// Sets whether the disk has space left.
     pub(crate) fn set_full(&self, is_full: bool) {
         self.set("full", is_full);
     }
 
-    /// Whether flushing fails.
+    /// Sets whether flushing fails.
     pub(crate) fn set_broken(&self, is_broken: bool) {
         self.set("broken", is_broken);
     }

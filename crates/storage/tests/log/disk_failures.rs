@@ -1,5 +1,5 @@
-//! A disk that is full, or fails for a while: callers hear that it is not known what came of their
-//! appends, and when the disk is well again, so is the node.
+//! The disk is full, or fails for a while. Callers are told that the outcome of their appends is
+//! unknown, and once the disk works again, so does the node.
 
 use stoa_base::RoomNid;
 use stoa_testing::{Backend, SecondProcess, run_on};
@@ -13,12 +13,12 @@ use crate::{
 const ROOM: RoomNid = RoomNid(1);
 const CALLERS: i64 = 5;
 
-/// Reads what the callers hear until `count` of them in a row hear just this.
+/// Reads what the callers are told until `count` of them in a row are told exactly this.
 fn wait_for(process: &SecondProcess, answer: &str, count: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut in_a_row = 0;
     while in_a_row < count {
-        // A caller that goes on for ever without being heard has used its numbers up.
+        // A caller that never stops without being read has used up its numbers.
         let line = process.next_line().expect("a node that goes on");
         in_a_row = if line.starts_with(answer) { in_a_row + 1 } else { 0 };
         lines.push(line);
@@ -43,7 +43,7 @@ fn check(set_failing: impl Fn(&Disk, bool)) {
         disk.lose_power();
 
         let told = node_process::told(&lines);
-        assert!(told.not_written.is_empty(), "nobody is told what is not certain");
+        assert!(told.not_written.is_empty(), "nobody is told anything uncertain");
         let store = db.open().await;
         let found = witness::find(&store, ROOM).await;
         told.check(&found);

@@ -1,5 +1,5 @@
-//! A node freezes: nobody on another node waits for it, and when it wakes up it goes on as if
-//! nothing had happened, without doubling or losing anything.
+//! A node freezes. Nobody on another node waits for it, and when it wakes up it continues as if
+//! nothing had happened, without writing anything twice or losing anything.
 
 use std::time::{Duration, Instant};
 
@@ -12,32 +12,32 @@ use crate::{
     write,
 };
 
-/// How long a caller elsewhere may wait.
+/// How long a caller on another node may wait.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How long the node is frozen: longer than anything that the server does by itself.
+/// How long the node is frozen: longer than any of the server's own time-outs.
 const FREEZE: Duration = Duration::from_millis(2_500);
-/// A busy machine makes callers wait too, though hardly every time.
+/// A busy machine makes callers wait too, though hardly in every attempt.
 const ATTEMPTS: i64 = 3;
 
-/// A node that is frozen, with what it takes to wake it up.
+/// A frozen node, and what is needed to wake it up.
 struct Frozen {
     process: SecondProcess,
-    /// What leads to the database, where that is not a direct way.
+    /// The proxy to the database, if there is one.
     _proxy: Option<PostgresProxy>,
-    /// Whether it may give up what it was building, for which it had too little time.
+    /// Whether it may give up the append that it was building, since it ran out of time.
     may_give_up: bool,
 }
 
 impl Frozen {
-    /// Wakes the node up, lets its callers come to an end, and gives what they were told.
+    /// Wakes the node up, lets its callers finish, and returns what they were told.
     fn wake(self) -> Told {
         self.process.wake();
         node_process::told(&self.process.finish())
     }
 }
 
-/// Freezes a node by `freeze`, and holds what its callers and those of another node were told
-/// against what is there. Does it again if one of the others had to wait.
+/// Freezes a node by `freeze`, and compares what its callers and those of another node were told
+/// with what exists. Repeats it if one of the others had to wait.
 async fn check(db: &TestDatabase, freeze: impl AsyncFn(RoomNid) -> Frozen) {
     let neighbour = TestNode::start(db).await;
     let mut waits = Vec::new();
@@ -64,7 +64,8 @@ async fn check(db: &TestDatabase, freeze: impl AsyncFn(RoomNid) -> Frozen) {
     panic!("others had to wait: {waits:?}");
 }
 
-/// Appends on another node for as long as the freeze lasts. Tells how long one had to wait at most.
+/// Appends on another node for as long as the freeze lasts. Returns the longest time that an append
+/// took.
 async fn append_meanwhile(node: &TestNode, room: RoomNid) -> (Told, Duration) {
     let mut told = Told::default();
     let mut longest = Duration::ZERO;

@@ -1,4 +1,4 @@
-//! No position is given out twice, whatever a restore has taken away.
+//! No position is given out twice, whatever a restore has removed.
 
 use stoa_base::Pos;
 use stoa_storage::{Store, log};
@@ -15,7 +15,7 @@ async fn rise(store: &Store) -> Pos {
     head
 }
 
-/// Has the log go on above `seen`, where it has lost only what came after its present end.
+/// Continues the log above `seen`, after it lost only what came after its current end.
 async fn raise(store: &Store, seen: Pos) -> Pos {
     let head = log::head_mark(&mut store.read().await.unwrap()).await.unwrap();
     log::raise(store, seen, &[head]).await.unwrap().pos
@@ -26,7 +26,7 @@ async fn was_lost(store: &Store, pos: Pos) -> bool {
 }
 
 both_databases! {
-    async fn a_start_goes_on_above_what_a_restore_has_taken_away(db: TestDatabase) {
+    async fn a_start_continues_above_what_a_restore_removed(db: TestDatabase) {
         let store = db.store().await;
         let first = rise(&store).await;
         let node = TestNode::start_on(store.clone(), Default::default()).await;
@@ -59,7 +59,7 @@ both_databases! {
         assert!(was_lost(&store, Pos(first.0 + 1)).await);
     }
 
-    async fn where_the_log_has_grown_again_everything_up_to_what_was_seen_may_be_lost(db: TestDatabase) {
+    async fn if_the_log_has_grown_again_everything_up_to_what_was_seen_may_be_lost(db: TestDatabase) {
         let store = db.store().await;
         let node = TestNode::start_on(store.clone(), Default::default()).await;
         let mut known = Vec::new();
@@ -67,7 +67,7 @@ both_databases! {
             write(&node, sample::message(nid, ROOM)).await;
             known.push(log::head_mark(&mut store.read().await.unwrap()).await.unwrap());
         }
-        // Another has gone on from the third.
+        // Another node has continued from the third position.
         stoa_testing::surgery::lose_log_after(&store, Pos(3)).await;
         let sql = "
             INSERT INTO log_batches

@@ -1,4 +1,5 @@
-//! A node may be killed at any moment: what it has acknowledged is there, and nothing by halves.
+//! A node can be killed at any moment: what it has acknowledged exists, and nothing is half
+//! written.
 
 use std::time::{Duration, Instant};
 
@@ -15,14 +16,14 @@ const KILLS: i64 = 50;
 const CALLERS: i64 = 50;
 
 both_databases! {
-    async fn what_was_acknowledged_outlives_fifty_kills(db: TestDatabase) {
+    async fn acknowledged_appends_survive_fifty_kills(db: TestDatabase) {
         db.store().await.close().await;
         let (mut appends, mut acknowledged) = (0, 0);
         let mut loaded = Duration::ZERO;
         for room in (1..=KILLS).map(RoomNid) {
             let process = NodeProcess::new(db.url(), room).callers(CALLERS).start();
             let started = Instant::now();
-            // The moment is random, and the node is well under way.
+            // The moment is random, and the node is in full swing.
             let mut lines = Vec::new();
             for _ in 0..rand::random_range(CALLERS..5 * CALLERS) {
                 lines.push(process.next_line().expect("a node that runs"));
@@ -33,7 +34,7 @@ both_databases! {
 
             let told = node_process::told(&lines);
             assert_eq!(told.written.len(), lines.len(), "every append succeeded");
-            // On SQLite nobody else has the database open: this recovers it.
+            // On SQLite nobody else has the database open, so this recovers it.
             let store = db.open().await;
             let found = witness::find(&store, room).await;
             told.check(&found);
@@ -51,13 +52,13 @@ both_databases! {
         for room in (1..=KILLS).map(RoomNid) {
             found += witness::find(&store, room).await.len();
         }
-        // What the last call of a killed node has written may have become visible meanwhile.
+        // Writes of a killed node's last call may have become visible meanwhile.
         assert!(found >= appends);
         witness::check_log(&store, found, usize::try_from(KILLS).unwrap()).await;
     }
 }
 
-/// Waits until PostgreSQL has come to an end with what killed nodes have asked of it.
+/// Waits until PostgreSQL has finished everything that killed nodes asked of it.
 async fn wait_for_orphans(store: &Store) {
     const ORPHANS: &str = "SELECT COUNT(*) FROM pg_stat_activity
         WHERE datname = current_database() AND application_name = 'stoa-log'";

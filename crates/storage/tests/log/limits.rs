@@ -1,4 +1,4 @@
-//! What the log takes, and what it refuses before anything is written.
+//! What the log accepts, and what it refuses before anything is written.
 
 use stoa_base::{EventNid, RoomNid};
 use stoa_storage::log::{
@@ -52,7 +52,7 @@ both_databases! {
         write(&node, large(7)).await;
     }
 
-    async fn what_does_not_fit_into_one_batch_goes_into_the_next(db: TestDatabase) {
+    async fn appends_that_do_not_fit_into_a_batch_go_into_the_next(db: TestDatabase) {
         let limits = WriterOptions { batch_appends: 4, ..WriterOptions::default() };
         let node = limited(db, limits).await;
         let held = hold(&node).await;
@@ -69,7 +69,7 @@ both_databases! {
         assert_eq!(lasts, [5, 5, 5, 5, 9, 9, 9, 9, 11, 11]);
     }
 
-    async fn what_one_database_cannot_hold_is_refused_in_every_table(db: TestDatabase) {
+    async fn text_that_one_database_cannot_store_is_refused_in_every_table(db: TestDatabase) {
         let node = TestNode::start(db).await;
         let user_id = || "@a:test".to_owned();
         let with_null = || "a\0b".to_owned();
@@ -97,7 +97,7 @@ both_databases! {
         ];
         for append in appends {
             let said = format!("{append:?}");
-            // Refused before it meets the appends of others.
+            // Refused before it shares a batch with others.
             let refused = node.writer.enqueue(append).map(|_| ());
             assert!(matches!(refused, Err(AppendError::Refused(_))), "{said}");
         }
@@ -129,7 +129,7 @@ both_databases! {
         }
     }
 
-    async fn identifiers_that_one_database_cannot_hold_are_refused_on_both(db: TestDatabase) {
+    async fn identifiers_that_one_database_cannot_store_are_refused_on_both(db: TestDatabase) {
         let node = TestNode::start(db).await;
         let mut with_null = sample::message(1, ROOM);
         with_null.events[0].state_key = Some("a\0b".to_owned());
@@ -138,7 +138,7 @@ both_databases! {
         for append in [with_null, too_long] {
             assert!(matches!(node.writer.append(append).await, Err(AppendError::Refused(_))));
         }
-        // The longest that is taken fits into every index, also where it cannot be compressed.
+        // The longest allowed text fits into every index, even if it cannot be compressed.
         let random = |length| stoa_base::Random::system().alphanumeric(length);
         let mut longest = sample::state_change(3, ROOM);
         for event in &mut longest.events {
@@ -159,7 +159,7 @@ both_databases! {
         }
     }
 
-    async fn a_writer_ends_when_the_last_way_to_it_is_gone(db: TestDatabase) {
+    async fn a_writer_ends_when_its_last_clone_is_dropped(db: TestDatabase) {
         let store = db.store().await;
         let waiters = stoa_testing::stoa_cluster::Waiters::default();
         let tailer = stoa_testing::stoa_cluster::Tailer::start(store.clone(), Vec::new(), waiters).await.unwrap();

@@ -1,4 +1,4 @@
-//! What batches wrote is read once for all who follow the log.
+//! The rows of batches are read once for all caches that follow the log.
 
 use stoa_base::EventNid;
 use stoa_storage::{
@@ -23,7 +23,7 @@ fn follow_statements(node: &TestNode) -> u64 {
 }
 
 both_databases! {
-    async fn the_rows_of_each_batch_are_told_apart(db: TestDatabase) {
+    async fn the_rows_of_each_batch_are_kept_apart(db: TestDatabase) {
         let node = TestNode::start(db).await;
         write(&node, sample::creation(ROOM)).await;
         for nid in 1..=5 {
@@ -67,7 +67,7 @@ both_databases! {
         assert_eq!(follow_statements(&node) - before, 1, "for five messages");
     }
 
-    async fn what_is_too_much_is_left_out_and_not_taken_for_read(db: TestDatabase) {
+    async fn batches_beyond_the_limits_are_left_out_and_not_reported_as_read(db: TestDatabase) {
         let node = TestNode::start(db).await;
         write(&node, sample::creation(ROOM)).await;
         for nid in 1..=200 {

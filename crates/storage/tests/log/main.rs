@@ -1,4 +1,4 @@
-//! The log and the tables that it writes, on both databases with the same outcome.
+//! The log and the tables that it writes, on both databases with the same results.
 
 mod accounts;
 mod audit;
@@ -40,7 +40,7 @@ use stoa_testing::TestNode;
 /// The room that most tests are about.
 const ROOM: RoomNid = RoomNid(7);
 
-/// Keeps the writer from writing until the connection is dropped, which must be soon.
+/// Blocks the writer until the connection is dropped, which must be soon.
 async fn hold(node: &TestNode) -> Conn {
     let mut conn = node.store.write().await.unwrap();
     if node.store.backend() == Backend::Postgres {
@@ -49,10 +49,10 @@ async fn hold(node: &TestNode) -> Conn {
     conn
 }
 
-/// Has the appends written in one batch.
+/// Writes the appends in one batch.
 async fn together(node: &TestNode, appends: Vec<Append>) -> Vec<Result<Appended, AppendError>> {
     let held = hold(node).await;
-    // The writer takes this one alone and waits with it; all others wait for that.
+    // The writer takes this one alone and waits with it, so all others queue up behind it.
     let first = node.writer.enqueue(Append::new()).unwrap();
     tokio::time::sleep(Duration::from_millis(50)).await;
     let pending: Vec<Pending> =

@@ -1,13 +1,13 @@
-//! A newer version has added a table to the log: this one goes on on its schema, and what only that one
-//! writes is not lost on the way.
+//! A newer version has added a table to the log. This version still works on that schema, and what
+//! only the newer one writes is not lost.
 
 use stoa_storage::{Result, Store};
 use stoa_testing::{Backend, TestNode, run_on, sample};
 
 use crate::{ROOM, write};
 
-/// A migration that adds a table, as CONTRIBUTING.md says. The tables that are known stand in a function
-/// of their own here, so that they need not be repeated.
+/// A migration that adds a table as CONTRIBUTING.md describes. The calls for existing tables are
+/// moved to a function of their own here, so that they need not be repeated.
 const MIGRATION: [&str; 4] = [
     "CREATE TABLE rockets (pos BIGINT PRIMARY KEY, name TEXT NOT NULL)",
     "CREATE FUNCTION append_rockets(rows JSONB, head BIGINT) RETURNS VOID

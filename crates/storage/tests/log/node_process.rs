@@ -17,14 +17,14 @@ use stoa_testing::{
 
 use crate::witness::{self, Told};
 
-/// The test that is the node.
+/// The full name of the test that runs the node.
 const TEST: &str = "node_process::node";
 
-/// What the process is to do.
+/// What the process should do.
 #[derive(Clone, Debug)]
 pub(crate) struct NodeProcess {
     url: String,
-    /// The room that its callers append to, which it makes if there is none.
+    /// The room that its callers append to, which it creates if necessary.
     room: RoomNid,
     callers: i64,
     variables: Vec<(&'static str, String)>,
@@ -40,17 +40,17 @@ impl NodeProcess {
         Self { callers, ..self }
     }
 
-    /// Has an append built under the log lock before the callers begin.
+    /// Makes the process build an append under the log lock before the callers begin.
     pub(crate) fn that_locks(self) -> Self {
         self.variable("STOA_NODE_LOCKS", "1")
     }
 
-    /// Has the process freeze itself while that append is built.
+    /// Makes the process freeze itself while that append is built.
     pub(crate) fn that_freezes(self) -> Self {
         self.that_locks().variable("STOA_NODE_FREEZES", "1")
     }
 
-    /// A variable of the process.
+    /// Sets an environment variable of the process.
     pub(crate) fn variable(mut self, name: &'static str, value: &str) -> Self {
         self.variables.push((name, value.to_owned()));
         self
@@ -71,7 +71,7 @@ impl NodeProcess {
     }
 }
 
-/// Reads what a node has said of its callers' appends.
+/// Parses what a node has said about its callers' appends.
 pub(crate) fn told(lines: &[String]) -> Told {
     let mut told = Told::default();
     for line in lines {
@@ -121,7 +121,7 @@ async fn run(ending: Arc<AtomicBool>) {
     let options = Options { url, direct_url: None, max_connections: 4 };
     let store = Store::open(&options).await.unwrap();
     let node = TestNode::start_on(store, TestNodeOptions::default()).await;
-    // It is there already where this is not the room's first node.
+    // The room exists already unless this is its first node.
     let made = node.writer.append(sample::creation(room)).await;
     assert!(matches!(made, Ok(_) | Err(AppendError::Conflict)));
     say("begin");
@@ -135,7 +135,7 @@ async fn run(ending: Arc<AtomicBool>) {
     calling.join_all().await;
 }
 
-/// Appends without pause, and says what came of it.
+/// Appends without pause, and says what the outcome was.
 async fn call(node: TestNode, room: RoomNid, caller: i64, ending: Arc<AtomicBool>) {
     for count in 1.. {
         let nid = witness::nid(caller, count);
@@ -146,7 +146,7 @@ async fn call(node: TestNode, room: RoomNid, caller: i64, ending: Arc<AtomicBool
     }
 }
 
-/// Appends what is built under the log lock.
+/// Appends something that is built under the log lock.
 async fn append_locked(node: &TestNode, room: RoomNid) {
     let nid = witness::nid(room.0 * 1_000, 1);
     let build = move || async move {

@@ -42,7 +42,7 @@ both_databases! {
                     let appended = node.writer.append(append).await.unwrap();
                     positions.push(appended.pos(pos));
                     positions.extend(more.map(|pos| appended.pos(pos)));
-                    // What is acknowledged is applied on the node that wrote it.
+                    // An acknowledged append is applied on the node that wrote it.
                     assert!(node.tailer.applied() >= appended.last());
                 }
                 positions
@@ -59,8 +59,8 @@ both_databases! {
     }
 }
 
-/// Reads the events as they appear. Whatever is behind the head that was read is all there, and
-/// stays as it was.
+/// Reads the events as they appear. Everything up to the head that was read exists, and does not
+/// change later.
 async fn follow_events(store: Store, done: watch::Receiver<bool>) -> usize {
     let mut seen = Pos::START;
     let mut count = 0;
@@ -83,7 +83,7 @@ async fn follow_events(store: Store, done: watch::Receiver<bool>) -> usize {
     }
 }
 
-/// Reads the log as a tailer does, each look by itself.
+/// Reads the log as a tailer does, in separate reads.
 async fn follow_batches(store: Store, done: watch::Receiver<bool>) -> usize {
     let mut seen = Pos::START;
     let mut keys = HashSet::new();
@@ -94,7 +94,7 @@ async fn follow_batches(store: Store, done: watch::Receiver<bool>) -> usize {
         for batch in log::batches_after(&mut conn, seen, i64::MAX - 1).await.unwrap() {
             assert_eq!(batch.prev, seen, "batches follow one another");
             assert!(batch.last > seen);
-            assert!(keys.insert(batch.key), "a key stands for one batch");
+            assert!(keys.insert(batch.key), "each key belongs to one batch");
             seen = batch.last;
         }
         drop(conn);

@@ -1,5 +1,5 @@
-//! PostgreSQL goes down and comes back while nodes work: each of their callers gets a true answer,
-//! and nothing is written twice.
+//! PostgreSQL goes down and comes back while nodes are working. Each of their callers gets a true
+//! answer, and nothing is written twice.
 
 use std::{
     sync::{
@@ -22,7 +22,7 @@ use crate::{
 const CALLERS: i64 = 40;
 const OUTAGES: usize = 4;
 
-/// What the callers of all nodes share.
+/// Shared by the callers of all nodes.
 #[derive(Default)]
 struct Load {
     is_over: AtomicBool,
@@ -30,7 +30,7 @@ struct Load {
 }
 
 impl Load {
-    /// Appends without pause, and gives what came of it.
+    /// Appends without pause, and returns the outcomes.
     async fn call(self: Arc<Self>, node: TestNode, room: RoomNid, caller: i64) -> Told {
         let mut told = Told::default();
         for count in 1.. {

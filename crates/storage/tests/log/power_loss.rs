@@ -1,5 +1,5 @@
-//! What is acknowledged was flushed: it outlives a power failure, and a PostgreSQL that goes down
-//! without writing anything more.
+//! Whatever is acknowledged was flushed: it survives a power failure, and a PostgreSQL that goes
+//! down without another write.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -16,12 +16,12 @@ const CALLERS: i64 = 50;
 const POWER_LOSSES: i64 = 20;
 const CRASHES: i64 = 4;
 
-/// The rooms of the nodes that run one after another.
+/// The rooms of the nodes, which run one after another.
 fn rooms(count: i64) -> impl Iterator<Item = RoomNid> {
     (1..=count).map(RoomNid)
 }
 
-/// Lets a node work until a random moment, and gives what its callers were told.
+/// Lets a node work until a random moment, and returns what its callers were told.
 fn work(process: &SecondProcess) -> Vec<String> {
     let appends = rand::random_range(2 * CALLERS..8 * CALLERS);
     let lines = (0..appends).map(|_| process.next_line().expect("a node that runs")).collect();
@@ -30,7 +30,7 @@ fn work(process: &SecondProcess) -> Vec<String> {
 }
 
 #[test]
-fn what_was_acknowledged_outlives_a_power_failure() {
+fn acknowledged_appends_survive_a_power_failure() {
     run_on(Backend::Sqlite, async |db| {
         db.store().await.close().await;
         let disk = Disk::of(db);
@@ -54,7 +54,7 @@ fn what_was_acknowledged_outlives_a_power_failure() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_acknowledged_outlives_a_crash_of_postgres() {
+async fn acknowledged_appends_survive_a_crash_of_postgres() {
     let Some(mut server) = TestPostgres::start().await else { return };
     let db = TestDatabase::on_server(&server.url()).await;
     db.store().await.close().await;

@@ -1,4 +1,4 @@
-//! What is pruned of the log, and what stays.
+//! What is pruned from the log, and what is kept.
 
 use serde_json::{Value, json};
 use stoa_base::Pos;
@@ -19,14 +19,14 @@ async fn positions(store: &Store) -> Vec<i64> {
     rows.into_iter().map(|(pos,)| pos).collect()
 }
 
-/// Has every batch be as old as its position.
+/// Makes every batch as old as its position.
 async fn age(store: &Store) {
     let mut conn = store.write().await.unwrap();
     conn.execute("UPDATE log_batches SET committed_ms = last_pos", &[]).await.unwrap();
     conn.commit().await.unwrap();
 }
 
-/// Two runs of nodes, each of which has written three batches.
+/// Two runs of nodes, each with three batches.
 async fn two_runs(db: &TestDatabase) -> [TestNode; 2] {
     let first = TestNode::start(db).await;
     for nid in 1..=3 {
@@ -41,7 +41,7 @@ async fn two_runs(db: &TestDatabase) -> [TestNode; 2] {
 }
 
 both_databases! {
-    async fn what_is_old_goes_but_for_the_last_batch_of_each_run(db: TestDatabase) {
+    async fn old_batches_are_deleted_except_the_last_of_each_run(db: TestDatabase) {
         let [_, node] = two_runs(db).await;
         assert_eq!(prune_log(&node.store, 2).await.unwrap(), 1);
         assert_eq!(positions(&node.store).await, [2, 3, 4, 5, 6]);
@@ -85,7 +85,7 @@ both_databases! {
         let [_, node] = two_runs(db).await;
         prune_log(&node.store, 1_000).await.unwrap();
         let mut reader = LogReader::new(node.store.clone());
-        // Batch 3 is there, and follows what the reader knows; 4 and 5 are not.
+        // Batch 3 exists and follows what the reader knows; 4 and 5 are gone.
         for behind in [1, 2, 3, 4] {
             let news = reader.after(mark(behind, None), 100).await.unwrap();
             assert!(matches!(news, News::Gap { head } if head.pos == Pos(6)), "{behind}: {news:?}");
@@ -95,13 +95,13 @@ both_databases! {
     }
 }
 
-/// A place where the batch `seq` of a run ends, or an unknown one.
+/// A place where the batch `seq` of a run ends, or an unknown batch.
 fn mark(pos: i64, key: Option<(i64, i64)>) -> Mark {
     Mark { pos: Pos(pos), key: key.map(|(incarnation, seq)| BatchKey { incarnation, seq }) }
 }
 
 both_databases! {
-    async fn what_was_pruned_is_told_from_what_was_lost(db: TestDatabase) {
+    async fn pruned_batches_are_distinguished_from_lost_ones(db: TestDatabase) {
         let [first, second] = two_runs(db).await;
         prune_log(&second.store, 1_000).await.unwrap();
         let mut reader = LogReader::new(second.store.clone());
@@ -114,7 +114,7 @@ both_databases! {
             let news = reader.after(mark(pruned.0, Some((pruned.1, pruned.2))), 100).await.unwrap();
             assert!(!matches!(news, News::Lost { .. }), "{pruned:?}: {news:?}");
         }
-        // Another batch ends there; its run has none that is later, or only a lower one; a jump.
+        // Another batch ends there; the run has no later batch, or only an earlier one; a jump.
         for lost in [(3, one, 2), (6, one, 3), (5, one, 4), (4, one, 2), (5, 0, 5), (9, two, 4)] {
             let news = reader.after(mark(lost.0, Some((lost.1, lost.2))), 100).await.unwrap();
             assert!(matches!(news, News::Lost { head: Pos(6) }), "{lost:?}: {news:?}");
@@ -129,8 +129,8 @@ both_databases! {
     }
 }
 
-/// A node that was frozen while it did not know what came of its last batch writes it again when it
-/// wakes, under the same key.
+/// A node was frozen while it did not know the outcome of its last batch. When it wakes up, it
+/// writes the batch again under the same key.
 #[test]
 fn a_node_that_wakes_after_the_pruning_writes_nothing_twice() {
     run_on(Backend::Postgres, async |db| {

@@ -1,4 +1,5 @@
-//! Databases that this version finds: new ones, those of newer versions, those of others.
+//! The databases that this version may find: new ones, and those of newer versions, other builds
+//! and other servers.
 
 use stoa_storage::{Backend, OpenError, Store};
 use stoa_testing::{TestDatabase, both_databases, run_on};
@@ -9,7 +10,7 @@ async fn set(store: &Store, sql: &'static str) {
     conn.commit().await.unwrap();
 }
 
-/// A database that a newer version has migrated, and of which this says who may run.
+/// A database that a newer version has migrated; the statement sets which versions may run on it.
 async fn newer(db: &TestDatabase, set_oldest_version: &'static str) -> Store {
     let store = db.open().await;
     assert_eq!(store.prepare("test").await.unwrap(), migrations());
@@ -26,7 +27,7 @@ async fn newer(db: &TestDatabase, set_oldest_version: &'static str) -> Store {
     store
 }
 
-/// How many migrations this version has.
+/// The number of migrations that this version has.
 fn migrations() -> usize {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../migrations/sqlite");
     std::fs::read_dir(folder).unwrap().count()
@@ -40,7 +41,7 @@ both_databases! {
         assert_eq!(db.open().await.prepare("test").await.unwrap(), 0);
     }
 
-    async fn a_newer_database_is_opened_where_it_permits_this_version(db: TestDatabase) {
+    async fn a_newer_database_is_opened_if_it_permits_this_version(db: TestDatabase) {
         let sql = "UPDATE deployment SET value = '0.0.9' WHERE name = 'oldest_version'";
         let store = newer(db, sql).await;
         assert_eq!(store.prepare("test").await.unwrap(), 0);
@@ -69,7 +70,7 @@ both_databases! {
     async fn a_database_of_another_server_is_not_migrated(db: TestDatabase) {
         let store = db.open().await;
         store.prepare("one.test").await.unwrap();
-        // As if the newest migration were missing: whoever migrates notices that it is not.
+        // As if a migration were missing: an attempt to migrate would fail with another error.
         set(&store, "UPDATE _sqlx_migrations SET version = 9998 WHERE version = 1").await;
         let error = store.prepare("other.test").await.unwrap_err();
         assert!(matches!(error, OpenError::ServerName { .. }), "{error}");
@@ -97,11 +98,11 @@ fn nodes_that_start_together_migrate_once() {
 }
 
 #[test]
-fn a_migration_waits_for_statements_under_way_and_is_in_nobodys_way() {
+fn a_migration_waits_for_running_statements_and_blocks_nobody() {
     run_on(Backend::Postgres, async |db| {
         let store = db.open().await;
-        // A table that the migration cannot have at once: it makes it itself, and waits for
-        // whoever is about to make one of the same name.
+        // The migration has to wait: it creates a table, and another transaction is about to create
+        // one of the same name.
         let mut other = store.write().await.unwrap();
         other.execute("CREATE TABLE deployment (name TEXT PRIMARY KEY)", &[]).await.unwrap();
         let migrating = tokio::spawn({

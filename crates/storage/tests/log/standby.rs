@@ -1,5 +1,5 @@
-//! With a synchronous standby, nothing is acknowledged that only the primary has: neither what was
-//! written nor what was found, whatever happens in between.
+//! With a synchronous standby, nothing is acknowledged that only the primary has, neither writes
+//! nor reads, whatever happens in between.
 
 use std::{future::Future, time::Duration};
 
@@ -8,18 +8,18 @@ use stoa_testing::{TestDatabase, TestNode, TestPostgres, sample};
 
 use crate::{ROOM, write};
 
-/// How long nothing must come that would come at once.
+/// How long to wait for something that must not come, and otherwise would come at once.
 const WHILE: Duration = Duration::from_secs(4);
 
-/// How long what must come may take.
+/// How long to wait for something that must come.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn count(store: &Store, sql: &'static str) -> Result<i64> {
     Ok(store.read().await?.one::<(i64,)>(sql, &[]).await?.0)
 }
 
-/// Waits for a count. The session has to be open already where the standby may be missing: a new
-/// one would wait for it.
+/// Waits for a count. If the standby may be missing, the session must already be open, because a
+/// new one would wait for the standby.
 async fn until(session: &mut Conn, sql: &'static str, is_it: impl Fn(i64) -> bool) {
     let is_so = async {
         while !is_it(session.one::<(i64,)>(sql, &[]).await.unwrap().0) {
@@ -29,7 +29,7 @@ async fn until(session: &mut Conn, sql: &'static str, is_it: impl Fn(i64) -> boo
     tokio::time::timeout(PATIENCE, is_so).await.expect("it comes");
 }
 
-/// Asserts that a question is not answered for now.
+/// Asserts that a query is not answered for now.
 async fn unanswered<T: std::fmt::Debug>(what: &str, question: impl Future<Output = Result<T>>) {
     if let Ok(Ok(answer)) = tokio::time::timeout(WHILE, question).await {
         panic!("{what} was answered by what the standby does not have: {answer:?}");
@@ -39,7 +39,7 @@ async fn unanswered<T: std::fmt::Debug>(what: &str, question: impl Future<Output
 const EVENTS: &str = "SELECT COUNT(*) FROM events";
 const WAITING: &str = "SELECT COUNT(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
 
-/// Has commits wait for the standby, which is there.
+/// Makes commits wait for the standby, which is there.
 async fn wait_for_standby(store: &Store) {
     let mut conn = store.read().await.unwrap();
     conn.execute("ALTER SYSTEM SET synchronous_standby_names = 'standby'", &[]).await.unwrap();
@@ -52,7 +52,7 @@ async fn wait_for_standby(store: &Store) {
 async fn nothing_is_acknowledged_that_only_a_restarted_primary_has() {
     let Some(primary) = TestPostgres::start().await else { return };
     let db = TestDatabase::on_server(&primary.url()).await;
-    // Dropped in this order: without its standby the server does not drop a database.
+    // Dropped in this order, because without its standby the server does not drop a database.
     let (db, mut primary) = (db, primary);
     let (node, other) = (TestNode::start(&db).await, TestNode::start(&db).await);
     let mut standby = primary.standby().await;
@@ -70,7 +70,7 @@ async fn nothing_is_acknowledged_that_only_a_restarted_primary_has() {
 
     primary.kill();
     primary.restart().await;
-    // The primary has recovered the event, and shows it.
+    // The primary has recovered the event, and makes it visible.
     let mut answer = std::pin::pin!(pending.wait());
     tokio::join!(
         async {
@@ -88,7 +88,7 @@ async fn nothing_is_acknowledged_that_only_a_restarted_primary_has() {
     let appended = answer.await.unwrap();
     let current = async {
         loop {
-            // What hung meanwhile may fail once more.
+            // Whatever hung meanwhile may fail once more.
             if let Ok(current) = other.freshness.current().await {
                 break current;
             }
@@ -97,18 +97,19 @@ async fn nothing_is_acknowledged_that_only_a_restarted_primary_has() {
     let current = tokio::time::timeout(PATIENCE, current).await.expect("it comes");
     assert!(current >= appended.last());
 
-    // Whatever was answered is there when the primary is lost now.
+    // Everything that was answered still exists if the primary is lost now.
     standby.take_over(primary).await;
     let store = db.open().await;
     assert_eq!(count(&store, EVENTS).await.unwrap(), 1);
 }
 
-/// While the standby is missing, each try to connect would leave a session behind that nothing ends.
+/// While the standby is missing, each attempt to connect would leave behind a session that nothing
+/// ends.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_missing_standby_does_not_use_up_the_sessions_of_the_server() {
     let Some(primary) = TestPostgres::start().await else { return };
     let db = TestDatabase::on_server(&primary.url()).await;
-    // Dropped in this order: without its standby the server does not drop a database.
+    // Dropped in this order, because without its standby the server does not drop a database.
     let (db, mut primary) = (db, primary);
     let node = TestNode::start(&db).await;
     write(&node, sample::creation(ROOM)).await;

@@ -1,4 +1,4 @@
-//! Opening a database, and what is kept beside the log.
+//! Opening a database, and data that is stored outside the log.
 
 use std::{
     future::{Future as _, poll_fn},
@@ -10,10 +10,10 @@ use stoa_testing::{Backend, TestNode, both_databases, run_on, sample};
 
 use crate::{ROOM, write};
 
-/// Statements whose plan might depend on a bound value, as that of any bound LIMIT might, are planned
-/// once and not each time.
+/// A statement whose plan may depend on a bound value, as with any bound LIMIT, is planned once and
+/// not each time.
 #[test]
-fn sqlite_plans_no_statement_anew_for_other_values() {
+fn sqlite_does_not_replan_statements_for_other_values() {
     run_on(Backend::Sqlite, async |db| {
         let store = db.store().await;
         let mut conn = store.read().await.unwrap();
@@ -23,7 +23,7 @@ fn sqlite_plans_no_statement_anew_for_other_values() {
 }
 
 both_databases! {
-    async fn who_gives_up_while_a_transaction_begins_leaves_none_behind(db: TestDatabase) {
+    async fn a_caller_cancelled_while_a_transaction_begins_leaves_none_behind(db: TestDatabase) {
         let node = TestNode::start(db).await;
         let store = Store::open(&Options { max_connections: 1, ..db.options() }).await.unwrap();
         let count = async || {
@@ -82,7 +82,7 @@ both_databases! {
         assert!(after.start > before.end + 1_000);
     }
 
-    async fn each_run_of_a_node_has_a_larger_number_also_after_a_restore(db: TestDatabase) {
+    async fn each_run_of_a_node_has_a_larger_number_even_after_a_restore(db: TestDatabase) {
         let store = db.store().await;
         let mut conn = store.write().await.unwrap();
         let first = log::new_incarnation(&mut conn).await.unwrap();

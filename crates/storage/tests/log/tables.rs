@@ -1,4 +1,4 @@
-//! Every way in which an append changes a table.
+//! All the ways in which an append changes a table.
 
 use ruma::user_id;
 use stoa_base::{EventNid, RoomNid, StateNid};
@@ -86,7 +86,7 @@ both_databases! {
         ]);
     }
 
-    async fn an_outlier_is_promoted_and_what_is_not_named_stays(db: TestDatabase) {
+    async fn an_outlier_is_promoted_and_other_columns_stay(db: TestDatabase) {
         let node = TestNode::start(db).await;
         let unchanged = |nid| EventUpdateRow {
             nid: EventNid(nid), pos: None, ord_pos: None, ord_depth: None, ord_seq: None,
@@ -193,7 +193,7 @@ both_databases! {
         ]);
     }
 
-    async fn missing_previous_events_may_be_named_twice(db: TestDatabase) {
+    async fn missing_previous_events_can_be_named_twice(db: TestDatabase) {
         let node = TestNode::start(db).await;
         let missing = |prev: &str, event| with(|append| {
             append.missing_prev_events.push(MissingPrevEventRow {
@@ -265,7 +265,7 @@ both_databases! {
             row("@c:test", "ban", 1, 5, 1),
         ]);
 
-        // Whoever comes back has not forgotten it any more, also within one batch.
+        // A user who comes back has no longer forgotten the room, even within one batch.
         let appends = vec![
             sample::membership(2, ROOM, "@a:test", "join"),
             forget("@c:test"),
@@ -282,7 +282,7 @@ both_databases! {
         ]);
     }
 
-    async fn the_last_account_data_and_receipt_of_a_key_stay(db: TestDatabase) {
+    async fn the_last_account_data_and_receipt_of_a_key_win(db: TestDatabase) {
         let node = TestNode::start(db).await;
         let data = |room: i64, content: &str| {
             let mut append = Append::new();
@@ -317,7 +317,7 @@ both_databases! {
             "$3".to_owned(), 1_700_000_000_000, 8)]);
     }
 
-    async fn a_device_goes_with_its_sessions_and_stays_where_only_those_end(db: TestDatabase) {
+    async fn a_device_is_removed_with_its_sessions_and_stays_if_only_they_end(db: TestDatabase) {
         let node = TestNode::start(db).await;
         for device in ["A", "B"] {
             let sql = "INSERT INTO devices (user_id, device_id, created_ms) VALUES ('@a:test', $1, 1)";
@@ -345,7 +345,7 @@ both_databases! {
             .unwrap();
         assert_eq!(devices, [("B".to_owned(),)]);
         assert_eq!(tokens(&node).await, [("B1".to_owned(), None)]);
-        // Nothing is written any more for a session that has ended.
+        // Nothing more is written for a session that has ended.
         let guarded = |session: &str| with(|append| {
             append.guards.push(Guard::Session(session.to_owned()));
         });
@@ -354,7 +354,7 @@ both_databases! {
         assert!(matches!(answers[1], Err(AppendError::SessionEnded)), "{:?}", answers[1]);
     }
 
-    async fn one_append_may_change_every_table(db: TestDatabase) {
+    async fn one_append_can_change_every_table(db: TestDatabase) {
         let node = TestNode::start(db).await;
         write(&node, sample::creation(ROOM)).await;
         write(&node, sample::message(1, ROOM)).await;
@@ -449,7 +449,7 @@ both_databases! {
         }
     }
 
-    async fn a_token_makes_way_for_the_one_that_was_refreshed_from_it(db: TestDatabase) {
+    async fn a_token_is_replaced_by_the_one_refreshed_from_it(db: TestDatabase) {
         let node = TestNode::start(db).await;
         let tree = [
             ("old", None), ("new", Some("old")), ("unused", Some("old")),
@@ -465,7 +465,7 @@ both_databases! {
                 successor: successor.to_owned(),
             });
         });
-        // The second names a successor that is gone already.
+        // The second one names a successor that no longer exists.
         for answer in together(&node, vec![removal("old", "new"), removal("kept", "gone")]).await {
             answer.unwrap();
         }
@@ -497,7 +497,7 @@ async fn tokens(node: &TestNode) -> Vec<(String, Option<String>)> {
 
 type RoomColumns = (i64, String, String, i64, i64, i64, i64, i64);
 
-/// The row without the spaces that one of the databases puts into JSON.
+/// Removes the spaces that one of the databases puts into JSON.
 fn compact(row: &RoomColumns) -> RoomColumns {
     let mut row = row.clone();
     row.2.retain(|character| character != ' ');

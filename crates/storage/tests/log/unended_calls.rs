@@ -1,6 +1,6 @@
-//! A node freezes, or its host vanishes, between two packets of a call: PostgreSQL has carried the
-//! call out, holds the log lock, and waits for the end of the call, which none of its time-outs
-//! limits. Other nodes go on all the same.
+//! A node freezes, or its host vanishes, between two packets of a call. PostgreSQL has executed the
+//! call, holds the log lock, and waits for the end of the call, which none of its time-outs limits.
+//! Other nodes continue nevertheless.
 
 use std::time::{Duration, Instant};
 
@@ -14,10 +14,10 @@ use tokio::runtime::Runtime;
 
 use crate::{ROOM, witness, write};
 
-/// How long a caller elsewhere may wait.
+/// How long a caller on another node may wait.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Has a node call the log at `url`, and the call never end.
+/// Makes a node call the log at `url`, where the call never ends.
 async fn begin_call(url: &str) -> (UnendedCall, PostgresProxy) {
     let proxy = PostgresProxy::start(url).await;
     let options = Options { url: proxy.url().to_owned(), direct_url: None, max_connections: 4 };
@@ -29,7 +29,7 @@ async fn begin_call(url: &str) -> (UnendedCall, PostgresProxy) {
     (call.await.pass_on_without_its_end().await, proxy)
 }
 
-/// Appends on a node that nothing has happened to, which must not take long.
+/// Appends on an undisturbed node, which must not take long.
 async fn append_elsewhere(node: &TestNode) -> Appended {
     let append = node.writer.append(witness::append(ROOM, witness::nid(2, 1)));
     let appended = tokio::time::timeout(PATIENCE, append).await;
@@ -62,7 +62,8 @@ fn nobody_waits_for_a_node_that_freezes_in_the_middle_of_a_call() {
     run_on(Backend::Postgres, async |db| {
         let neighbour = TestNode::start(db).await;
         write(&neighbour, sample::creation(ROOM)).await;
-        // The node's host is there and answers for it, so that the server finds nothing amiss.
+        // The node's host is still there and answers for it, so that the server notices nothing
+        // wrong.
         let _call = begin_call(db.url()).await;
         wait_until_locked(&neighbour).await;
         append_elsewhere(&neighbour).await;
@@ -70,7 +71,7 @@ fn nobody_waits_for_a_node_that_freezes_in_the_middle_of_a_call() {
 }
 
 #[test]
-fn the_lock_goes_with_a_host_that_vanishes_in_the_middle_of_a_call() {
+fn the_lock_is_released_if_a_host_vanishes_in_the_middle_of_a_call() {
     in_own_network("unended_calls::in_its_network");
 }
 
@@ -91,7 +92,7 @@ fn in_its_network() {
 
         let _cut = network.cut();
         let cut = Instant::now();
-        // Nobody wants the lock, so that only the server itself can notice.
+        // Nobody wants the lock, so only the server itself can notice.
         while is_locked(&neighbour).await {
             assert!(cut.elapsed() < PATIENCE, "the lock outlives its host");
             tokio::time::sleep(Duration::from_millis(100)).await;

@@ -1,4 +1,4 @@
-//! SQLite's write-ahead log stays small while somebody always reads.
+//! SQLite's write-ahead log stays small even if there is always a reader.
 
 use std::{
     sync::{
@@ -14,10 +14,11 @@ use stoa_testing::{TestDatabase, TestNode, sample};
 use crate::{ROOM, write};
 
 const READERS: u64 = 7;
-/// What is written: far more than the log may hold.
+/// How much is written: far more than the log may contain.
 const APPENDS: i64 = 1_200;
 const BYTES: usize = 60_000;
-/// What the log may hold, and what is written until that is noticed and readers are through.
+/// How much the log may contain, including what is written until its size is noticed and readers
+/// are done.
 const LIMIT: u64 = 56 << 20;
 /// How long a reader or a writer may be held off.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -53,7 +54,7 @@ async fn the_write_ahead_log_stays_small_while_readers_overlap() {
     assert!(slowest < PATIENCE, "a writer was held off for {slowest:?}");
 }
 
-/// Reads without pause, a few milliseconds in one snapshot. Tells how long it took at most to begin.
+/// Reads without pause, a few milliseconds per snapshot. Returns how long it took at most to begin.
 async fn read(store: Store, number: u64, is_over: Arc<AtomicBool>) -> Duration {
     let mut slowest = Duration::ZERO;
     while !is_over.load(Ordering::Relaxed) {
@@ -67,10 +68,10 @@ async fn read(store: Store, number: u64, is_over: Arc<AtomicBool>) -> Duration {
     slowest
 }
 
-/// A backup tool that reads for long keeps the log from being emptied, and may: nobody else is held
-/// off again and again for that.
+/// A backup tool that reads for a long time keeps the log from being emptied, and is allowed to.
+/// Nobody else is held off again and again because of it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_reader_from_elsewhere_does_not_hold_everybody_off() {
+async fn an_external_reader_does_not_hold_everybody_off() {
     let db = TestDatabase::sqlite();
     let node = TestNode::start(&db).await;
     write(&node, sample::creation(ROOM)).await;
@@ -89,6 +90,6 @@ async fn a_reader_from_elsewhere_does_not_hold_everybody_off() {
         held_off += i32::from(asked.elapsed() > Duration::from_millis(70));
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
-    // It is tried less and less often, every four seconds in the end.
+    // Attempts become rarer, down to one every four seconds.
     assert!(held_off <= 8, "readers were held off {held_off} times");
 }

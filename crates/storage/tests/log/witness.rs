@@ -1,5 +1,5 @@
-//! Appends of which every table bears witness: each row tells which append it came with, so that
-//! one that was lost, halved or written twice is found.
+//! Appends that leave a trace in every table: each row says which append it came with, so that an
+//! append that was lost, half written or written twice is detected.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,15 +16,16 @@ use stoa_testing::sample;
 /// How many appends one caller can make.
 const CALLER: i64 = 100_000;
 
-/// The number of a caller's append. Its rows bear it.
+/// The number of a caller's append, which its rows contain.
 pub(crate) fn nid(caller: i64, count: i64) -> i64 {
     assert!(count < CALLER - 1, "the numbers of one caller are used up");
-    // The last number before a caller's first one is nobody's.
+    // The last number before a caller's first one belongs to nobody.
     caller * CALLER + count
 }
 
-/// An append of two positions to seven tables, or to five: those with an even number hold rows that
-/// no table takes twice, the others would be written again without a fault if the log allowed it.
+/// An append of two positions to seven tables, or to five. Those with an even number contain rows
+/// that no table accepts twice; the others would be written again without an error if the log
+/// allowed it.
 pub(crate) fn append(room: RoomNid, nid: i64) -> Append {
     let mut append = Append::new();
     let (first, second) = (append.next_pos(), append.next_pos());
@@ -92,7 +93,7 @@ fn has_event(nid: i64) -> bool {
     nid % 2 == 0
 }
 
-/// The position before an append's first: where the log holds it.
+/// The position before an append's first one, as stored in the log.
 pub(crate) fn base(appended: Appended) -> i64 {
     appended.pos(Append::new().next_pos()).0 - 1
 }
@@ -100,11 +101,11 @@ pub(crate) fn base(appended: Appended) -> i64 {
 /// What callers were told of their appends.
 #[derive(Debug, Default)]
 pub(crate) struct Told {
-    /// Where appends stand that were acknowledged.
+    /// The places of acknowledged appends.
     pub(crate) written: BTreeMap<i64, i64>,
     /// Appends that were certainly not written.
     pub(crate) not_written: BTreeSet<i64>,
-    /// Appends that may have been written or not.
+    /// Appends that may or may not have been written.
     pub(crate) unknown: BTreeSet<i64>,
 }
 
@@ -123,7 +124,8 @@ impl Told {
         self.unknown.extend(other.unknown);
     }
 
-    /// Holds what was told against what a room holds. What nobody was told of is left out.
+    /// Compares what was told with the contents of a room. Appends that nobody was told about are
+    /// left out.
     pub(crate) fn check(&self, found: &BTreeMap<i64, i64>) {
         for (nid, base) in &self.written {
             assert_eq!(found.get(nid), Some(base), "append {nid} was acknowledged");
@@ -134,7 +136,7 @@ impl Told {
     }
 }
 
-/// The appends that a room holds, each with its base, all of them whole and written once.
+/// The appends in a room, each with its base. Asserts that all are complete and written once.
 pub(crate) async fn find(store: &Store, room: RoomNid) -> BTreeMap<i64, i64> {
     let mut conn = store.snapshot().await.unwrap();
     let room = [room.0.into()];
@@ -186,8 +188,8 @@ pub(crate) async fn find(store: &Store, room: RoomNid) -> BTreeMap<i64, i64> {
     found
 }
 
-/// Checks that the log has no gap, and that each of its positions but for those that it jumped over
-/// was taken by one of `appends` witnesses or was the one position of another append.
+/// Checks that the log has no gap, and that each of its positions, except those it jumped over, was
+/// taken by one of `appends` witnesses or was the single position of another append.
 pub(crate) async fn check_log(store: &Store, appends: usize, others: usize) {
     let mut conn = store.snapshot().await.unwrap();
     let batches: Vec<(i64, i64, i64)> = conn

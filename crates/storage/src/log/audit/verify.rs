@@ -1,4 +1,4 @@
-//! Checking that the audit log is what was written.
+//! Checks that the audit log is what the server wrote.
 
 use std::fmt;
 
@@ -7,37 +7,37 @@ use stoa_base::Pos;
 use super::link;
 use crate::{Conn, Result, Store};
 
-/// How many links are looked at together.
+/// How many links are checked at a time.
 const PAGE: i64 = 200;
 
 /// A link of the audit chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditLink {
-    /// The last position of the batch whose entries it is over.
+    /// The last position of the batch whose entries the link covers.
     pub pos: Pos,
-    /// The link, as hexadecimal digits.
+    /// The link, in hexadecimal.
     pub link: String,
 }
 
-/// What checking the audit log came to.
+/// The result of checking the audit log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AuditCheck {
-    /// How many entries fit.
+    /// How many entries are right.
     pub entries: u64,
-    /// How many links fit.
+    /// How many links are right.
     pub links: u64,
-    /// The last link that fits.
+    /// The last link that is right.
     pub head: Option<AuditLink>,
-    /// The first thing that does not fit; nothing after it was looked at.
+    /// The first fault; nothing after it was checked.
     pub fault: Option<AuditFault>,
 }
 
-/// Something in the audit log that the server has not written.
+/// A part of the audit log that the server cannot have written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuditFault {
-    /// Entries have no link.
+    /// There are entries without a link.
     Unlinked(Pos),
-    /// A link is not over the entries at its position and the link before it.
+    /// A link does not match the entries at its position and the link before it.
     Changed(Pos),
 }
 
@@ -60,19 +60,19 @@ pub async fn audit_head(conn: &mut Conn) -> Result<Option<AuditLink>> {
     Ok(found.map(|(pos, link)| AuditLink { pos: Pos(pos), link }))
 }
 
-/// Whether the chain has this link.
+/// Whether the chain contains this link.
 pub async fn has_audit_link(conn: &mut Conn, link: &AuditLink) -> Result<bool> {
     let found: Option<(String,)> =
         conn.optional("SELECT link FROM audit_chain WHERE pos = $1", &[link.pos.0.into()]).await?;
     Ok(found.is_some_and(|(found,)| found == link.link))
 }
 
-/// Computes the chain again, up to its present head.
+/// Recomputes the chain, up to its current head.
 pub async fn verify_audit(store: &Store) -> Result<AuditCheck> {
     let mut check = AuditCheck::default();
     loop {
-        // One moment for the links and their entries. What was written is never changed, so that
-        // the pages need not be of the same moment.
+        // One snapshot for the links and their entries. Rows are never changed once written, so the
+        // pages need not share a snapshot.
         let mut conn = store.snapshot().await?;
         let after = check.head.as_ref().map_or(-1, |head| head.pos.0);
         let links: Vec<(i64, String)> = conn
@@ -106,7 +106,7 @@ pub async fn verify_audit(store: &Store) -> Result<AuditCheck> {
 }
 
 impl AuditCheck {
-    /// Goes on with the links and entries that come next.
+    /// Checks the links and entries that come next.
     fn add(&mut self, links: Vec<(i64, String)>, entries: Vec<(i64, String)>) {
         let mut entries = entries.into_iter().peekable();
         for (pos, found) in links {

@@ -8,16 +8,16 @@ use super::{Fit, RelPos, TableRow, check, merge};
 /// A piece of account data.
 #[derive(Clone, Debug, Serialize)]
 pub struct AccountDataRow {
-    /// The user.
+    /// The user's Matrix ID.
     pub user_id: String,
     /// The room; zero for global account data.
     pub room_nid: RoomNid,
-    /// Its type.
+    /// The type of the account data.
     #[serde(rename = "type")]
     pub kind: String,
     /// Its content, as JSON.
     pub content: String,
-    /// When it was set.
+    /// The position at which it was set.
     pub pos: RelPos,
 }
 

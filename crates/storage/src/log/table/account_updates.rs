@@ -1,27 +1,27 @@
-//! Changes of accounts.
+//! Changes to accounts.
 
 use serde::Serialize;
 
 use super::{Claim, Fit, TableRow, check};
 
-/// A change to an account. What is `None` stays as it is.
+/// A change to an account. Fields that are `None` stay as they are.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct AccountUpdateRow {
-    /// The account.
+    /// The user ID of the account.
     pub user_id: String,
     /// The new password, hashed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub password_hash: Option<String>,
-    /// 1 where it may use the admin API from now on, 0 where it may not.
+    /// 1 to allow it to use the admin API from now on, 0 to disallow it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub admin: Option<i64>,
-    /// 1 where it is closed.
+    /// 1 to deactivate it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deactivated: Option<i64>,
 }
 
 impl TableRow for AccountUpdateRow {
-    // What was authenticated by the old password counts no more.
+    // Interactive authentication by the old password no longer counts.
     const SQLITE: &'static [&'static str] = &[
         "
 UPDATE users SET

@@ -1,15 +1,15 @@
-//! Users who lose their devices.
+//! Users who lose all their devices.
 
 use serde::Serialize;
 
 use super::{Claim, Fit, TableRow, check};
 
-/// All devices of a user that are removed, with their sessions.
+/// The removal of all of a user's devices, with their sessions.
 #[derive(Clone, Debug, Serialize)]
 pub struct AllDeviceRemovalsRow {
-    /// The user.
+    /// The user's Matrix ID.
     pub user_id: String,
-    /// The device that stays.
+    /// A device that stays.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub except_device: Option<String>,
 }

@@ -1,5 +1,5 @@
-//! The stream of changes of users' devices. Each change stays a row of its own: others are told of
-//! each, and which came before it.
+//! The stream of changes to users' devices. Each change stays a row of its own, because others are
+//! told of each one and of the one before it.
 
 use std::collections::HashSet;
 
@@ -12,28 +12,29 @@ use crate::log::{Stream, stored::stored_as_number};
 stored_as_number! {
     /// What happened to a device.
     DeviceChangeKind {
-        /// Its user logged in with it. Where the client named it, it may have been there before.
+        /// The user logged in on it. If the client gave the device ID, the device may have existed
+        /// before.
         Created = 0,
-        /// It is called something else.
+        /// It was renamed.
         Renamed = 1,
         /// It was removed.
         Removed = 2,
     }
 }
 
-/// A change of one of a user's devices, for whoever has to be told. What the change is made of
-/// stands in rows of its own, such as [`DeviceRemovalRow`](super::DeviceRemovalRow).
+/// A change to one of a user's devices, for everybody who has to be told. The change itself is in
+/// other rows of the append, such as [`DeviceRemovalRow`](super::DeviceRemovalRow).
 ///
 /// See [`Append::note_device_change`].
 #[derive(Clone, Debug, Serialize)]
 pub struct DeviceChangeRow {
-    /// The user.
+    /// The user's Matrix ID.
     pub user_id: String,
-    /// The device.
+    /// The device ID.
     pub device_id: String,
     /// What happened to it.
     pub kind: DeviceChangeKind,
-    /// When: a position that this append's other device changes do not have.
+    /// The position of the change, unique among the append's device changes.
     pub pos: RelPos,
 }
 
@@ -72,7 +73,7 @@ DELETE FROM device_changes WHERE pos IN (
 }
 
 impl Append {
-    /// Notes a change of a device, for whoever has to be told.
+    /// Notes a change to a device, for everybody who has to be told.
     pub fn note_device_change(
         &mut self,
         user_id: &UserId,

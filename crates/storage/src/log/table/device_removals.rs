@@ -1,15 +1,15 @@
-//! Devices that are removed.
+//! Removals of devices.
 
 use serde::Serialize;
 
 use super::{Claim, Fit, TableRow, check};
 
-/// A device that is removed, with its session.
+/// The removal of a device, with its session.
 #[derive(Clone, Debug, Serialize)]
 pub struct DeviceRemovalRow {
-    /// The user.
+    /// The user's Matrix ID.
     pub user_id: String,
-    /// The device.
+    /// The device ID.
     pub device_id: String,
 }
 

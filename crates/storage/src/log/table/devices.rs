@@ -4,17 +4,17 @@ use serde::Serialize;
 
 use super::{Claim, Fit, TableRow, check};
 
-/// A device. Where its user has one with this ID, that one stays as it is.
+/// A new device. If the user already has one with this ID, that one stays as it is.
 #[derive(Clone, Debug, Serialize)]
 pub struct NewDeviceRow {
-    /// The user.
+    /// The user's Matrix ID.
     pub user_id: String,
-    /// The device.
+    /// The device ID.
     pub device_id: String,
-    /// What its user calls it.
+    /// The display name that its user gave it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub display_name: Option<String>,
-    /// When it was made, in milliseconds.
+    /// When it was created, in milliseconds.
     pub created_ms: i64,
 }
 

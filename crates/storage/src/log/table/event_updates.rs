@@ -1,19 +1,20 @@
-//! Changes of events that are there: outliers that get a place, and what is found out about events later.
+//! Changes to existing events: outliers that get a place, and what becomes known about events
+//! later.
 
 use serde::Serialize;
 use stoa_base::{EventNid, StateNid};
 
 use super::{EventStatus, Fit, RelPos, TableRow, merge};
 
-/// A change to an event that is there already. What is `None` stays as it is.
+/// A change to an existing event. Fields that are `None` stay as they are.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct EventUpdateRow {
-    /// The event.
+    /// The event's internal number.
     pub nid: EventNid,
-    /// Where an outlier enters the live timeline.
+    /// The position at which an outlier enters the live timeline.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pos: Option<RelPos>,
-    /// Where an outlier is put by backfill.
+    /// The live event before which backfill puts an outlier.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ord_pos: Option<i64>,
     /// See [`EventRow::ord_depth`].
@@ -31,7 +32,7 @@ pub struct EventUpdateRow {
     /// The state after it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state_after: Option<StateNid>,
-    /// 1 where the state is known only in part, else 0.
+    /// 1 if the state is known only in part, else 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub partial: Option<i64>,
 }

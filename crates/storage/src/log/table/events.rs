@@ -11,62 +11,63 @@ stored_as_number! {
     EventStatus {
         /// It passed the authorization checks and is part of the room.
         Accepted = 0,
-        /// It passed the checks by its own auth events, but not by the current state: it counts in
-        /// state resolution and is shown to nobody.
+        /// It passed the checks by its own auth events, but not by the current state. It is
+        /// soft-failed: it counts in state resolution and is shown to nobody.
         SoftFailed = 1,
         /// It failed the checks: it changes no state and is shown to nobody.
         Rejected = 2,
     }
 }
 
-/// A new event.
+/// An event to insert.
 #[derive(Clone, Debug, Serialize)]
 pub struct EventRow {
-    /// Its internal number.
+    /// The event's internal number.
     pub nid: EventNid,
     /// Its Matrix ID.
     pub event_id: String,
-    /// Its room.
+    /// The room's internal number.
     pub room_nid: RoomNid,
-    /// Where it enters the live timeline; none for an outlier, backfill, or a rejected event.
+    /// Its position in the live timeline; `None` for an outlier, backfill, or a rejected event.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pos: Option<RelPos>,
-    /// For an event without `pos`: the live event before which it stands; none for an outlier.
+    /// For an event without `pos`: the live event before which it stands; `None` for an outlier.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ord_pos: Option<i64>,
-    /// Its order among those with the same `ord_pos`: its depth, clamped; `i64::MAX` for a live one.
+    /// Its order among events with the same `ord_pos`: its depth, clamped; `i64::MAX` for a live
+    /// event.
     pub ord_depth: i64,
-    /// Its order among those with the same depth: the order of arrival.
+    /// Its order among events with the same depth: the order of arrival.
     pub ord_seq: i64,
-    /// The depth that it states.
+    /// The depth that the event claims.
     pub depth: i64,
     /// Who sent it.
     pub sender: String,
-    /// Its type.
+    /// The event type.
     #[serde(rename = "type")]
     pub kind: String,
-    /// Its state key, of a state event.
+    /// Its state key, if it is a state event.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state_key: Option<String>,
-    /// When it was made, in milliseconds, as its server says.
+    /// Its `origin_server_ts`, in milliseconds.
     pub origin_ts: i64,
     /// Whether it was accepted.
     pub status: EventStatus,
-    /// The room's state before it; none for an outlier.
+    /// The room's state before it; `None` for an outlier.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state_before: Option<StateNid>,
-    /// The room's state after it; none for an outlier.
+    /// The room's state after it; `None` for an outlier.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state_after: Option<StateNid>,
-    /// 1 where the state is known only in part, else 0.
+    /// 1 if the state is known only in part, else 0.
     pub partial: i64,
-    /// The state event that it took the place of.
+    /// The state event that it replaced.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replaces: Option<EventNid>,
-    /// The user and device that sent it with `txn_id`.
+    /// The user and device that sent it, if it was sent with `txn_id`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub txn_device: Option<String>,
-    /// The key under which that device may repeat the request and get the same answer.
+    /// The transaction key with which the device can repeat the request and get the same answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub txn_id: Option<String>,
     /// The event as canonical JSON, with its signatures.

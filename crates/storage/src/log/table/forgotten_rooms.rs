@@ -1,4 +1,4 @@
-//! Rooms that users forget: marks on their memberships, which must be written before.
+//! Rooms that users forget. Forgetting marks a membership, which must be written before it.
 
 use serde::Serialize;
 use stoa_base::RoomNid;
@@ -8,9 +8,9 @@ use super::{Fit, Placed, TableRow, check};
 /// A room that a user forgets.
 #[derive(Clone, Debug, Serialize)]
 pub struct ForgottenRoomRow {
-    /// The user.
+    /// The user's Matrix ID.
     pub user_id: String,
-    /// The room.
+    /// The room's internal number.
     pub room_nid: RoomNid,
 }
 
@@ -25,8 +25,8 @@ WHERE memberships.user_id = f.value->>'user_id' AND memberships.room_nid = f.val
         check::identifiers([&self.user_id])
     }
 
-    /// Without the rooms that a later append enters again. Memberships are written first, and a new
-    /// one is not forgotten.
+    /// Leaves out rooms that a later append enters again. Memberships are written first, and a new
+    /// one must not be forgotten.
     fn of_batch(appends: &[Placed<'_>]) -> Vec<Self> {
         let mut forgotten = Vec::new();
         for Placed { append, .. } in appends {

@@ -4,10 +4,10 @@ use serde::Serialize;
 
 use super::{Fit, TableRow, check};
 
-/// What came of an operation that asked for interactive authentication.
+/// The outcome of an operation that asked for interactive authentication.
 #[derive(Clone, Debug, Serialize)]
 pub struct InteractiveResultRow {
-    /// The authentication session.
+    /// The hash of the authentication session's ID.
     pub session_hash: String,
     /// The result, as JSON.
     pub result: String,

@@ -8,17 +8,17 @@ use super::{Fit, RelPos, TableRow, check, merge};
 /// A user's current membership of a room.
 #[derive(Clone, Debug, Serialize)]
 pub struct MembershipRow {
-    /// The user.
+    /// The user's Matrix ID.
     pub user_id: String,
-    /// The room.
+    /// The room's internal number.
     pub room_nid: RoomNid,
     /// `join`, `invite`, `leave`, `ban` or `knock`.
     pub membership: String,
-    /// The member event.
+    /// The internal number of the member event.
     pub event_nid: EventNid,
     /// Who sent the member event.
     pub sender: String,
-    /// When it became current.
+    /// The position at which it became current.
     pub pos: RelPos,
 }
 

@@ -1,8 +1,8 @@
-//! How rows of one batch that would change the same row of the database become one.
+//! Merges the rows of one batch that would change the same database row.
 
 use std::{collections::HashMap, hash::Hash};
 
-/// The rows without those that a later one with the same key overwrites.
+/// Drops the rows that a later one with the same key overwrites.
 pub(super) fn last_of_each<T, K: Hash + Eq>(
     rows: impl IntoIterator<Item = T>,
     key: impl Fn(&T) -> K,
@@ -10,7 +10,7 @@ pub(super) fn last_of_each<T, K: Hash + Eq>(
     merged(rows, key, |earlier, later| *earlier = later)
 }
 
-/// The rows, those with the same key merged into the first of them.
+/// Merges all rows with the same key into the first of them.
 pub(super) fn merged<T, K: Hash + Eq>(
     rows: impl IntoIterator<Item = T>,
     key: impl Fn(&T) -> K,

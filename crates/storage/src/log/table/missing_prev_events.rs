@@ -1,11 +1,11 @@
-//! Previous events that are missing.
+//! Previous events that this server does not have.
 
 use serde::Serialize;
 use stoa_base::EventNid;
 
 use super::{Fit, TableRow, check};
 
-/// A previous event that is named by an event here and is not here itself.
+/// A previous event that an event names, and that this server does not have.
 #[derive(Clone, Debug, Serialize)]
 pub struct MissingPrevEventRow {
     /// The Matrix ID of the missing event.

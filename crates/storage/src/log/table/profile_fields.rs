@@ -7,9 +7,9 @@ use super::{Claim, Fit, TableRow, check};
 /// A field of a user's profile that is set.
 #[derive(Clone, Debug, Serialize)]
 pub struct ProfileFieldRow {
-    /// The user.
+    /// The user's Matrix ID.
     pub user_id: String,
-    /// The field.
+    /// The name of the field, such as `displayname`.
     pub field: String,
     /// Its value, as JSON.
     pub value: String,

@@ -5,23 +5,23 @@ use stoa_base::RoomNid;
 
 use super::{Fit, RelPos, TableRow, check, merge};
 
-/// A read receipt, public or private, or a fully-read marker's public part.
+/// A read receipt, public or private, or the public part of a fully-read marker.
 #[derive(Clone, Debug, Serialize)]
 pub struct ReceiptRow {
-    /// The room.
+    /// The room's internal number.
     pub room_nid: RoomNid,
     /// `m.read` or `m.read.private`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// Who has read.
+    /// The user who has read.
     pub user_id: String,
     /// The thread: `main`, an event ID, or empty for an unthreaded receipt.
     pub thread: String,
-    /// Up to which event.
+    /// The event up to which they have read.
     pub event_id: String,
-    /// When, in milliseconds.
+    /// When, in milliseconds since the Unix epoch.
     pub ts: i64,
-    /// When it was set.
+    /// The position at which the receipt was set.
     pub pos: RelPos,
 }
 

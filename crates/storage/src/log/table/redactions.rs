@@ -1,11 +1,11 @@
-//! Events that lose their content.
+//! Redacted events, which lose their content.
 
 use serde::Serialize;
 use stoa_base::EventNid;
 
 use super::{Fit, TableRow, check, merge};
 
-/// A redaction: the event's text without what was redacted.
+/// A redaction: the event's text without the redacted parts.
 #[derive(Clone, Debug, Serialize)]
 pub struct RedactionRow {
     /// The event that is redacted.

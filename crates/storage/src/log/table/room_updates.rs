@@ -1,26 +1,26 @@
-//! Changes of rooms' own rows: extremities, current state, numbers of members.
+//! Changes to rooms' own rows: extremities, current state, member counts.
 
 use serde::Serialize;
 use stoa_base::{EventNid, RoomNid, StateNid};
 
 use super::{Fit, RelPos, TableRow, merge};
 
-/// What an append changes in a room's own row.
+/// The change that an append makes to a room's own row.
 #[derive(Clone, Debug, Serialize)]
 pub struct RoomUpdateRow {
-    /// The room.
+    /// The room's internal number.
     pub room_nid: RoomNid,
     /// Events that become forward extremities.
     pub added: Vec<EventNid>,
-    /// Events that are forward extremities no more.
+    /// Events that are no longer forward extremities.
     pub consumed: Vec<EventNid>,
     /// The new current state.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state_root: Option<StateNid>,
-    /// When the current state changed.
+    /// The position at which the current state changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state_pos: Option<RelPos>,
-    /// When the extremities changed.
+    /// The position at which the extremities changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub head_pos: Option<RelPos>,
     /// By how much the number of joined members changes.

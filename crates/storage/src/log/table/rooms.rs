@@ -5,16 +5,16 @@ use stoa_base::RoomNid;
 
 use super::{Claim, Fit, TableRow, check};
 
-/// A new room.
+/// A room to create.
 #[derive(Clone, Debug, Serialize)]
 pub struct RoomRow {
-    /// Its internal number.
+    /// The room's internal number.
     pub nid: RoomNid,
     /// Its Matrix ID.
     pub room_id: String,
     /// Its room version.
     pub version: String,
-    /// When this server made or first saw it, in milliseconds.
+    /// When this server created or first saw it, in milliseconds.
     pub created_ms: i64,
 }
 

@@ -1,22 +1,22 @@
-//! Sessions that end and leave their devices behind.
+//! Sessions that end while their devices stay.
 
 use serde::Serialize;
 
 use super::{Claim, Fit, TableRow, check};
 
-/// A session that ends and leaves its device behind: its tokens go.
+/// The end of a session whose device stays. The session's tokens are deleted.
 #[derive(Clone, Debug, Serialize)]
 pub struct SessionEndRow {
-    /// Whose it is.
+    /// The Matrix ID of the session's user.
     pub user_id: String,
-    /// The session.
+    /// The ID of the session.
     pub session_id: String,
     /// When it ends, in milliseconds.
     pub ended_ms: i64,
 }
 
 impl TableRow for SessionEndRow {
-    // That there was one is remembered, and its device stays.
+    // The session's row stays, to remember that it existed, and so does its device.
     const SQLITE: &'static [&'static str] = &[
         "
 UPDATE sessions SET ended_ms = e.value->>'ended_ms'

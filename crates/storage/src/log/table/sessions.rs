@@ -4,14 +4,14 @@ use serde::Serialize;
 
 use super::{Claim, Fit, TableRow, check};
 
-/// How a session was begun.
+/// How a session began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SessionOrigin {
-    /// By a password.
+    /// By logging in with a password.
     Password,
-    /// By registering the account.
+    /// By registering an account.
     Registration,
-    /// By registering the account with the shared secret.
+    /// By registering an account with the shared secret.
     SharedSecret,
     /// By single sign-on.
     Sso,
@@ -19,12 +19,12 @@ pub enum SessionOrigin {
     Oauth,
     /// By an application service, for one of its users.
     ApplicationService,
-    /// By an admin, who acts for the user.
+    /// By an admin who acts for the user.
     Admin,
 }
 
 impl SessionOrigin {
-    /// The name that stands in the database and in the audit log.
+    /// The name in the database and in the audit log.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Password => "password",
@@ -44,27 +44,27 @@ impl Serialize for SessionOrigin {
     }
 }
 
-/// A new session. It takes the place of those that its device had.
+/// A new session. It replaces its device's earlier sessions.
 #[derive(Clone, Debug, Serialize)]
 pub struct SessionRow {
     /// Its ID, which is not secret.
     pub session_id: String,
-    /// Whose it is.
+    /// The Matrix ID of the session's user.
     pub user_id: String,
-    /// For which device, if it is for one.
+    /// The session's device, if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device_id: Option<String>,
-    /// How it was begun.
+    /// How it began.
     pub origin: SessionOrigin,
-    /// When it was begun, in milliseconds.
+    /// When it began, in milliseconds.
     pub created_ms: i64,
-    /// When it ends, however often it is refreshed, in milliseconds.
+    /// When it ends, no matter how often it is refreshed, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_ms: Option<i64>,
 }
 
 impl TableRow for SessionRow {
-    // A session takes the place of those that its device had.
+    // A new session replaces its device's earlier ones.
     const SQLITE: &'static [&'static str] = &[
         "
 DELETE FROM spent_refresh_tokens WHERE session_id IN (

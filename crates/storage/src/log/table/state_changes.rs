@@ -5,22 +5,22 @@ use stoa_base::{EventNid, RoomNid};
 
 use super::{Fit, RelPos, TableRow, check};
 
-/// A change of a room's current state, whether or not one event brought it.
+/// A change of a room's current state, whether or not a single event caused it.
 #[derive(Clone, Debug, Serialize)]
 pub struct StateChangeRow {
-    /// The room.
+    /// The room's internal number.
     pub room_nid: RoomNid,
-    /// When it changed.
+    /// The position of the change.
     pub pos: RelPos,
     /// The event type of the entry.
     #[serde(rename = "type")]
     pub kind: String,
     /// The state key of the entry.
     pub state_key: String,
-    /// The event that was there before.
+    /// The event that was in the state before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub old_nid: Option<EventNid>,
-    /// The event that is there now.
+    /// The event that is in the state now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub new_nid: Option<EventNid>,
 }

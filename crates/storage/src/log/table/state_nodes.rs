@@ -10,7 +10,7 @@ use super::{Fit, TableRow};
 pub struct StateNodeRow {
     /// Its internal number.
     pub nid: StateNid,
-    /// The node's bytes, as hexadecimal digits.
+    /// The node's bytes, in hexadecimal.
     pub node: String,
 }
 

@@ -4,7 +4,7 @@ use super::*;
 use crate::log::{AuditAction, joined_appends::JoinedAppends};
 
 #[test]
-fn every_table_of_an_append_reaches_the_batch_with_its_positions_moved() {
+fn every_table_of_an_append_reaches_the_batch_with_its_positions_shifted() {
     let (user, key, pos) = (|| "@a:test".to_owned(), || "key".to_owned(), RelPos(8));
     let (event, room) = (EventNid(1), RoomNid(7));
     let before = Append { positions: 90, ..Append::default() };

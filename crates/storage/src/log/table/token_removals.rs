@@ -1,18 +1,19 @@
-//! Access tokens that make way for their successors.
+//! Access tokens that are replaced by their successors.
 
 use serde::Serialize;
 
 use super::{Claim, Fit, TableRow, check};
 
-/// An access token that makes way for the one that was refreshed from it, now that this one is
-/// used. Its refresh token is spent, and what else was refreshed from it is void.
+/// An access token to delete because its successor, which was refreshed from it, has been used for
+/// the first time. Its refresh token is remembered as spent, and all other tokens refreshed from it
+/// are deleted.
 #[derive(Clone, Debug, Serialize)]
 pub struct TokenRemovalRow {
-    /// Whose it is.
+    /// The Matrix ID of the session's user.
     pub user_id: String,
     /// The token's hash.
     pub token_hash: String,
-    /// The token that takes its place. Where that one is gone already, the other stays.
+    /// The token that replaces it. If that one no longer exists, nothing is deleted.
     pub successor: String,
 }
 
@@ -28,7 +29,7 @@ FROM json_each($1) AS d JOIN access_tokens t ON t.token_hash = d.value->>'token_
 WHERE t.refresh_hash IS NOT NULL
     AND EXISTS (SELECT 1 FROM access_tokens s WHERE s.token_hash = d.value->>'successor')
 ON CONFLICT DO NOTHING",
-        // The last thousand are enough.
+        // Only the last thousand spent tokens of a session are kept.
         "
 DELETE FROM spent_refresh_tokens WHERE (session_id, generation) IN (
     SELECT o.session_id, o.generation FROM json_each($1) AS d

@@ -4,20 +4,20 @@ use serde::Serialize;
 
 use super::{Claim, Fit, TableRow, check};
 
-/// A new access token, with the refresh token that is given out with it. It takes the place of
-/// those that were refreshed from the same token before.
+/// A new access token with its refresh token. It replaces tokens that were refreshed from the same
+/// parent before.
 #[derive(Clone, Debug, Serialize)]
 pub struct TokenRow {
     /// The access token's hash.
     pub token_hash: String,
-    /// Whose it is.
+    /// The Matrix ID of the session's user.
     #[serde(skip)]
     pub user_id: String,
-    /// The session.
+    /// The ID of the session.
     pub session_id: String,
-    /// How often the session was refreshed before.
+    /// How often the session was refreshed before this token.
     pub generation: i64,
-    /// When it was made, in milliseconds.
+    /// When it was created, in milliseconds.
     pub created_ms: i64,
     /// When the access token expires, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -25,14 +25,14 @@ pub struct TokenRow {
     /// The refresh token's hash.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refresh_hash: Option<String>,
-    /// The hash of the access token that it was refreshed from.
+    /// The hash of the access token that this one was refreshed from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parent_hash: Option<String>,
 }
 
 impl TableRow for TokenRow {
-    // A token that was refreshed from another replaces those that were refreshed from it before. None
-    // of them was ever used.
+    // A refreshed token replaces those that were refreshed from the same parent before, none of
+    // which was ever used.
     const SQLITE: &'static [&'static str] = &[
         "
 DELETE FROM access_tokens WHERE parent_hash IN (SELECT value->>'parent_hash' FROM json_each($1))",

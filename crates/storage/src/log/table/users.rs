@@ -4,17 +4,17 @@ use serde::Serialize;
 
 use super::{Claim, Fit, TableRow, check};
 
-/// A new account. To be guarded by [`AccountState::Absent`](super::AccountState).
+/// A new account, to be guarded by [`AccountState::Absent`](super::AccountState).
 #[derive(Clone, Debug, Serialize)]
 pub struct NewUserRow {
     /// Its Matrix ID.
     pub user_id: String,
-    /// Its password, hashed, as a PHC string; none where it cannot log in with one.
+    /// The hash of its password as a PHC string; `None` if it cannot log in with a password.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub password_hash: Option<String>,
-    /// 1 where it may use the admin API, else 0.
+    /// 1 if it can use the admin API, else 0.
     pub admin: i64,
-    /// When it was made, in milliseconds.
+    /// When it was created, in milliseconds.
     pub created_ms: i64,
 }
 

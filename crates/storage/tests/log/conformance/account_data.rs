@@ -62,7 +62,7 @@ both_databases! {
         assert_eq!(usage, Usage { types: 0, bytes: 0 });
     }
 
-    async fn what_was_set_is_found_by_age(db: TestDatabase) {
+    async fn account_data_is_found_by_age(db: TestDatabase) {
         let node = TestNode::start(db).await;
         set_some(&node).await;
         let mut conn = node.store.read().await.unwrap();
@@ -99,14 +99,14 @@ both_databases! {
         }
     }
 
-    async fn what_changed_lies_after_one_position_and_up_to_another(db: TestDatabase) {
+    async fn changes_are_found_after_one_position_and_up_to_another(db: TestDatabase) {
         let node = TestNode::start(db).await;
         set_some(&node).await;
         let mut conn = node.store.read().await.unwrap();
         for (after, up_to, positions) in [
             (0, 6, vec![2, 3, 5, 6]),
             (2, 5, vec![3, 5]),
-            // What was overwritten later is found at its later position only.
+            // A type that was overwritten later is found only at its later position.
             (0, 1, vec![]),
             (6, i64::MAX, vec![]),
             (i64::MIN, i64::MAX, vec![2, 3, 5, 6]),

@@ -54,7 +54,7 @@ both_databases! {
             assert!(!aliases::reserve(&mut conn, alias, "@bob:test", until).await.unwrap());
             assert_eq!(aliases::get(&mut conn, alias).await.unwrap(), None, "it leads nowhere yet");
         }
-        // Only who made a reservation knows until when it is.
+        // Only the caller that made a reservation knows until when it lasts.
         assert!(!aliases::settle(&mut conn, "#a:test", 6, RoomNid(7)).await.unwrap());
         assert!(aliases::settle(&mut conn, "#a:test", 5, RoomNid(7)).await.unwrap());
         assert!(!aliases::settle(&mut conn, "#a:test", 5, RoomNid(8)).await.unwrap(), "twice");

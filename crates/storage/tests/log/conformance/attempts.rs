@@ -24,7 +24,7 @@ both_databases! {
         assert_eq!(counted(&mut conn, "a", 151, 101).await, (1, 151), "over");
     }
 
-    async fn attempts_are_taken_back_but_not_below_none(db: TestDatabase) {
+    async fn attempts_are_taken_back_but_not_below_zero(db: TestDatabase) {
         let store = db.store().await;
         let mut conn = store.write().await.unwrap();
         attempts::uncount(&mut conn, &["a"]).await.unwrap();
@@ -78,7 +78,7 @@ both_databases! {
         refused(attempts::count(&mut conn, "a\0b", 1, 1).await);
         refused(attempts::uncount(&mut conn, &["a\0b"]).await);
         refused(attempts::forget(&mut conn, "a\0b").await);
-        // What only looks like a null is none.
+        // Text that only looks like a null character is not one.
         attempts::uncount(&mut conn, &["\\u0000", "\\\\u0000"]).await.unwrap();
     }
 }

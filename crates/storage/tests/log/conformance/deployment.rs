@@ -54,7 +54,7 @@ both_databases! {
     }
 }
 
-/// Two nodes that start at once on a new database must sign with one key.
+/// Two nodes that start at the same time on a new database must sign with the same key.
 #[test]
 fn nodes_that_start_together_get_one_key() {
     run_on(stoa_storage::Backend::Postgres, async |db| {

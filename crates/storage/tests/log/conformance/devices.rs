@@ -78,13 +78,13 @@ both_databases! {
         assert_eq!(short(&list[0]), ("A".to_owned(), None, Some(i64::MIN), None));
     }
 
-    async fn those_that_were_used_last_are_kept(db: TestDatabase) {
+    async fn the_most_recently_used_devices_are_kept(db: TestDatabase) {
         let node = TestNode::start(db).await;
         for device_id in ["A", "B", "C", "D", "E"] {
             make_device(&node, alice(), device_id, None).await;
         }
         make_device(&node, bob(), "A", None).await;
-        // The others were last seen when they were made, at 1.
+        // The others were last seen when they were created, at 1.
         let used = [("B", 30), ("C", 10), ("D", 20)].map(|(id, ms)| seen(alice(), id, ms, None));
         devices::set_last_seen(&node.store, &used).await.unwrap();
         let mut conn = node.store.read().await.unwrap();
@@ -93,7 +93,7 @@ both_databases! {
             ("A", 3, vec!["C", "E"]),
             ("A", 5, vec![]),
             ("A", i64::MAX, vec![]),
-            // There is always the one that is being used.
+            // There is always the device in use.
             ("A", 0, vec!["B", "D", "C", "E"]),
             ("new", 3, vec!["C", "A", "E"]),
         ] {

@@ -49,8 +49,7 @@ async fn fill(node: &TestNode, user_id: &UserId) {
     conn.commit().await.unwrap();
 }
 
-/// How many of each there are: account data, filters, fields of the profile, authentication
-/// sessions, passwords.
+/// The numbers of account data, filters, profile fields, authentication sessions, and passwords.
 async fn counts(node: &TestNode, user_id: &UserId) -> [usize; 5] {
     let mut conn = node.store.read().await.unwrap();
     let mut filters_found = 0;

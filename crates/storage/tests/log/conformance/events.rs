@@ -25,8 +25,8 @@ fn sorted(found: &[StoredEventRow]) -> Vec<i64> {
     nids
 }
 
-/// The live events 1, 2, 5 and 8 of [`ROOM`] and 3 of another, and before 2 of them, fetched later,
-/// 6 and 7; 4 is rejected, 9 soft-failed, 10 an outlier. In order: 1 7 6 2 5 8.
+/// The live events 1, 2, 5 and 8 of [`ROOM`] and 3 of another room, and before 2, fetched later, 6
+/// and 7; 4 is rejected, 9 soft-failed, 10 an outlier. In order: 1 7 6 2 5 8.
 async fn fill(node: &TestNode) {
     for (nid, room) in [(1, ROOM), (2, ROOM), (3, OTHER)] {
         write(node, sample::message(nid, room)).await;
@@ -127,7 +127,7 @@ both_databases! {
         assert_eq!((outlier.txn_device, outlier.txn_id, outlier.redacted_by), (None, None, None));
     }
 
-    async fn a_transaction_is_one_device_s(db: TestDatabase) {
+    async fn a_transaction_id_belongs_to_one_device(db: TestDatabase) {
         let node = TestNode::start(db).await;
         for (nid, device, txn_id) in [(1, "A", "t"), (2, "B", "t"), (3, "A", "T")] {
             let mut append = sample::message(nid, ROOM);
@@ -158,7 +158,7 @@ both_databases! {
             let expected: Vec<i64> = order.into_iter().rev().take(count).collect();
             assert_eq!(numbers(&found), expected);
         }
-        // Between every two places, either way: after the one, up to the other.
+        // Between every two places, in both directions: after one, up to the other.
         for (first, one) in order.iter().enumerate() {
             for (last, other) in order.iter().enumerate() {
                 let (after, up_to) =
@@ -171,7 +171,7 @@ both_databases! {
                 assert_eq!(numbers(&found), expected, "from {other} back to {one}");
             }
         }
-        // A position stands after all that was fetched for it.
+        // A position comes after everything that was fetched for it.
         for (pos, expected) in [(1, &order[..1]), (2, &order[..4]), (4, &order[..4])] {
             let up_to = Order::after(Pos(pos));
             let found = events::forward(&mut conn, ROOM, start, up_to, 9).await.unwrap();
@@ -199,7 +199,7 @@ both_databases! {
             let mut found =
                 events::newest_nids(&mut conn, rooms, start, Pos(up_to), limit).await.unwrap();
             found.sort();
-            // The numbers of one room come in no order.
+            // The numbers within one room come in no order.
             let found: Vec<_> = found
                 .into_iter()
                 .map(|(room, mut nids)| {
@@ -235,7 +235,7 @@ both_databases! {
         }
     }
 
-    async fn what_entered_any_room_comes_with_the_room(db: TestDatabase) {
+    async fn events_that_entered_any_room_come_with_the_room(db: TestDatabase) {
         let node = TestNode::start(db).await;
         let mut conn = node.store.read().await.unwrap();
         let found = events::entered(&mut conn, Pos(0), Pos(i64::MAX), 9, i64::MAX).await.unwrap();
@@ -249,7 +249,7 @@ both_databases! {
         let mut conn = node.store.read().await.unwrap();
         let (least, most) = (i64::MIN, i64::MAX);
         for (after, up_to, limit, expected) in [
-            // Rejected and soft-failed ones too, and none that stands nowhere or before another.
+            // Including rejected and soft-failed events, but not outliers or backfill.
             (0, most, most, vec![1, 2, 3, 4, 5, 8, 9]), (3, 6, most, vec![2, 3, 4]),
             (0, most, 2, vec![1, 2]), (0, most, 0, vec![]), (6, 3, 9, vec![]),
             (least, 3, 9, vec![1]), (most, most, 9, vec![]),
@@ -273,7 +273,7 @@ both_databases! {
         }
     }
 
-    async fn who_waits_for_a_missing_event(db: TestDatabase) {
+    async fn events_that_wait_for_a_missing_event(db: TestDatabase) {
         let node = TestNode::start(db).await;
         for (prev, nid) in [("$a", 1), ("$a", 2), ("$b", 3), ("$a", 1), ("$A", i64::MAX)] {
             write(&node, with(|append| append.missing_prev_events.push(MissingPrevEventRow {

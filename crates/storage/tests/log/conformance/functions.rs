@@ -24,7 +24,7 @@ pub(super) fn files(folder: &str) -> Vec<(String, RustSource)> {
         .collect()
 }
 
-/// The public asynchronous functions of a file, each with whether it stands in an `impl`.
+/// The public asynchronous functions of a file, each with whether it is in an `impl`.
 fn functions(source: &RustSource) -> Vec<(String, bool)> {
     let mut found = Vec::new();
     for line in source.code.lines() {
@@ -35,7 +35,7 @@ fn functions(source: &RustSource) -> Vec<(String, bool)> {
     found
 }
 
-/// How a call of the function looks in a test.
+/// What a call of the function looks like in a test.
 fn call(module: &str, (name, in_impl): &(String, bool)) -> Vec<String> {
     if *in_impl {
         vec![format!(".{name}("), format!("::{name}(")]
@@ -52,7 +52,8 @@ fn missing(module: &str, functions: Vec<(String, bool)>, tests: &RustSource) -> 
     missing.map(|(name, _)| format!("{module}::{name}")).collect()
 }
 
-/// Whether the code has the call as a whole word: `devices::find(` is none of `vices::find(`.
+/// Whether the code contains the call as a whole word: `devices::find(` must not match
+/// `vices::find(`.
 fn calls(code: &str, call: &str) -> bool {
     code.match_indices(call).any(|(at, _)| {
         let before = code[..at].chars().next_back();

@@ -78,7 +78,7 @@ both_databases! {
             "[3]".to_owned(), Some(r#"{"user_id":1}"#.to_owned())));
     }
 
-    async fn the_newest_of_a_requester_stay(db: TestDatabase) {
+    async fn the_newest_sessions_of_a_requester_are_kept(db: TestDatabase) {
         let store = db.store().await;
         let mut conn = store.write().await.unwrap();
         for (hash, created_ms, requester) in

@@ -43,7 +43,7 @@ both_databases! {
         assert_eq!(jobs::prune(&mut conn, 0).await.unwrap(), 0);
     }
 
-    async fn an_actor_has_so_many_unfinished_jobs_of_a_kind(db: TestDatabase) {
+    async fn the_unfinished_jobs_of_an_actor_are_limited_by_kind(db: TestDatabase) {
         let store = db.store().await;
         let mut conn = store.write().await.unwrap();
         let first = jobs::insert(&mut conn, &JOB, 1).await.unwrap().unwrap();
@@ -74,7 +74,7 @@ both_databases! {
         assert_eq!(begun.attempts, 2, "by the next node");
         for (step, cursor, done, attempts) in [
             (progress(5, 9, "five"), Some("c"), 5, 1),
-            // What is done never shrinks.
+            // The amount done never shrinks.
             (progress(3, 8, "three"), None, 5, 1),
             (progress(i64::MAX, i64::MAX, "all"), Some(""), i64::MAX, 1),
         ] {
@@ -93,7 +93,7 @@ both_databases! {
         let failed = find(&mut conn, id).await;
         assert_eq!((failed.state, failed.error.as_deref()), (JobState::Failed, Some("why")));
         assert_eq!((failed.progress.text.as_str(), failed.finished_ms.is_some()), ("all", true));
-        // What has ended is not changed any more.
+        // A job that has ended does not change any more.
         assert_eq!(jobs::begin(&mut conn, id).await.unwrap(), None);
         assert_eq!(jobs::advance(&mut conn, id, &progress(1, 1, ""), None).await.unwrap(), None);
         assert!(!jobs::cancel(&mut conn, id).await.unwrap());
@@ -123,7 +123,7 @@ both_databases! {
         assert!(!jobs::cancel(&mut conn, waits).await.unwrap(), "it has ended");
     }
 
-    async fn what_failed_or_was_cancelled_can_begin_anew(db: TestDatabase) {
+    async fn a_failed_or_cancelled_job_can_start_over(db: TestDatabase) {
         let store = db.store().await;
         let mut conn = store.write().await.unwrap();
         let (cancelled, failed) = (insert(&mut conn, JOB).await, insert(&mut conn, JOB).await);
@@ -145,7 +145,7 @@ both_databases! {
         assert!(!jobs::restart(&mut conn, 99).await.unwrap(), "there is none");
     }
 
-    async fn the_newest_and_those_to_come(db: TestDatabase) {
+    async fn the_newest_and_the_upcoming_jobs(db: TestDatabase) {
         let store = db.store().await;
         let mut conn = store.write().await.unwrap();
         let later = insert(&mut conn, NewJob { delay_ms: MINUTE, ..JOB }).await;

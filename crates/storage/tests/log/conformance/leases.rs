@@ -25,7 +25,7 @@ both_databases! {
         assert_eq!(leases::prune(&mut conn, 0).await.unwrap(), 0);
     }
 
-    async fn a_lease_has_one_holder_until_it_is_given_back(db: TestDatabase) {
+    async fn a_lease_has_one_holder_until_it_is_released(db: TestDatabase) {
         let store = db.store().await;
         let mut conn = store.write().await.unwrap();
         let first = leases::acquire(&mut conn, "a", 0, 1, MINUTE).await.unwrap().unwrap();
@@ -66,7 +66,7 @@ both_databases! {
         assert!(matches!(first.check(&mut conn).await, Err(Error::LeaseLost)));
     }
 
-    async fn a_node_gives_back_all_that_it_holds(db: TestDatabase) {
+    async fn a_node_releases_all_its_leases(db: TestDatabase) {
         let store = db.store().await;
         let mut conn = store.write().await.unwrap();
         for (partition, holder) in [(0, 1), (1, 1), (2, 2)] {

@@ -1,4 +1,4 @@
-//! The functions of the log itself. Appending is tested beside this folder.
+//! The functions of the log itself. Appending is tested next to this folder.
 
 use stoa_base::Pos;
 use stoa_storage::{
@@ -29,7 +29,7 @@ async fn ends_after(store: &Store, pos: i64, limit: i64) -> Vec<i64> {
     found.iter().map(|batch| batch.last.0).collect()
 }
 
-/// A position, whatever batch ends there.
+/// A position, with whatever batch ends there.
 fn unnamed(pos: i64) -> Mark {
     Mark { pos: Pos(pos), key: None }
 }
@@ -107,7 +107,7 @@ both_databases! {
         assert!(matches!(news, News::Gap { head } if head.pos == Pos(4)), "{news:?}");
         let news = reader.after(unnamed(5), 9).await.unwrap();
         assert!(matches!(news, News::Lost { head: Pos(4) }), "{news:?}");
-        // The batch there is told from another one at the same position.
+        // The batch there can be distinguished from another one at the same position.
         let key = |seq| Some(BatchKey { incarnation: node.incarnation, seq });
         let news = reader.after(Mark { pos: Pos(3), key: key(2) }, 9).await.unwrap();
         assert_eq!(ends(&news), Some(vec![4]));
@@ -143,7 +143,7 @@ both_databases! {
         assert!(before <= first && first < second, "{before} {first} {second}");
     }
 
-    async fn the_log_jumps_and_what_lies_inside_was_lost(db: TestDatabase) {
+    async fn the_log_jumps_and_positions_inside_were_lost(db: TestDatabase) {
         let node = fill(db).await;
         let end = log::head_mark(&mut node.store.read().await.unwrap()).await.unwrap();
         let raised = log::raise(&node.store, Pos(10), &[end]).await.unwrap();
@@ -167,7 +167,7 @@ both_databases! {
         conn.commit().await.unwrap();
     }
 
-    async fn old_batches_are_pruned_but_for_the_last_of_a_run(db: TestDatabase) {
+    async fn old_batches_are_pruned_except_the_last_of_a_run(db: TestDatabase) {
         let node = fill(db).await;
         let lease = take_lease(&node.store).await;
         assert_eq!(log::prune(&node.store, &lease, 0).await.unwrap(), 0);
@@ -214,7 +214,7 @@ both_databases! {
         assert_eq!(listener.is_some(), db.backend() == stoa_storage::Backend::Postgres);
     }
 
-    async fn appends_are_answered_each_by_itself(db: TestDatabase) {
+    async fn each_append_is_answered_separately(db: TestDatabase) {
         let node = TestNode::start(db).await;
         let pending = node.writer.enqueue(sample::message(1, ROOM)).unwrap();
         assert_eq!(pending.wait().await.unwrap().last(), Pos(1));
@@ -226,7 +226,7 @@ both_databases! {
 }
 
 #[test]
-fn what_is_announced_is_heard() {
+fn announcements_are_received() {
     run_on(stoa_storage::Backend::Postgres, async |db| {
         let store = db.store().await;
         let mut listener = Listener::connect(&store).await.unwrap().unwrap();

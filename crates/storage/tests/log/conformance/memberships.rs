@@ -10,8 +10,8 @@ fn user(name: &str) -> String {
     format!("@{name}:test")
 }
 
-/// At positions 1 to 7, each brought by the event with ten times that number; the last overwrites
-/// the first.
+/// At positions 1 to 7, each from the event with ten times that number. The last overwrites the
+/// first.
 async fn fill(node: &TestNode) {
     for (nid, room, name, membership) in [
         (10, 7, "alice", "invite"),
@@ -111,7 +111,7 @@ both_databases! {
         }
     }
 
-    async fn what_is_newer_or_forgotten(db: TestDatabase) {
+    async fn newer_or_forgotten_memberships(db: TestDatabase) {
         let node = TestNode::start(db).await;
         fill(&node).await;
         write(&node, with(|append| append.forgotten_rooms.push(
@@ -120,7 +120,7 @@ both_databases! {
         let mut conn = node.store.read().await.unwrap();
         for (names, after, limit, expected) in [
             (&["alice", "bob", "alice"][..], 0, 9, vec![2, 5, 6, 7]),
-            // Forgotten rooms whenever they were left.
+            // Forgotten rooms are included no matter when they were left.
             (&["alice", "bob"], 6, 9, vec![5, 7]), (&["bob"], 2, 9, vec![6]),
             (&["bob"], i64::MAX, 9, vec![]), (&["nobody"], i64::MIN, 9, vec![]), (&[], 0, 9, vec![]),
         ] {
@@ -158,7 +158,7 @@ both_databases! {
                 .collect();
             assert_eq!(found, expected, "after {after}, {limit}");
         }
-        // Where the event is not there, neither is the member.
+        // If the event does not exist, neither does the member.
         assert_eq!(memberships::joined_events(&mut conn, RoomNid(9), "", 9).await.unwrap(), []);
         refused(memberships::joined_events(&mut conn, RoomNid(7), "a\0b", 9).await);
     }
@@ -190,7 +190,7 @@ both_databases! {
         }
     }
 
-    /// Other servers may have users with any character but a colon and a null in their names.
+    /// Users of other servers can have names with any character except a colon and a null.
     async fn the_first_of_a_room_may_have_unusual_names(db: TestDatabase) {
         let node = TestNode::start(db).await;
         let users: Vec<String> = UNUSUAL.iter().map(|text| format!("@{}:test", text.replace(':', ""))).collect();
@@ -203,7 +203,7 @@ both_databases! {
         assert_eq!(found.unwrap(), [(RoomNid(7), users)]);
     }
 
-    async fn a_room_is_forgotten_by_who_left_it(db: TestDatabase) {
+    async fn a_user_who_left_a_room_can_forget_it(db: TestDatabase) {
         let node = TestNode::start(db).await;
         fill(&node).await;
         let forgets = with(|append| {

@@ -10,7 +10,7 @@ use super::{UNUSUAL, refused};
 const MINUTE: i64 = 60_000;
 
 both_databases! {
-    async fn nodes_live_as_long_as_they_say_so(db: TestDatabase) {
+    async fn nodes_are_alive_as_long_as_they_report(db: TestDatabase) {
         let store = db.store().await;
         let mut conn = store.write().await.unwrap();
         assert_eq!(nodes::count_live(&mut conn, i64::MAX / 2).await.unwrap(), 0);
@@ -37,7 +37,7 @@ both_databases! {
             assert_eq!(nodes::count_live(&mut conn, within_ms).await.unwrap(), count);
         }
         assert_eq!(nodes::prune(&mut conn, 3 * MINUTE).await.unwrap(), 1);
-        // One that was believed dead says that it lives.
+        // A node that was believed dead reports that it is alive.
         nodes::beat(&mut conn, 5, "0.1.0").await.unwrap();
         assert_eq!(nodes::count_live(&mut conn, MINUTE).await.unwrap(), 2);
         assert_eq!(nodes::prune(&mut conn, -MINUTE).await.unwrap(), 2);

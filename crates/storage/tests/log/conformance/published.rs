@@ -7,8 +7,8 @@ use stoa_testing::{TestNode, both_databases, sample};
 
 use crate::{with, write};
 
-/// Rooms 1 to 6 with so many joined members each, of which all but 2 are on the list. From the
-/// top: 5, 4, 1, 6; nobody is in 3.
+/// Rooms 1 to 6 with these numbers of joined members, all but 2 on the list. From the top: 5, 4, 1,
+/// 6; nobody is in 3.
 async fn fill(node: &TestNode) {
     for (nid, joined) in [(1, 2), (2, 9), (3, 0), (4, 5), (5, 5), (6, 1)] {
         let room = RoomNid(nid);
@@ -44,7 +44,7 @@ both_databases! {
         let mut conn = store.write().await.unwrap();
         assert!(!published::is_published(&mut conn, RoomNid(1)).await.unwrap());
         published::withdraw(&mut conn, RoomNid(1)).await.unwrap();
-        // A room that is published before it is there is not listed.
+        // A room that is published before it exists is not listed.
         published::publish(&mut conn, RoomNid(i64::MAX)).await.unwrap();
         assert_eq!(published::count(&mut conn).await.unwrap(), 0);
         assert!(below(&mut conn, Place::TOP, 9).await.is_empty());

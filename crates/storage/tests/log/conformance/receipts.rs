@@ -112,7 +112,7 @@ both_databases! {
         }
     }
 
-    async fn a_reader_sees_what_changed_but_for_the_private_ones_of_others(db: TestDatabase) {
+    async fn a_reader_sees_changes_except_the_private_receipts_of_others(db: TestDatabase) {
         let node = TestNode::start(db).await;
         fill(&node).await;
         let mut conn = node.store.read().await.unwrap();

@@ -1,7 +1,7 @@
-//! Every statement of this crate is understood by the databases that it is for.
+//! Checks that the databases understand every statement of this crate meant for them.
 //!
-//! The statements are the texts in the sources that look like one. `EXPLAIN` has SQLite prepare a
-//! statement, and `PREPARE` PostgreSQL.
+//! The statements are the texts in the sources that look like one. SQLite prepares a statement for
+//! `EXPLAIN`, and PostgreSQL for `PREPARE`.
 
 use std::{fs, path::Path};
 
@@ -25,7 +25,7 @@ const FILES: [(&str, Backend); 6] = [
     ("src/repo/typing.rs", Backend::Postgres),
 ];
 
-/// What stands in the statements of one database only.
+/// Constructs that occur only in statements for one database.
 const TEXTS: [(&str, Backend); 5] = [
     ("pg_", Backend::Postgres),
     ("SET LOCAL", Backend::Postgres),
@@ -34,30 +34,31 @@ const TEXTS: [(&str, Backend); 5] = [
     ("BEGIN IMMEDIATE", Backend::Sqlite),
 ];
 
-/// Another statement that is put into one, and what stands for it here.
+/// A statement that is inserted into others, and the text used in its place here.
 const INNER: (&str, &str) = ("{guards}", "SELECT 1 AS place, '1' AS reason");
 
-/// What a statement begins with. The second kind is not for `PREPARE`, and is carried out instead.
+/// The words that statements begin with. Those of the second list cannot be prepared, and are
+/// executed instead.
 const PREPARED: [&str; 5] = ["SELECT", "INSERT", "UPDATE", "DELETE", "WITH"];
 const UTILITIES: [&str; 6] = ["BEGIN", "BEGIN;", "COMMIT", "ROLLBACK", "SET", "LOCK"];
 
 #[derive(Debug)]
 struct Statement {
-    /// Where it stands.
+    /// The place in the source.
     place: String,
     text: String,
-    /// None for both.
+    /// `None` for both.
     only: Option<Backend>,
 }
 
-/// The statements of a file, and what looks like a piece of one and belongs to none.
+/// The statements of a file, and texts that look like part of a statement but belong to none.
 #[derive(Debug, Default)]
 struct Found {
     statements: Vec<Statement>,
     pieces: Vec<String>,
 }
 
-/// A text of a macro, such as `SELECT … FROM events `, that others in the file go on with.
+/// The text of a macro, such as `SELECT … FROM events `, that others in the file continue.
 struct Beginning {
     text: String,
     place: String,
@@ -127,7 +128,7 @@ fn looks_like_sql(text: &str) -> bool {
     words.any(|word| matches!(word, "SELECT" | "FROM" | "WHERE" | "INTO" | "SET" | "VALUES"))
 }
 
-/// What a literal says, of which this is how it is written.
+/// The value of a string literal that is written like this.
 fn unescaped(literal: &str) -> String {
     let mut text = String::new();
     let mut rest = literal.chars().peekable();
@@ -161,13 +162,13 @@ fn found() -> Found {
     found
 }
 
-/// Why SQLite does not understand the statement.
+/// The reason why SQLite does not understand the statement, if it does not.
 async fn refused_by_sqlite(conn: &mut SqliteConnection, text: &str) -> Option<sqlx::Error> {
     conn.execute(raw_sql(AssertSqlSafe(format!("EXPLAIN {text}")))).await.err()
 }
 
-/// Why PostgreSQL does not understand the statement, of whatever types its parameters are: what
-/// stands alone in the list of a SELECT has none that could be inferred.
+/// The reason why PostgreSQL does not understand the statement, whatever the types of its
+/// parameters are. A parameter alone in the list of a SELECT has no type that could be inferred.
 async fn refused_by_postgres(conn: &mut PgConnection, text: &str) -> Option<sqlx::Error> {
     let verb = text.split_whitespace().next().unwrap_or_default();
     if UTILITIES.contains(&verb) {
@@ -239,7 +240,7 @@ both_databases! {
     }
 }
 
-/// What the functions of the log say is prepared when they are called, here for no rows.
+/// The statements in the log's functions are prepared when they are called, here with no rows.
 #[test]
 fn every_function_of_the_log_is_understood() {
     run_on(Backend::Postgres, async |db| {
@@ -251,7 +252,7 @@ fn every_function_of_the_log_is_understood() {
         assert!(functions.len() >= 15, "{functions:?}");
         for function in functions {
             let rows = match function.as_str() {
-                // A link is over one entry at least.
+                // A link is over at least one entry.
                 "append_audit" => r#"["{}"]"#,
                 "append_tables" => "{}",
                 _ => "[]",
@@ -263,8 +264,8 @@ fn every_function_of_the_log_is_understood() {
     });
 }
 
-/// The plan for the guards is made once, perhaps while the tables are small: none of it may read a whole
-/// table, or hash one.
+/// The plan for the guards is made once, perhaps while the tables are small. No part of it may read
+/// a whole table, or hash one.
 #[test]
 fn guards_are_looked_up_by_key() {
     run_on(Backend::Postgres, async |db| {

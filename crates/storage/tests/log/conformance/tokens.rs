@@ -9,7 +9,7 @@ use stoa_testing::{TestNode, both_databases};
 use super::{UNUSUAL, alice, bob, make_device, make_user, refused};
 use crate::{with, write};
 
-/// Accounts and devices, without which no token is good. Bob is an admin.
+/// Accounts and devices, without which no token is valid. Bob is an admin.
 async fn fill(node: &TestNode) {
     for (user_id, admin) in [(alice(), false), (bob(), true)] {
         make_user(node, user_id, None, admin).await;
@@ -34,7 +34,7 @@ fn session(name: &str, user_id: &UserId, device_id: Option<&str>) -> Append {
     })
 }
 
-/// A token whose refresh token has the same name behind `r `.
+/// A token whose refresh token has the same name with the prefix `r `.
 fn token(name: &str, session_id: &str, user_id: &UserId) -> TokenRow {
     TokenRow {
         token_hash: name.to_owned(),
@@ -48,7 +48,7 @@ fn token(name: &str, session_id: &str, user_id: &UserId) -> TokenRow {
     }
 }
 
-/// Whether the token with this name and its refresh token are good.
+/// Whether the token with this name and its refresh token are valid.
 async fn is_good(conn: &mut Conn, name: &str) -> bool {
     let access = tokens::by_access_hash(conn, name).await.unwrap().is_some();
     let refresh = tokens::by_refresh_hash(conn, &format!("r {name}")).await.unwrap().is_some();
@@ -93,13 +93,13 @@ both_databases! {
         assert_eq!((found.session_id.as_str(), found.generation), ("other", i64::MAX));
         assert_eq!((found.parent_hash.as_deref(), found.admin), (Some("other"), true));
         assert_eq!((found.expires_ms, found.session_expires_ms), (None, None));
-        // One hash does not do for the other, and case counts.
+        // One kind of hash is not accepted for the other, and case matters.
         assert!(tokens::by_access_hash(&mut conn, "r access").await.unwrap().is_none());
         assert!(tokens::by_refresh_hash(&mut conn, "access").await.unwrap().is_none());
         assert!(tokens::by_access_hash(&mut conn, "ACCESS").await.unwrap().is_none());
     }
 
-    async fn a_token_is_good_with_its_account_its_device_and_its_parent(db: TestDatabase) {
+    async fn a_token_is_valid_only_with_its_account_device_and_parent(db: TestDatabase) {
         let node = TestNode::start(db).await;
         fill(&node).await;
         let carol = ruma::user_id!("@carol:test");

@@ -1,4 +1,4 @@
-//! On PostgreSQL only, as the repository is.
+//! PostgreSQL only, like the repository.
 
 use stoa_base::RoomNid;
 use stoa_storage::{
@@ -19,7 +19,7 @@ fn starts(room: i64, user_id: &str) -> TypingChange {
     change(room, Some(user_id), Some(HOUR))
 }
 
-/// The rooms of the news, each with the counts and with who is typing.
+/// The rooms of the news, each with its counts and the users who are typing.
 fn rooms(news: &TypingNews) -> Vec<(i64, i64, i64, Vec<&str>)> {
     let mut rooms = Vec::new();
     for room in &news.rooms {
@@ -46,14 +46,14 @@ fn nothing() {
 }
 
 #[test]
-fn who_is_typing_is_told_from_where_the_reader_stands() {
+fn typing_news_start_at_the_readers_counter() {
     run_on(Backend::Postgres, async |db| {
         let store = db.store().await;
         let mut conn = store.read().await.unwrap();
         for changes in [
             vec![starts(7, "@a:test"), starts(7, "@b:test")],
             vec![starts(8, "@a:test")],
-            // Who goes on typing is written, and nothing new.
+            // A user who continues to type is written, but is not news.
             vec![starts(7, "@b:test")],
             vec![change(8, Some("@a:test"), None), change(9, Some("@a:test"), None)],
         ] {
@@ -71,9 +71,9 @@ fn who_is_typing_is_told_from_where_the_reader_stands() {
         for (epoch, counter, limit, expected, upto, more) in [
             (epoch, 3, 100, vec![eight.clone()], 4, false),
             (epoch, 4, 100, vec![], 4, false),
-            // Another epoch: all that is current.
+            // Another epoch: everything that is current.
             (epoch - 1, 4, 100, vec![seven.clone(), eight.clone()], 4, false),
-            // There may be more where the limit is reached; it goes on after the last.
+            // There may be more if the limit is reached; it continues after the last one.
             (epoch, 0, 1, vec![seven.clone()], 3, true),
             (epoch, 3, 1, vec![eight], 4, true),
         ] {
@@ -84,7 +84,7 @@ fn who_is_typing_is_told_from_where_the_reader_stands() {
 }
 
 #[test]
-fn whose_time_is_over_goes_with_the_next_change() {
+fn users_whose_time_is_over_are_removed_by_the_next_change() {
     run_on(Backend::Postgres, async |db| {
         let store = db.store().await;
         let mut conn = store.read().await.unwrap();

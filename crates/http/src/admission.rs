@@ -1,15 +1,15 @@
 //! How many large answers are put together and sent at once: as many as fit into so many bytes.
 //!
-//! Before an answer is put together, its weight is estimated, in bytes of memory, and a place for it
-//! is waited for, in the order of arrival. The place is held until the answer is sent or given up,
-//! so that clients that read slowly count as well. Small answers have places of their own and do
-//! not wait behind large ones. Nobody has more than half of the places, so that one user who asks
-//! for much, and reads slowly or never, does not keep everybody else waiting. Where too many wait,
-//! or for too long, the answer is 429.
+//! Before an answer is put together, its weight is estimated, in bytes of memory, and a place for
+//! it is waited for, in the order of arrival. The place is held until the answer is sent or given
+//! up, so that clients that read slowly count as well. Small answers have places of their own and
+//! do not wait behind large ones. Nobody has more than half of the places, so that one user who
+//! asks for much, and reads slowly or never, does not keep everybody else waiting. Where too many
+//! wait, or for too long, the answer is 429.
 //!
 //! While an answer is put together, what it reads is counted ([`Allowance`]). One that turns out to
-//! be heavier than its place is given up, and put together anew in a larger one. Once it is written,
-//! it keeps as much of its place as it has bytes.
+//! be heavier than its place is given up, and put together anew in a larger one. Once it is
+//! written, it keeps as much of its place as it has bytes.
 
 mod pieces;
 
@@ -60,8 +60,8 @@ pub const LARGER: u64 = 4;
 /// take the memory of the whole node.
 const MOST: u64 = 4;
 
-/// How many answers may wait for a place, and how long one waits for all the places that it is tried
-/// in. Clients wait for a first sync for more than a minute.
+/// How many answers may wait for a place, and how long one waits for all the places that it is
+/// tried in. Clients wait for a first sync for more than a minute.
 const MAX_WAITING: usize = 100;
 const MAX_WAIT: Duration = Duration::from_secs(30);
 
@@ -91,15 +91,16 @@ struct Lane {
 }
 
 impl Admission {
-    /// Places for answers of `bytes` in all, [`FEWEST`] at least, a quarter of which is for small ones.
+    /// Places for answers of `bytes` in all, [`FEWEST`] at least, a quarter of which is for small
+    /// ones.
     pub fn new(bytes: u64) -> Self {
         let bytes = bytes.max(FEWEST);
         let quarter = bytes / 4;
         Self(Arc::new(Lanes { large: Lane::new(bytes - quarter), small: Lane::new(quarter) }))
     }
 
-    /// Waits for a place for an answer to `user` of about this weight, in bytes. Nobody gets more than
-    /// half of the places, however heavy it is.
+    /// Waits for a place for an answer to `user` of about this weight, in bytes. Nobody gets more
+    /// than half of the places, however heavy it is.
     pub async fn admit(&self, user: &UserId, weight: u64) -> Result<Place> {
         self.admit_until(Instant::now() + MAX_WAIT, user, weight).await
     }
@@ -110,10 +111,10 @@ impl Admission {
         admitted.await.unwrap_or_else(|_| Err(refused()))
     }
 
-    /// Puts an answer to `user` together, which is expected to have about this weight, in bytes, and
-    /// gives it with its place. Where it turns out to be heavier, so that `assemble` takes more than it
-    /// is allowed, it is begun anew in a larger place. One that takes [`MOST`] times the largest is
-    /// an error of the server, which is logged.
+    /// Puts an answer to `user` together, which is expected to have about this weight, in bytes,
+    /// and gives it with its place. Where it turns out to be heavier, so that `assemble` takes more
+    /// than it is allowed, it is begun anew in a larger place. One that takes [`MOST`] times the
+    /// largest is an error of the server, which is logged.
     pub async fn assemble<T, F>(
         &self,
         user: &UserId,
@@ -326,8 +327,8 @@ impl Place {
         self.share.resize(units).and_then(|()| self.lane.resize(units))
     }
 
-    /// The answer, which holds the place until it is sent. The part of the place that it does not need
-    /// is given up at once.
+    /// The answer, which holds the place until it is sent. The part of the place that it does not
+    /// need is given up at once.
     pub fn json<T: Serialize>(mut self, value: T) -> Response {
         let mut pieces = Pieces::default();
         if let Err(error) = serde_json::to_writer(&mut pieces, &value) {
@@ -394,7 +395,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_turns_out_to_be_heavier_is_put_together_anew_in_a_larger_place() {
         let admission = Admission::new(128 * MIB);
-        // The places that an answer of `needed` bytes is tried in, which is expected to have `weight`.
+        // The places that an answer of `needed` bytes is tried in, which is expected to have
+        // `weight`.
         let places = async |weight: u64, needed: u64| {
             let tried = Mutex::new(Vec::new());
             let assemble = |allowance: Allowance| {

@@ -48,8 +48,8 @@ async fn check(is_open: bool, parts: &Parts, context: &Context) -> Result<()> {
     }
     let ClientAddress(address) = ClientAddress::of(parts, &context.trusted_proxies);
     let head = Request::from_parts(parts.clone(), ());
-    // A user whose session is known is charged when the request itself is read. Looking up the session
-    // of a made-up token must not be free.
+    // A user whose session is known is charged when the request itself is read. Looking up the
+    // session of a made-up token must not be free.
     if known_session(&head, context).is_none() {
         spend(operation_of(parts), &head, address, context)?;
     }

@@ -1,5 +1,5 @@
-//! What went wrong, as an answer: a status, a Matrix error code, and a sentence for people. An engine's
-//! errors become one here, those of a crate above this one in that crate.
+//! What went wrong, as an answer: a status, a Matrix error code, and a sentence for people. An
+//! engine's errors become one here, those of a crate above this one in that crate.
 //!
 //! What is the server's own business (a database that fails, a bug) is written to the log, once,
 //! where the request's span adds its id; the client hears only that something went wrong.

@@ -1,5 +1,5 @@
-//! Registration by whoever knows the shared secret, as Synapse has it: test tools and set-up scripts
-//! speak it.
+//! Registration by whoever knows the shared secret, as Synapse has it: test tools and set-up
+//! scripts speak it.
 //!
 //! <https://element-hq.github.io/synapse/latest/admin_api/register_api.html>
 
@@ -157,8 +157,8 @@ fn sign_nonce(secret: &str, given: &str) -> String {
     Secret::derive(secret, &["registration nonce", given]).text(&format!("{given}."))
 }
 
-/// When the oldest nonce was given whose use is remembered: well before the oldest that is good, for
-/// nodes whose clocks differ.
+/// When the oldest nonce was given whose use is remembered: well before the oldest that is good,
+/// for nodes whose clocks differ.
 fn oldest_used_nonce(now_ms: i64) -> i64 {
     before(now_ms, 60 * NONCE_LIFETIME)
 }

@@ -131,9 +131,9 @@ impl Sessions {
         Ok(NewSession { user_id: user_id.to_owned(), device_id, tokens: pair.into_new_tokens() })
     }
 
-    /// Removes the devices that have to make way for `new`, so that its user does not have too many:
-    /// those that have been unused for longest. Where two devices are logged in at the same moment,
-    /// there may be one too many until the next log-in.
+    /// Removes the devices that have to make way for `new`, so that its user does not have too
+    /// many: those that have been unused for longest. Where two devices are logged in at the same
+    /// moment, there may be one too many until the next log-in.
     ///
     /// Refusing the log-in instead would lock out whoever has no session to delete devices with.
     async fn make_room(

@@ -38,10 +38,10 @@ fails_with_failure!(RefreshError);
 impl Sessions {
     /// Gives out new tokens for the session that `refresh_token` belongs to.
     ///
-    /// The old ones stay good until a new one is used: the client may never receive this answer, and
-    /// ask again. The tokens that it did not receive are then void. A refresh token that comes back
-    /// after its successor was used has been copied, and ends the session. The device stays: it may
-    /// be a client that lost the successor, and would lose its keys with the device.
+    /// The old ones stay good until a new one is used: the client may never receive this answer,
+    /// and ask again. The tokens that it did not receive are then void. A refresh token that comes
+    /// back after its successor was used has been copied, and ends the session. The device stays:
+    /// it may be a client that lost the successor, and would lose its keys with the device.
     #[tracing::instrument(level = "debug", skip_all)]
     pub async fn refresh(
         &self,
@@ -82,8 +82,8 @@ impl Sessions {
     }
 
     /// Ends a session whose tokens somebody has copied: a refresh token was presented that had been
-    /// replaced by another one, which was used. The server cannot tell which of the two is the user.
-    /// The device stays, so that they can log in with it again.
+    /// replaced by another one, which was used. The server cannot tell which of the two is the
+    /// user. The device stays, so that they can log in with it again.
     ///
     /// <https://www.rfc-editor.org/rfc/rfc9700.html#section-4.14.2>
     async fn end_copied_session(

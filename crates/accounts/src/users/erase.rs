@@ -1,5 +1,5 @@
-//! What is deleted when an account is closed, in small steps that may be repeated. A job takes them,
-//! under its lease.
+//! What is deleted when an account is closed, in small steps that may be repeated. A job takes
+//! them, under its lease.
 
 use ruma::UserId;
 use stoa_storage::{
@@ -27,8 +27,8 @@ impl Users {
         Ok(conn.commit().await?)
     }
 
-    /// Marks the user as erased, so that every node shows their events redacted to whoever was not in
-    /// the room when they were sent. Deletes the password of a closed account.
+    /// Marks the user as erased, so that every node shows their events redacted to whoever was not
+    /// in the room when they were sent. Deletes the password of a closed account.
     pub async fn mark_erased(&self, lease: &Fence, user_id: &UserId) -> Result<(), Failure> {
         let mut conn = self.store.write().await?;
         lease.check(&mut conn).await?;
@@ -41,7 +41,8 @@ impl Users {
         Ok(())
     }
 
-    /// Deletes some of the user's profile, account data and filters. Says whether there may be more.
+    /// Deletes some of the user's profile, account data and filters. Says whether there may be
+    /// more.
     pub async fn delete_some_data(&self, lease: &Fence, user_id: &UserId) -> Result<bool, Failure> {
         let mut conn = self.store.write().await?;
         lease.check(&mut conn).await?;

@@ -19,7 +19,8 @@ use crate::Result;
 /// last is on its way, so that an answer is given up piece by piece.
 pub(super) const PIECE: usize = 32 * 1_024;
 
-/// An answer in pieces, so that nothing is copied while it grows, and memory is freed while it is sent.
+/// An answer in pieces, so that nothing is copied while it grows, and memory is freed while it is
+/// sent.
 #[derive(Debug, Default)]
 pub(super) struct Pieces {
     full: VecDeque<Bytes>,

@@ -1,9 +1,9 @@
 //! Token buckets by key, which can go into debt.
 //!
 //! A bucket holds up to `burst` tokens and is filled at a steady rate. A request must find what it
-//! is known to cost, or a full bucket where it costs more than one holds. What turns out later to be
-//! due is paid even where the bucket lacks it, unless it is in debt already: so an operation of any
-//! size is possible, and cannot be repeated before it is paid off.
+//! is known to cost, or a full bucket where it costs more than one holds. What turns out later to
+//! be due is paid even where the bucket lacks it, unless it is in debt already: so an operation of
+//! any size is possible, and cannot be repeated before it is paid off.
 
 use std::{
     borrow::Borrow,
@@ -61,8 +61,8 @@ impl<K: Hash + Eq> Buckets<K> {
         self.take(key, cost.min(u64::from(self.burst.get())), cost)
     }
 
-    /// Spends what a request that was let through turns out to cost beyond that; or says how long to
-    /// wait until earlier debts are paid.
+    /// Spends what a request that was let through turns out to cost beyond that; or says how long
+    /// to wait until earlier debts are paid.
     pub(super) fn charge<Q>(&self, key: &Q, cost: u64) -> Result<(), Duration>
     where
         K: Borrow<Q>,

@@ -89,8 +89,7 @@ pub struct Config {
 
     /// Traces: how requests went through the server, for a collector of OpenTelemetry.
     ///
-    /// `docs/tracing.md` says what they hold. Nothing is collected while `otlp_endpoint` is not
-    /// set.
+    /// `docs/tracing.md` says what they hold. Nothing is collected while `otlp_endpoint` is not set.
     pub tracing: Tracing,
 }
 

@@ -25,9 +25,9 @@ pub struct Database {
     #[schemars(example = "postgres://stoa:PASSWORD@localhost:5433/stoa")]
     pub direct_url: Option<PostgresUrl>,
 
-    /// How many connections this node opens to the database for requests at most. To SQLite eight
-    /// are enough, and more are not opened. To PostgreSQL it opens up to seven more, for the log,
-    /// for news from other nodes, and to notice when the host is gone.
+    /// How many connections this node opens to the database for requests at most. To SQLite eight are
+    /// enough, and more are not opened. To PostgreSQL it opens up to seven more, for the log, for
+    /// news from other nodes, and to notice when the host is gone.
     #[schemars(range(min = 2, max = 1000))]
     pub max_connections: u32,
 }

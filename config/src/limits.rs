@@ -48,8 +48,8 @@ pub struct Limits {
     pub reads: Rate,
 
     /// Requests of one user that read much: pages of history, members, whole states, the room
-    /// list. A first sync counts ten times. A later one counts once where it takes more than 1 MiB
-    /// of memory, four times where it takes more than 4 MiB, and ten times where more than 16 MiB.
+    /// list. A first sync counts ten times. A later one counts once where it takes more than 1 MiB of
+    /// memory, four times where it takes more than 4 MiB, and ten times where more than 16 MiB.
     pub heavy_reads: Rate,
 
     /// Syncs of one user, over all their devices, that go on from an earlier one.

@@ -18,8 +18,8 @@ pub struct Log {
     #[schemars(example = "info,stoa_sync=debug")]
     pub filter: LogFilter,
 
-    /// How long a request may take, in milliseconds, before a warning says how long it took and
-    /// what for. 0 turns the warnings off.
+    /// How long a request may take, in milliseconds, before a warning says how long it took and what
+    /// for. 0 turns the warnings off.
     ///
     /// The time for which a sync waits for news does not count.
     #[schemars(range(min = 0, max = 3_600_000))]

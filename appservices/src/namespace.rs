@@ -86,9 +86,9 @@ impl Namespace {
 
     /// Whether an ID or alias is in the namespace.
     ///
-    /// The specification does not say which part of it the expression has to match. As in Synapse, it
-    /// has to match from the first character on, and need not reach the last: `@irc_` is the same as
-    /// `@irc_.*`, and `irc_` matches no user.
+    /// The specification does not say which part of it the expression has to match. As in Synapse,
+    /// it has to match from the first character on, and need not reach the last: `@irc_` is the
+    /// same as `@irc_.*`, and `irc_` matches no user.
     pub fn includes(&self, id: &str) -> bool {
         // The match that is found is the leftmost one.
         self.regex.find(id).is_some_and(|found| found.start() == 0)

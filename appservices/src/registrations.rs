@@ -101,8 +101,8 @@ fn is_same_file(one: &Path, other: &Path) -> bool {
     real(one) == real(other)
 }
 
-/// What one service may not have of the users of another one that was read before it: nobody else may
-/// make a user in an exclusive namespace, so whoever is there as a sender could never be made.
+/// What one service may not have of the users of another one that was read before it: nobody else
+/// may make a user in an exclusive namespace, so whoever is there as a sender could never be made.
 fn of_another(given: &Registration, other: &Registration) -> Vec<Fault> {
     let mut faults = Vec::new();
     // That is a fault of its own.

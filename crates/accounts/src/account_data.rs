@@ -1,4 +1,4 @@
-//! What clients keep on the server for their user, in general and for a room.
+//! Account data: what clients store on the server for their user, globally or for one room.
 //!
 //! <https://spec.matrix.org/v1.19/client-server-api/#client-config>
 
@@ -17,22 +17,22 @@ use crate::{
     sessions::guard_actor,
 };
 
-/// Types that the server sets itself, by endpoints of their own.
+/// Types that are set only by the server, through endpoints of their own.
 const MANAGED: [&str; 2] = ["m.fully_read", "m.push_rules"];
 const MAX_TYPE: usize = 255;
 /// The largest content, in bytes.
 const MAX_CONTENT: usize = 512 * 1_024;
 
-/// Why account data is not set.
+/// Why account data was not set.
 #[derive(Debug, thiserror::Error)]
 pub enum AccountDataError {
-    /// The type is set by the server only.
+    /// Only the server sets this type.
     #[error("this type of account data is controlled by the server")]
     Managed,
     /// The type is empty, too long, or holds a NUL.
     #[error("this is not a valid type of account data")]
     InvalidType,
-    /// The content is no JSON object.
+    /// The content is not a JSON object.
     #[error("the content must be a JSON object")]
     NotAnObject,
     /// The content is too large.
@@ -44,14 +44,14 @@ pub enum AccountDataError {
     /// All of the user's account data together is too large.
     #[error("you have as much account data as this server allows")]
     Full,
-    /// The server is at fault.
+    /// The server failed, not the request.
     #[error(transparent)]
     Failure(#[from] Failure),
 }
 
 fails_with_failure!(AccountDataError);
 
-/// Puts account data into an append. For types that the server itself sets: checks nothing.
+/// Adds account data to an append without any checks, for the types that the server itself sets.
 pub fn put_account_data(
     append: &mut Append,
     user_id: &UserId,
@@ -70,7 +70,7 @@ pub fn put_account_data(
     });
 }
 
-/// The account data of this server's users.
+/// The account data of local users.
 #[derive(Debug)]
 pub struct AccountData {
     pub(crate) store: Store,
@@ -79,7 +79,7 @@ pub struct AccountData {
 }
 
 impl AccountData {
-    /// What a user has set for a type, in a room or in general.
+    /// A user's account data of one type, for a room or global.
     pub async fn get(
         &self,
         user_id: &UserId,
@@ -95,13 +95,13 @@ impl AccountData {
         Ok(content.map_err(stoa_storage::Error::corrupt)?)
     }
 
-    /// How many bytes of account data a user has, over all rooms.
+    /// The size in bytes of a user's account data, global and in all rooms.
     pub async fn bytes(&self, user_id: &UserId) -> Result<u64, Failure> {
         let usage = account_data::usage(&mut self.store.read().await?, user_id, None).await?;
         Ok(u64::try_from(usage.bytes).unwrap_or(0))
     }
 
-    /// Sets account data of the actor, in a room or in general.
+    /// Sets account data of the actor, for a room or globally.
     pub async fn set(
         &self,
         actor: &Actor,
@@ -124,11 +124,11 @@ impl AccountData {
         }
         let mut conn = self.store.read().await?;
         let present = account_data::find(&mut conn, &actor.user_id, room, kind).await?;
-        // What is set already is no news.
+        // Setting the same content again appends nothing, so clients are not told about it.
         if present.as_ref().is_some_and(|data| data.content == content) {
             return Ok(());
         }
-        // Requests at the same time may each find room; rates bound how many they are.
+        // Concurrent requests may each find space left; rate limits bound how many there are.
         let usage = account_data::usage(&mut conn, &actor.user_id, room).await?;
         if present.is_none() && usage.types >= self.totals.account_data_types {
             return Err(AccountDataError::TooMany);

@@ -1,4 +1,4 @@
-//! Puts the parts of accounts together.
+//! Builds the parts that deal with accounts.
 
 use std::sync::Arc;
 
@@ -22,30 +22,30 @@ use crate::{
     users::Users,
 };
 
-/// What accounts are built from.
+/// What [`Accounts`] is built from.
 #[derive(Debug)]
 pub struct Parts {
     /// The database.
     pub store: Store,
-    /// The way into the log.
+    /// Appends to the log.
     pub writer: Writer,
-    /// Waits until this node's caches are current.
+    /// Waits until the caches of this node are current.
     pub freshness: Freshness,
-    /// The time.
+    /// The clock.
     pub clock: Clock,
-    /// Where secrets come from.
+    /// The source of randomness for secrets.
     pub random: Random,
-    /// The server name that every user here bears.
+    /// The server name in the IDs of local users.
     pub server_name: OwnedServerName,
-    /// The sessions in memory, which the tailer keeps current.
+    /// The cache of sessions, kept current by the tailer.
     pub sessions: Arc<SessionCache>,
-    /// The filters in memory, which the tailer keeps current.
+    /// The cache of filters, kept current by the tailer.
     pub filters: Arc<FilterCache>,
-    /// What a node authenticates things with that any node may get back.
+    /// The secret with which every node verifies what another node has signed.
     pub secret: DeploymentSecret,
 }
 
-/// The parts of accounts, each for whoever needs it.
+/// The parts that deal with accounts. Callers take the ones they need.
 #[derive(Debug)]
 pub struct Accounts {
     /// Sessions and their tokens.
@@ -56,9 +56,9 @@ pub struct Accounts {
     pub passwords: Arc<Passwords>,
     /// User-interactive authentication.
     pub interactive_auth: Arc<InteractiveAuth>,
-    /// What makes accounts.
+    /// Registration.
     pub registrar: Arc<Registrar>,
-    /// The accounts themselves, and closing them.
+    /// The accounts themselves, and their deactivation.
     pub users: Arc<Users>,
     /// Profiles.
     pub profiles: Arc<Profiles>,
@@ -70,7 +70,7 @@ pub struct Accounts {
 }
 
 impl Accounts {
-    /// Accounts on a database that is open. `options.password_cost` may be unusable.
+    /// Builds the parts on an open database. Fails if argon2 cannot use `options.password_cost`.
     pub fn new(parts: Parts, options: Options) -> Result<Self, BadPasswordCost> {
         let Parts { store, writer, freshness, clock, random, server_name, .. } = parts;
         let attempts =
@@ -145,7 +145,7 @@ impl Accounts {
         })
     }
 
-    /// Deletes what has expired and nobody asks for any more. To be called now and then.
+    /// Deletes what has expired. To be called now and then.
     pub async fn prune_expired(&self) -> stoa_storage::Result<()> {
         let mut conn = self.store.write().await?;
         self.interactive_auth.prune(&mut conn).await?;

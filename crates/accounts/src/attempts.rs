@@ -1,7 +1,7 @@
-//! Limits on what an attacker would try often, counted in the database for all nodes together.
+//! Limits on what an attacker would try again and again, counted in the database across all nodes.
 //!
-//! An attempt is counted before it is made and taken back if it succeeds, so that trying many times
-//! at once brings nothing.
+//! An attempt is counted before it is made, and the count is taken back if it succeeds. So many
+//! concurrent attempts do not get around the limit.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -11,21 +11,21 @@ use stoa_storage::{Conn, Store, repo::attempts};
 
 use crate::{before::before, failure::Failure, options::AttemptLimits};
 
-/// An attempt, or why it is refused.
+/// Whether an attempt may be made.
 pub(crate) enum Attempt {
-    /// It may be made.
+    /// It has been counted and may be made.
     Counted(Counted),
-    /// There were too many.
+    /// There have been too many.
     TooMany { retry_after: Duration },
 }
 
-/// An attempt that was counted.
+/// An attempt that has been counted.
 pub(crate) struct Counted {
     user: Option<String>,
     address: Option<String>,
 }
 
-/// Counts attempts, and refuses them where there were too many.
+/// Counts attempts, and refuses them if there have been too many.
 #[derive(Clone, Debug)]
 pub(crate) struct Attempts {
     pub(crate) store: Store,
@@ -34,7 +34,8 @@ pub(crate) struct Attempts {
 }
 
 impl Attempts {
-    /// The attempt succeeded: the user's failures are forgotten, the address is given this one back.
+    /// To be called when an attempt has succeeded: forgets the user's failures, and takes this
+    /// attempt off the count of the address.
     pub(crate) async fn succeeded(&self, counted: &Counted) -> Result<(), stoa_storage::Error> {
         let Counted { user, address } = counted;
         if user.is_none() && address.is_none() {
@@ -50,7 +51,7 @@ impl Attempts {
         conn.commit().await
     }
 
-    /// Counts an attempt to log in.
+    /// Counts a login attempt, against the user and the address.
     pub(crate) async fn login(
         &self,
         user_id: Option<&UserId>,
@@ -69,7 +70,7 @@ impl Attempts {
         })
     }
 
-    /// Counts a registration.
+    /// Counts a registration attempt, against the address.
     pub(crate) async fn registration(&self, address: Option<IpAddr>) -> Result<Attempt, Failure> {
         let Some(limits) = self.limits else { return Ok(unlimited()) };
         let address = address.map(|address| format!("register {}", Network::of(address)));
@@ -80,8 +81,8 @@ impl Attempts {
         })
     }
 
-    /// Counts an attempt for one subject after the other. Where one is over its limit, says how long
-    /// it stays so: nothing is tried, and those after it are not to blame.
+    /// Counts an attempt against each subject in turn. If one is over its limit, returns how long
+    /// that lasts and does not count against the remaining subjects, since no attempt will be made.
     async fn count(
         &self,
         subjects: &[(Option<&str>, u32)],
@@ -106,7 +107,7 @@ impl Attempts {
         Ok(retry_after)
     }
 
-    /// Deletes the counts whose window is over.
+    /// Deletes counts whose window has passed.
     pub(crate) async fn prune(&self, conn: &mut Conn) -> stoa_storage::Result<()> {
         let Some(limits) = self.limits else { return Ok(()) };
         attempts::prune(conn, before(self.clock.now_ms(), limits.window)).await.map(drop)

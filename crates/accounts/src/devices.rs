@@ -10,14 +10,14 @@ pub use stoa_storage::repo::devices::DeviceRow as Device;
 
 use crate::failure::Failure;
 
-/// The devices of this server's users.
+/// The devices of local users.
 #[derive(Debug)]
 pub struct Devices {
     pub(crate) store: Store,
 }
 
 impl Devices {
-    /// A user's devices, by ID.
+    /// A user's devices, ordered by ID.
     pub async fn list(&self, user_id: &UserId) -> Result<Vec<Device>, Failure> {
         Ok(devices::list(&mut self.store.read().await?, user_id).await?)
     }
@@ -35,7 +35,7 @@ impl Devices {
     }
 }
 
-/// PostgreSQL takes no NUL in a text; no device has one in its ID.
+/// PostgreSQL does not accept a NUL in a text value; no device has one in its ID.
 fn can_be_stored(device_id: &DeviceId) -> bool {
     !device_id.as_str().contains('\0')
 }

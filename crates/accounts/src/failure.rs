@@ -1,17 +1,17 @@
-//! What can fail anywhere, whatever is asked for.
+//! The failures that any operation can run into.
 
 use stoa_storage::log::AppendError;
 
-/// The server, not the request, is at fault.
+/// The server failed, not the request.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// The database failed.
     #[error(transparent)]
     Storage(#[from] stoa_storage::Error),
-    /// The change was not written, or is not known to be.
+    /// The change was not written, or its outcome is unknown.
     #[error(transparent)]
     Append(AppendError),
-    /// More is asked for than the server can do now. The client should try again.
+    /// The server is overloaded. The client should try again.
     #[error("the server is busy")]
     Busy,
 }
@@ -25,7 +25,7 @@ impl From<AppendError> for Failure {
     }
 }
 
-/// Lets `?` turn what fails underneath into the `Failure` variant of an error.
+/// Lets `?` convert the errors of lower layers into the `Failure` variant of an error.
 macro_rules! fails_with_failure {
     ($error:ty) => {
         impl From<stoa_storage::Error> for $error {

@@ -1,7 +1,7 @@
-//! The filters that clients store, to name them in later requests.
+//! Filters that clients store and name in later requests.
 //!
-//! A filter never changes, and its ID is a hash of what it says: the same filter has the same ID, and
-//! what is cached is never stale.
+//! A filter never changes, and its ID is a hash of its content: equal filters have the same ID, and
+//! a cached filter is never stale.
 //!
 //! <https://spec.matrix.org/v1.19/client-server-api/#filtering>
 
@@ -21,31 +21,31 @@ use stoa_storage::{
 
 use crate::failure::{Failure, fails_with_failure};
 
-/// The largest filter, in bytes of JSON.
+/// The maximum size of a filter, in bytes of JSON.
 const MAX_FILTER: usize = 64 * 1_024;
 
 /// A filter.
 #[derive(Clone, Debug)]
 pub struct Filter {
-    /// What the client sent, unknown keys included.
+    /// The filter as the client sent it, including unknown keys.
     pub source: Box<RawValue>,
-    /// What it means.
+    /// The parsed filter.
     pub definition: FilterDefinition,
 }
 
-/// Why a filter is refused.
+/// Why a filter was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum FilterError {
-    /// It is not what the spec calls a filter.
+    /// It does not have the form that the spec gives filters.
     #[error("invalid filter: {0}")]
     Invalid(String),
     /// It is too large.
     #[error("the filter is too large")]
     TooLarge,
-    /// The user has too many.
+    /// The user has too many filters.
     #[error("there are too many filters")]
     TooMany,
-    /// The server is at fault.
+    /// The server failed, not the request.
     #[error(transparent)]
     Failure(#[from] Failure),
 }
@@ -53,14 +53,14 @@ pub enum FilterError {
 fails_with_failure!(FilterError);
 
 impl Filter {
-    /// Reads a filter, which must be a JSON object with values of the right types.
+    /// Parses a filter, which must be a JSON object with values of the right types.
     pub fn parse(source: &str) -> Result<Self, FilterError> {
         if source.len() > MAX_FILTER {
             return Err(FilterError::TooLarge);
         }
         let invalid = |error: serde_json::Error| FilterError::Invalid(error.to_string());
         let source: Box<RawValue> = serde_json::from_str(source).map_err(invalid)?;
-        // An array would do for a struct, too.
+        // Serde would also accept an array for a struct.
         if !source.get().starts_with('{') {
             return Err(FilterError::Invalid("it must be an object".to_owned()));
         }
@@ -68,9 +68,9 @@ impl Filter {
         Ok(Self { source, definition })
     }
 
-    /// The same for filters that differ only in spaces and in the order of keys.
+    /// The filter's ID, the same for filters that differ only in whitespace and the order of keys.
     fn id(&self) -> Result<String, FilterError> {
-        // Keys of a `Value` are sorted.
+        // The keys of a `Value` are sorted.
         let value: Value = serde_json::from_str(self.source.get())
             .map_err(|error| FilterError::Invalid(error.to_string()))?;
         let hash = Sha256::digest(value.to_string());
@@ -79,16 +79,16 @@ impl Filter {
     }
 }
 
-/// Filters by user and ID. None of them changes, so that only a loss of the log, with which filters
-/// may have been lost, makes them stale.
+/// Filters by user and ID. Since filters never change, they are dropped only when the log has lost
+/// batches, because the filters may have been lost with them.
 #[derive(Debug)]
 pub struct FilterCache(LogCache<(OwnedUserId, String), Arc<Filter>>);
 
 impl FilterCache {
-    /// A cache of filters that takes at most `max_bytes`.
+    /// A cache of filters that uses at most `max_bytes`.
     pub fn new(max_bytes: u64) -> Arc<Self> {
         let weigh = |(user_id, filter_id): &(OwnedUserId, String), filter: &Arc<Filter>| {
-            // The text, and about three times as much for what was read from it.
+            // The text, and about three times as much for the parsed filter.
             let weight = 1_024 + 4 * filter.source.get().len();
             weight + user_id.as_str().len() + filter_id.len()
         };
@@ -106,18 +106,18 @@ impl CacheKeeper for FilterCache {
     }
 }
 
-/// The filters of this server's users.
+/// The filters of local users.
 #[derive(Debug)]
 pub struct Filters {
     pub(crate) store: Store,
     pub(crate) clock: Clock,
     pub(crate) cache: Arc<FilterCache>,
-    /// How many a user may have.
+    /// The maximum number of filters per user.
     pub(crate) most: i64,
 }
 
 impl Filters {
-    /// Stores a filter of the actor, and gives its ID.
+    /// Stores a filter of the actor and returns its ID.
     pub async fn create(&self, actor: &Actor, source: &RawValue) -> Result<String, FilterError> {
         let filter = Filter::parse(source.get())?;
         let filter_id = filter.id()?;
@@ -128,7 +128,8 @@ impl Filters {
         let source = filter.source.get();
         let now_ms = self.clock.now_ms();
         let mut conn = self.store.write().await?;
-        // Nothing is left of one that is closed, nor comes to be.
+        // The row lock keeps a concurrent deactivation from leaving a filter behind, and a
+        // deactivated account gets no new ones.
         if !users::lock(&mut conn, user_id).await? {
             return Err(AppendError::SessionEnded.into());
         }
@@ -233,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_goes_with_the_log_that_it_may_have_been_lost_with() {
+    fn cached_filters_are_dropped_when_the_log_lost_batches() {
         let cache = FilterCache::new(1 << 20);
         let filter = Arc::new(parse(&json!({})).unwrap());
         keep(&cache, "1", &filter);
@@ -247,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_has_a_largest_size() {
+    fn a_filter_that_is_too_large_is_refused() {
         let long = json!({"event_fields": ["x".repeat(MAX_FILTER)]});
         assert!(matches!(parse(&long), Err(FilterError::TooLarge)));
     }

@@ -1,12 +1,12 @@
-//! User-interactive authentication: an operation asks for stages, in one of several flows, before it
-//! is carried out.
+//! User-interactive authentication: before an operation is carried out, the client completes all
+//! stages of one of several flows.
 //!
-//! A session says which stages are completed. As long as none is, it consists of its ID alone, which
-//! says when it began and carries a MAC, so that asking which stages there are stores nothing. From
-//! the first completed stage on it is in the database, where any node can go on with it. It is kept
-//! there under a hash of its ID, so that whoever reads the database cannot use it. A session is bound
-//! to one operation and one user from the start, and to one request body from the first completed
-//! stage on; before that, a client may only be asking which stages there are.
+//! A session records which stages are completed. Until the first one is, the session consists of
+//! its ID alone, which contains its start time and a MAC, so that asking for the stages stores
+//! nothing. From the first completed stage on, the session is in the database, and any node can
+//! continue it. It is stored under a hash of its ID, so that reading the database is not enough to
+//! use it. A session is bound to one operation and one user from the start, and to one request body
+//! from the first completed stage on; before that, a client may only be asking for the stages.
 //!
 //! <https://spec.matrix.org/v1.19/client-server-api/#user-interactive-authentication-api>
 
@@ -36,41 +36,41 @@ use crate::{
     secrets::DeploymentSecret,
 };
 
-/// Authenticates users anew for operations that ask for it.
+/// Authenticates users again for operations that require it.
 #[derive(Debug)]
 pub struct InteractiveAuth {
     pub(crate) store: Store,
     pub(crate) clock: Clock,
     pub(crate) random: Random,
     pub(crate) secret: DeploymentSecret,
-    /// How long a session is good.
+    /// How long a session is valid.
     pub(crate) lifetime: Duration,
     pub(crate) passwords: Arc<Passwords>,
 }
 
-/// A request for an operation that asks for authentication.
+/// A request for an operation that requires interactive authentication.
 #[derive(Debug)]
 pub struct InteractiveRequest<'a, B> {
-    /// A name for the operation, which no other has.
+    /// A unique name for the operation.
     pub operation: &'static str,
-    /// Whose request it is; none where it carried no access token.
+    /// The user who makes the request, if it carried an access token.
     pub user: Option<&'a UserId>,
-    /// What is asked for: the path's parameters and the body without `auth`.
+    /// The content of the request: path parameters and the body without `auth`.
     pub body: &'a B,
-    /// The flows, each of which is enough.
+    /// The flows, any one of which suffices.
     pub flows: &'a [&'a [Stage]],
     /// The body's `auth`.
     pub auth: Option<&'a AuthData>,
-    /// Where the request came from.
+    /// The address that the request came from.
     pub address: Option<IpAddr>,
 }
 
-/// What came of it.
+/// The outcome of interactive authentication.
 #[derive(Debug)]
 pub enum InteractiveAnswer {
-    /// A flow is completed: the operation may be carried out.
+    /// A flow is completed, and the operation may be carried out.
     Passed(Passed),
-    /// There is more to do: the 401 answer.
+    /// More stages are needed: the body of the 401 response.
     Challenge(UiaaInfo),
 }
 
@@ -80,19 +80,19 @@ pub struct Passed {
     session: Option<SessionKey>,
 }
 
-/// Why nothing came of it.
+/// Why interactive authentication failed.
 #[derive(Debug, thiserror::Error)]
 pub enum InteractiveAuthError {
     /// The session is for another operation, user or request.
     #[error("the request is not the one that the authentication session was begun for")]
     RequestChanged,
-    /// The password was tried too often.
+    /// Too many wrong passwords were tried.
     #[error("too many failed logins")]
     TooManyAttempts {
-        /// How long it stays so.
+        /// How long to wait before the next attempt.
         retry_after: Duration,
     },
-    /// The server is at fault.
+    /// The server failed, not the request.
     #[error(transparent)]
     Failure(#[from] Failure),
 }
@@ -107,9 +107,9 @@ impl Passed {
 }
 
 impl InteractiveAuth {
-    /// Goes on with an authentication as far as the request's `auth` brings it.
+    /// Tries the stage in the request's `auth`, and says whether a flow is now completed.
     ///
-    /// A session that is not known, or that has expired, is answered with a new one.
+    /// If the session is unknown or has expired, the answer begins a new one.
     pub async fn authenticate<B: Serialize>(
         &self,
         request: &InteractiveRequest<'_, B>,
@@ -123,7 +123,7 @@ impl InteractiveAuth {
             None => Vec::new(),
         };
         let tried = match request.auth {
-            // With an unknown session it is not known what the user agreed to.
+            // If the session is unknown, so is what the user agreed to.
             Some(auth) if begun.is_some() || auth.session().is_none() => {
                 self.try_stage(auth, request).await?
             }
@@ -158,7 +158,7 @@ impl InteractiveAuth {
         Ok(InteractiveAnswer::Challenge(challenge(request.flows, &completed, key, error)))
     }
 
-    /// The result that was noted for the same request in the same session.
+    /// The result that was stored for the same request in the same session.
     pub(crate) async fn result<B: Serialize>(
         &self,
         request: &InteractiveRequest<'_, B>,
@@ -168,12 +168,12 @@ impl InteractiveAuth {
         Ok(found.and_then(|(key, row)| Some((key, row.result?))))
     }
 
-    /// Deletes the sessions that are too old.
+    /// Deletes sessions that have expired.
     pub(crate) async fn prune(&self, conn: &mut Conn) -> stoa_storage::Result<()> {
         interactive_auth::prune(conn, self.oldest_ms()).await.map(drop)
     }
 
-    /// When the oldest session that is still good was begun.
+    /// The start time of the oldest session that is still valid.
     fn oldest_ms(&self) -> i64 {
         before(self.clock.now_ms(), self.lifetime)
     }

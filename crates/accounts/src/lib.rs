@@ -1,11 +1,12 @@
 //! Users, their devices and sessions, their profiles, account data and filters.
 //!
-//! Each activity has a type of its own, which holds what it needs and is handed to whoever needs it;
-//! [`Accounts`] only builds them. Whatever ends a session goes through the log, so that every node
-//! drops it from its [`SessionCache`]; everything else is read from the database when it is asked for.
+//! Each activity has its own type, which holds what it needs and is passed to its callers;
+//! [`Accounts`] only builds them. Everything that ends a session goes through the log, so that
+//! every node drops the session from its [`SessionCache`]. All else is read from the database on
+//! demand.
 //!
-//! Secrets are kept only as hashes: passwords by argon2id, which is made to be slow, and tokens by
-//! SHA-256, which is enough for 256 random bits.
+//! Secrets are stored only as hashes: passwords as argon2id, which is deliberately slow, and tokens
+//! as SHA-256, which is enough for 256 random bits.
 
 mod account_data;
 mod accounts;

@@ -1,25 +1,25 @@
-//! What an admin can choose about accounts.
+//! What an admin can configure about accounts.
 
 use std::time::Duration;
 
-/// How accounts behave.
+/// The configuration of accounts.
 #[derive(Clone)]
 pub struct Options {
-    /// Whether anybody may register.
+    /// Whether anyone may register.
     pub registration_enabled: bool,
-    /// Who knows this secret may register users and admins.
+    /// The secret that allows registering users and admins, if there is one.
     pub registration_shared_secret: Option<String>,
-    /// How long an access token that can be refreshed is good. Others do not expire.
+    /// How long a refreshable access token is valid. Others do not expire.
     pub access_token_lifetime: Duration,
-    /// How long a session of user-interactive authentication is good.
+    /// How long a session of user-interactive authentication is valid.
     pub interactive_auth_lifetime: Duration,
-    /// How often may be tried what an attacker would try often; none for no limits.
+    /// How often an attacker may try to log in or register; `None` for no limits.
     pub limits: Option<AttemptLimits>,
-    /// What one user may have.
+    /// What one user may store.
     pub totals: Totals,
-    /// What hashing a password costs.
+    /// The cost of hashing a password.
     pub password_cost: PasswordCost,
-    /// How many passwords are hashed at the same time.
+    /// How many passwords are hashed concurrently.
     pub password_workers: usize,
 }
 
@@ -47,12 +47,12 @@ impl std::fmt::Debug for Options {
     }
 }
 
-/// What one user may have.
+/// What one user may store.
 #[derive(Clone, Copy, Debug)]
 pub struct Totals {
-    /// Account data over all rooms, in bytes.
+    /// Account data, global and in all rooms, in bytes.
     pub account_data_bytes: i64,
-    /// Types of account data for one room, or in general.
+    /// Types of account data in one room, and of global ones.
     pub account_data_types: i64,
     /// Devices.
     pub devices: i64,
@@ -71,14 +71,14 @@ impl Default for Totals {
     }
 }
 
-/// How often something may be tried within a window of time, counted over all nodes.
+/// How many attempts are allowed within a window of time, counted across all nodes.
 #[derive(Clone, Copy, Debug)]
 pub struct AttemptLimits {
-    /// How long a window is.
+    /// The length of a window.
     pub window: Duration,
-    /// Failed log-ins of one user.
+    /// Failed logins of one user.
     pub failed_logins_per_user: u32,
-    /// Failed log-ins from one address. A company's site may have only one.
+    /// Failed logins from one address. A whole company may share one address.
     pub failed_logins_per_address: u32,
     /// Registrations from one address.
     pub registrations_per_address: u32,
@@ -95,19 +95,19 @@ impl Default for AttemptLimits {
     }
 }
 
-/// What hashing a password costs whoever does it.
+/// The argon2id parameters for hashing a password.
 #[derive(Clone, Copy, Debug)]
 pub struct PasswordCost {
     /// Memory, in KiB.
     pub memory_kib: u32,
     /// Passes over the memory.
     pub passes: u32,
-    /// Lanes that could be worked on at the same time.
+    /// Lanes, which could be computed in parallel.
     pub lanes: u32,
 }
 
 impl Default for PasswordCost {
-    /// What OWASP asks for at the least.
+    /// OWASP's minimum.
     fn default() -> Self {
         Self { memory_kib: 19 * 1_024, passes: 2, lanes: 1 }
     }

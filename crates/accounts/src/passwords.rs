@@ -1,4 +1,4 @@
-//! Passwords: logging in with one, changing it, and checking it for whatever else asks for it.
+//! Passwords: logging in with one, changing it, and checking it for other operations.
 
 mod change;
 mod check;
@@ -24,7 +24,7 @@ pub(crate) use self::{
 };
 use crate::{attempts::Attempts, sessions::Sessions};
 
-/// The passwords of this server's users.
+/// The passwords of local users.
 #[derive(Debug)]
 pub struct Passwords {
     pub(crate) store: Store,

@@ -1,4 +1,4 @@
-//! The profiles of this server's users.
+//! The profiles of local users.
 //!
 //! <https://spec.matrix.org/v1.19/client-server-api/#profiles>
 
@@ -18,26 +18,26 @@ use crate::failure::{Failure, fails_with_failure};
 const DISPLAY_NAME: &str = "displayname";
 const AVATAR_URL: &str = "avatar_url";
 
-/// The largest profile, in bytes of JSON.
+/// The maximum size of a profile, in bytes of JSON.
 const MAX_PROFILE: usize = 64 * 1_024;
 const MAX_FIELD_NAME: usize = 255;
-/// These two are repeated in every room that the user is in.
+/// The limits of these two are lower, since member events repeat them in each of the user's rooms.
 const MAX_DISPLAY_NAME_CHARS: usize = 256;
 const MAX_AVATAR_URL: usize = 1_000;
 
-/// A profile: the values of its fields, by name.
+/// A profile: the values of its fields by name.
 pub type Profile = BTreeMap<String, Value>;
 
-/// What of a profile is repeated in member events.
+/// The fields of a profile that member events repeat.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MemberProfile {
-    /// What the user is called.
+    /// The display name.
     pub displayname: Option<String>,
-    /// A picture of the user.
+    /// The avatar URL.
     pub avatar_url: Option<String>,
 }
 
-/// What setting a field has changed.
+/// How setting a field changed it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProfileChange {
     /// The value before.
@@ -47,13 +47,13 @@ pub struct ProfileChange {
 }
 
 impl ProfileChange {
-    /// Whether the field has another value now.
+    /// Whether the value is different now.
     pub fn is_change(&self) -> bool {
         self.old != self.new
     }
 }
 
-/// Why a profile is not changed.
+/// Why a profile was not changed.
 #[derive(Debug, thiserror::Error)]
 pub enum ProfileError {
     /// There is no such user.
@@ -71,32 +71,32 @@ pub enum ProfileError {
     /// The profile would be too large.
     #[error("the profile is too large")]
     TooLarge,
-    /// The server is at fault.
+    /// The server failed, not the request.
     #[error(transparent)]
     Failure(#[from] Failure),
 }
 
 fails_with_failure!(ProfileError);
 
-/// The profiles of this server's users.
+/// The profiles of local users.
 #[derive(Debug)]
 pub struct Profiles {
     pub(crate) store: Store,
 }
 
 impl Profiles {
-    /// A user's profile; none where there is no such user.
+    /// A user's profile; `None` if there is no such user.
     pub async fn get(&self, user_id: &UserId) -> Result<Option<Profile>, Failure> {
         let mut conn = self.store.read().await?;
         let profile = read_profile(&mut conn, user_id).await?;
-        // A user without any field is told from none at all.
+        // No fields: either the user has set none, or there is no such user.
         if profile.is_empty() && users::find(&mut conn, user_id).await?.is_none() {
             return Ok(None);
         }
         Ok(Some(profile))
     }
 
-    /// One field of a user's profile; none where it is not set or there is no such user.
+    /// One field of a user's profile; `None` if it is not set or there is no such user.
     pub async fn field(&self, user_id: &UserId, field: &str) -> Result<Option<Value>, Failure> {
         if check_field(field).is_err() {
             return Ok(None);
@@ -105,7 +105,7 @@ impl Profiles {
         found.as_deref().map(parse).transpose()
     }
 
-    /// What a member event of the user repeats.
+    /// The fields that the user's member events repeat.
     pub async fn member_profile(&self, user_id: &UserId) -> Result<MemberProfile, Failure> {
         let mut profile = read_profile(&mut self.store.read().await?, user_id).await?;
         let mut string = |field| match profile.remove(field) {
@@ -115,8 +115,8 @@ impl Profiles {
         Ok(MemberProfile { displayname: string(DISPLAY_NAME), avatar_url: string(AVATAR_URL) })
     }
 
-    /// Sets a field of the actor's profile, or removes it where there is no value. A display name
-    /// or picture that is empty or null is removed, too.
+    /// Sets a field of the actor's profile, or removes it if there is no value. A display name or
+    /// avatar URL that is empty or null is also removed.
     pub async fn set_field(
         &self,
         actor: &Actor,
@@ -155,7 +155,7 @@ impl Profiles {
     }
 }
 
-/// What a new user is called: a row, unless the name is empty.
+/// The row for a new user's display name; `None` if the name is empty.
 pub(crate) fn first_display_name(
     user_id: &UserId,
     name: &str,
@@ -193,7 +193,7 @@ fn check_field(field: &str) -> Result<(), ProfileError> {
     if is_valid { Ok(()) } else { Err(ProfileError::InvalidField) }
 }
 
-/// The value that a field gets; none where that is as good as removing it.
+/// The value to store for a field; `None` if the field is to be removed.
 fn check_value<'a>(field: &str, value: &'a Value) -> Result<Option<&'a Value>, ProfileError> {
     if field != DISPLAY_NAME && field != AVATAR_URL {
         return Ok(Some(value));

@@ -1,4 +1,4 @@
-//! Making accounts: for whoever asks, for who knows the shared secret, and for an admin.
+//! Creating accounts: by open registration, with the shared secret, or on behalf of an admin.
 
 mod create_user;
 mod register;
@@ -38,9 +38,9 @@ pub struct Registrar {
     pub(crate) clock: Clock,
     pub(crate) random: Random,
     pub(crate) server_name: OwnedServerName,
-    /// Whether anybody may register.
+    /// Whether anyone may register.
     pub(crate) is_open: bool,
-    /// Who knows it may register users and admins.
+    /// The secret that allows registering users and admins, if there is one.
     pub(crate) shared_secret: Option<SharedSecret>,
     pub(crate) attempts: Attempts,
     pub(crate) passwords: Arc<Passwords>,
@@ -48,10 +48,10 @@ pub struct Registrar {
     pub(crate) sessions: Arc<Sessions>,
 }
 
-/// Why no account is made.
+/// Why no account was created.
 #[derive(Debug, thiserror::Error)]
 pub enum RegisterError {
-    /// Nobody may register.
+    /// Registration is closed.
     #[error("registration is closed on this server")]
     Disabled,
     /// The user name is not allowed.
@@ -60,47 +60,47 @@ pub enum RegisterError {
     /// The user name is taken.
     #[error("this user name is taken")]
     UserInUse,
-    /// There is no password.
+    /// The request has no password.
     #[error("a password is needed")]
     MissingPassword,
-    /// The password is one that nobody may choose.
+    /// The password is not allowed.
     #[error(transparent)]
     Password(#[from] UnfitPassword),
-    /// The device ID is empty, too long, or holds control characters.
+    /// The device ID is empty, too long, or contains control characters.
     #[error("this is not a valid device ID")]
     InvalidDeviceId,
     /// The display name is not allowed.
     #[error(transparent)]
     Profile(#[from] ProfileError),
-    /// Too many accounts were made from this address.
+    /// There were too many registrations from this address.
     #[error("too many registrations")]
     TooManyAttempts {
-        /// How long it stays so.
+        /// How long to wait before the next attempt.
         retry_after: Duration,
     },
-    /// The interactive authentication failed.
+    /// Interactive authentication failed.
     #[error(transparent)]
     Auth(#[from] InteractiveAuthError),
-    /// The server is at fault.
+    /// The server failed, not the request.
     #[error(transparent)]
     Failure(#[from] Failure),
 }
 
 fails_with_failure!(RegisterError);
 
-/// An account to be made.
+/// An account to create.
 #[derive(Clone, Copy)]
 struct NewAccount<'a> {
     user_id: &'a UserId,
     password_hash: Option<&'a str>,
     admin: bool,
     display_name: Option<&'a str>,
-    /// How it comes about, for the audit log.
+    /// How the account is created, for the audit log.
     origin: &'static str,
 }
 
 impl Registrar {
-    /// Whether `username` could be registered now.
+    /// Checks that `username` could be registered now.
     ///
     /// <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3registeravailable>
     pub async fn check_username(&self, username: &str) -> Result<(), RegisterError> {
@@ -126,7 +126,7 @@ impl Registrar {
         Ok(self.passwords.hasher.hash(password).await?)
     }
 
-    /// Adds an account to an append that [`Registrar::append_account`] is to write.
+    /// Adds an account to an append, to be written with [`Registrar::append_account`].
     fn add_account(
         &self,
         append: &mut Append,
@@ -150,7 +150,7 @@ impl Registrar {
         Ok(())
     }
 
-    /// Writes an append that makes an account.
+    /// Writes an append that creates an account.
     async fn append_account(&self, append: Append) -> Result<(), RegisterError> {
         match self.writer.append(append).await {
             Ok(_) => {

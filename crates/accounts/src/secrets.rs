@@ -1,4 +1,4 @@
-//! Tokens: how they are made, and the hashes under which they are kept.
+//! Secrets: how they are made, and the hashes under which they are stored.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -6,7 +6,7 @@ use sha2::{Digest as _, Sha256};
 use stoa_base::Random;
 use stoa_storage::{Store, repo::deployment};
 
-/// A secret of 256 bits that a client is given. It has no `Debug`, so that no log can hold it.
+/// A secret of 256 bits for a client. It has no `Debug`, so that it cannot end up in a log.
 pub(crate) struct Secret([u8; 32]);
 
 impl Secret {
@@ -14,14 +14,14 @@ impl Secret {
         Self(random.bytes())
     }
 
-    /// The text that stands for it, after a prefix by which leaked secrets can be found.
+    /// The secret as text, after a prefix that helps to find leaked secrets.
     pub(crate) fn text(&self, prefix: &str) -> String {
         let mut text = prefix.to_owned();
         URL_SAFE_NO_PAD.encode_string(self.0, &mut text);
         text
     }
 
-    /// Another secret that only who knows `key` and `context` can derive.
+    /// A secret derived from `key` and `context`. The same inputs give the same secret.
     pub(crate) fn derive(key: &str, context: &[&str]) -> Self {
         // HMAC takes a key of any length.
         let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key.as_bytes()) else {
@@ -35,13 +35,13 @@ impl Secret {
     }
 }
 
-/// A secret that all nodes of a deployment share; the first of them makes it. With it, each node
-/// recognizes what any of them has authenticated.
+/// A secret shared by all nodes of a deployment and created by the first one. With it, each node
+/// verifies what any other has signed.
 #[derive(Clone)]
 pub struct DeploymentSecret(pub(crate) String);
 
 impl DeploymentSecret {
-    /// The secret of the deployment whose database this is.
+    /// Loads the secret of the deployment that uses this database, or creates it.
     pub async fn load_or_create(store: &Store, random: &Random) -> stoa_storage::Result<Self> {
         let made = Secret::random(random).text("");
         let mut conn = store.write().await?;
@@ -57,13 +57,13 @@ impl std::fmt::Debug for DeploymentSecret {
     }
 }
 
-/// The hash under which a secret is kept.
+/// The hash under which a secret is stored.
 pub(crate) fn hash(secret: &str) -> String {
     URL_SAFE_NO_PAD.encode(Sha256::digest(secret))
 }
 
-/// Whether two secrets are the same. The time that the comparison takes does not tell how much of
-/// them agrees.
+/// Whether two secrets are equal. The time that this takes does not reveal how long their common
+/// prefix is.
 pub(crate) fn are_equal(a: &str, b: &str) -> bool {
     hash(a) == hash(b)
 }

@@ -1,4 +1,4 @@
-//! Sessions, from login to logout: what an access token stands for, and what a refresh token gives.
+//! Sessions, from login to logout: finding them by access token, refreshing them, ending them.
 
 mod begin;
 mod cache;
@@ -27,7 +27,7 @@ pub use self::{
     tokens::NewTokens,
 };
 
-/// The sessions of this server's users.
+/// The sessions of local users.
 #[derive(Debug)]
 pub struct Sessions {
     pub(crate) store: Store,
@@ -38,6 +38,6 @@ pub struct Sessions {
     pub(crate) cache: Arc<SessionCache>,
     pub(crate) last_seen: LastSeen,
     pub(crate) access_token_lifetime: Duration,
-    /// How many devices a user may have.
+    /// The maximum number of devices per user.
     pub(crate) max_devices: i64,
 }

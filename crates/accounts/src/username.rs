@@ -1,11 +1,11 @@
-//! Which names a user may have.
+//! The rules for user IDs.
 
 use ruma::{OwnedUserId, ServerName, UserId};
 
-/// The longest user ID, in bytes.
+/// The maximum length of a user ID, in bytes.
 const MAX_USER_ID: usize = 255;
 
-/// The user ID that a new user called `username` gets, or what is wrong with the name.
+/// The user ID for a new user called `username`, or why the name is not allowed.
 ///
 /// <https://spec.matrix.org/v1.19/appendices/#user-identifiers>
 pub(crate) fn new_user_id(
@@ -30,8 +30,8 @@ pub(crate) fn new_user_id(
     UserId::parse(user_id).map_err(|_| "The user name is not valid.")
 }
 
-/// The user IDs that somebody who logs in as `user` may mean, the likeliest first: a full user ID
-/// or its localpart, in the case that was typed or in lower case.
+/// The user IDs that `user` in a login request may stand for, the likeliest first. `user` is a full
+/// user ID or a localpart, taken as typed and in lower case.
 pub(crate) fn candidates(user: &str, server_name: &ServerName) -> Vec<OwnedUserId> {
     let user_id =
         if user.starts_with('@') { user.to_owned() } else { format!("@{user}:{server_name}") };
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn the_grammar_of_the_spec_is_kept() {
+    fn names_follow_the_grammar_of_the_spec() {
         for name in ["q", "3", "a.b", "a_b", "a=b", "a-b", "a/b", "a+b", "42", "user-1/"] {
             assert!(allowed(name), "{name}");
         }
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn capitals_become_small() {
+    fn names_are_lowercased() {
         let user_id = new_user_id("User-UPPER", server_name!("hs1")).unwrap();
         assert_eq!(user_id, "@user-upper:hs1");
     }

@@ -18,13 +18,13 @@ use crate::{failure::Failure, sessions::Sessions};
 /// An account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
-    /// Its Matrix ID.
+    /// Its user ID.
     pub user_id: OwnedUserId,
     /// Whether it may use the admin API.
     pub is_admin: bool,
-    /// Whether it is closed.
+    /// Whether it is deactivated.
     pub is_deactivated: bool,
-    /// When it was made, in milliseconds since the Unix epoch.
+    /// When it was created, in milliseconds since the Unix epoch.
     pub created_ms: i64,
 }
 
@@ -39,7 +39,7 @@ impl From<UserRow> for User {
     }
 }
 
-/// The users of this server.
+/// The local users.
 #[derive(Debug)]
 pub struct Users {
     pub(crate) store: Store,
@@ -49,7 +49,7 @@ pub struct Users {
 }
 
 impl Users {
-    /// An account of this server.
+    /// A local account.
     pub async fn find(&self, user_id: &UserId) -> Result<Option<User>, Failure> {
         let found = users::find(&mut self.store.read().await?, user_id).await?;
         Ok(found.map(User::from))

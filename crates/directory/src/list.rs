@@ -27,8 +27,8 @@ use crate::{
 /// The most rooms of one page.
 const MAX_PAGE: usize = 500;
 
-/// How many bytes of names and topics one page may have, roughly. It ends with the room that reaches
-/// them, and has a token to go on with.
+/// How many bytes of names and topics one page may have, roughly. It ends with the room that
+/// reaches them, and has a token to go on with.
 const MAX_BYTES: usize = 1 << 20;
 
 /// How many rooms are read at a time, also while a filter looks for those that match.

@@ -107,8 +107,8 @@ impl Typing {
         self.0.state().typing(room)
     }
 
-    /// Who is typing in a room, where that changed after the count `since` of this epoch: nobody, if
-    /// the last one stopped. A reader who knows another epoch asks for what changed since zero.
+    /// Who is typing in a room, where that changed after the count `since` of this epoch: nobody,
+    /// if the last one stopped. A reader who knows another epoch asks for what changed since zero.
     pub fn changed_since(&self, room: RoomNid, since: i64) -> Option<(i64, Vec<OwnedUserId>)> {
         self.0.state().changed_since(room, since)
     }

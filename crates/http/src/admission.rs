@@ -1,15 +1,15 @@
-//! How many large answers are put together and sent at once: as many as fit into so many bytes.
+//! Limits the memory for large answers that are being put together and sent.
 //!
-//! Before an answer is put together, its weight is estimated, in bytes of memory, and a place for it
-//! is waited for, in the order of arrival. The place is held until the answer is sent or given up,
-//! so that clients that read slowly count as well. Small answers have places of their own and do
-//! not wait behind large ones. Nobody has more than half of the places, so that one user who asks
-//! for much, and reads slowly or never, does not keep everybody else waiting. Where too many wait,
-//! or for too long, the answer is 429.
+//! Before an answer is put together, its weight is estimated, in bytes of memory, and the request
+//! waits its turn for a place of that size. The place is held until the answer is sent or given up,
+//! so that clients that read slowly count as well. Small answers have their own places and do not
+//! wait behind large ones. No user gets more than half of the memory, so that one who asks for a
+//! lot and reads slowly or never does not keep everyone else waiting. If too many requests wait, or
+//! one waits too long, the answer is 429.
 //!
-//! While an answer is put together, what it reads is counted ([`Allowance`]). One that turns out to
-//! be heavier than its place is given up, and put together anew in a larger one. Once it is written,
-//! it keeps as much of its place as it has bytes.
+//! While an answer is put together, what it reads is counted ([`Allowance`]). If it turns out to be
+//! heavier than its place, it is given up and started again in a larger one. Once the answer is
+//! written, its place shrinks to the bytes of the answer.
 
 mod pieces;
 
@@ -37,38 +37,39 @@ use tokio::{
 use self::pieces::{Pieces, Sending};
 use crate::{Error, Result, respond::json_bytes};
 
-/// The memory that one event takes while an answer with many of them is put together, in bytes: as
-/// it is read, as the client gets it, and as a part of the answer.
+/// The memory in bytes that one event takes while an answer with many events is put together: as it
+/// is read, as the client gets it, and as a part of the answer.
 pub const EVENT: u64 = 4 * 1_024;
 
 /// The unit in which weights are counted.
 const UNIT: u64 = 1_024;
 
-/// The weight up to which an answer is a small one, in bytes.
+/// The weight up to which an answer counts as small, in bytes.
 pub const SMALL: u64 = 1 << 20;
 
-/// How many bytes there are at least: half of the places for small answers is for one of [`SMALL`].
+/// The minimum of all places together, in bytes. With it, half of the places for small answers is
+/// enough for one answer of [`SMALL`].
 pub const FEWEST: u64 = 16 * SMALL;
 
-/// The weight that every answer is expected to have at least.
+/// The minimum weight that is assumed for an answer, in bytes.
 const LIGHTEST: u64 = 64 * 1_024;
 
-/// How many times as large the next place is where one was too small.
+/// The factor by which the next place is larger if one was too small.
 pub const LARGER: u64 = 4;
 
-/// How many times the size of the largest place an answer in it may take. One that takes more would
-/// take the memory of the whole node.
+/// How much memory an answer in the largest place may take, as a multiple of the place. An answer
+/// that takes more would use up the memory of the whole node.
 const MOST: u64 = 4;
 
-/// How many answers may wait for a place, and how long one waits for all the places that it is tried
-/// in. Clients wait for a first sync for more than a minute.
+/// How many answers may wait for a place, and how long one answer waits in total, for all the
+/// places that it is tried in. Clients wait more than a minute for a first sync.
 const MAX_WAITING: usize = 100;
 const MAX_WAIT: Duration = Duration::from_secs(30);
 
-/// How many users are remembered who neither have nor wait for a place.
+/// How many users are remembered who neither hold nor wait for a place.
 const MAX_IDLE_SHARES: usize = 1_000;
 
-/// When it is worth trying again.
+/// When a refused client should try again.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// The places of this node.
@@ -86,20 +87,21 @@ struct Lane {
     free: Arc<Semaphore>,
     units: u32,
     waiting: AtomicUsize,
-    /// What is left of the share of each user who has or waits for a place.
+    /// The free part of the share of each user who holds or waits for a place.
     shares: Mutex<HashMap<OwnedUserId, Weak<Semaphore>>>,
 }
 
 impl Admission {
-    /// Places for answers of `bytes` in all, [`FEWEST`] at least, a quarter of which is for small ones.
+    /// Places for answers of `bytes` in total, but at least [`FEWEST`]. A quarter of them is for
+    /// small answers.
     pub fn new(bytes: u64) -> Self {
         let bytes = bytes.max(FEWEST);
         let quarter = bytes / 4;
         Self(Arc::new(Lanes { large: Lane::new(bytes - quarter), small: Lane::new(quarter) }))
     }
 
-    /// Waits for a place for an answer to `user` of about this weight, in bytes. Nobody gets more than
-    /// half of the places, however heavy it is.
+    /// Waits for a place for an answer to `user` of about this weight, in bytes. However heavy the
+    /// answer is, its place is at most half of the memory.
     pub async fn admit(&self, user: &UserId, weight: u64) -> Result<Place> {
         self.admit_until(Instant::now() + MAX_WAIT, user, weight).await
     }
@@ -110,10 +112,10 @@ impl Admission {
         admitted.await.unwrap_or_else(|_| Err(refused()))
     }
 
-    /// Puts an answer to `user` together, which is expected to have about this weight, in bytes, and
-    /// gives it with its place. Where it turns out to be heavier, so that `assemble` takes more than it
-    /// is allowed, it is begun anew in a larger place. One that takes [`MOST`] times the largest is
-    /// an error of the server, which is logged.
+    /// Puts together an answer to `user` with an expected weight in bytes, and returns it with its
+    /// place. If `assemble` takes more memory than it is allowed, it is called again in a larger
+    /// place. An answer that takes more than [`MOST`] times the largest place is a server error,
+    /// which is logged.
     pub async fn assemble<T, F>(
         &self,
         user: &UserId,
@@ -124,7 +126,7 @@ impl Admission {
         F: Future<Output = Result<T>>,
     {
         let weight = weight.max(LIGHTEST);
-        // Only the time counts in which it waits.
+        // Only the time spent waiting counts.
         let mut left = MAX_WAIT;
         let began = Instant::now();
         let mut place = self.admit_until(began + left, user, weight).await?;
@@ -145,7 +147,7 @@ impl Admission {
             };
             metrics::counter!("stoa_answers_begun_anew_total").increment(1);
             if !place.grow(larger) {
-                // Nobody holds a place while they wait for a larger one.
+                // No place is held while waiting for a larger one.
                 drop(place);
                 let began = Instant::now();
                 place = self.admit_until(began + left, user, larger).await?;
@@ -154,15 +156,14 @@ impl Admission {
         }
     }
 
-    /// How many bytes are taken at the moment.
+    /// How many bytes are in use at the moment.
     pub fn taken(&self) -> u64 {
         self.0.large.taken() + self.0.small.taken()
     }
 }
 
 impl Lanes {
-    /// How large the next place is after one of so many bytes that was too small. None after the
-    /// largest.
+    /// The size of the next place to try if one of `bytes` was too small; `None` after the largest.
     fn larger(&self, bytes: u64) -> Option<u64> {
         let largest = self.large.largest();
         match bytes.saturating_mul(LARGER) {
@@ -183,7 +184,7 @@ impl Lane {
     async fn admit(&self, user: &UserId, weight: u64) -> Result<Place> {
         let largest = self.largest_share();
         let units = u32::try_from(weight.div_ceil(UNIT)).unwrap_or(u32::MAX).min(largest);
-        // First of all the user's own, so that whoever waits for that stands in nobody's way.
+        // The user's own share comes first, so that waiting for it holds up no other user.
         let share = self.share_of(user).acquire_many_owned(units).await;
         // The semaphores are never closed.
         let share = Held { permit: share.map_err(|_| refused())?, largest };
@@ -204,7 +205,7 @@ impl Lane {
         u64::from(self.largest_share()) * UNIT
     }
 
-    /// How much of the lane one user may have, and so any answer.
+    /// How much of the lane one user, and therefore one answer, may have.
     fn largest_share(&self) -> u32 {
         self.units.div_ceil(2)
     }
@@ -233,15 +234,15 @@ fn refused() -> Error {
     Error::limit_exceeded(RETRY_AFTER)
 }
 
-/// For an answer that is not put together by [`Admission::assemble`], which begins anew in a larger
-/// place instead.
+/// For answers that are not put together by [`Admission::assemble`], which would start again in a
+/// larger place.
 impl From<Exceeded> for Error {
     fn from(_: Exceeded) -> Self {
         Self::limit_exceeded(RETRY_AFTER)
     }
 }
 
-/// One that waits, until it is dropped.
+/// Counts one waiting request until it is dropped.
 struct Waiting<'a> {
     count: &'a AtomicUsize,
     before: usize,
@@ -263,14 +264,14 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// A place for one answer, of the lane and of the user's share of it.
+/// A place for one answer: a part of the lane and of the user's share of that lane.
 #[derive(Debug)]
 pub struct Place {
     share: Held,
     lane: Held,
 }
 
-/// What is taken of a semaphore, and how much may be.
+/// The permits taken from a semaphore, and how many may be taken.
 #[derive(Debug)]
 struct Held {
     permit: OwnedSemaphorePermit,
@@ -278,12 +279,12 @@ struct Held {
 }
 
 impl Held {
-    /// Whether this is all that there is.
+    /// Whether no more can be taken.
     fn is_all(&self) -> bool {
         self.permit.num_permits() >= self.largest as usize
     }
 
-    /// Gives up what is more than `units`, or takes what is less, if it is free.
+    /// Gives up what exceeds `units`, or takes what is missing if it is free. `None` if it is not.
     fn resize(&mut self, units: u64) -> Option<()> {
         let units = u32::try_from(units).unwrap_or(u32::MAX).min(self.largest) as usize;
         let held = self.permit.num_permits();
@@ -299,23 +300,24 @@ impl Held {
 }
 
 impl Place {
-    /// How many bytes it has.
+    /// The size of the place, in bytes.
     pub fn bytes(&self) -> u64 {
         self.lane.permit.num_permits() as u64 * UNIT
     }
 
-    /// What an answer may take that is put together in this place.
+    /// How much memory an answer may take while it is put together in this place.
     fn allowance(&self) -> Allowance {
         let is_largest = self.is_large() && self.lane.is_all();
         Allowance::new(self.bytes() * if is_largest { MOST } else { 1 })
     }
 
-    /// Whether it is one for large answers.
+    /// Whether the place is one for large answers.
     fn is_large(&self) -> bool {
         self.bytes() > SMALL
     }
 
-    /// Takes as many bytes in all, if they are free. Small answers have places of their own.
+    /// Grows to `bytes` if they are free. A small place does not grow into a large one, since the
+    /// two come from different lanes.
     fn grow(&mut self, bytes: u64) -> bool {
         let is_of_this_kind = self.is_large() == (bytes > SMALL);
         is_of_this_kind && self.resize(bytes).is_some()
@@ -326,8 +328,8 @@ impl Place {
         self.share.resize(units).and_then(|()| self.lane.resize(units))
     }
 
-    /// The answer, which holds the place until it is sent. The part of the place that it does not need
-    /// is given up at once.
+    /// The response, which holds the place until it is sent. The part of the place that it does not
+    /// need is given up at once.
     pub fn json<T: Serialize>(mut self, value: T) -> Response {
         let mut pieces = Pieces::default();
         if let Err(error) = serde_json::to_writer(&mut pieces, &value) {
@@ -351,7 +353,7 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
 
-    /// Somebody who has and waits for nothing else.
+    /// A user who neither holds nor waits for another place.
     fn somebody() -> OwnedUserId {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -362,7 +364,7 @@ mod tests {
         admission.admit(&somebody(), weight).await
     }
 
-    /// All places for large answers.
+    /// Takes all places for large answers.
     async fn take_all(admission: &Admission) -> [Place; 2] {
         let mut all = Vec::new();
         for _ in 0..2 {
@@ -372,7 +374,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn answers_wait_until_there_is_room() {
+    async fn answers_wait_until_there_is_memory() {
         let admission = Admission::new(16 * MIB);
         let first = [
             admit(&admission, 4 * MIB).await.expect("a place"),
@@ -380,10 +382,10 @@ mod tests {
         ];
         let mut second = Box::pin(admit(&admission, 6 * MIB));
         assert!((&mut second).now_or_never().is_none(), "there are twelve for large ones");
-        // In the order of arrival, though this one would fit.
+        // Places go in the order of arrival, though this one would fit.
         let mut third = Box::pin(admit(&admission, 2 * MIB));
         assert!((&mut third).now_or_never().is_none());
-        // A small one does not wait.
+        // A small answer does not wait.
         let small = admit(&admission, MIB).now_or_never().expect("no waiting").expect("a place");
         drop((first, small));
         let _second = second.now_or_never().expect("room").expect("a place");
@@ -392,9 +394,9 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_turns_out_to_be_heavier_is_put_together_anew_in_a_larger_place() {
+    async fn a_heavier_answer_is_started_again_in_a_larger_place() {
         let admission = Admission::new(128 * MIB);
-        // The places that an answer of `needed` bytes is tried in, which is expected to have `weight`.
+        // The places that an answer of `needed` bytes is tried in if `weight` was expected.
         let places = async |weight: u64, needed: u64| {
             let tried = Mutex::new(Vec::new());
             let assemble = |allowance: Allowance| {
@@ -416,14 +418,14 @@ mod tests {
         assert_eq!(places(3 * MIB, 4 * MIB).await, [3 * MIB, 12 * MIB]);
         let all = [64 * 1_024, MIB, 4 * MIB, 16 * MIB, 48 * MIB];
         assert_eq!(places(0, 4 * 48 * MIB).await, all);
-        // Another error is an answer.
+        // Any other error is returned as it is.
         let refuse = |_| async { Err::<(), _>(Error::not_found("none")) };
         let refused = admission.assemble(&somebody(), MIB, refuse).await.expect_err("an error");
         assert!(refused.to_string().contains("404"), "{refused}");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_answer_without_end_is_an_error() {
+    async fn an_endless_answer_is_an_error() {
         let admission = Admission::new(16 * MIB);
         let endless = |allowance: Allowance| async move {
             loop {
@@ -437,7 +439,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_needs_little_more_does_not_wait_for_all_others() {
+    async fn an_answer_that_needs_a_little_more_does_not_wait_for_all_others() {
         let admission = Admission::new(128 * MIB);
         let _others = admit(&admission, 40 * MIB).await.expect("a place");
         let assemble = |allowance: Allowance| async move { Ok(allowance.take(25 * MIB)?) };
@@ -446,7 +448,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn all_its_places_are_waited_for_no_longer_than_one() {
+    async fn the_waiting_time_is_limited_across_all_places_of_an_answer() {
         let admission = Admission::new(128 * MIB);
         let all = take_all(&admission).await;
         let began = Instant::now();
@@ -456,7 +458,7 @@ mod tests {
                 tokio::time::sleep(MAX_WAIT / 2).await;
                 drop(all);
                 tokio::time::sleep(Duration::from_millis(1)).await;
-                // All but the place that the other has now.
+                // Everything except the place that the other one holds now.
                 let _others = [
                     admit(&admission, 48 * MIB).await.expect("a place"),
                     admit(&admission, 40 * MIB).await.expect("a place"),
@@ -490,7 +492,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn only_so_many_wait() {
+    async fn the_number_of_waiting_requests_is_limited() {
         let admission = Admission::new(16 * MIB);
         let all = take_all(&admission).await;
         let mut waiting: Vec<_> = (0..MAX_WAITING)
@@ -503,7 +505,7 @@ mod tests {
             assert!(wait.now_or_never().is_none());
         }
         admit(&admission, 2 * MIB).now_or_never().expect("no waiting").expect_err("too many");
-        // Those who give up make room for others.
+        // Requests that give up make room for others.
         waiting.pop();
         let mut next = Box::pin(admit(&admission, 2 * MIB));
         assert!((&mut next).now_or_never().is_none());
@@ -518,7 +520,7 @@ mod tests {
         let value = vec!["x".repeat(1_000); 3_000];
         let response = place.json(&value);
         assert_eq!(response.headers()["content-type"], "application/json");
-        // What is left is what the answer itself takes.
+        // The place has shrunk to the size of the answer.
         assert_eq!(admission.taken().div_ceil(MIB), 3);
         let mut body = response.into_body();
         let size = body.size_hint().exact().expect("a length");
@@ -530,7 +532,7 @@ mod tests {
         let rest = body.collect().await.expect("the rest").to_bytes();
         assert_eq!(rest.len() as u64 + PIECE as u64, size);
         assert_eq!(admission.taken(), 0);
-        // One that nobody reads is given up when its connection is.
+        // If nobody reads the answer, its place is freed with the connection.
         let place = admit(&admission, 8 * MIB).await.expect("a place");
         drop(place.json(&value));
         assert_eq!(admission.taken(), 0);
@@ -562,7 +564,7 @@ mod tests {
         let value = vec!["x".repeat(1_000); 5_000];
         let response = admit(&admission, 2 * MIB).await.expect("a place").json(&value);
         assert_eq!(admission.taken().div_ceil(MIB), 5);
-        // Where there is not so much, it is not kept.
+        // If that much is not free, the answer is refused.
         let place = admit(&admission, 2 * MIB).await.expect("a place");
         let _other = admit(&admission, 4 * MIB).await.expect("a place");
         assert_eq!(place.json(&value).status(), 429);

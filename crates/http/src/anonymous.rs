@@ -1,4 +1,4 @@
-//! What may be read without a token only where the configuration says so.
+//! What can be read without a token if the configuration allows it.
 
 use std::sync::Arc;
 
@@ -11,8 +11,8 @@ use crate::{
     extract::{Authenticate as _, known_session, operation_of, spend},
 };
 
-/// An extractor for each of the settings in [`Anonymous`](stoa_config::Anonymous), which a handler
-/// takes before its request.
+/// Defines an extractor for each of the settings in [`Anonymous`](stoa_config::Anonymous). A
+/// handler takes it before its request.
 macro_rules! may_read {
     ($($(#[$doc:meta])* $name:ident: $setting:ident;)*) => {$(
         $(#[$doc])*
@@ -35,21 +35,21 @@ macro_rules! may_read {
 }
 
 may_read! {
-    /// Lets a request through if whoever sends it may read the room list.
+    /// Lets a request through if its sender may read the room directory.
     MayReadRoomList: room_list;
-    /// Lets a request through if whoever sends it may read profiles.
+    /// Lets a request through if its sender may read profiles.
     MayReadProfiles: profiles;
 }
 
-/// Refuses a request without a session, unless anybody may read.
+/// Refuses a request without a session, unless anyone may read.
 async fn check(is_open: bool, parts: &Parts, context: &Context) -> Result<()> {
     if is_open {
         return Ok(());
     }
     let ClientAddress(address) = ClientAddress::of(parts, &context.trusted_proxies);
     let head = Request::from_parts(parts.clone(), ());
-    // A user whose session is known is charged when the request itself is read. Looking up the session
-    // of a made-up token must not be free.
+    // A user whose session is in memory is charged when the request itself is read. Looking up the
+    // session of a made-up token must not be free.
     if known_session(&head, context).is_none() {
         spend(operation_of(parts), &head, address, context)?;
     }

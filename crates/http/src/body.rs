@@ -1,4 +1,4 @@
-//! Reading the body of a request: not more than allowed, not slower than allowed, and JSON.
+//! Reading the body of a request, which must be JSON, within limits on its size and time.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,12 +15,12 @@ use serde_json::value::RawValue;
 
 use crate::{Context, Error, Result};
 
-/// How long a body may take to arrive. A client that is slower than that holds a connection that
-/// others could use.
+/// How long a body may take to arrive. A slower client would hold a connection that others could
+/// use.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How deep objects and lists may be nested. What is deeper would not survive being parsed
-/// elsewhere, and no client needs it.
+/// How deep objects and lists may be nested. Other parsers refuse JSON that is nested deeper, and
+/// no client needs it.
 const MAX_DEPTH: usize = 100;
 
 /// Reads a body of at most `limit` bytes.
@@ -61,10 +61,10 @@ where
     }
 }
 
-/// Refuses what is not JSON, or nested too deep.
+/// Refuses a body that is not JSON or is nested too deep.
 ///
-/// The types that a body is read into afterwards would not tell: what is wrong with a field that
-/// comes first would hide that the rest is no JSON, and what they skip they do not measure.
+/// Deserializing into the request's type would not find this: an error in an early field hides that
+/// the rest is not JSON, and the nesting of skipped fields is not measured.
 pub fn check_json(body: &[u8]) -> Result<()> {
     if depth(body) > MAX_DEPTH {
         let message = format!("The JSON is nested deeper than {MAX_DEPTH} levels.");
@@ -75,7 +75,7 @@ pub fn check_json(body: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// How deep the brackets of a JSON text are nested.
+/// The nesting depth of brackets in a JSON text.
 fn depth(json: &[u8]) -> usize {
     let (mut depth, mut deepest) = (0_usize, 0);
     let mut bytes = json.iter();
@@ -93,7 +93,7 @@ fn depth(json: &[u8]) -> usize {
     deepest
 }
 
-/// Moves behind the quotation mark that ends the string which `bytes` are in.
+/// Skips the rest of a JSON string, including the closing quotation mark.
 fn skip_string(bytes: &mut std::slice::Iter<'_, u8>) {
     while let Some(byte) = bytes.next() {
         match byte {
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_is_refused() {
+    fn a_body_that_is_not_json_is_refused() {
         for body in [&b"{"[..], b"{\"a\":\"\x81\"}", b"{'a':1}", b"{\"a\":NaN}", b"{} {}"] {
             assert!(code(body).contains("M_NOT_JSON"), "{}", String::from_utf8_lossy(body));
         }

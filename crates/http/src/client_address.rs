@@ -1,4 +1,4 @@
-//! Where a request came from.
+//! The address that a request came from.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -10,16 +10,16 @@ use http::request::Parts;
 
 use crate::{Context, TrustedProxies};
 
-/// The other end of the connection, which the listener notes in each request.
+/// The peer address of the connection, which the listener adds to each request.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub SocketAddr);
 
-/// The address of whoever made the request; none where it did not come over a network.
+/// The client's address; `None` if the request did not come over a network.
 #[derive(Clone, Copy, Debug)]
 pub struct ClientAddress(pub Option<IpAddr>);
 
 impl ClientAddress {
-    /// The address that a request came from.
+    /// The client's address, as far as the trusted proxies tell it.
     pub fn of(parts: &Parts, proxies: &TrustedProxies) -> Self {
         let peer = parts.extensions.get::<Peer>();
         Self(peer.map(|Peer(peer)| proxies.client(peer.ip(), &parts.headers)))

@@ -1,4 +1,4 @@
-//! What the layer needs of the server before a handler runs, and around it.
+//! The parts of the server that the HTTP layer needs before and around a handler.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,26 +9,26 @@ use stoa_config::Anonymous;
 
 use crate::{Limits, TrustedProxies};
 
-/// The parts of the server that requests of every API need. The state of a router gives them by
-/// [`FromRef`](axum::extract::FromRef), as an `Arc<Context>`, and holds what it likes besides.
+/// The parts of the server that requests of every API need. A router's state provides them as an
+/// `Arc<Context>` through [`FromRef`](axum::extract::FromRef), and can hold anything else besides.
 #[derive(Debug)]
 pub struct Context {
-    /// Whose token it is.
+    /// Finds the session of an access token.
     pub sessions: Arc<Sessions>,
-    /// Whether the caches hold all that was acknowledged before the request arrived.
+    /// Waits until the caches hold everything acknowledged before the request arrived.
     pub freshness: Freshness,
-    /// How often somebody may do something.
+    /// The rate limits.
     pub limits: Limits,
-    /// How large a request may be, in bytes.
+    /// The maximum size of a request body, in bytes.
     pub max_request_bytes: usize,
-    /// What may be read without a token.
+    /// What can be read without a token.
     pub anonymous: Anonymous,
-    /// The reverse proxies whose word counts.
+    /// The reverse proxies that are trusted to name the client's address.
     pub trusted_proxies: TrustedProxies,
-    /// From when on a request is slow, and is reported.
+    /// How long a request may take before it is reported as slow.
     pub slow_request: Option<Duration>,
-    /// The time.
+    /// The clock.
     pub clock: Clock,
-    /// Where the IDs of requests come from.
+    /// The source of randomness for request IDs.
     pub random: Random,
 }

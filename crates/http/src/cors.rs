@@ -1,9 +1,10 @@
-//! Web clients live on pages of other origins, which browsers let in only where the server says so.
+//! Cross-origin requests: web clients run on other origins, which browsers let in only with these
+//! headers.
 
 use http::{Method, header};
 use tower_http::cors::{Any, CorsLayer};
 
-/// The headers that every answer carries, errors too, and the answer to `OPTIONS`.
+/// The headers that every answer carries, including errors, and the answer to `OPTIONS`.
 ///
 /// <https://spec.matrix.org/v1.19/client-server-api/#web-browser-clients>
 pub fn layer() -> CorsLayer {

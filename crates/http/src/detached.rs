@@ -1,12 +1,12 @@
-//! Work that a client that hangs up does not leave half-way.
+//! Work that runs to its end even if the client hangs up.
 
 use stoa_base::TimeSpent;
 use tracing::Instrument as _;
 
 use crate::{Error, Result};
 
-/// Does the work in a task of its own, which goes on where nobody waits for it any more. It is
-/// followed, and what it waits for counts, as part of the request.
+/// Runs the work in its own task, which continues if the caller is canceled. Its spans and waits
+/// are still counted as part of the request.
 pub async fn detached<T: Send + 'static>(
     work: impl Future<Output = T> + Send + 'static,
 ) -> Result<T> {

@@ -1,8 +1,8 @@
-//! What went wrong, as an answer: a status, a Matrix error code, and a sentence for people. An engine's
-//! errors become one here, those of a crate above this one in that crate.
+//! Error answers: a status, a Matrix error code, and a sentence for people. The errors of engine
+//! crates are converted here, those of crates above this one in the crates themselves.
 //!
-//! What is the server's own business (a database that fails, a bug) is written to the log, once,
-//! where the request's span adds its id; the client hears only that something went wrong.
+//! Internal errors, such as a failing database or a bug, are logged once, with the request's ID
+//! from its span. The client is told only that something went wrong.
 
 mod accounts;
 mod cluster;
@@ -31,28 +31,28 @@ use stoa_storage::log::AppendError;
 /// The result of a request.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// An answer that refuses a request.
+/// An error as the answer to a request.
 #[derive(Debug)]
 pub struct Error(Box<UiaaResponse>);
 
 impl Error {
-    /// An error with a status and code of its own.
+    /// An error with this status, code and message.
     pub fn new(status: StatusCode, kind: ErrorKind, message: impl Into<String>) -> Self {
         let body = ErrorBody::Standard(StandardErrorBody::new(kind, message.into()));
         Self(Box::new(UiaaResponse::MatrixError(MatrixError::new(status, body))))
     }
 
-    /// The client has to authenticate itself again, in the way that `info` says.
+    /// 401: the client has to go through interactive authentication as `info` says.
     pub fn interactive_auth(info: UiaaInfo) -> Self {
         Self(Box::new(UiaaResponse::AuthResponse(info)))
     }
 
-    /// 400 `M_BAD_JSON`: JSON that does not hold what it should.
+    /// 400 `M_BAD_JSON`: JSON without the expected content.
     pub fn bad_json(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, ErrorKind::BadJson, message)
     }
 
-    /// 400 `M_NOT_JSON`: no JSON at all.
+    /// 400 `M_NOT_JSON`: not JSON at all.
     pub fn not_json(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, ErrorKind::NotJson, message)
     }
@@ -62,12 +62,12 @@ impl Error {
         Self::new(StatusCode::BAD_REQUEST, ErrorKind::MissingParam, message)
     }
 
-    /// 400 `M_INVALID_PARAM`: a parameter has a value that it cannot have.
+    /// 400 `M_INVALID_PARAM`: a parameter has an invalid value.
     pub fn invalid_param(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, ErrorKind::InvalidParam, message)
     }
 
-    /// 400 `M_UNKNOWN`: for what no code is made for.
+    /// 400 `M_UNKNOWN`: for errors that have no code of their own.
     pub fn bad_request(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, ErrorKind::Unknown, message)
     }
@@ -77,7 +77,7 @@ impl Error {
         Self::new(StatusCode::FORBIDDEN, ErrorKind::Forbidden, message)
     }
 
-    /// 404 `M_NOT_FOUND`: the endpoint is there, and what was asked for is not.
+    /// 404 `M_NOT_FOUND`: the endpoint exists, but the requested thing does not.
     pub fn not_found(message: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, ErrorKind::NotFound, message)
     }
@@ -93,20 +93,20 @@ impl Error {
         Self::new(StatusCode::UNAUTHORIZED, ErrorKind::MissingToken, message)
     }
 
-    /// 401 `M_UNKNOWN_TOKEN`. After a soft logout the client keeps what it has and logs in again
-    /// as the same device.
+    /// 401 `M_UNKNOWN_TOKEN`. After a soft logout the client keeps its data and logs in again as
+    /// the same device.
     pub fn unknown_token(soft_logout: bool) -> Self {
         let mut data = UnknownTokenErrorData::new();
         data.soft_logout = soft_logout;
         let message = if soft_logout {
             "The token is no longer valid: refresh it, or log in again as the same device."
         } else {
-            "The token is not known here."
+            "The access token is unknown."
         };
         Self::new(StatusCode::UNAUTHORIZED, ErrorKind::UnknownToken(data), message)
     }
 
-    /// 429 `M_LIMIT_EXCEEDED`, with the time after which it is worth trying again.
+    /// 429 `M_LIMIT_EXCEEDED`, with the time after which the client should try again.
     pub fn limit_exceeded(retry_after: Duration) -> Self {
         let mut data = LimitExceededErrorData::new();
         data.retry_after = Some(RetryAfter::Delay(retry_after));
@@ -117,7 +117,7 @@ impl Error {
         )
     }
 
-    /// 500 `M_UNKNOWN` for something that is no business of the client's. It is logged here.
+    /// 500 `M_UNKNOWN` for an internal error. The error is logged here and not shown to the client.
     pub fn internal(error: impl fmt::Display) -> Self {
         tracing::error!(%error, "a request failed");
         let message = "Something went wrong on the server. Its log has the details.";
@@ -160,12 +160,12 @@ impl IntoResponse for Error {
         let mut response = match self.0.try_into_http_response::<Vec<u8>>() {
             Ok(response) => response.map(Body::from),
             Err(error) => {
-                tracing::error!(%error, "an error cannot be put into words");
+                tracing::error!(%error, "cannot serialize an error");
                 StatusCode::INTERNAL_SERVER_ERROR.into_response()
             }
         };
         if let Some(delay) = retry_after {
-            // The header counts whole seconds: what is cut off would be waited too little.
+            // The header has whole seconds. Rounding down would make the client wait too short.
             let seconds = delay.as_millis().div_ceil(1000);
             if let Ok(value) = HeaderValue::try_from(seconds.to_string()) {
                 response.headers_mut().insert(header::RETRY_AFTER, value);
@@ -200,9 +200,9 @@ impl From<DeserializationError> for Error {
 impl From<stoa_storage::Error> for Error {
     fn from(error: stoa_storage::Error) -> Self {
         match error {
-            // Only a request can bring one.
+            // A NUL can only come from the request.
             stoa_storage::Error::Null => {
-                Self::invalid_param("A text in the request holds a null character.")
+                Self::invalid_param("A text in the request contains a null character.")
             }
             error if error.is_outage() => Self::unavailable(error),
             error => Self::internal(error),
@@ -213,7 +213,8 @@ impl From<stoa_storage::Error> for Error {
 impl From<AppendError> for Error {
     fn from(error: AppendError) -> Self {
         match error {
-            // The queue empties within a fraction of a second, or the server has other troubles.
+            // The queue empties within a fraction of a second, unless the server has other
+            // problems.
             AppendError::Busy => Self::limit_exceeded(Duration::from_secs(1)),
             AppendError::SessionEnded => Self::unknown_token(false),
             AppendError::Unavailable => Self::unavailable(error),
@@ -256,14 +257,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn internals_are_not_told() {
+    async fn internal_errors_are_not_shown() {
         let (parts, body) = answer(Error::internal("the password of the database is 1234")).await;
         assert_eq!(parts.status, 500);
         assert!(!body.to_string().contains("1234"), "{body}");
     }
 
     #[tokio::test]
-    async fn soft_logout_is_told() {
+    async fn soft_logout_is_in_the_answer() {
         let (_, body) = answer(Error::unknown_token(true)).await;
         assert_eq!(body["soft_logout"], true);
     }

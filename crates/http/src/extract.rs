@@ -1,4 +1,4 @@
-//! From an HTTP request to one of ruma's request types, with whoever makes it.
+//! Extracts one of ruma's request types and the authenticated session from an HTTP request.
 
 use std::{fmt, future::Future, marker::PhantomData, net::IpAddr, sync::Arc};
 
@@ -20,32 +20,32 @@ use crate::{
     operation::UNLISTED,
 };
 
-/// A request of ruma's type `R`, read and authenticated as its endpoint demands.
+/// A request of ruma's type `R`, parsed and authenticated as its endpoint requires.
 ///
-/// By then this node's caches hold all that was acknowledged before the request arrived, so that
-/// the handler decides nothing on older state. [`RumaSend`] leaves that to the append, and
-/// [`RumaStatic`] is for answers that depend on nothing that is stored.
+/// When the handler runs, this node's caches hold everything acknowledged before the request
+/// arrived, so the handler decides nothing on older state. [`RumaSend`] leaves that to the append,
+/// and [`RumaStatic`] is for answers that do not depend on anything stored.
 #[derive(Debug)]
 pub struct Ruma<R: Endpoint, F = Fresh> {
-    /// What was asked for.
+    /// The parsed request.
     pub body: R,
-    /// Who asks: a [`Session`], an optional one, or nothing, as the endpoint demands.
+    /// A [`Session`], an optional one, or nothing, as the endpoint requires.
     pub session: <R::Authentication as Authenticate>::Session,
-    /// The body as it came, for what ruma's type cannot say.
+    /// The raw body, for content that ruma's type cannot express.
     pub raw: Bytes,
-    /// Where the request came from.
+    /// The address that the request came from.
     pub address: Option<IpAddr>,
-    /// What the request uses up, for what its cost depends on.
+    /// The budget of the request, for handlers whose cost depends on the request.
     pub budget: Budget,
     consistency: PhantomData<F>,
 }
 
-/// A request whose handler puts [`Session::guard`] into an append: whether the token still holds is
-/// then checked under the log lock, and nothing is read before.
+/// A request whose handler puts [`Session::guard`] into an append. Whether the session still exists
+/// is then checked under the log lock, and nothing is read before.
 pub type RumaSend<R> = Ruma<R, Guarded>;
 
-/// A request that needs no token and whose answer depends on the configuration only: it is answered
-/// while the database is not there, too.
+/// A request that needs no token and whose answer depends only on the configuration. It is answered
+/// even while the database is unreachable.
 pub type RumaStatic<R> = Ruma<R, Static>;
 
 impl<R, F> Ruma<R, F>
@@ -53,19 +53,19 @@ where
     R: Endpoint,
     R::Authentication: Authenticate<Session = Arc<Session>>,
 {
-    /// On whose behalf a change is made.
+    /// The actor for changes made by this request.
     pub fn actor(&self) -> Actor {
         self.session.actor(self.address)
     }
 }
 
-/// A request type whose way of authentication is served here.
+/// A request type whose authentication scheme is supported.
 pub trait Endpoint: IncomingRequest<Authentication: Authenticate> {}
 
 impl<R: IncomingRequest<Authentication: Authenticate>> Endpoint for R {}
 
-/// Gives a request type of our own the method, the paths and the way of authentication of one of
-/// ruma's, where that one refuses what clients send, or takes what it should not.
+/// Gives a request type of our own the method, paths and authentication scheme of one of ruma's, if
+/// ruma's type refuses what clients send or accepts what it should not.
 #[macro_export]
 macro_rules! endpoint_of {
     ($ruma:ty => $own:ty) => {
@@ -79,21 +79,21 @@ macro_rules! endpoint_of {
     };
 }
 
-/// How current the state is on which a request is answered whose way of authentication is `A`.
+/// How current the state must be for a request with the authentication scheme `A`.
 pub trait Consistency<A> {
-    /// Whether the caches are brought up to date before the request is looked at.
+    /// Whether the caches are brought up to date before the request is read.
     const WAITS: bool;
 }
 
-/// The caches are current as of the arrival of the request.
+/// The caches are as current as the arrival of the request.
 #[derive(Debug)]
 pub struct Fresh;
 
-/// The cached session is taken as it is, since the append is guarded.
+/// The cached session is used as it is, since the append is guarded.
 #[derive(Debug)]
 pub struct Guarded;
 
-/// Nothing that is stored is looked at, so there must be no session either.
+/// Nothing stored is read, so there can be no session either.
 #[derive(Debug)]
 pub struct Static;
 
@@ -113,15 +113,15 @@ impl Consistency<NoAuthentication> for Static {
     const WAITS: bool = false;
 }
 
-/// A way of authentication, as ruma names it, and what comes of it.
+/// One of ruma's authentication schemes, and how to carry it out.
 pub trait Authenticate {
-    /// Who was found to be asking.
+    /// The result: the session, if there is one.
     type Session: fmt::Debug + Send;
 
-    /// Whether nobody gets in without a token.
+    /// Whether a token is required.
     const REQUIRED: bool;
 
-    /// Finds out who asks.
+    /// Authenticates a request.
     fn authenticate(
         head: &http::Request<()>,
         address: Option<IpAddr>,
@@ -162,7 +162,7 @@ impl Authenticate for AccessTokenOptional {
     }
 }
 
-/// Endpoints that clients call without a token. One that is sent all the same is not looked at.
+/// Endpoints that clients call without a token. If one is sent anyway, it is ignored.
 macro_rules! no_session {
     ($($scheme:ty),*) => {$(
         impl Authenticate for $scheme {
@@ -212,18 +212,19 @@ where
         let ClientAddress(address) = ClientAddress::of(&parts, &context.trusted_proxies);
         let operation = operation_of(&parts);
         let head = http::Request::from_parts(parts, ());
-        // Before anything is read for the request: whoever asks too often is refused for free.
+        // The limit comes before anything is read, so that refusing a request costs nothing.
         spend(operation, &head, address, context)?;
         if F::WAITS {
             context.freshness.current().await?;
         }
-        // Before the body, so that who is not let in cannot make the server read one.
+        // Authentication comes before the body, so that an unauthenticated client cannot make the
+        // server read one.
         let session = R::Authentication::authenticate(&head, address, context).await?;
 
         let (mut parts, ()) = head.into_parts();
         let arguments = path_arguments(&mut parts).await?;
         let raw = if parts.method == Method::GET || parts.method == Method::HEAD {
-            // Some clients send `{}`; it means nothing.
+            // Some clients send `{}`, which means nothing here.
             Bytes::new()
         } else {
             body::read(payload, context.max_request_bytes).await?
@@ -239,14 +240,13 @@ where
     }
 }
 
-/// The operation that the router has found.
+/// The operation that the router has assigned to the route.
 pub(super) fn operation_of(parts: &http::request::Parts) -> &'static Operation {
     parts.extensions.get::<&'static Operation>().copied().unwrap_or(&UNLISTED)
 }
 
-/// Spends what the operation costs from the budget of whoever asks: of the user whose token this
-/// node knows, though it may have ended a moment ago, and of the address otherwise. So reading
-/// sessions of tokens that nobody was given is limited, too.
+/// Charges the operation's cost to the user, if this node has the token's session in memory (it may
+/// have just ended), and otherwise to the address. So looking up made-up tokens is also limited.
 pub(super) fn spend(
     operation: &Operation,
     head: &http::Request<()>,
@@ -258,13 +258,13 @@ pub(super) fn spend(
     context.limits.spend(operation, Caller { user, address })
 }
 
-/// The session of the request's token, where this node knows it; it may have ended a moment ago.
+/// The session of the request's token, if this node has it in memory. It may have just ended.
 pub(super) fn known_session(head: &http::Request<()>, context: &Context) -> Option<Arc<Session>> {
     let token = AccessTokenOptional::extract_authentication(head).ok().flatten()?;
     context.sessions.cached(&token)
 }
 
-/// The variables of the path, decoded one by one: a `%2F` in a segment does not end it.
+/// The path variables, each decoded by itself: a `%2F` in a segment does not end it.
 async fn path_arguments(parts: &mut http::request::Parts) -> Result<RawPathParams> {
     use axum::extract::FromRequestParts as _;
     RawPathParams::from_request_parts(parts, &())

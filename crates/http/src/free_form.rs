@@ -1,4 +1,4 @@
-//! A request at ruma's paths whose body may be any object.
+//! A request at ruma's paths whose body can be any object.
 
 use std::marker::PhantomData;
 
@@ -11,14 +11,14 @@ use serde::de::{
     value::{Error as ValueError, SeqDeserializer},
 };
 
-/// The variables of the path and the body of a request, served wherever ruma's request `R` is, for
-/// bodies that hold what ruma's type cannot say: content of events, and keys that nobody knows.
+/// The path variables and the body of a request, at the paths of ruma's request `R`. It is for
+/// bodies that ruma's type cannot express: event content and unknown keys.
 ///
-/// The body is canonical: a number that is no integer, or none of the range that all servers can
-/// hold, makes it `M_BAD_JSON`. An empty one is an empty object.
+/// The body must be valid canonical JSON: a number that is not an integer, or is outside the range
+/// that all servers support, gives `M_BAD_JSON`. An empty body is taken as an empty object.
 #[derive(Debug)]
 pub struct FreeForm<R, P> {
-    /// The variables of the path, in their order.
+    /// The path variables, in order.
     pub path: P,
     /// The body.
     pub body: CanonicalJsonObject,

@@ -1,8 +1,9 @@
-//! What the endpoints of every API share: how a request becomes a value and a result becomes an
-//! answer, who is asking, what is too much, and what is noted about it.
+//! What the endpoints of every API share: parsing requests, writing answers, authentication,
+//! limits, and observing requests.
 //!
-//! It knows no router: whoever serves an API registers its handlers with [`Routes`], for any state
-//! that gives a [`Context`] by axum's `FromRef`, and brings the table of what they cost.
+//! The crate has no router of its own. Each API registers its handlers with [`Routes`], on any
+//! state that provides a [`Context`] through axum's `FromRef`, and brings the table of what they
+//! cost.
 
 pub mod admission;
 pub mod anonymous;

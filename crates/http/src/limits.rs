@@ -1,8 +1,8 @@
-//! How often somebody may do something.
+//! Rate limits.
 //!
-//! Failed log-ins and new accounts are counted by the accounts, in the database. The counters here
-//! stand in the memory of each node. Where several nodes run, what one of them sees is
-//! about its share of all requests, so each request counts as many times as there are nodes.
+//! Failed logins and new accounts are counted by `accounts`, in the database. The counters here are
+//! in the memory of each node. If there are several nodes, each sees about its share of all
+//! requests, so each request counts as many times as there are nodes.
 
 mod buckets;
 
@@ -21,16 +21,16 @@ use stoa_base::{Clock, Network};
 use self::buckets::Buckets;
 use crate::{Class, Error, Operation, Result};
 
-/// The limits of this node.
+/// The rate limits of this node.
 #[derive(Clone, Debug)]
 pub struct Limits(Option<Arc<Limiters>>);
 
-/// Who asks, as far as the limits are concerned.
+/// The caller of a request, as far as limits are concerned.
 #[derive(Clone, Copy, Debug)]
 pub struct Caller<'a> {
-    /// The user whose token came with the request, where it is known to be one.
+    /// The user whose token came with the request, if this node has the session in memory.
     pub user: Option<&'a UserId>,
-    /// Where the request came from; none where it came over no network.
+    /// The address of the client; `None` if the request did not come over a network.
     pub address: Option<IpAddr>,
 }
 
@@ -75,7 +75,7 @@ impl Limiters {
 }
 
 impl Limits {
-    /// Limits as they are configured.
+    /// Limits from the configuration.
     pub fn new(config: &stoa_config::Limits, clock: &Clock) -> Self {
         Self(config.enabled.then(|| {
             Arc::new(Limiters {
@@ -94,16 +94,16 @@ impl Limits {
         }))
     }
 
-    /// Says how many nodes share the requests.
+    /// Sets how many nodes share the requests.
     pub fn set_nodes(&self, nodes: u32) {
         if let Some(limiters) = &self.0 {
             limiters.nodes.store(nodes.max(1), Ordering::Relaxed);
         }
     }
 
-    /// Spends what `operation` costs in any case from the caller's budget. An operation that is
-    /// limited by user is counted as anonymous, by address, if the user is not known. A caller with
-    /// neither a user nor an address is not limited.
+    /// Charges the fixed cost of `operation` to the caller's budget. If the operation is limited by
+    /// user and the user is unknown, it is counted as anonymous, by address. A caller with neither
+    /// a user nor an address is not limited.
     pub fn spend(&self, operation: &Operation, caller: Caller<'_>) -> Result<()> {
         let Some(limiters) = &self.0 else { return Ok(()) };
         let cost = limiters.cost(operation.cost);
@@ -122,8 +122,8 @@ impl Limits {
         taken.map_err(|wait| refused(class, wait))
     }
 
-    /// Takes from a user's budget what a request costs beyond what its operation always does. The
-    /// budget may lack it; it must not be in debt.
+    /// Charges to a user's budget what a request costs beyond the fixed cost of its operation. The
+    /// budget can go into debt, but is refused if it is already in debt.
     pub fn charge(&self, class: Class, user: &UserId, cost: usize) -> Result<()> {
         let Some(limiters) = &self.0 else { return Ok(()) };
         let Of::Users(buckets) = limiters.of(class) else { return Ok(()) };
@@ -134,7 +134,7 @@ impl Limits {
         buckets.charge(user, cost).map_err(|wait| refused(class, wait))
     }
 
-    /// Forgets those who did nothing lately, so that the counters do not grow for ever.
+    /// Forgets callers with full buckets, so that the counters do not grow without limit.
     pub fn forget_the_quiet(&self) {
         let Some(limiters) = &self.0 else { return };
         for class in Class::ALL {
@@ -158,7 +158,7 @@ fn refused(class: Class, wait: Duration) -> Error {
     Error::limit_exceeded(wait)
 }
 
-/// The budget that a request uses: what its handler charges where the cost depends on the request.
+/// The budget that a request uses, for handlers whose cost depends on the request.
 #[derive(Clone, Debug)]
 pub struct Budget {
     limits: Limits,
@@ -166,13 +166,13 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// The budget for requests of a class.
+    /// The budget of a class.
     pub fn new(limits: &Limits, class: Class) -> Self {
         Self { limits: limits.clone(), class }
     }
 
-    /// Takes from the user's budget what the request costs beyond what its operation always does:
-    /// the number of further events that are written, for instance.
+    /// Charges to the user's budget what the request costs beyond the fixed cost of its operation,
+    /// for example the number of further events that are written.
     pub fn charge(&self, user: &UserId, cost: usize) -> Result<()> {
         self.limits.charge(self.class, user, cost)
     }
@@ -210,7 +210,7 @@ mod tests {
         Caller { user: None, address: Some(address.parse().expect("an address")) }
     }
 
-    /// How often it is allowed.
+    /// How often the operation is allowed in a row.
     fn count(limits: &Limits, operation: &Operation, caller: Caller<'_>) -> usize {
         (0..100).take_while(|_| limits.spend(operation, caller).is_ok()).count()
     }
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_is_not_logged_in_is_counted_by_network() {
+    async fn anonymous_callers_are_counted_by_network() {
         let limits = limits();
         assert_eq!(count(&limits, &READ, from("2001:db8::1")), 4);
         assert_eq!(count(&limits, &READ, from("2001:db8::2")), 0, "of the same /64");
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn without_limits_nothing_is_refused() {
+    async fn nothing_is_refused_without_limits() {
         let config = stoa_config::Limits { enabled: false, ..config() };
         let limits = Limits::new(&config, &Clock::system());
         assert_eq!(count(&limits, &LOG_IN, from("127.0.0.1")), 100);

@@ -1,13 +1,12 @@
-//! What is noted about each request: an id that its answer and its lines in the log share, a line
-//! of its own, and how long it took, by route.
+//! What is recorded about each request: an ID shared by its answer and its log lines, a log line,
+//! and how long it took, by route.
 //!
-//! The line of a request that was answered well has the level `debug`, since a busy server has
-//! thousands of them a second; that of one that was refused has `info`. What failed on the server's
-//! side was logged as an error where it happened. One that took long has a warning besides, which
-//! says what it has waited for.
+//! A successful request is logged at level `debug`, since a busy server has thousands of them a
+//! second, and a refused one at `info`. An internal error was logged where it happened. A slow
+//! request is also logged as a warning, which says what the request waited for.
 //!
-//! The request's span is where a trace begins. What a client says of a trace of its own
-//! (`traceparent`) is passed over: it could have every request of its traced.
+//! A trace begins at the request's span. A trace ID from the client (`traceparent`) is ignored,
+//! because with it a client could have every one of its requests traced.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,10 +21,10 @@ use tracing::{Instrument as _, field::Empty};
 
 use crate::{ClientAddress, Context};
 
-/// The header with the id of a request.
+/// The header with the request ID.
 pub const REQUEST_ID: &str = "x-request-id";
 
-/// Notes a request and its answer.
+/// Records a request and its answer.
 pub async fn observe(
     State(context): State<Arc<Context>>,
     request: Request,
@@ -54,7 +53,7 @@ pub async fn observe(
     } else {
         tracing::debug!(status = status.as_u16(), milliseconds, address, "answered");
     }
-    // Whoever waits for news keeps nobody busy.
+    // A sync that waits for news is not slow.
     let busy = elapsed.saturating_sub(spent.news);
     if context.slow_request.is_some_and(|limit| busy >= limit) {
         tracing::warn!(
@@ -81,14 +80,14 @@ fn to_ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
-/// The id that a reverse proxy gave to the request, if it is one that can stand in a log.
+/// The request ID from a reverse proxy, if it is safe to log.
 fn given_id(headers: &HeaderMap) -> Option<String> {
     let id = headers.get(REQUEST_ID)?.to_str().ok()?;
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':');
     (!id.is_empty() && id.len() <= 64 && id.chars().all(plain)).then(|| id.to_owned())
 }
 
-/// The method as a label: what clients make up must not make up time series.
+/// The method as a label. Methods that clients make up must not create time series.
 fn method_label(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
@@ -116,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_is_taken_over_only_if_it_is_plain() {
+    fn a_request_id_is_accepted_only_if_it_is_plain() {
         assert_eq!(given("a-B_1.2:3"), Some("a-B_1.2:3".to_owned()));
         assert_eq!(given("a b"), None);
         assert_eq!(given(""), None);

@@ -1,67 +1,68 @@
-//! What an operation of an API costs whoever asks for it, and whether it is audited.
+//! What an operation of an API costs its caller, and whether it is audited.
 //!
-//! An operation is a method and the newest stable path of a request; the other paths under which
-//! it is served share its entry. The router gives each route its operation, so that the limits are
-//! applied before a handler runs and no handler can forget them.
+//! An operation is a method and the newest stable path of a request; the other paths of the request
+//! share its entry. The router assigns each route its operation, so that the limits are applied
+//! before a handler runs and no handler can forget them.
 
 use http::Method;
 
-/// An operation, and what holds for it.
+/// An operation, its cost, and whether it is audited.
 #[derive(Clone, Debug)]
 pub struct Operation {
     /// The method.
     pub method: Method,
     /// The newest stable path, with its variables in braces.
     pub path: &'static str,
-    /// Whose budget it uses.
+    /// The budget that it uses.
     pub class: Class,
-    /// How much of the budget a request uses. What depends on the request, such as the number of
-    /// events that are written, is charged by the handler ([`Budget::charge`](crate::Budget)).
+    /// The fixed cost of a request. Costs that depend on the request, such as the number of events
+    /// written, are charged by the handler ([`Budget::charge`](crate::Budget)).
     pub cost: u32,
-    /// Whether it leaves audit rows; none where it changes nothing.
+    /// Whether it is audited; `None` if it changes nothing.
     pub audited: Option<Audited>,
 }
 
-/// Whether what an operation changes is audited.
+/// Whether the changes of an operation are audited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Audited {
-    /// It may change an account, a session, or somebody else's membership: the append that does so
-    /// holds an audit row.
+    /// It can change an account, a session, or another user's membership, and the append that does
+    /// so holds an audit row.
     Yes,
     /// It changes something else.
     No,
 }
 
-/// A budget of requests. Each user, or each address where nobody is logged in, has one of each.
+/// A budget of requests. Each user has one of each class, and so does each address for requests
+/// without a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Class {
     /// Events that a user sends one by one; the cost is their number.
     Messages,
-    /// Making rooms; the cost is the number of events.
+    /// Creating rooms; the cost is the number of events.
     RoomCreation,
-    /// Changing one's name or avatar; the cost is the number of events, one for each joined room.
+    /// Changing a display name or avatar; the cost is the number of events, one per joined room.
     Profiles,
-    /// What is changed beside rooms: account data, filters, aliases, sessions, the password.
+    /// Other changes: account data, filters, aliases, sessions, the password.
     Writes,
-    /// Typing and receipts.
+    /// Typing notifications and receipts.
     Ephemeral,
-    /// What costs little to answer.
+    /// Cheap reads.
     Reads,
-    /// What reads much: pages of history, members, whole states, searches, a first sync.
+    /// Expensive reads: pages of history, members, whole states, searches, a first sync.
     HeavyReads,
-    /// Syncs that go on from an earlier one.
+    /// Incremental syncs.
     Syncs,
-    /// What is asked by somebody who is not logged in, and logging out, counted by address.
+    /// Requests without a session, and logging out, counted by address.
     Anonymous,
-    /// Log-ins, registrations, what asks for a password, and what tells which accounts there are,
-    /// counted by address.
+    /// Logins, registrations, operations that ask for a password, and those that reveal which
+    /// accounts exist, counted by address.
     Attempts,
-    /// What is never refused.
+    /// Operations that are never refused.
     Unlimited,
 }
 
 impl Class {
-    /// All of them.
+    /// All classes.
     pub const ALL: [Self; 11] = [
         Self::Messages,
         Self::RoomCreation,
@@ -76,7 +77,7 @@ impl Class {
         Self::Unlimited,
     ];
 
-    /// Its name, as a label of metrics.
+    /// The class's name as a label of metrics.
     pub const fn label(self) -> &'static str {
         match self {
             Self::Messages => "messages",
@@ -116,7 +117,7 @@ impl Operation {
     }
 }
 
-/// Stands for an operation that nobody has listed, which a test should have found. It costs as much
-/// as an event, so that it is not free.
+/// Stands for an operation that is missing from the table, which a test should have found. It costs
+/// as much as sending an event, so that it is not free.
 pub static UNLISTED: Operation =
     Operation { method: Method::GET, path: "", class: Class::Messages, cost: 1, audited: None };

@@ -1,5 +1,5 @@
-//! A bug in one request must not take the others down: a panic becomes a 500, a line in the log,
-//! and a count that no test run may end with.
+//! A bug in one request must not take down others: a panic becomes a 500, a log line, and a count,
+//! which must be zero at the end of every test.
 
 use std::{
     any::Any,
@@ -14,17 +14,17 @@ use tower_http::catch_panic::{CatchPanicLayer, ResponseForPanic};
 
 use crate::Error;
 
-/// How many requests of this server ended in a panic.
+/// Counts requests of this server that ended in a panic.
 #[derive(Clone, Debug, Default)]
 pub struct Panics(Arc<AtomicU64>);
 
 impl Panics {
-    /// How many there were.
+    /// The number of panics so far.
     pub fn count(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Catches the panics of the routes that it is laid around.
+    /// Catches panics in the routes inside this layer.
     pub fn layer(&self) -> CatchPanicLayer<Self> {
         CatchPanicLayer::custom(self.clone())
     }
@@ -40,7 +40,7 @@ impl ResponseForPanic for Panics {
     }
 }
 
-/// What was said when a panic began.
+/// The message of a panic.
 fn message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_panic_is_an_answer_and_is_counted() {
+    async fn a_panic_is_answered_and_counted() {
         let panics = Panics::default();
         #[expect(clippy::panic, reason = "this is what is tested")]
         let router: Router = Router::new()

@@ -1,4 +1,4 @@
-//! From the values that handlers give to answers.
+//! Turns the values that handlers return into answers.
 
 use axum::{
     body::Body,
@@ -23,7 +23,7 @@ impl<R: OutgoingResponse> IntoResponse for Answer<R> {
     }
 }
 
-/// An answer of a type of our own, where ruma's cannot say what clients rely on.
+/// An answer of a type of our own, if ruma's cannot express what clients rely on.
 #[derive(Clone, Debug)]
 pub struct Json<T>(pub T);
 
@@ -36,7 +36,7 @@ impl<T: Serialize> IntoResponse for Json<T> {
     }
 }
 
-/// An answer of JSON that is there already.
+/// An answer of JSON that is already serialized.
 pub fn json_bytes(json: impl Into<Body>) -> Response {
     let content_type = HeaderValue::from_static("application/json");
     ([(header::CONTENT_TYPE, content_type)], json.into()).into_response()

@@ -19,20 +19,20 @@ use crate::{
     operation::UNLISTED,
 };
 
-/// A path and method that are served.
+/// A served path and method.
 #[derive(Clone, Debug)]
 pub struct Route {
     /// The method.
     pub method: Method,
     /// The path, with its variables in braces.
     pub path: String,
-    /// Whether nobody gets in without an access token.
+    /// Whether an access token is required.
     pub needs_token: bool,
-    /// What it costs, and whether it is audited; none where it is not listed.
+    /// What it costs, and whether it is audited; `None` if it is not in the table of operations.
     pub operation: Option<&'static Operation>,
 }
 
-/// Routes on a router's state, and a table of them.
+/// Routes on a router's state, and a list of them.
 #[derive(Debug)]
 pub struct Routes<S> {
     operations: Vec<&'static Operation>,
@@ -45,12 +45,12 @@ where
     S: Clone + Send + Sync + 'static,
     Arc<Context>: FromRef<S>,
 {
-    /// No routes yet, and what those that come will cost.
+    /// Starts without routes. `operations` says what the routes to be added cost.
     pub fn new(operations: &'static [Operation]) -> Self {
         Self { operations: operations.iter().collect(), router: Router::new(), table: Vec::new() }
     }
 
-    /// Serves what another API serves besides.
+    /// Adds all routes of another API.
     #[must_use]
     pub fn merge(mut self, other: Self) -> Self {
         self.operations.extend(other.operations);
@@ -59,8 +59,8 @@ where
         self
     }
 
-    /// Serves a request that ruma knows, at every path under which ruma knows it. Which request it
-    /// is follows from the handler's last argument.
+    /// Serves a request that ruma knows, at every path that ruma lists for it. The handler's last
+    /// argument determines the request.
     #[must_use]
     pub fn ruma<H, T>(self, handler: H) -> Self
     where
@@ -71,7 +71,7 @@ where
         paths.all_paths().fold(self, |routes, path| routes.ruma_at(path, handler.clone()))
     }
 
-    /// Serves a request that ruma knows at one more path.
+    /// Serves a request that ruma knows, at one more path.
     #[must_use]
     pub fn ruma_at<H, T>(mut self, path: &str, handler: H) -> Self
     where
@@ -85,14 +85,14 @@ where
         let filter = filter(&method);
         let needs_token = <T::Request as Metadata>::Authentication::REQUIRED;
         self.table.push(Route { method, path: path.to_owned(), needs_token, operation });
-        // The limits are applied where the request is read, which is where it turns out who asks.
+        // The limits are applied in the extractor, where the caller becomes known.
         let operation = Extension(operation.unwrap_or(&UNLISTED));
         self.router = self.router.route(path, on(filter, handler).layer(operation));
         self
     }
 
-    /// Serves a request that ruma does not know, or one that is answered without looking at it,
-    /// and that needs no token.
+    /// Serves a request that needs no token and that ruma does not know, or that is answered
+    /// without reading it.
     #[must_use]
     pub fn public<H, T>(mut self, method: Method, path: &str, handler: H) -> Self
     where
@@ -122,17 +122,17 @@ where
         self.operations.iter().copied().find(is_it)
     }
 
-    /// What was listed, whether it is served or not.
+    /// The table of operations, whether or not they are served.
     pub fn operations(&self) -> &[&'static Operation] {
         &self.operations
     }
 
-    /// All that is served.
+    /// All served routes.
     pub fn table(&self) -> &[Route] {
         &self.table
     }
 
-    /// The router that serves it.
+    /// The router that serves the routes.
     pub fn into_router(self) -> Router<S> {
         self.router
     }
@@ -147,7 +147,7 @@ fn filter(method: &Method) -> MethodFilter {
     }
 }
 
-/// The arguments of a handler whose last one is a [`Ruma`] request, as axum puts them together.
+/// The arguments of a handler whose last one is a [`Ruma`] request, in axum's representation.
 pub trait RumaArguments {
     /// The request.
     type Request: Endpoint;

@@ -1,7 +1,7 @@
-//! Listening for connections, and serving those that are open with bounds on what they may hold.
+//! Listens for connections and serves them, within limits on what they may hold.
 //!
-//! Connections speak HTTP/1.1. HTTP/2 needs TLS in every client there is, which a reverse proxy in
-//! front speaks.
+//! Connections speak HTTP/1.1. All clients use HTTP/2 only over TLS, which a reverse proxy in front
+//! provides.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -29,24 +29,24 @@ const MAX_CONNECTIONS: usize = 20_000;
 const MAX_HEAD: usize = 64 * 1024;
 const MAX_HEADERS: usize = 100;
 
-/// How long the head of a request may take to arrive, which is also how long a connection may idle:
-/// longer than reverse proxies keep theirs, so that they are the ones that close.
+/// How long the head of a request may take to arrive, and therefore how long a connection may be
+/// idle. It is longer than reverse proxies keep their connections, so that they close them first.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 
-/// How long a client may take no data before its connection is given up.
+/// How long a client may go without taking any data before its connection is closed.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How long requests may take to be answered once the server stops.
+/// How long requests in progress may take once the server stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Addresses that are listened at.
+/// A server that listens on one or more addresses.
 #[derive(Debug)]
 pub struct Server {
     listeners: Vec<TcpListener>,
 }
 
 impl Server {
-    /// Begins to listen. What comes in waits until [`Self::run`].
+    /// Begins to listen. Connections wait until [`Self::run`].
     pub async fn bind(addresses: &[SocketAddr]) -> Result<Self, BindError> {
         let mut listeners = Vec::with_capacity(addresses.len());
         for address in addresses {
@@ -56,13 +56,13 @@ impl Server {
         Ok(Self { listeners })
     }
 
-    /// Where it listens: the addresses that were asked for, with the ports that were given.
+    /// The addresses on which the server listens, with the ports that the system chose for port 0.
     pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
         self.listeners.iter().filter_map(|listener| listener.local_addr().ok())
     }
 
-    /// Serves until `stopping`; then takes no more connections, lets the requests under way be
-    /// answered, and returns when they are or their time is up.
+    /// Serves until `stopping` completes. Then accepts no more connections, and returns when the
+    /// requests in progress are answered or their time is up.
     pub async fn run(self, router: Router, stopping: CancellationToken) {
         let listeners = TaskTracker::new();
         for listener in self.listeners {
@@ -73,7 +73,7 @@ impl Server {
     }
 }
 
-/// An address at which the server cannot listen.
+/// An address on which the server cannot listen.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen at {address}: {error}{}", hint(.error))]
 pub struct BindError {
@@ -113,15 +113,15 @@ async fn accept(listener: TcpListener, router: Router, stopping: CancellationTok
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                // Most often too many open files: closing connections will help, trying at once
-                // will not.
-                tracing::warn!(%error, "a connection cannot be accepted");
+                // Usually there are too many open files. That is solved when connections close,
+                // not by trying again at once.
+                tracing::warn!(%error, "cannot accept a connection");
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }
         };
         if let Err(error) = set_options(&stream) {
-            tracing::debug!(%peer, %error, "a connection's options cannot be set");
+            tracing::debug!(%peer, %error, "cannot set the options of a connection");
         }
         let router = router.clone();
         let service = service_fn(move |mut request: Request<Incoming>| {
@@ -145,13 +145,13 @@ async fn accept(listener: TcpListener, router: Router, stopping: CancellationTok
     drop(listener);
     connections.close();
     if tokio::time::timeout(STOP_TIMEOUT, graceful.shutdown()).await.is_err() {
-        tracing::warn!(connections = connections.len(), "requests were cut off by the stop");
+        tracing::warn!(connections = connections.len(), "stopping cut off unfinished requests");
     }
     giving_up.cancel();
     connections.wait().await;
 }
 
-/// Answers are small and waited for, and clients vanish without a word.
+/// Sets `TCP_NODELAY`, since answers are small and awaited, and a time-out for clients that vanish.
 fn set_options(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_stop_waits_for_requests_and_not_for_connections() {
+    async fn stopping_waits_for_requests_but_not_for_idle_connections() {
         let (address, stopping, running) = start().await;
         let idle = TcpStream::connect(address).await.expect("a connection");
         let mut busy = TcpStream::connect(address).await.expect("a connection");
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_address_that_is_taken_is_named() {
+    async fn the_error_names_an_address_in_use() {
         let (address, ..) = start().await;
         let error = Server::bind(&[address]).await.expect_err("taken");
         let message = error.to_string();

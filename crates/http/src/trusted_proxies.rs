@@ -1,11 +1,11 @@
-//! The reverse proxies in front of the server, and what they say about whom they ask for.
+//! The reverse proxies in front of the server, and the client addresses that they report.
 
 use std::net::{IpAddr, SocketAddr};
 
 use http::HeaderMap;
 use ipnet::IpNet;
 
-/// The reverse proxies whose word counts when they say for whom they ask.
+/// The reverse proxies that are trusted to report the client's address.
 #[derive(Clone, Debug)]
 pub struct TrustedProxies(Vec<IpNet>);
 
@@ -15,13 +15,15 @@ impl TrustedProxies {
         Self(networks)
     }
 
-    /// The address that a request came from: the nearest one on its way that is no trusted proxy.
+    /// The client's address: the nearest one on the request's path that is not a trusted proxy.
     pub(crate) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let forwarded = headers.get_all("x-forwarded-for").iter();
-        // Bytes, since a client may write whatever it likes in front of what the proxies add.
+        // The header is read as bytes, since a client can write anything in front of what the
+        // proxies add.
         let hops = forwarded.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
-        // Each proxy adds at the end whom it heard: the end is what the nearest one says, and what
-        // stands before the first stranger is that stranger's word only.
+        // Each proxy appends the address of its peer. So the last entry comes from the nearest
+        // proxy, and whatever stands before the first untrusted address was only claimed by that
+        // address.
         let mut client = peer.to_canonical();
         for hop in hops.collect::<Vec<_>>().into_iter().rev() {
             if !self.0.iter().any(|network| network.contains(&client)) {
@@ -34,7 +36,7 @@ impl TrustedProxies {
     }
 }
 
-/// Reads an address, which some proxies write with a port.
+/// Parses an address, which some proxies write with a port.
 fn parse(hop: &[u8]) -> Option<IpAddr> {
     let text = str::from_utf8(hop.trim_ascii()).ok()?;
     text.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()))
@@ -63,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_client_wrote_itself_does_not_count() {
+    fn addresses_written_by_the_client_are_ignored() {
         assert_eq!(client("127.0.0.1", &[b"1.2.3.4, 203.0.113.9"]), "203.0.113.9");
         assert_eq!(client("127.0.0.1", &[b"1.2.3.4", b"203.0.113.9, 10.1.1.1"]), "203.0.113.9");
         assert_eq!(client("127.0.0.1", &[b"nonsense"]), "127.0.0.1");
@@ -76,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_hides_nothing_behind_it() {
+    fn unreadable_entries_do_not_hide_later_ones() {
         let peer = "127.0.0.1";
         assert_eq!(client(peer, &[b"\xff\xfe, 203.0.113.9"]), "203.0.113.9");
         assert_eq!(client(peer, &[b"caf\xe9", b"203.0.113.9, 10.1.1.1"]), "203.0.113.9");

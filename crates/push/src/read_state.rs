@@ -156,8 +156,8 @@ impl ReadState {
     }
 
     /// The receipts of these rooms that were set after `since` and not after `up_to`, oldest first.
-    /// Private ones are given to their own user only. No more than `most` are read: where there are so
-    /// many, others may be left out, of which whoever presents the next token is not told again.
+    /// Private ones are given to their own user only. No more than `most` are read: where there are
+    /// so many, others may be left out, of which whoever presents the next token is not told again.
     pub async fn receipts_changed(
         &self,
         reader: &UserId,
@@ -174,8 +174,8 @@ impl ReadState {
     }
 
     /// The receipts of these rooms up to `up_to` for one who knows none of them, oldest first: the
-    /// newest thousand of each, and all of the reader's own. Private ones are given to their own user
-    /// only. No more than `most` are read: where there are so many, others may be left out.
+    /// newest thousand of each, and all of the reader's own. Private ones are given to their own
+    /// user only. No more than `most` are read: where there are so many, others may be left out.
     pub async fn newest_receipts(
         &self,
         reader: &UserId,

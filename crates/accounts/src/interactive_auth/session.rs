@@ -14,20 +14,20 @@ use crate::{
     secrets::{self, Secret},
 };
 
-/// How many sessions with a completed stage are kept for one user, or for one network where nobody
-/// is logged in. The oldest are deleted.
+/// How many sessions with a completed stage are kept per user, or per network for requests without
+/// an access token. The oldest are deleted.
 const MAX_SESSIONS: i64 = 100;
 
-/// Sets the MACs of session IDs apart from others under the same secret.
+/// Separates the MACs of session IDs from others made with the same secret.
 const SIGNED: &str = "interactive authentication";
 
-/// What names a session, and binds it to a request. Without `Debug` of its own parts: the ID is a
-/// secret while the session lasts.
+/// Names a session and binds it to a request. Its `Debug` shows no fields, since the ID is a secret
+/// while the session lasts.
 pub(crate) struct SessionKey {
     pub(super) id: String,
-    /// When the session was begun, where its ID says so.
+    /// When the session was begun, if that was read from its ID.
     created_ms: Option<i64>,
-    /// Depends on the request's body and on the ID, so that a password in the body cannot be
+    /// Depends on the ID as well as the request's body, so that a password in the body cannot be
     /// guessed from what the database holds.
     body_hash: String,
 }
@@ -49,7 +49,7 @@ impl SessionKey {
         secrets::hash(&self.id)
     }
 
-    /// From what tokens can be derived that the same request in the same session derives again.
+    /// The seed for tokens: the same request in the same session derives the same tokens.
     pub(crate) fn token_seed(&self) -> (&str, &str) {
         (&self.id, &self.body_hash)
     }
@@ -77,8 +77,8 @@ impl InteractiveAuth {
         Ok(Some((key, row)))
     }
 
-    /// The session with this ID, if the ID is one that this deployment gave out and that is not too
-    /// old. No stage of it is completed, since it is not stored.
+    /// The session with this ID, if this deployment gave out the ID and it has not expired. Since
+    /// it is not stored, none of its stages is completed.
     fn not_stored<B>(
         &self,
         key: SessionKey,
@@ -101,7 +101,7 @@ impl InteractiveAuth {
         Some((SessionKey { created_ms: Some(created_ms), ..key }, row))
     }
 
-    /// A session's ID: `signed`, and a MAC over it, the operation and the user.
+    /// A session's ID: `signed`, followed by a MAC over it, the operation and the user.
     fn sign_session<B>(&self, signed: &str, request: &InteractiveRequest<'_, B>) -> String {
         let user = request.user.map_or("", UserId::as_str);
         let mac = Secret::derive(&self.secret.0, &[SIGNED, request.operation, user, signed]);
@@ -141,7 +141,7 @@ impl InteractiveAuth {
             (None, Some(address)) => Network::of(address).to_string(),
             (None, None) => String::new(),
         };
-        // A session that is stored already keeps its time.
+        // A session that is already stored keeps its start time.
         let created_ms = key.created_ms.unwrap_or_else(|| self.clock.now_ms());
         let mut conn = self.store.write().await?;
         let hash = key.hash();

@@ -7,13 +7,13 @@ use stoa_storage::repo::interactive_auth::InteractiveAuthRow;
 use super::{InteractiveAuth, InteractiveAuthError, InteractiveRequest};
 use crate::{failure::Failure, passwords::PasswordCheck};
 
-/// A step that a user may be asked to take.
+/// A stage that a flow can contain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stage {
     /// `m.login.dummy`, which always succeeds.
     #[serde(rename = "m.login.dummy")]
     Dummy,
-    /// `m.login.password`, by the user whose request it is.
+    /// `m.login.password`, for the user who makes the request.
     #[serde(rename = "m.login.password")]
     Password,
 }
@@ -27,7 +27,7 @@ impl Stage {
     }
 }
 
-/// A stage that was tried.
+/// The outcome of trying a stage.
 pub(super) enum Tried {
     Completed(Stage),
     Refused(&'static str),

@@ -1,4 +1,4 @@
-//! Setting another password. That the user may is found out before, by interactive authentication.
+//! Changing a password. The caller has already authorized this with interactive authentication.
 //!
 //! <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3accountpassword>
 
@@ -16,16 +16,16 @@ use crate::{
     sessions::{EndOfDevices, guard_actor},
 };
 
-/// Why a password is not changed.
+/// Why a password was not changed.
 #[derive(Debug, thiserror::Error)]
 pub enum ChangePasswordError {
-    /// There is no such account, or it is closed.
+    /// There is no such account, or it is deactivated.
     #[error("there is no such account")]
     UnknownUser,
-    /// The new password is one that nobody may choose.
+    /// The new password is not allowed.
     #[error(transparent)]
     Password(#[from] UnfitPassword),
-    /// The server is at fault.
+    /// The server failed, not the request.
     #[error(transparent)]
     Failure(#[from] Failure),
 }
@@ -33,7 +33,7 @@ pub enum ChangePasswordError {
 fails_with_failure!(ChangePasswordError);
 
 impl Passwords {
-    /// Sets the actor's password. With `logout_devices`, all other devices are removed.
+    /// Sets the actor's password. If `logout_devices`, removes all of their other devices.
     #[tracing::instrument(name = "change_password", level = "debug", skip_all)]
     pub async fn change(
         &self,
@@ -55,8 +55,8 @@ impl Passwords {
         let row = AuditRow::new(now_ms, AuditAction::PasswordChanged, actor, user_id.as_str());
         append.audit.push(row);
         let written = if logout_devices {
-            // Whoever logs in with the old password now is too late: a login counts only if the
-            // account still has the hash that was checked.
+            // A concurrent login with the old password fails: it is guarded by the password hash
+            // that it has checked.
             let kept = actor.device_id.as_deref();
             let end = EndOfDevices { actor, user_id, kept, reason: "password_changed" };
             self.sessions.end_devices(append, end).await

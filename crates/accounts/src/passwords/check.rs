@@ -1,4 +1,4 @@
-//! Whether somebody knows a user's password.
+//! Checking a user's password.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -11,19 +11,19 @@ use crate::{
     username,
 };
 
-/// What came of a check.
+/// The outcome of a check.
 pub(crate) enum PasswordCheck {
-    /// The password is this user's.
+    /// The password is right.
     Right(Box<UserRow>, Counted),
-    /// There is no such user, or that is not the password.
+    /// There is no such user, or the password is wrong.
     Wrong,
-    /// It was tried too often.
+    /// There were too many attempts.
     TooMany { retry_after: Duration },
 }
 
 impl Passwords {
-    /// Checks the password of `user`, a localpart or a full user ID. Takes as long for a user that
-    /// is not there.
+    /// Checks the password of `user`, a localpart or a full user ID. Takes just as long for a user
+    /// who does not exist.
     pub(crate) async fn check(
         &self,
         user: &str,
@@ -41,7 +41,7 @@ impl Passwords {
         }
         drop(conn);
 
-        // All spellings of a user's name are counted as one.
+        // All spellings of a user ID share one count.
         let counted_as = found.as_ref().map(|user| &user.user_id).or(candidates.last());
         let counted_as = counted_as.map(AsRef::as_ref);
         let counted = match self.attempts.login(counted_as, address).await? {

@@ -1,7 +1,7 @@
-//! Logins that failed, for the audit log.
+//! Failed logins, for the audit log.
 //!
-//! They are counted in memory and written once a minute, in one entry for each user and network, so
-//! that a flood of them is no flood of entries. What is not written yet is lost with the process.
+//! They are counted in memory and written once a minute, in one entry per user and network, so that
+//! a flood of them does not flood the audit log. If the process dies, unwritten counts are lost.
 
 use std::{
     collections::HashMap,
@@ -16,16 +16,16 @@ use stoa_storage::log::{Append, AuditAction, AuditRow};
 use super::Passwords;
 use crate::failure::Failure;
 
-/// How many pairs of a user and a network get an entry of their own in a minute. The others share one.
+/// How many pairs of a user and a network get their own entry in a minute. The rest share one.
 const LIMIT: usize = 1_000;
-/// How much of a name that somebody made up is kept, in bytes.
+/// How much of a made-up user name is kept, in bytes.
 const MAX_NAME: usize = 255;
 
-/// The logins that failed and are not written yet.
+/// Failed logins that are not written yet.
 #[derive(Debug, Default)]
 pub(crate) struct FailedLogins(Mutex<HashMap<Subject, Count>>);
 
-/// As whom somebody tried to log in, and from where; the default stands for all others together.
+/// The user who was tried and the network it came from. The default stands for the shared entry.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct Subject {
     user: String,
@@ -54,7 +54,7 @@ impl FailedLogins {
 }
 
 impl Passwords {
-    /// Notes that somebody gave a wrong password, or was refused after too many of them.
+    /// Counts a login that failed because of a wrong password or too many attempts.
     pub(super) fn note_failed_login(
         &self,
         user: Option<&UserId>,
@@ -68,7 +68,8 @@ impl Passwords {
         self.failed_logins.add(subject, count);
     }
 
-    /// Writes down the logins that failed. To be called once a minute and before the server stops.
+    /// Writes the failed logins to the audit log. To be called once a minute and before the server
+    /// stops.
     pub async fn flush_failed_logins(&self) -> Result<(), Failure> {
         let waiting = self.failed_logins.take();
         if waiting.is_empty() {

@@ -1,4 +1,4 @@
-//! Hashing passwords, slowly and off the threads that serve requests.
+//! Password hashing, which is slow and runs off the threads that serve requests.
 
 use std::sync::{Arc, OnceLock};
 
@@ -11,15 +11,15 @@ use tokio::sync::Semaphore;
 
 use crate::{failure::Failure, options::PasswordCost};
 
-/// The longest password, in bytes.
+/// The maximum length of a password, in bytes.
 const MAX_PASSWORD: usize = 1_024;
-/// How many may wait for a password to be hashed.
+/// How many callers may wait for a password to be hashed.
 const MAX_WAITING: usize = 1_024;
 
-/// A password that nobody may choose.
+/// Why a new password is not allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnfitPassword {
-    /// It is empty, so that whoever knows the user ID could log in.
+    /// It is empty, so knowing the user ID would be enough to log in.
     #[error("the password is empty")]
     Empty,
     /// It is too long.
@@ -27,7 +27,7 @@ pub enum UnfitPassword {
     TooLong,
 }
 
-/// Refuses a new password that nobody may choose.
+/// Refuses a new password that is empty or too long.
 pub(crate) const fn check_new_password(password: &str) -> Result<(), UnfitPassword> {
     match password.len() {
         0 => Err(UnfitPassword::Empty),
@@ -36,19 +36,19 @@ pub(crate) const fn check_new_password(password: &str) -> Result<(), UnfitPasswo
     }
 }
 
-/// The password cost is not one that argon2 can have.
+/// The configured password cost is not valid for argon2.
 #[derive(Debug, thiserror::Error)]
 #[error("argon2 cannot have this cost: {0}")]
 pub struct BadPasswordCost(String);
 
-/// Hashes and verifies passwords, some at a time.
+/// Hashes and verifies a limited number of passwords at a time.
 #[derive(Debug)]
 pub(crate) struct Hasher {
     argon2: Argon2<'static>,
     random: Random,
     running: Arc<Semaphore>,
     waiting: Semaphore,
-    /// A hash of no password, for users that are not there.
+    /// A hash that matches no password, for users who do not exist.
     nobody: Arc<OnceLock<String>>,
 }
 
@@ -78,8 +78,8 @@ impl Hasher {
         self.run(move || hash(&argon2, &password, &salt)).await?
     }
 
-    /// Whether a password is the one that was hashed. Without a hash it is not, and finding out
-    /// takes as long.
+    /// Whether a password matches a hash. Without a hash the answer is `false`, and takes just as
+    /// long.
     #[tracing::instrument(name = "verify_password", level = "debug", skip_all)]
     pub(crate) async fn verify(
         &self,
@@ -108,13 +108,14 @@ impl Hasher {
         .await?
     }
 
-    /// Runs work on a blocking thread, when it is its turn.
+    /// Waits for a permit, then runs the work on a blocking thread.
     async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Failure> {
         let _place = self.waiting.try_acquire().map_err(|_| Failure::Busy)?;
-        // The permit goes with the work: whoever hangs up does not make room for more at once.
+        // The permit moves into the work: a client that hangs up does not free it while the
+        // work still runs.
         let running = Arc::clone(&self.running).acquire_owned().await;
         let turn = running.map_err(|_| Failure::Busy)?;
         let work = move || {
@@ -139,7 +140,7 @@ fn verify(argon2: &Argon2<'_>, password: &str, hashed: &str) -> Result<bool, Fai
     Ok(argon2.verify_password(password.as_bytes(), &hashed).is_ok())
 }
 
-/// A stored hash cannot be read, or a password cannot be hashed at the cost that is set.
+/// A stored hash cannot be parsed, or a password cannot be hashed at the configured cost.
 fn unhashable(error: impl std::fmt::Display) -> Failure {
     Failure::Storage(stoa_storage::Error::corrupt(error))
 }
@@ -154,7 +155,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_password_is_known_again_and_no_other() {
+    async fn only_the_right_password_verifies() {
         let hasher = hasher();
         let hashed = hasher.hash("pässwörd").await.unwrap();
         assert!(hashed.starts_with("$argon2id$v=19$m=8,t=1,p=1$"), "{hashed}");
@@ -169,7 +170,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_has_no_password() {
+    async fn no_password_verifies_without_a_hash() {
         let hasher = hasher();
         assert!(!hasher.verify("", None).await.unwrap());
         assert!(!hasher.verify("x", None).await.unwrap());
@@ -184,7 +185,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_hash_made_at_another_cost_is_still_good() {
+    async fn a_hash_made_at_another_cost_still_verifies() {
         let dearer = PasswordCost { memory_kib: 16, passes: 2, lanes: 1 };
         let dearer = Hasher::new(dearer, 1, Random::seeded(1)).unwrap();
         let hashed = dearer.hash("x").await.unwrap();
@@ -192,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn the_default_is_what_owasp_asks_for() {
+    fn the_default_cost_is_the_minimum_of_owasp() {
         let PasswordCost { memory_kib, passes, lanes } = PasswordCost::default();
         assert_eq!((memory_kib, passes, lanes), (19_456, 2, 1));
     }
@@ -204,7 +205,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_comes_when_too_many_wait_is_told_to_come_back() {
+    async fn a_caller_is_refused_when_too_many_are_waiting() {
         let hasher = hasher();
         let _all = hasher.waiting.try_acquire_many(1_024).unwrap();
         assert!(matches!(hasher.hash("x").await, Err(Failure::Busy)));

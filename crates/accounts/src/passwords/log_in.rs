@@ -15,35 +15,35 @@ use crate::{
 /// A request to log in.
 #[derive(Clone, Copy)]
 pub struct PasswordLogin<'a> {
-    /// The localpart or the full ID of the user.
+    /// The user's localpart or full ID.
     pub user: &'a str,
     /// The password.
     pub password: &'a str,
     /// The device to log in.
     pub device: NewDevice<'a>,
-    /// Where the request came from.
+    /// The address that the request came from.
     pub address: Option<IpAddr>,
 }
 
-/// Why a login is refused.
+/// Why a login was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum LoginError {
     /// There is no such user, or the password is wrong.
     #[error("invalid user name or password")]
     Forbidden,
-    /// The password is right and the account is closed.
+    /// The password is right, but the account is deactivated.
     #[error("this account has been deactivated")]
     Deactivated,
-    /// This user or address has failed too often.
+    /// This user or address has too many failed logins.
     #[error("too many failed logins")]
     TooManyAttempts {
-        /// How long it stays so.
+        /// How long to wait before the next attempt.
         retry_after: Duration,
     },
-    /// The device ID is empty, too long, or holds control characters.
+    /// The device ID is empty, too long, or contains control characters.
     #[error("this is not a valid device ID")]
     InvalidDeviceId,
-    /// The server is at fault.
+    /// The server failed, not the request.
     #[error(transparent)]
     Failure(#[from] Failure),
 }
@@ -81,7 +81,7 @@ impl Passwords {
         let session = self.sessions.begin(&mut append, start).await?;
         match self.writer.append(append).await {
             Ok(_) => Ok(session),
-            // The password was changed, or the account closed, while it was being checked.
+            // The password was changed, or the account deactivated, during the check.
             Err(AppendError::AccountChanged) => Err(LoginError::Forbidden),
             Err(error) => Err(error.into()),
         }

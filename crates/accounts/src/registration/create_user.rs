@@ -1,4 +1,4 @@
-//! Making an account on an admin's behalf.
+//! Creating an account on behalf of an admin.
 
 use ruma::OwnedUserId;
 use stoa_base::Actor;
@@ -7,7 +7,7 @@ use stoa_storage::log::Append;
 use super::{NewAccount, RegisterError, Registrar};
 use crate::sessions::guard_actor;
 
-/// An account that an admin makes.
+/// An account that an admin creates.
 #[derive(Clone, Copy)]
 pub struct NewUser<'a> {
     /// The localpart of its ID.
@@ -16,12 +16,12 @@ pub struct NewUser<'a> {
     pub password: Option<&'a str>,
     /// Whether it may use the admin API.
     pub admin: bool,
-    /// What it is called in rooms.
+    /// Its display name.
     pub display_name: Option<&'a str>,
 }
 
 impl Registrar {
-    /// Makes an account, whether or not registration is open.
+    /// Creates an account, whether or not registration is open.
     pub async fn create_user(
         &self,
         actor: &Actor,
@@ -44,7 +44,7 @@ impl Registrar {
         guard_actor(&mut append, actor);
         self.add_account(&mut append, actor, account)?;
         self.append_account(append).await?;
-        tracing::info!(by = %actor.user_id, user = %user_id, admin = user.admin, "account made");
+        tracing::info!(by = %actor.user_id, user = %user_id, admin = user.admin, "account created");
         Ok(user_id)
     }
 }

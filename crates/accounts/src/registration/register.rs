@@ -1,4 +1,4 @@
-//! Making an account for whoever asks.
+//! Registration that is open to anyone.
 //!
 //! <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3register>
 
@@ -19,36 +19,36 @@ use crate::{
     sessions::{NewDevice, NewSession, SessionStart},
 };
 
-/// The stages that registering asks for.
+/// The flows of interactive authentication for registering.
 const FLOWS: &[&[Stage]] = &[&[Stage::Dummy]];
 
 /// A request to register.
 #[derive(Clone, Copy)]
 pub struct RegisterRequest<'a> {
-    /// The localpart of the new user; one is made where there is none.
+    /// The localpart of the new user; `None` to generate one.
     pub username: Option<&'a str>,
     /// The password.
     pub password: Option<&'a str>,
     /// The device to log in.
     pub device: NewDevice<'a>,
-    /// Whether to leave it at making the account.
+    /// Whether to create only the account, without logging in.
     pub inhibit_login: bool,
     /// The body's `auth`.
     pub auth: Option<&'a AuthData>,
-    /// Where the request came from.
+    /// The address that the request came from.
     pub address: Option<IpAddr>,
 }
 
-/// What came of a request to register.
+/// The outcome of a request to register.
 #[derive(Debug)]
 pub enum RegisterAnswer {
-    /// There is more to do: the 401 answer.
+    /// More stages are needed: the body of the 401 response.
     Challenge(UiaaInfo),
-    /// The account was made, by this request or an earlier one that was the same.
+    /// The account was created, by this request or by an earlier identical one.
     Registered(Registered),
 }
 
-/// An account that was made.
+/// An account that was created.
 #[derive(Debug)]
 pub struct Registered {
     /// Its ID.
@@ -57,7 +57,7 @@ pub struct Registered {
     pub session: Option<NewSession>,
 }
 
-/// What of a request must stay the same while it is repeated.
+/// The parts of a request that must be the same when it is repeated.
 #[derive(Debug, Serialize)]
 struct Body<'a> {
     username: Option<&'a str>,
@@ -68,7 +68,7 @@ struct Body<'a> {
     inhibit_login: bool,
 }
 
-/// What is noted of a registration, for when the request is repeated. Its tokens are derived again.
+/// What is stored about a registration, to answer a repeated request. Tokens are derived again.
 #[derive(Debug, Serialize, Deserialize)]
 struct Outcome {
     user_id: OwnedUserId,
@@ -76,7 +76,7 @@ struct Outcome {
 }
 
 impl Registrar {
-    /// Makes an account once the interactive authentication is passed.
+    /// Creates an account once interactive authentication has been passed.
     #[tracing::instrument(level = "debug", skip_all)]
     pub async fn register(
         &self,
@@ -110,7 +110,7 @@ impl Registrar {
             return Ok(answer);
         }
         match self.register_once(&request, user_id, &interactive).await {
-            // The same request may have been sent twice at once.
+            // The client may have sent the same request twice concurrently.
             Err(RegisterError::UserInUse) => {
                 self.repeated(&request, &interactive).await?.ok_or(RegisterError::UserInUse)
             }
@@ -157,7 +157,7 @@ impl Registrar {
         }
     }
 
-    /// Makes the account, with its first session and the note of the outcome.
+    /// Creates the account, its first session, and the stored outcome.
     async fn finish_registration(
         &self,
         request: &RegisterRequest<'_>,
@@ -193,7 +193,7 @@ impl Registrar {
         Ok(Registered { user_id: user_id.to_owned(), session })
     }
 
-    /// The answer that was given before to the same request in the same session.
+    /// The earlier answer to the same request in the same session.
     async fn repeated(
         &self,
         request: &RegisterRequest<'_>,

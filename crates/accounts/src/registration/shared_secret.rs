@@ -1,5 +1,4 @@
-//! Registration by whoever knows the shared secret, as Synapse has it: test tools and set-up scripts
-//! speak it.
+//! Registration with a shared secret, compatible with Synapse, for test tools and setup scripts.
 //!
 //! <https://element-hq.github.io/synapse/latest/admin_api/register_api.html>
 
@@ -22,10 +21,10 @@ use crate::{
     sessions::{NewDevice, NewSession, SessionStart},
 };
 
-/// How long a nonce is good.
+/// How long a nonce is valid.
 const NONCE_LIFETIME: Duration = Duration::from_mins(1);
 
-/// What somebody must know to register users and admins.
+/// The secret that allows registering users and admins.
 pub(crate) struct SharedSecret(pub(crate) String);
 
 impl std::fmt::Debug for SharedSecret {
@@ -37,11 +36,11 @@ impl std::fmt::Debug for SharedSecret {
 /// A request to register with the shared secret.
 #[derive(Clone, Copy)]
 pub struct SharedSecretRequest<'a> {
-    /// The nonce that the server gave.
+    /// The nonce that the server gave out.
     pub nonce: &'a str,
     /// The localpart of the new user.
     pub username: &'a str,
-    /// What it is called in rooms.
+    /// The display name of the new user.
     pub display_name: Option<&'a str>,
     /// Its password.
     pub password: &'a str,
@@ -49,28 +48,28 @@ pub struct SharedSecretRequest<'a> {
     pub admin: bool,
     /// The request's `user_type`, which the MAC covers.
     pub user_type: Option<&'a str>,
-    /// The HMAC-SHA1 of the above under the secret, as hexadecimal digits.
+    /// The HMAC-SHA1 of nonce, user name, password, role and user type under the secret, in hex.
     pub mac: &'a str,
-    /// Where the request came from.
+    /// The address that the request came from.
     pub address: Option<IpAddr>,
 }
 
-/// Why no account is made.
+/// Why no account was created.
 #[derive(Debug, thiserror::Error)]
 pub enum SharedSecretError {
-    /// The server has no shared secret.
+    /// No shared secret is configured.
     #[error("registration by shared secret is not enabled")]
     Disabled,
-    /// The nonce was not given by this server, was used, or has expired.
+    /// The nonce was not given out by this server, has been used, or has expired.
     #[error("unrecognized nonce")]
     UnknownNonce,
-    /// Whoever made the MAC does not know the secret, or made it of something else.
+    /// The MAC was made with another secret or for another request.
     #[error("the MAC is wrong")]
     WrongMac,
-    /// The account itself is refused.
+    /// The account was refused.
     #[error(transparent)]
     Register(#[from] RegisterError),
-    /// The server is at fault.
+    /// The server failed, not the request.
     #[error(transparent)]
     Failure(#[from] Failure),
 }
@@ -78,8 +77,8 @@ pub enum SharedSecretError {
 fails_with_failure!(SharedSecretError);
 
 impl Registrar {
-    /// A nonce for one registration. It shows when it was given out, and that this deployment gave
-    /// it, so that nothing has to be stored before it is used.
+    /// A nonce for one registration. It contains the time and a MAC by which this deployment
+    /// recognizes it, so that nothing has to be stored before it is used.
     pub fn nonce(&self) -> Result<String, SharedSecretError> {
         let SharedSecret(secret) =
             self.shared_secret.as_ref().ok_or(SharedSecretError::Disabled)?;
@@ -87,7 +86,7 @@ impl Registrar {
         Ok(sign_nonce(secret, &given))
     }
 
-    /// Makes an account and logs it in.
+    /// Creates an account and logs it in.
     pub async fn register_with_shared_secret(
         &self,
         request: SharedSecretRequest<'_>,
@@ -98,7 +97,7 @@ impl Registrar {
         if !is_mac_right(secret, &request) {
             return Err(SharedSecretError::WrongMac);
         }
-        // One try by somebody who knows the secret uses it up, whatever comes of it.
+        // One attempt with the right secret uses up the nonce, whether or not it succeeds.
         if !self.take_nonce(request.nonce, given_ms).await? {
             return Err(SharedSecretError::UnknownNonce);
         }
@@ -124,11 +123,11 @@ impl Registrar {
         };
         let session = self.sessions.begin(&mut append, start).await?;
         self.append_account(append).await?;
-        tracing::info!(user = %user_id, admin = request.admin, "account made by shared secret");
+        tracing::info!(user = %user_id, admin = request.admin, "account created by shared secret");
         Ok(session)
     }
 
-    /// When a nonce was given out, if this deployment gave it and it is still good.
+    /// When a nonce was given out, if this deployment gave it out and it is still valid.
     fn check_nonce(&self, secret: &str, nonce: &str) -> Result<i64, SharedSecretError> {
         let unknown = SharedSecretError::UnknownNonce;
         let now_ms = self.clock.now_ms();
@@ -139,7 +138,7 @@ impl Registrar {
         given_ms.filter(|given_ms| is_own && *given_ms >= oldest_ms).ok_or(unknown)
     }
 
-    /// Deletes the nonces that were used so long ago that they would be refused anyway.
+    /// Deletes used nonces that have expired long ago and would be refused anyway.
     pub(crate) async fn prune_nonces(&self, conn: &mut Conn) -> stoa_storage::Result<()> {
         registration_nonces::prune(conn, oldest_used_nonce(self.clock.now_ms())).await.map(drop)
     }
@@ -157,13 +156,13 @@ fn sign_nonce(secret: &str, given: &str) -> String {
     Secret::derive(secret, &["registration nonce", given]).text(&format!("{given}."))
 }
 
-/// When the oldest nonce was given whose use is remembered: well before the oldest that is good, for
-/// nodes whose clocks differ.
+/// Used nonces given out before this time are forgotten. It is well before the oldest nonce that is
+/// still valid, because the clocks of nodes may differ.
 fn oldest_used_nonce(now_ms: i64) -> i64 {
     before(now_ms, 60 * NONCE_LIFETIME)
 }
 
-/// Whether the MAC is that of the request. Takes as long for any wrong one.
+/// Whether the MAC is right for the request. Takes the same time for every wrong MAC.
 fn is_mac_right(secret: &str, request: &SharedSecretRequest<'_>) -> bool {
     let (Ok(mut mac), Some(given)) =
         (Hmac::<Sha1>::new_from_slice(secret.as_bytes()), from_hex(request.mac))
@@ -209,7 +208,7 @@ mod tests {
     };
 
     #[test]
-    fn the_mac_is_the_one_that_other_programs_make() {
+    fn the_mac_agrees_with_openssl() {
         assert!(is_mac_right("complement", &REQUEST));
         let upper = REQUEST.mac.to_uppercase();
         assert!(is_mac_right("complement", &SharedSecretRequest { mac: &upper, ..REQUEST }));
@@ -223,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_changed_makes_the_mac_wrong() {
+    fn changing_any_field_makes_the_mac_wrong() {
         let changed = [
             SharedSecretRequest { nonce: "m", ..REQUEST },
             SharedSecretRequest { username: "user", ..REQUEST },

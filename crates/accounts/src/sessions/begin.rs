@@ -1,4 +1,4 @@
-//! Beginning a session of a device.
+//! Beginning a session for a device.
 
 use std::net::IpAddr;
 
@@ -20,35 +20,35 @@ const MAX_DEVICE_NAME: usize = 255;
 /// The device that a session is for.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NewDevice<'a> {
-    /// Its ID; one is made where there is none. An existing device loses the session it has.
+    /// Its ID; `None` to generate one. If the device exists, its current session ends.
     pub device_id: Option<&'a DeviceId>,
-    /// What to call it, if it is new.
+    /// Its display name, used only if the device is new.
     pub display_name: Option<&'a str>,
-    /// Whether the client can refresh access tokens.
+    /// Whether the client supports refresh tokens.
     pub refreshable: bool,
 }
 
-/// A session that is to be begun.
+/// A session to begin.
 #[derive(Clone, Copy)]
 pub(crate) struct SessionStart<'a> {
-    /// Whose it is.
+    /// The user.
     pub(crate) user_id: &'a UserId,
-    /// For which device.
+    /// The device.
     pub(crate) device: &'a NewDevice<'a>,
-    /// How it came about.
+    /// How the user logged in.
     pub(crate) origin: SessionOrigin,
-    /// Where the request came from.
+    /// The address that the request came from.
     pub(crate) address: Option<IpAddr>,
-    /// From what its tokens are derived, where the same request is to get the same ones again.
+    /// The seed for its tokens, if a repeated request is to get the same tokens.
     pub(crate) seed: Option<(&'a str, &'a str)>,
 }
 
-/// A session that was begun.
+/// A session that has begun.
 #[derive(Clone)]
 pub struct NewSession {
-    /// Whose it is.
+    /// The user.
     pub user_id: OwnedUserId,
-    /// For which device.
+    /// The device.
     pub device_id: OwnedDeviceId,
     /// Its tokens.
     pub tokens: NewTokens,
@@ -63,11 +63,11 @@ impl std::fmt::Debug for NewSession {
     }
 }
 
-/// Why a device cannot be used.
+/// The device ID is not valid.
 pub(crate) struct InvalidDeviceId;
 
 impl NewDevice<'_> {
-    /// Whether the device ID, where there is one, can be stored and told apart.
+    /// Checks the device ID, if there is one.
     pub(crate) fn check(&self) -> Result<(), InvalidDeviceId> {
         let Some(device_id) = self.device_id else { return Ok(()) };
         let id = device_id.as_str();
@@ -78,7 +78,7 @@ impl NewDevice<'_> {
     }
 }
 
-/// What a device may be called: what the user wrote, without control characters, cut to size.
+/// A device's display name, without control characters and truncated to the limit.
 fn device_name(name: &str) -> String {
     let mut clean: String = name.chars().filter(|c| !c.is_control()).collect();
     clean.truncate(clean.floor_char_boundary(MAX_DEVICE_NAME));
@@ -86,8 +86,9 @@ fn device_name(name: &str) -> String {
 }
 
 impl Sessions {
-    /// Adds a session to an append, with its device and tokens. Writing that also ends the session
-    /// that the device had before, and those of the devices that the user would have too many of.
+    /// Adds a session to an append, with its device and tokens. The append also ends the device's
+    /// earlier session and, if the user then has too many devices, removes those unused for
+    /// longest.
     pub(crate) async fn begin(
         &self,
         append: &mut Append,
@@ -131,11 +132,11 @@ impl Sessions {
         Ok(NewSession { user_id: user_id.to_owned(), device_id, tokens: pair.into_new_tokens() })
     }
 
-    /// Removes the devices that have to make way for `new`, so that its user does not have too many:
-    /// those that have been unused for longest. Where two devices are logged in at the same moment,
-    /// there may be one too many until the next log-in.
+    /// Removes the devices that have been unused for longest, so that the user stays within the
+    /// limit with `new`. If two devices log in concurrently, there may be one too many until the
+    /// next login.
     ///
-    /// Refusing the log-in instead would lock out whoever has no session to delete devices with.
+    /// Refusing the login instead would lock out a user who has no session left to delete devices.
     async fn make_room(
         &self,
         append: &mut Append,
@@ -147,7 +148,7 @@ impl Sessions {
         for device_id in devices::longest_unused(&mut conn, user_id, new, limit).await? {
             tracing::info!(
                 user = %user_id, device = %device_id,
-                "the user has too many devices: the one unused for longest is removed"
+                "too many devices: removing the one unused for longest"
             );
             append.touched.add(Stream::Sessions, user_id);
             append.note_device_change(user_id, &device_id, DeviceChangeKind::Removed);

@@ -1,4 +1,4 @@
-//! The sessions that this node has in memory.
+//! The sessions that this node holds in memory.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,17 +8,17 @@ use stoa_storage::log::{Stream, Topic};
 
 use super::session::Session;
 
-/// How long a session is kept at most. What is dropped too early is read again; this is for a node
-/// that stops between a change of an account and the word of it in the log.
+/// How long a session is cached at most. A session dropped too early is read again. The limit is
+/// for a node that stops after changing an account and before announcing that in the log.
 const LIFETIME: Duration = Duration::from_mins(10);
 
-/// Sessions by the hash of their access token. Follows the log: when sessions of a user end, all of
-/// that user's are dropped.
+/// Sessions by the hash of their access token. The cache follows the log: when any session of a
+/// user ends, all sessions of that user are dropped.
 #[derive(Debug)]
 pub struct SessionCache(LogCache<String, Arc<Session>>);
 
 impl SessionCache {
-    /// A cache of sessions that takes at most `max_bytes`.
+    /// A cache of sessions that uses at most `max_bytes`.
     pub fn new(max_bytes: u64) -> Arc<Self> {
         let weigh = |token_hash: &String, session: &Arc<Session>| {
             let ids = session.user_id.as_str().len() + session.device_id.as_str().len();
@@ -36,8 +36,8 @@ impl SessionCache {
         self.0.ticket()
     }
 
-    /// Keeps a session that was read after `ticket` was given, unless something was dropped since:
-    /// it may have been this one.
+    /// Caches a session that was read after `ticket` was taken, unless the cache has dropped
+    /// something since, which may have been this session.
     pub(super) fn insert(&self, ticket: &Ticket, session: &Arc<Session>) {
         self.0.keep(ticket, session.token_hash.clone(), Arc::clone(session));
     }
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_user_whose_sessions_ended_is_dropped() {
+    fn only_the_sessions_of_that_user_are_dropped() {
         let cache = SessionCache::new(10_000);
         cache.insert(&cache.ticket(), &session(user_id!("@a:x"), "a"));
         cache.insert(&cache.ticket(), &session(user_id!("@b:x"), "b"));
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_read_before_a_drop_is_not_kept_after_it() {
+    fn a_session_read_before_a_drop_is_not_cached_after_it() {
         let cache = SessionCache::new(10_000);
         let a = session(user_id!("@a:x"), "a");
         let ticket = cache.ticket();
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn it_holds_so_many_bytes_of_sessions() {
+    fn the_cache_stays_within_its_bytes() {
         let cache = SessionCache::new(100_000);
         for n in 0..10_000 {
             cache.insert(&cache.ticket(), &session(user_id!("@a:x"), &format!("{n:060}")));
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_that_came_after_a_drop_stays() {
+    fn a_session_read_after_a_drop_is_cached() {
         let cache = SessionCache::new(10_000);
         for round in 0..100 {
             end_sessions(&cache, user_id!("@a:x"));

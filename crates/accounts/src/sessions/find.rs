@@ -1,4 +1,4 @@
-//! From an access token to whom and what it stands for.
+//! Finding the session of an access token.
 
 use std::sync::Arc;
 
@@ -14,19 +14,19 @@ use crate::{
     secrets,
 };
 
-/// Why an access token is refused.
+/// Why an access token was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
-    /// The token is of no session.
+    /// The token belongs to no session, or has expired.
     #[error("unknown access token")]
     UnknownToken {
-        /// Whether the device is still there: the client keeps what it has, and gets a new access
-        /// token by its refresh token, or logs in again as the same device.
+        /// Whether the device still exists. If so, the client keeps its data and uses its refresh
+        /// token, or logs in again as the same device.
         ///
         /// <https://spec.matrix.org/v1.19/client-server-api/#soft-logout>
         soft_logout: bool,
     },
-    /// The server is at fault.
+    /// The server failed, not the request.
     #[error(transparent)]
     Failure(#[from] Failure),
 }
@@ -34,14 +34,14 @@ pub enum SessionError {
 fails_with_failure!(SessionError);
 
 impl Sessions {
-    /// The session of an access token, if this node has it in memory. It may have ended a moment
-    /// ago on another node: only for what is appended with [`Session::guard`].
+    /// The session of an access token, if this node has it in memory. It may have just ended on
+    /// another node, so use it only for appends that carry [`Session::guard`].
     pub fn cached(&self, token: &str) -> Option<Arc<Session>> {
         let session = self.cache.get(&secrets::hash(token))?;
         (!session.is_expired(self.clock.now_ms())).then_some(session)
     }
 
-    /// The session of an access token, as of a moment after the call.
+    /// The session of an access token, no older than this call.
     #[tracing::instrument(name = "find_session", level = "debug", skip_all)]
     pub async fn find(&self, token: &str) -> Result<Arc<Session>, SessionError> {
         let token_hash = secrets::hash(token);
@@ -67,9 +67,9 @@ impl Sessions {
         Ok(session)
     }
 
-    /// Refuses a session that was found some time ago and has ended since, as far as this node has
-    /// applied the log. One whose token was refreshed meanwhile goes on. Where it is in memory,
-    /// nothing is read.
+    /// Refuses a session that was found earlier and has ended since, as far as this node has
+    /// applied the log. A session whose token was refreshed meanwhile is accepted. If the session
+    /// is still in memory, nothing is read.
     pub async fn check_goes_on(&self, session: &Session) -> Result<(), SessionError> {
         if session.has_ended(self.clock.now_ms()) {
             return Err(SessionError::UnknownToken { soft_logout: false });
@@ -91,8 +91,8 @@ impl Sessions {
         self.check_goes_on(session).await
     }
 
-    /// Whether the device of a session is still there, although the token that named the session is
-    /// good no more, and was not logged in with again.
+    /// For a token that is no longer valid: whether the device of the session that it names still
+    /// exists and has not been logged in again.
     pub(super) async fn device_is_there(&self, session_id: Option<&str>) -> Result<bool, Failure> {
         let Some(session_id) = session_id else { return Ok(false) };
         let mut conn = self.store.read().await?;
@@ -101,8 +101,8 @@ impl Sessions {
         Ok(found.is_some_and(|found| found.expires_ms.is_none_or(|ends_ms| ends_ms > now_ms)))
     }
 
-    /// Reads a session from the database. The first use of a token that came from refreshing
-    /// another one ends that other one.
+    /// Reads a session from the database. The first use of a refreshed token ends the token that it
+    /// replaces.
     async fn load_session(&self, token_hash: &str) -> Result<Option<Arc<Session>>, Failure> {
         metrics::counter!("stoa_sessions_read_total").increment(1);
         let ticket = self.cache.ticket();
@@ -120,7 +120,7 @@ impl Sessions {
         let mut append = Append::new();
         end_refreshed_token(&mut append, &session.user_id, parent_hash, token_hash);
         self.writer.append(append).await?;
-        // Another token that was refreshed from the same one may have been used first.
+        // Another token refreshed from the same one may have been used first.
         let is_there = tokens::by_access_hash(&mut self.store.read().await?, token_hash).await?;
         Ok(is_there.map(|_| session))
     }

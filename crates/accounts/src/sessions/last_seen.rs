@@ -1,4 +1,4 @@
-//! When devices were last seen: kept in memory, and written now and then.
+//! When devices were last seen: kept in memory and written periodically.
 
 use std::{
     collections::HashMap,
@@ -13,15 +13,15 @@ use stoa_storage::repo::devices::{self, LastSeenRow};
 use super::{Sessions, session::Session};
 use crate::before::before;
 
-/// How exact the time is.
+/// The precision of the times.
 const INTERVAL: Duration = Duration::from_mins(3);
-/// How many bytes of devices may wait to be written, roughly. What is over it is noted at the
-/// device's next request.
+/// Roughly how many bytes of devices may wait to be written. Beyond that, a device is noted at one
+/// of its next requests.
 const LIMIT: usize = 16 << 20;
 /// How many devices are written at once.
 const PAGE: usize = 500;
 
-/// The devices whose last-seen time is not written yet.
+/// Devices whose last-seen time is not written yet.
 #[derive(Debug, Default)]
 pub(crate) struct LastSeen(Mutex<Waiting>);
 
@@ -38,8 +38,8 @@ struct Seen {
 }
 
 impl Sessions {
-    /// Notes that a session's device has made a request. Cheap: most calls find that this was
-    /// noted some minutes ago.
+    /// Notes that a session's device has made a request. This is cheap: most calls find a recent
+    /// note and return.
     pub fn note_seen(&self, session: &Session, address: Option<IpAddr>) {
         let now_ms = self.clock.now_ms();
         let noted_ms = session.seen_ms.load(Ordering::Relaxed);
@@ -57,7 +57,7 @@ impl Sessions {
         }
     }
 
-    /// Writes what was noted. To be called every few minutes and before the server stops.
+    /// Writes the noted times. To be called every few minutes and before the server stops.
     pub async fn flush_last_seen(&self) -> stoa_storage::Result<()> {
         let waiting = {
             let mut waiting = self.last_seen.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,4 @@
-//! Ending sessions. A session is a device's: both go together.
+//! Logging out, which ends a session and removes its device.
 
 use ruma::{DeviceId, UserId};
 use stoa_base::Actor;
@@ -13,19 +13,19 @@ use stoa_storage::{
 use super::{Sessions, session::guard_actor};
 use crate::failure::Failure;
 
-/// How often it is tried to remove all devices of a user who logs in on others meanwhile.
+/// How often removing all devices is tried while the user keeps logging in on others.
 const ATTEMPTS: usize = 5;
 
-/// Which of a user's devices are removed (all, or all but one), and why.
+/// Which devices of a user to remove (all, or all but one), and why.
 #[derive(Clone, Copy)]
 pub(crate) struct EndOfDevices<'a> {
     /// Who removes them.
     pub(crate) actor: &'a Actor,
-    /// Whose they are.
+    /// The user who has the devices.
     pub(crate) user_id: &'a UserId,
-    /// The one that stays.
+    /// The device to keep, if any.
     pub(crate) kept: Option<&'a DeviceId>,
-    /// Why, for the audit log.
+    /// The reason for the audit log.
     pub(crate) reason: &'a str,
 }
 
@@ -60,7 +60,7 @@ impl Sessions {
         }
     }
 
-    /// Writes `append`, and with it removes a user's devices and ends their sessions.
+    /// Writes `append`, and in it removes a user's devices and ends their sessions.
     pub(crate) async fn end_devices(
         &self,
         append: Append,
@@ -86,8 +86,8 @@ impl Sessions {
             for device_id in devices.iter().filter(|id| Some(&***id) != kept) {
                 append.note_device_change(user_id, device_id, DeviceChangeKind::Removed);
             }
-            // Each device that is removed is announced, so the list must still be complete when
-            // this is written.
+            // Each removed device is announced, so the list must still be complete when this is
+            // written.
             let devices = devices.iter().map(ToString::to_string).collect();
             let state = AccountState::Devices(devices);
             append.guards.push(Guard::Account(user_id.to_string(), state));
@@ -100,7 +100,7 @@ impl Sessions {
     }
 }
 
-/// Takes it for a success that the session had ended already.
+/// Treats it as success if the session had already ended.
 fn unless_ended(written: Result<(), AppendError>) -> Result<(), Failure> {
     match written {
         Ok(()) | Err(AppendError::SessionEnded) => Ok(()),

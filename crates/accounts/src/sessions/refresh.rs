@@ -1,4 +1,4 @@
-//! New tokens for old.
+//! Refreshing access tokens.
 //!
 //! <https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3refresh>
 
@@ -19,16 +19,16 @@ use crate::{
     secrets,
 };
 
-/// Why a token is not refreshed.
+/// Why a token was not refreshed.
 #[derive(Debug, thiserror::Error)]
 pub enum RefreshError {
-    /// There is no such refresh token, or what it gave has been used.
+    /// There is no such refresh token, or its successor has been used.
     #[error("unknown refresh token")]
     UnknownToken {
-        /// Whether the device is still there, to log in with again.
+        /// Whether the device still exists, so that the client can log in again with it.
         soft_logout: bool,
     },
-    /// The server is at fault.
+    /// The server failed, not the request.
     #[error(transparent)]
     Failure(#[from] Failure),
 }
@@ -36,12 +36,13 @@ pub enum RefreshError {
 fails_with_failure!(RefreshError);
 
 impl Sessions {
-    /// Gives out new tokens for the session that `refresh_token` belongs to.
+    /// Issues new tokens for the session that `refresh_token` belongs to.
     ///
-    /// The old ones stay good until a new one is used: the client may never receive this answer, and
-    /// ask again. The tokens that it did not receive are then void. A refresh token that comes back
-    /// after its successor was used has been copied, and ends the session. The device stays: it may
-    /// be a client that lost the successor, and would lose its keys with the device.
+    /// The old tokens stay valid until a new one is used, because the client may never receive this
+    /// answer and ask again; the tokens that it did not receive are then void. A refresh token that
+    /// is presented after its successor was used has been copied, and ends the session. The device
+    /// stays: this may be a client that lost the successor, and without its device it would lose
+    /// its keys.
     #[tracing::instrument(level = "debug", skip_all)]
     pub async fn refresh(
         &self,
@@ -75,15 +76,15 @@ impl Sessions {
         append.tokens.push(self.token_row(&old.user_id, &old.session_id, &pair, parent));
         match self.writer.append(append).await {
             Ok(_) => Ok(pair.into_new_tokens()),
-            // Its successor was used, or the session ended, since the token was looked up.
+            // Since the lookup, its successor was used or the session ended.
             Err(AppendError::SessionEnded) => Err(self.refused(Some(&old.session_id)).await?),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Ends a session whose tokens somebody has copied: a refresh token was presented that had been
-    /// replaced by another one, which was used. The server cannot tell which of the two is the user.
-    /// The device stays, so that they can log in with it again.
+    /// Ends a session whose tokens were copied: a refresh token was presented again after its
+    /// successor was used. The server cannot tell which of the two clients is the user's. The
+    /// device stays, so that the user can log in with it again.
     ///
     /// <https://www.rfc-editor.org/rfc/rfc9700.html#section-4.14.2>
     async fn end_copied_session(
@@ -108,13 +109,13 @@ impl Sessions {
         let user_id = user_id.to_string();
         append.session_ends.push(SessionEndRow { user_id, session_id, ended_ms: now_ms });
         match self.writer.append(append).await {
-            // It may have ended meanwhile.
+            // The session may have ended meanwhile.
             Ok(_) | Err(AppendError::SessionEnded) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// The answer to a refresh token that is good no more, of the session that it names.
+    /// The error for a refresh token that is no longer valid and names this session.
     async fn refused(&self, session_id: Option<&str>) -> Result<RefreshError, Failure> {
         Ok(RefreshError::UnknownToken { soft_logout: self.device_is_there(session_id).await? })
     }

@@ -1,4 +1,4 @@
-//! A session, as it is known from its access token.
+//! A session, as found by its access token.
 
 use std::{net::IpAddr, sync::atomic::AtomicI64};
 
@@ -9,17 +9,17 @@ use stoa_storage::{
     repo::tokens::TokenRow,
 };
 
-/// What an access token stands for.
+/// The session of an access token.
 #[derive(Debug)]
 pub struct Session {
-    /// The ID of the session, which stays the same when its tokens are refreshed. It is not secret.
+    /// The session ID, which does not change when tokens are refreshed. It is not secret.
     pub id: String,
-    /// Whose it is.
+    /// The user.
     pub user_id: OwnedUserId,
-    /// For which device.
+    /// The device.
     pub device_id: OwnedDeviceId,
-    /// Tells the device from earlier ones of its user with the same ID; zero for one that was
-    /// made before devices were told apart.
+    /// Distinguishes the device from earlier ones of the user with the same ID. Zero for a device
+    /// created before this number existed.
     device_generation: i64,
     /// The hash of the access token.
     pub(super) token_hash: String,
@@ -58,16 +58,16 @@ impl Session {
         }
     }
 
-    /// The device, as no other ever was or will be named.
+    /// A name for the device that no other device ever has.
     pub fn device_key(&self) -> DeviceKey {
         DeviceKey::new(&self.user_id, &self.device_id, self.device_generation)
     }
 
-    /// What makes an append fail if the session has ended: to be put into every append that is made
-    /// for a session from [`Sessions::cached`](super::Sessions::cached).
+    /// A guard that makes an append fail if the session has ended. Every append made for a session
+    /// from [`Sessions::cached`](super::Sessions::cached) must carry it.
     ///
-    /// A token that was refreshed meanwhile does not make it fail. So a node that has not heard yet
-    /// of the first use of the new token lets the old one send for that moment.
+    /// It does not fail if the token was refreshed meanwhile. So the old token can still send for a
+    /// moment on a node that does not know yet that the new one has been used.
     pub fn guard(&self) -> Guard {
         Guard::Session(self.id.clone())
     }
@@ -81,7 +81,7 @@ impl Session {
     }
 }
 
-/// Makes an append fail if the session through which `actor` acts has ended.
+/// Makes an append fail if the session that `actor` uses has ended.
 pub(crate) fn guard_actor(append: &mut Append, actor: &Actor) {
     append.guards.extend(actor.session_id.clone().map(Guard::Session));
 }

@@ -1,4 +1,4 @@
-//! The tokens of sessions: how they are made, and what they say.
+//! The tokens of sessions: how they are made, and what they contain.
 
 use std::time::Duration;
 
@@ -8,18 +8,18 @@ use stoa_storage::log::TokenRow;
 use super::Sessions;
 use crate::secrets::{self, Secret};
 
-/// By these, a token that leaked can be found and told from other secrets.
+/// With these prefixes, a leaked token can be found and distinguished from other secrets.
 const ACCESS_PREFIX: &str = "stoa_access_";
 const REFRESH_PREFIX: &str = "stoa_refresh_";
 
-/// Tokens that were given out.
+/// Newly issued tokens.
 #[derive(Clone)]
 pub struct NewTokens {
     /// The access token.
     pub access_token: String,
-    /// The refresh token, where the client asked for one.
+    /// The refresh token, if the client asked for one.
     pub refresh_token: Option<String>,
-    /// How long the access token is good; none where it does not expire.
+    /// How long the access token is valid; `None` if it does not expire.
     pub expires_in: Option<Duration>,
 }
 
@@ -46,7 +46,7 @@ impl TokenPair {
     }
 }
 
-/// The ID of the session that a token says it is of. Anybody can write such a token.
+/// The ID of the session that a token names. This is not verified: anyone can make up such a token.
 pub(super) fn session_of(token: &str) -> Option<&str> {
     let rest = token.strip_prefix(ACCESS_PREFIX).or_else(|| token.strip_prefix(REFRESH_PREFIX))?;
     let (session_id, _) = rest.split_once('.')?;
@@ -55,8 +55,8 @@ pub(super) fn session_of(token: &str) -> Option<&str> {
 }
 
 impl Sessions {
-    /// The ID and tokens of a new session: random ones, or those that only who knows `seed` can
-    /// derive again.
+    /// The ID and tokens of a new session: random, or derived from `seed` so that they can be
+    /// derived again.
     pub(crate) fn new_session(
         &self,
         refreshable: bool,
@@ -67,8 +67,8 @@ impl Sessions {
         (session_id, pair)
     }
 
-    /// New tokens of a session, which they name. So it is known of one that is good no more whether
-    /// its device is still there.
+    /// New tokens for a session. They contain its ID, so that when they are no longer valid, the
+    /// server can still find out whether the device exists.
     pub(super) fn new_tokens(
         &self,
         session_id: &str,

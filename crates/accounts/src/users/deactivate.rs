@@ -1,4 +1,4 @@
-//! Closing an account.
+//! Deactivating an account.
 
 use ruma::UserId;
 use stoa_base::Actor;
@@ -11,7 +11,8 @@ use super::Users;
 use crate::{failure::Failure, sessions::EndOfDevices};
 
 impl Users {
-    /// Closes an account and ends its sessions. May be repeated. Says whether there is such a user.
+    /// Deactivates an account and ends its sessions. Can be repeated. Returns whether the user
+    /// exists.
     pub async fn deactivate(&self, actor: &Actor, user_id: &UserId) -> Result<bool, Failure> {
         let update = AccountUpdateRow {
             user_id: user_id.to_string(),
@@ -35,7 +36,7 @@ impl Users {
                 tracing::info!(by = %actor.user_id, user = %user_id, "account deactivated");
                 Ok(true)
             }
-            // Perhaps because somebody else has just done the same.
+            // Perhaps a concurrent request has just done the same.
             Err(Failure::Append(AppendError::SessionEnded)) => match self.find(user_id).await? {
                 Some(user) if user.is_deactivated => Ok(true),
                 _ => Err(AppendError::SessionEnded.into()),

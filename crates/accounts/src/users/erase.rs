@@ -1,5 +1,5 @@
-//! What is deleted when an account is closed, in small steps that may be repeated. A job takes them,
-//! under its lease.
+//! Erasing the data of a deactivated account, in small repeatable steps that a job runs under its
+//! lease.
 
 use ruma::UserId;
 use stoa_storage::{
@@ -10,12 +10,12 @@ use stoa_storage::{
 use super::Users;
 use crate::failure::Failure;
 
-/// How many rows one transaction deletes. Account data may be large, and the more pages of the
-/// database a transaction touches, the longer it holds up the log.
+/// How many rows one transaction deletes. Account data can be large, and the more database pages a
+/// transaction touches, the longer it holds up the log.
 const ROWS: i64 = 20;
 
 impl Users {
-    /// Deletes the user's open sessions of interactive authentication.
+    /// Deletes the user's pending sessions of interactive authentication.
     pub async fn end_interactive_auth(
         &self,
         lease: &Fence,
@@ -27,8 +27,8 @@ impl Users {
         Ok(conn.commit().await?)
     }
 
-    /// Marks the user as erased, so that every node shows their events redacted to whoever was not in
-    /// the room when they were sent. Deletes the password of a closed account.
+    /// Marks the user as erased, so that every node redacts their events for users who were not in
+    /// the room when the events were sent. Deletes the password of the deactivated account.
     pub async fn mark_erased(&self, lease: &Fence, user_id: &UserId) -> Result<(), Failure> {
         let mut conn = self.store.write().await?;
         lease.check(&mut conn).await?;
@@ -41,7 +41,8 @@ impl Users {
         Ok(())
     }
 
-    /// Deletes some of the user's profile, account data and filters. Says whether there may be more.
+    /// Deletes some of the user's profile, account data and filters. Returns whether there may be
+    /// more.
     pub async fn delete_some_data(&self, lease: &Fence, user_id: &UserId) -> Result<bool, Failure> {
         let mut conn = self.store.write().await?;
         lease.check(&mut conn).await?;

@@ -17,7 +17,7 @@ fn raw(json: &str) -> Box<RawValue> {
 const ROOM: Option<RoomNid> = Some(RoomNid(7));
 
 both_databases! {
-    async fn what_is_set_is_got_back_as_it_was(db: TestDatabase) {
+    async fn account_data_is_returned_as_it_was_set(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
         let alice = user(&node.accounts, "alice").await;
         let alice_actor = Actor::user(&alice);
@@ -42,9 +42,9 @@ both_databases! {
         }
     }
 
-    /// A request that is under way when its session ends comes too late, also for those who erase
-    /// what the user had.
-    async fn what_is_set_on_the_strength_of_a_session_that_has_ended_is_not_kept(db: TestDatabase) {
+    /// A request that is in progress when its session ends must not leave data behind that the
+    /// erasure of the account has already passed over.
+    async fn nothing_is_set_through_a_session_that_has_ended(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
         let alice = user(&node.accounts, "alice").await;
         let session = log_in(&node.accounts, &alice).await;
@@ -60,7 +60,7 @@ both_databases! {
         assert!(node.accounts.account_data.get(&alice, None, "two").await.unwrap().is_none());
     }
 
-    async fn types_of_the_server_and_bad_content_are_refused(db: TestDatabase) {
+    async fn managed_types_and_bad_content_are_refused(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
         let alice = Actor::user(&user(&node.accounts, "alice").await);
         let set = async |kind: &str, json: &str| {
@@ -119,7 +119,7 @@ both_databases! {
         assert_eq!(global[0].content, r#"{"n":2}"#);
     }
 
-    async fn what_is_set_again_is_no_news(db: TestDatabase) {
+    async fn setting_the_same_content_again_appends_nothing(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
         let alice = Actor::user(&user(&node.accounts, "alice").await);
         let set = async |json: &str| {
@@ -131,7 +131,7 @@ both_databases! {
         assert!(set(r#"{"n":1}"#).await > first);
     }
 
-    async fn there_is_a_limit_on_types_and_none_on_setting_them_again(db: TestDatabase) {
+    async fn types_are_limited_but_can_be_set_again(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
         let alice = user(&node.accounts, "alice").await;
         let mut append = Append::new();

@@ -36,7 +36,7 @@ both_databases! {
         assert!(node.accounts.devices.get(&alice, odd).await.unwrap().is_none());
     }
 
-    async fn when_a_device_was_seen_is_written_now_and_then(db: TestDatabase) {
+    async fn last_seen_times_are_written_every_few_minutes(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
         let alice = user(&node.accounts, "alice").await;
         let begun = log_in_from(&node.accounts, &alice, device("A")).await.unwrap();
@@ -53,7 +53,7 @@ both_databases! {
         node.accounts.sessions.flush_last_seen().await.unwrap();
         assert_eq!(seen().await, Some((start_ms, "192.0.2.1".to_owned())));
 
-        // A minute later is not worth writing, five are.
+        // After one minute the time is not written again; after five minutes it is.
         node.clock.advance(Duration::from_mins(1));
         node.accounts.sessions.note_seen(&session, Some("192.0.2.2".parse().unwrap()));
         node.accounts.sessions.flush_last_seen().await.unwrap();
@@ -64,7 +64,7 @@ both_databases! {
         assert_eq!(seen().await, Some((start_ms + 300_000, "2001:db8::1".to_owned())));
     }
 
-    async fn what_was_seen_of_a_device_that_is_gone_is_not_written(db: TestDatabase) {
+    async fn last_seen_is_not_written_for_a_removed_device(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
         let alice = user(&node.accounts, "alice").await;
         let begun = log_in_from(&node.accounts, &alice, device("A")).await.unwrap();

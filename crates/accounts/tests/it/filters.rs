@@ -11,7 +11,7 @@ fn raw(json: &str) -> Box<RawValue> {
 }
 
 both_databases! {
-    async fn a_filter_is_got_back_by_its_id(db: TestDatabase) {
+    async fn a_filter_is_found_by_its_id(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
         let alice = user(&node.accounts, "alice").await;
         let bob = user(&node.accounts, "bob").await;
@@ -40,7 +40,7 @@ both_databases! {
         assert_ne!(first, other);
     }
 
-    async fn what_is_no_filter_is_refused(db: TestDatabase) {
+    async fn an_invalid_filter_is_refused(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
         let alice = Actor::user(&user(&node.accounts, "alice").await);
         for json in ["[]", r#"{"room":{"timeline":"x"}}"#, r#"{"presence":"x"}"#] {
@@ -49,7 +49,7 @@ both_databases! {
         }
     }
 
-    async fn who_has_closed_the_account_stores_none(db: TestDatabase) {
+    async fn a_deactivated_account_stores_no_filter(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
         let alice = user(&node.accounts, "alice").await;
         let actor = Actor::user(&alice);
@@ -60,7 +60,7 @@ both_databases! {
         assert!(ended, "{late:?}");
     }
 
-    async fn there_is_a_limit_on_filters(db: TestDatabase) {
+    async fn filters_per_user_are_limited(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
         let alice = user(&node.accounts, "alice").await;
         let mut conn = node.node.store.write().await.unwrap();

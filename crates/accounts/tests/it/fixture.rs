@@ -1,4 +1,4 @@
-//! What most of these tests need: a user, logged in.
+//! Users and sessions for these tests.
 
 use std::net::IpAddr;
 
@@ -10,7 +10,7 @@ use stoa_base::Actor;
 
 pub(crate) const PASSWORD: &str = "correct horse battery";
 
-/// A user called `username` with [`PASSWORD`].
+/// Creates a user called `username` with [`PASSWORD`].
 pub(crate) async fn user(accounts: &Accounts, username: &str) -> OwnedUserId {
     let user = NewUser { username, password: Some(PASSWORD), admin: false, display_name: None };
     let admin = UserId::parse("@admin:test").unwrap();
@@ -53,7 +53,7 @@ pub(crate) async fn actor(accounts: &Accounts, session: &NewSession) -> Actor {
     accounts.sessions.find(&session.tokens.access_token).await.unwrap().actor(None)
 }
 
-/// How an access token is taken.
+/// The result of using an access token.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Taken {
     Good,

@@ -30,7 +30,7 @@ fn password(user: &str, password: &str, session: Option<&str>) -> AuthData {
     AuthData::Password(data)
 }
 
-/// One request; the answer is none where it has passed.
+/// Makes one request. Returns `None` if authentication has passed, otherwise the challenge.
 async fn ask(
     accounts: &Accounts,
     user: &UserId,
@@ -59,7 +59,7 @@ async fn stored(node: &TestAccounts) -> u64 {
 }
 
 both_databases! {
-    async fn a_request_without_auth_is_told_the_flows(db: TestDatabase) {
+    async fn a_request_without_auth_gets_the_flows(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
         let alice = user(&node.accounts, "alice").await;
         let info = ask(&node.accounts, &alice, "x", EITHER, None).await.unwrap().unwrap();
@@ -108,7 +108,7 @@ both_databases! {
         assert!(passed.unwrap().is_none());
     }
 
-    async fn stages_are_completed_one_after_the_other_on_any_node(db: TestDatabase) {
+    async fn stages_can_be_completed_on_different_nodes(db: TestDatabase) {
         let here = TestAccounts::start(db).await;
         let there = match db.backend() {
             Backend::Sqlite => here.clone(),
@@ -134,7 +134,7 @@ both_databases! {
         let node = TestAccounts::start(db).await;
         let accounts = &node.accounts;
         let alice = user(accounts, "alice").await;
-        // Until a stage is completed, the client may still be asking what stages there are.
+        // Until a stage is completed, the client may still be asking for the stages.
         let info = ask(accounts, &alice, "", BOTH, None).await.unwrap().unwrap();
         let session = info.session.unwrap();
         let auth = dummy(Some(&session));
@@ -159,7 +159,7 @@ both_databases! {
         assert!(ask(accounts, &alice, "delete A", BOTH, Some(&auth)).await.unwrap().is_none());
     }
 
-    async fn a_session_that_is_not_known_or_too_old_is_begun_anew(db: TestDatabase) {
+    async fn an_unknown_or_expired_session_is_replaced(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
         let alice = user(&node.accounts, "alice").await;
         let info = ask(&node.accounts, &alice, "x", EITHER, None).await.unwrap().unwrap();
@@ -196,7 +196,7 @@ both_databases! {
             sessions.push(info.session.unwrap());
         }
         assert_eq!(stored(&here).await, 0);
-        // Any node knows them, and nobody else can make one.
+        // Any node recognizes these sessions, and they cannot be forged.
         let session = &sessions[0];
         let forged = format!("{session}x");
         for (session, is_known) in [(session, true), (&forged, false)] {
@@ -208,7 +208,7 @@ both_databases! {
         let auth = dummy(Some(session));
         let info = ask(&there.accounts, bob, "x", BOTH, Some(&auth)).await.unwrap().unwrap();
         assert_ne!(info.session.as_ref(), Some(session), "it is of somebody else");
-        // With a completed stage they are stored, as many as one user may have.
+        // Sessions with a completed stage are stored, up to the limit per user.
         for session in &sessions {
             let auth = dummy(Some(session));
             ask(&here.accounts, &alice, "x", BOTH, Some(&auth)).await.unwrap().unwrap();
@@ -219,7 +219,7 @@ both_databases! {
         assert_eq!(stored(&here).await, 101, "others are not concerned");
     }
 
-    async fn passwords_tried_too_often_count_here_as_well(db: TestDatabase) {
+    async fn interactive_auth_shares_the_limit_on_failed_logins(db: TestDatabase) {
         let limits = AttemptLimits { failed_logins_per_user: 2, ..AttemptLimits::default() };
         let options = Options { limits: Some(limits), ..TestAccounts::options() };
         let node = TestAccounts::start_with(db, options).await;

@@ -33,7 +33,7 @@ both_databases! {
         }
     }
 
-    async fn a_wrong_password_and_an_unknown_user_are_forbidden_alike(db: TestDatabase) {
+    async fn a_wrong_password_and_an_unknown_user_get_the_same_error(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
         user(&node.accounts, "alice").await;
         for (name, password) in [
@@ -62,7 +62,7 @@ both_databases! {
         }
     }
 
-    async fn a_closed_account_says_so_to_who_knows_the_password(db: TestDatabase) {
+    async fn only_the_right_password_reveals_that_an_account_is_deactivated(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
         let alice = user(&node.accounts, "alice").await;
         assert!(node.accounts.users.deactivate(&Actor::user(&alice), &alice).await.unwrap());
@@ -72,7 +72,7 @@ both_databases! {
         assert!(matches!(answer, Err(LoginError::Forbidden)), "{answer:?}");
     }
 
-    async fn the_device_asked_for_is_the_one_given(db: TestDatabase) {
+    async fn the_requested_device_is_used(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
         let alice = user(&node.accounts, "alice").await;
         let phone = NewDevice { display_name: Some("Phone"), ..device("PHONE") };
@@ -88,7 +88,7 @@ both_databases! {
         assert_eq!(found.display_name.as_deref(), Some("Phone"));
     }
 
-    async fn an_id_that_no_device_can_have_is_refused(db: TestDatabase) {
+    async fn an_invalid_device_id_is_refused(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
         let alice = user(&node.accounts, "alice").await;
         for id in ["", "a\0b", "a\nb", &"x".repeat(256)] {
@@ -117,7 +117,7 @@ both_databases! {
         assert_eq!(node.accounts.devices.list(&alice).await.unwrap().len(), 2);
     }
 
-    async fn another_users_device_of_the_same_id_is_another_device(db: TestDatabase) {
+    async fn two_users_can_have_devices_with_the_same_id(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
         let alice = user(&node.accounts, "alice").await;
         let bob = user(&node.accounts, "bob").await;
@@ -126,7 +126,7 @@ both_databases! {
         assert_eq!(taken(&node.accounts, &first.tokens.access_token).await, Taken::Good);
     }
 
-    async fn many_log_in_at_the_same_time(db: TestDatabase) {
+    async fn many_users_log_in_concurrently(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
         let alice = user(&node.accounts, "alice").await;
         let logins = (0..20).map(|_| {
@@ -141,7 +141,7 @@ both_databases! {
         assert_eq!(node.accounts.devices.list(&alice).await.unwrap().len(), 20);
     }
 
-    async fn a_user_whose_password_is_tried_too_often_must_wait(db: TestDatabase) {
+    async fn too_many_failed_logins_of_a_user_are_refused_for_a_while(db: TestDatabase) {
         let node = TestAccounts::start_with(db, limited()).await;
         user(&node.accounts, "alice").await;
         user(&node.accounts, "bob").await;
@@ -152,7 +152,7 @@ both_databases! {
             let answer = node.accounts.passwords.log_in(wrong).await;
             assert!(matches!(answer, Err(LoginError::Forbidden)), "{answer:?}");
         }
-        // Even the right password, from anywhere.
+        // Even the right password is refused, from any address.
         node.clock.advance(Duration::from_secs(20));
         let right = || node.accounts.passwords.log_in(login("alice", PASSWORD));
         match right().await {
@@ -167,7 +167,7 @@ both_databases! {
         right().await.unwrap();
     }
 
-    async fn a_login_that_succeeds_forgets_those_that_failed(db: TestDatabase) {
+    async fn a_successful_login_resets_the_failed_ones(db: TestDatabase) {
         let node = TestAccounts::start_with(db, limited()).await;
         user(&node.accounts, "alice").await;
         for _ in 0..4 {
@@ -179,14 +179,14 @@ both_databases! {
         }
     }
 
-    async fn an_address_that_fails_too_often_must_wait(db: TestDatabase) {
+    async fn too_many_failed_logins_from_an_address_are_refused_for_a_while(db: TestDatabase) {
         let node = TestAccounts::start_with(db, limited()).await;
         user(&node.accounts, "alice").await;
         let from = |name, password, address| {
             let login: PasswordLogin<'_> = from_address(login(name, password), address);
             node.accounts.passwords.log_in(login)
         };
-        // Those that succeed do not count.
+        // Successful logins do not count.
         for _ in 0..10 {
             from("alice", PASSWORD, "192.0.2.1").await.unwrap();
         }
@@ -194,7 +194,7 @@ both_databases! {
             let answer = from(name, "wrong", "192.0.2.1").await;
             assert!(matches!(answer, Err(LoginError::Forbidden)), "{answer:?}");
         }
-        // What is refused because of the address is no attempt at the user.
+        // An attempt refused because of its address does not count against the user.
         for _ in 0..10 {
             let answer = from("alice", PASSWORD, "192.0.2.1").await;
             assert!(matches!(answer, Err(LoginError::TooManyAttempts { .. })), "{answer:?}");
@@ -204,7 +204,7 @@ both_databases! {
         from("alice", PASSWORD, "192.0.2.1").await.unwrap();
     }
 
-    async fn trying_at_the_same_time_brings_nothing(db: TestDatabase) {
+    async fn concurrent_attempts_do_not_get_around_the_limit(db: TestDatabase) {
         let node = TestAccounts::start_with(db, limited()).await;
         user(&node.accounts, "alice").await;
         let tries: Vec<_> = (0..20)

@@ -6,7 +6,7 @@ use stoa_testing::{TestAccounts, both_databases};
 use crate::fixture::{Taken, actor, device, log_in, log_in_from, refreshable, taken, user};
 
 both_databases! {
-    async fn logging_out_removes_the_device_and_no_other(db: TestDatabase) {
+    async fn logging_out_removes_only_this_device(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
         let alice = user(&node.accounts, "alice").await;
         let stays = log_in(&node.accounts, &alice).await;
@@ -19,7 +19,7 @@ both_databases! {
         let left = node.accounts.devices.list(&alice).await.unwrap();
         assert_eq!(left.len(), 1);
         assert_eq!(left[0].device_id, stays.device_id);
-        // Once more changes nothing.
+        // Logging out again changes nothing.
         node.accounts.sessions.log_out(&goes_actor).await.unwrap();
     }
 
@@ -62,7 +62,7 @@ both_databases! {
         assert_eq!(taken(&node.accounts, &again.tokens.access_token).await, Taken::Good);
     }
 
-    async fn the_devices_that_went_are_told_of(db: TestDatabase) {
+    async fn removed_devices_are_announced(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
         let alice = user(&node.accounts, "alice").await;
         let first = log_in_from(&node.accounts, &alice, device("A")).await.unwrap();

@@ -1,4 +1,4 @@
-//! Accounts on real databases, from outside.
+//! Tests of the public API of accounts on real databases.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends at what it does not expect")]
 

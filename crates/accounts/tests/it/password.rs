@@ -11,7 +11,7 @@ use stoa_testing::{TestAccounts, both_databases};
 use crate::fixture::{PASSWORD, Taken, actor, log_in, login, taken, user};
 
 both_databases! {
-    async fn the_new_password_is_the_one_that_counts(db: TestDatabase) {
+    async fn only_the_new_password_works_after_a_change(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
         let alice = user(&node.accounts, "alice").await;
         let begun = log_in(&node.accounts, &alice).await;
@@ -22,7 +22,7 @@ both_databases! {
         node.accounts.passwords.log_in(login("alice", "new pässwörd")).await.unwrap();
     }
 
-    async fn other_devices_go_if_asked_to_and_this_one_stays(db: TestDatabase) {
+    async fn other_devices_are_removed_on_request_but_not_this_one(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
         let alice = user(&node.accounts, "alice").await;
         let this = log_in(&node.accounts, &alice).await;
@@ -58,7 +58,7 @@ both_databases! {
         }
     }
 
-    async fn whoever_hangs_up_leaves_nothing_half_done(db: TestDatabase) {
+    async fn a_canceled_change_is_complete_or_not_made(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
         let alice = user(&node.accounts, "alice").await;
         let mut password = PASSWORD.to_owned();
@@ -74,7 +74,7 @@ both_databases! {
             tokio::time::sleep(Duration::from_micros(200 * round)).await;
             changing.abort();
             let _ = changing.await;
-            // Whatever was begun is done once this is.
+            // When this append is written, so is any append that was queued before it.
             node.node.writer.append(Append::new()).await.unwrap();
             let other = taken(&node.accounts, &other.tokens.access_token).await;
             match node.accounts.passwords.log_in(login("alice", &new)).await {
@@ -99,7 +99,7 @@ both_databases! {
         node.accounts.passwords.log_in(login("alice", "second")).await.unwrap();
     }
 
-    async fn a_password_has_a_longest_length_and_needs_a_user(db: TestDatabase) {
+    async fn a_too_long_password_or_unknown_user_is_refused(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
         let alice = user(&node.accounts, "alice").await;
         let alice_actor = Actor::user(&alice);

@@ -16,12 +16,12 @@ async fn set(
 }
 
 both_databases! {
-    async fn any_field_is_set_got_and_removed(db: TestDatabase) {
+    async fn a_field_can_be_set_read_and_removed(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
         let alice = user(&node.accounts, "alice").await;
         let fields = [
             ("displayname", json!("Älice")),
-            // What is no mxc URI is taken, too.
+            // A value that is not an mxc URI is also accepted.
             ("avatar_url", json!("LemurLover")),
             ("m.tz", json!("Europe/Berlin")),
             ("org.example.job", json!({"title": ["a", null, 1]})),
@@ -50,7 +50,7 @@ both_databases! {
         assert!(!again.is_change());
     }
 
-    async fn a_closed_account_gets_no_profile(db: TestDatabase) {
+    async fn a_deactivated_account_cannot_set_its_profile(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
         let alice = user(&node.accounts, "alice").await;
         node.accounts.users.deactivate(&Actor::user(&alice), &alice).await.unwrap();
@@ -58,7 +58,7 @@ both_databases! {
         assert!(matches!(late, Err(ProfileError::UnknownUser)), "{late:?}");
     }
 
-    async fn a_change_says_what_it_changed(db: TestDatabase) {
+    async fn a_change_returns_the_old_and_new_values(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
         let alice = user(&node.accounts, "alice").await;
         let set = async |value| set(&node.accounts, &alice, "displayname", value).await.unwrap();
@@ -74,7 +74,7 @@ both_databases! {
         }
     }
 
-    async fn nobody_has_no_profile(db: TestDatabase) {
+    async fn an_unknown_user_has_no_profile(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
         let nobody = user_id!("@nobody:test");
         assert_eq!(node.accounts.profiles.get(nobody).await.unwrap(), None);
@@ -84,7 +84,7 @@ both_databases! {
         assert!(matches!(answer, Err(ProfileError::UnknownUser)), "{answer:?}");
     }
 
-    async fn names_and_values_have_rules(db: TestDatabase) {
+    async fn invalid_names_and_values_are_refused(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
         let alice = user(&node.accounts, "alice").await;
         let set = async |field: &str, value| set(&node.accounts, &alice, field, value).await;
@@ -105,7 +105,7 @@ both_databases! {
         assert!(matches!(answer, Err(ProfileError::FieldTooLong)), "{answer:?}");
     }
 
-    async fn a_profile_has_a_largest_size(db: TestDatabase) {
+    async fn a_profile_that_is_too_large_is_refused(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
         let alice = user(&node.accounts, "alice").await;
         let set = async |field: &str, length| {
@@ -113,7 +113,7 @@ both_databases! {
         };
         let answer = set("a", 65_536).await;
         assert!(matches!(answer, Err(ProfileError::TooLarge)), "{answer:?}");
-        // {"a":"…","b":"…"} is 15 bytes and what is between the quotes.
+        // {"a":"…","b":"…"} is 15 bytes plus what is between the quotes.
         set("a", 60_000).await.unwrap();
         set("b", 65_536 - 60_000 - 15).await.unwrap();
         let answer = set("b", 65_536 - 60_000 - 14).await;
@@ -122,7 +122,7 @@ both_databases! {
         set("b", 60_000).await.unwrap();
     }
 
-    async fn fields_set_at_the_same_time_keep_to_the_size(db: TestDatabase) {
+    async fn concurrent_changes_stay_within_the_size_limit(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
         let alice = user(&node.accounts, "alice").await;
         let sets: Vec<_> = (0..4)

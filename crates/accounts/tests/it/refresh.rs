@@ -8,12 +8,12 @@ use crate::fixture::{Taken, device, log_in, log_in_from, refreshable, taken, use
 
 const LIFETIME: Duration = Duration::from_hours(1);
 
-/// New tokens for old ones.
+/// Refreshes `tokens`.
 async fn refresh(accounts: &Accounts, tokens: &NewTokens) -> Result<NewTokens, RefreshError> {
     accounts.sessions.refresh(tokens.refresh_token.as_deref().unwrap(), None).await
 }
 
-/// How a refresh token is taken.
+/// The result of using a refresh token.
 async fn refreshed(accounts: &Accounts, tokens: &NewTokens) -> Taken {
     match refresh(accounts, tokens).await {
         Ok(_) => Taken::Good,
@@ -24,7 +24,7 @@ async fn refreshed(accounts: &Accounts, tokens: &NewTokens) -> Taken {
 }
 
 both_databases! {
-    async fn a_token_that_can_be_refreshed_expires(db: TestDatabase) {
+    async fn a_refreshable_token_expires(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
         let alice = user(&node.accounts, "alice").await;
         let first = log_in_from(&node.accounts, &alice, refreshable()).await.unwrap();
@@ -86,7 +86,7 @@ both_databases! {
         assert_eq!(refreshed(&node.accounts, &first).await, Taken::SoftLogout);
     }
 
-    async fn who_did_not_hear_the_answer_may_ask_again(db: TestDatabase) {
+    async fn a_client_that_missed_the_answer_can_refresh_again(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
         let alice = user(&node.accounts, "alice").await;
         let first = log_in_from(&node.accounts, &alice, refreshable()).await.unwrap().tokens;
@@ -101,11 +101,11 @@ both_databases! {
         }
         assert_eq!(taken(&node.accounts, &first.access_token).await, Taken::Good);
         assert_eq!(taken(&node.accounts, &heard.access_token).await, Taken::Good);
-        // Nothing is left of what was not heard.
+        // The rows of the unheard tokens are gone.
         assert_eq!(surgery::token_hashes(&node.node.store).await.len(), 1);
     }
 
-    async fn a_long_chain_leaves_one_row(db: TestDatabase) {
+    async fn a_long_chain_of_refreshes_leaves_one_row(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
         let alice = user(&node.accounts, "alice").await;
         let first = log_in_from(&node.accounts, &alice, refreshable()).await.unwrap();
@@ -120,7 +120,7 @@ both_databases! {
         assert_eq!(surgery::token_hashes(&node.node.store).await.len(), 1);
     }
 
-    async fn first_uses_at_the_same_time_are_one(db: TestDatabase) {
+    async fn concurrent_first_uses_of_a_token_all_succeed(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
         let alice = user(&node.accounts, "alice").await;
         let mut tokens =
@@ -140,9 +140,9 @@ both_databases! {
         }
     }
 
-    // Two programs that share one login: at most one of them is left. None is where the old token
-    // came after the new one was used.
-    async fn using_and_asking_again_at_the_same_time_leaves_one_at_most(db: TestDatabase) {
+    // Two programs share one login: at most one of them stays logged in, and neither does if the
+    // old token is presented after the new one was used.
+    async fn concurrent_use_and_refresh_leave_at_most_one_valid_token(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
         let alice = user(&node.accounts, "alice").await;
         for round in 0..20 {
@@ -153,7 +153,7 @@ both_databases! {
                 refresh(&node.accounts, &first),
             );
             let third = match asked_again {
-                // Whoever gets tokens gets good ones.
+                // Tokens that are given out are valid.
                 Ok(third) => {
                     let third = taken(&node.accounts, &third.access_token).await;
                     assert_eq!(third, Taken::Good, "round {round}");
@@ -173,7 +173,7 @@ both_databases! {
         }
     }
 
-    async fn what_ended_on_another_node_is_refused_here(db: TestDatabase) {
+    async fn a_token_replaced_on_another_node_is_refused_here(db: TestDatabase) {
         if db.backend() == Backend::Sqlite {
             return;
         }
@@ -188,7 +188,7 @@ both_databases! {
     }
 
     // https://www.rfc-editor.org/rfc/rfc9700.html#section-4.14.2
-    async fn a_refresh_token_that_comes_back_ends_the_session_and_leaves_the_device(db: TestDatabase) {
+    async fn reusing_a_refresh_token_ends_the_session_but_keeps_the_device(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
         let alice = user(&node.accounts, "alice").await;
         let other = log_in_from(&node.accounts, &alice, refreshable()).await.unwrap();
@@ -211,12 +211,12 @@ both_databases! {
                 assert_eq!(refreshed(&node.accounts, tokens).await, Taken::SoftLogout);
             }
             assert!(node.accounts.sessions.cached(&last.access_token).is_none());
-            // What was begun before is not written any more.
+            // An append begun earlier is refused.
             let mut append = Append::new();
             append.guards.push(session.guard());
             let answer = node.node.writer.append(append).await;
             assert!(matches!(answer, Err(AppendError::SessionEnded)), "{answer:?}");
-            // The client logs in again as the same device, and what was before is gone.
+            // The client logs in again as the same device, and the earlier tokens are unknown.
             let again = NewDevice { device_id: Some(&begun.device_id), ..refreshable() };
             let again = log_in_from(&node.accounts, &alice, again).await.unwrap().tokens;
             let again = node.accounts.sessions.find(&again.access_token).await.unwrap();
@@ -240,7 +240,7 @@ both_databases! {
         assert_eq!(node.accounts.devices.list(&alice).await.unwrap().len(), 1);
     }
 
-    async fn what_was_begun_with_the_old_token_is_not_refused(db: TestDatabase) {
+    async fn an_append_begun_with_the_old_token_is_not_refused(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
         let alice = user(&node.accounts, "alice").await;
         let begun = log_in_from(&node.accounts, &alice, refreshable()).await.unwrap();
@@ -259,7 +259,7 @@ both_databases! {
         assert!(matches!(answer, Err(AppendError::SessionEnded)), "{answer:?}");
     }
 
-    async fn a_session_ends_at_its_time_however_often_it_is_refreshed(db: TestDatabase) {
+    async fn refreshing_does_not_extend_a_session(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
         let alice = user(&node.accounts, "alice").await;
         let begun = log_in_from(&node.accounts, &alice, refreshable()).await.unwrap();
@@ -273,7 +273,7 @@ both_databases! {
         assert_eq!(refreshed(&node.accounts, &tokens).await, Taken::Unknown);
     }
 
-    async fn an_access_token_is_no_refresh_token(db: TestDatabase) {
+    async fn access_and_refresh_tokens_are_not_interchangeable(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
         let alice = user(&node.accounts, "alice").await;
         let tokens = log_in_from(&node.accounts, &alice, refreshable()).await.unwrap().tokens;
@@ -284,7 +284,7 @@ both_databases! {
         for token in ["", "\0", "stoa_refresh_x", "stoa_refresh_x.y", "stoa_refresh_\0.y"] {
             assert!(!refused(token).await, "{token}");
         }
-        // It says of which session it is.
+        // It names its session, so the client is told that the device still exists.
         assert!(refused(&tokens.access_token).await);
         let refresh_token = tokens.refresh_token.unwrap();
         assert_eq!(taken(&node.accounts, &refresh_token).await, Taken::SoftLogout);

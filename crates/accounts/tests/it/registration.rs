@@ -31,7 +31,7 @@ async fn register(accounts: &Accounts, request: RegisterRequest<'_>) -> Register
     }
 }
 
-/// The session of the challenge that a request without `auth` gets.
+/// The session ID in the challenge to a request without `auth`.
 async fn begin(accounts: &Accounts, request: RegisterRequest<'_>) -> String {
     match accounts.registrar.register(RegisterRequest { auth: None, ..request }).await.unwrap() {
         RegisterAnswer::Challenge(info) => info.session.unwrap(),
@@ -51,7 +51,7 @@ both_databases! {
         log_in(&node.accounts, &registered.user_id).await;
     }
 
-    async fn an_empty_request_is_told_the_flows(db: TestDatabase) {
+    async fn an_empty_request_gets_the_flows(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
         let empty = RegisterRequest { username: None, password: None, ..request("", None) };
         match node.accounts.registrar.register(empty).await.unwrap() {
@@ -64,7 +64,7 @@ both_databases! {
         }
     }
 
-    async fn two_steps_do_as_well_and_the_first_may_be_empty(db: TestDatabase) {
+    async fn registering_in_two_steps_works_and_the_first_may_be_empty(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
         let phone = NewDevice { display_name: Some("Phone"), ..device("PHONE") };
         for (username, password, first_is_empty) in
@@ -93,7 +93,7 @@ both_databases! {
             Backend::Postgres => here.another(db, TestAccounts::options()).await,
         };
         let refreshable = NewDevice { refreshable: true, ..NewDevice::default() };
-        // Even a user name that the server chose.
+        // The user name is the same even if the server generated it.
         for username in [Some("alice"), None] {
             let request = RegisterRequest { username, device: refreshable, ..request("", None) };
             let session = begin(&here.accounts, request).await;
@@ -122,7 +122,7 @@ both_databases! {
         }
     }
 
-    async fn the_same_request_twice_at_once_makes_one_account(db: TestDatabase) {
+    async fn two_identical_concurrent_requests_create_one_account(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
         for round in 0..10 {
             let username = format!("user{round}");
@@ -139,7 +139,7 @@ both_databases! {
         }
     }
 
-    async fn tokens_of_two_sessions_differ(db: TestDatabase) {
+    async fn two_sessions_get_different_tokens(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
         let mut tokens = Vec::new();
         for _ in 0..2 {
@@ -152,7 +152,7 @@ both_databases! {
         assert_ne!(tokens[0], tokens[1]);
     }
 
-    async fn a_name_is_lower_cased_and_one_is_made_where_there_is_none(db: TestDatabase) {
+    async fn a_name_is_lowercased_or_generated(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
         let auth = dummy(None);
         let upper = register(&node.accounts, request("User-UPPER", Some(&auth))).await;
@@ -184,7 +184,7 @@ both_databases! {
         }
     }
 
-    async fn who_asks_whether_a_name_is_free_is_told(db: TestDatabase) {
+    async fn the_availability_of_a_name_can_be_checked(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
         register(&node.accounts, request("taken", Some(&dummy(None)))).await;
         node.accounts.registrar.check_username("username_should_be_available").await.unwrap();
@@ -194,7 +194,7 @@ both_databases! {
         assert!(matches!(answer, Err(RegisterError::InvalidUsername(_))), "{answer:?}");
     }
 
-    async fn a_closed_accounts_name_stays_taken(db: TestDatabase) {
+    async fn the_name_of_a_deactivated_account_stays_taken(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
         let gone = register(&node.accounts, request("gone", Some(&dummy(None)))).await.user_id;
         node.accounts.users.deactivate(&stoa_base::Actor::user(&gone), &gone).await.unwrap();
@@ -202,7 +202,7 @@ both_databases! {
         assert!(matches!(answer, Err(RegisterError::UserInUse)), "{answer:?}");
     }
 
-    async fn who_wants_no_session_gets_none(db: TestDatabase) {
+    async fn inhibit_login_creates_no_session(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
         let quiet = RegisterRequest { inhibit_login: true, ..request("quiet", None) };
         let auth = dummy(Some(&begin(&node.accounts, quiet).await));
@@ -214,7 +214,7 @@ both_databases! {
         }
     }
 
-    async fn a_password_is_needed_and_has_a_longest_length(db: TestDatabase) {
+    async fn a_missing_or_too_long_password_is_refused(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
         let auth = dummy(None);
         let none = RegisterRequest { password: None, ..request("alice", Some(&auth)) };
@@ -230,7 +230,7 @@ both_databases! {
         register(&node.accounts, request("alice", Some(&auth))).await;
     }
 
-    async fn nobody_registers_where_registration_is_closed(db: TestDatabase) {
+    async fn registration_can_be_closed(db: TestDatabase) {
         let options = Options { registration_enabled: false, ..TestAccounts::options() };
         let node = TestAccounts::start_with(db, options).await;
         let answer = node.accounts.registrar.register(request("alice", Some(&dummy(None)))).await;
@@ -239,7 +239,7 @@ both_databases! {
         assert!(matches!(answer, Err(RegisterError::Disabled)), "{answer:?}");
     }
 
-    async fn an_address_may_register_only_so_often(db: TestDatabase) {
+    async fn registrations_per_address_are_limited(db: TestDatabase) {
         let limits = AttemptLimits {
             window: Duration::from_mins(1),
             registrations_per_address: 2,

@@ -7,7 +7,7 @@ use stoa_testing::{Backend, TestAccounts, both_databases, surgery};
 use crate::fixture::{Taken, actor, log_in, taken, user};
 
 both_databases! {
-    async fn a_token_is_its_users_and_devices(db: TestDatabase) {
+    async fn a_token_leads_to_its_user_and_device(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
         let alice = user(&node.accounts, "alice").await;
         let begun = log_in(&node.accounts, &alice).await;
@@ -20,7 +20,7 @@ both_databases! {
         }
     }
 
-    async fn what_is_no_token_is_unknown(db: TestDatabase) {
+    async fn an_invalid_token_is_unknown(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
         for token in ["", "stoa_access_x", "\0", &"x".repeat(10_000)] {
             assert_eq!(taken(&node.accounts, token).await, Taken::Unknown, "{token:?}");
@@ -46,9 +46,9 @@ both_databases! {
         assert!(node.accounts.sessions.cached("another").is_none());
     }
 
-    async fn a_session_that_ended_on_another_node_is_refused_here(db: TestDatabase) {
+    async fn an_append_is_refused_once_the_session_ended_on_another_node(db: TestDatabase) {
         if db.backend() == Backend::Sqlite {
-            // There is one node only.
+            // With SQLite there is only one node.
             return;
         }
         let here = TestAccounts::start(db).await;
@@ -62,8 +62,8 @@ both_databases! {
             let cached = here.accounts.sessions.cached(token).unwrap();
 
             there.accounts.sessions.log_out(&there_actor).await.unwrap();
-            // A read looks at the log first, and an append is refused under its lock, even where
-            // this node has not heard of it.
+            // The append is refused under the log lock and the read looks at the log first, even
+            // if this node has not applied the logout yet.
             let mut append = Append::new();
             append.guards.push(cached.guard());
             let answer = here.node.writer.append(append).await;
@@ -72,7 +72,7 @@ both_databases! {
         }
     }
 
-    async fn a_read_sees_at_once_that_a_session_ended_elsewhere(db: TestDatabase) {
+    async fn a_read_is_refused_once_the_session_ended_on_another_node(db: TestDatabase) {
         if db.backend() == Backend::Sqlite {
             return;
         }
@@ -89,7 +89,7 @@ both_databases! {
         }
     }
 
-    async fn sessions_that_end_while_they_are_read_stay_ended(db: TestDatabase) {
+    async fn a_session_that_ends_during_a_read_is_not_cached(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
         let alice = user(&node.accounts, "alice").await;
         for round in 0..30 {

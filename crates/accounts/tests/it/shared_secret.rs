@@ -51,7 +51,7 @@ async fn used_nonces(node: &TestAccounts) -> u64 {
 }
 
 both_databases! {
-    async fn who_knows_the_secret_makes_users_and_admins(db: TestDatabase) {
+    async fn the_shared_secret_registers_users_and_admins(db: TestDatabase) {
         let node = TestAccounts::start_with(db, options()).await;
         for (username, admin) in [("user", false), ("user-UPPER-Secret", true)] {
             let nonce = node.accounts.registrar.nonce().unwrap();
@@ -70,7 +70,7 @@ both_databases! {
         }
     }
 
-    async fn a_nonce_is_good_once_and_not_for_long(db: TestDatabase) {
+    async fn a_nonce_works_once_and_expires(db: TestDatabase) {
         let node = TestAccounts::start_with(db, options()).await;
         let register = async |nonce: &str, username: &str| {
             let mac = mac(nonce, username, false);
@@ -106,7 +106,7 @@ both_databases! {
         assert!(matches!(answer, Err(SharedSecretError::UnknownNonce)), "{answer:?}");
     }
 
-    async fn a_nonce_of_one_node_is_good_once_on_all(db: TestDatabase) {
+    async fn a_nonce_works_once_across_all_nodes(db: TestDatabase) {
         let here = TestAccounts::start_with(db, options()).await;
         let there = match db.backend() {
             Backend::Sqlite => here.clone(),
@@ -127,7 +127,7 @@ both_databases! {
             let answer = register(node, "bob").await;
             assert!(matches!(answer, Err(SharedSecretError::UnknownNonce)), "{answer:?}");
         }
-        // It is remembered for longer than it would be good.
+        // The used nonce is remembered for longer than it would be valid.
         here.accounts.prune_expired().await.unwrap();
         assert_eq!(used_nonces(&here).await, 1);
         here.clock.advance(Duration::from_secs(3_601));
@@ -135,7 +135,7 @@ both_databases! {
         assert_eq!(used_nonces(&here).await, 0);
     }
 
-    async fn names_have_the_same_rules(db: TestDatabase) {
+    async fn user_names_follow_the_same_rules(db: TestDatabase) {
         let node = TestAccounts::start_with(db, options()).await;
         let register = async |username: &str| {
             let nonce = node.accounts.registrar.nonce().unwrap();
@@ -159,7 +159,7 @@ both_databases! {
         );
     }
 
-    async fn without_a_secret_there_is_no_such_registration(db: TestDatabase) {
+    async fn registration_is_refused_without_a_configured_secret(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
         let answer = node.accounts.registrar.nonce();
         assert!(matches!(answer, Err(SharedSecretError::Disabled)), "{answer:?}");

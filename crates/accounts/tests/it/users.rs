@@ -6,7 +6,7 @@ use stoa_testing::{TestAccounts, both_databases};
 use crate::fixture::{PASSWORD, Taken, log_in, log_in_from, refreshable, taken, user};
 
 both_databases! {
-    async fn an_admin_makes_users_even_where_registration_is_closed(db: TestDatabase) {
+    async fn an_admin_creates_users_even_if_registration_is_closed(db: TestDatabase) {
         let mut options = TestAccounts::options();
         options.registration_enabled = false;
         let node = TestAccounts::start_with(db, options).await;
@@ -31,7 +31,7 @@ both_databases! {
         assert!(node.accounts.users.find(user_id!("@nobody:test")).await.unwrap().is_none());
     }
 
-    async fn closing_an_account_ends_all_its_sessions(db: TestDatabase) {
+    async fn deactivating_an_account_ends_all_its_sessions(db: TestDatabase) {
         let node = TestAccounts::start(db).await;
         let alice = user(&node.accounts, "alice").await;
         let plain = log_in(&node.accounts, &alice).await.tokens;

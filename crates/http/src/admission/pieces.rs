@@ -1,4 +1,4 @@
-//! An answer while it is sent, piece by piece.
+//! An answer that is sent piece by piece.
 
 use std::{
     collections::VecDeque,
@@ -15,11 +15,11 @@ use hyper::body::{Frame, SizeHint};
 use super::Place;
 use crate::Result;
 
-/// The size of the pieces in which an answer is sent. The connection takes the next one when the
-/// last is on its way, so that an answer is given up piece by piece.
+/// The size of the pieces in which an answer is sent. The connection takes the next piece when the
+/// last is on its way, so the memory of an answer is freed piece by piece.
 pub(super) const PIECE: usize = 32 * 1_024;
 
-/// An answer in pieces, so that nothing is copied while it grows, and memory is freed while it is sent.
+/// An answer in pieces, so that it grows without copying and its memory is freed while it is sent.
 #[derive(Debug, Default)]
 pub(super) struct Pieces {
     full: VecDeque<Bytes>,
@@ -28,7 +28,7 @@ pub(super) struct Pieces {
 }
 
 impl Pieces {
-    /// How many bytes it has that are not given up yet.
+    /// How many bytes of it still take up memory.
     pub(super) const fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -82,7 +82,7 @@ impl HttpBody for Sending {
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let piece = self.pieces.next();
-        // What is on its way takes the place no more. To have less is always possible.
+        // A piece that is on its way no longer counts. Shrinking always succeeds.
         let left = self.pieces.bytes();
         let _ = self.place.resize(left);
         Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))

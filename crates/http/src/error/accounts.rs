@@ -1,4 +1,4 @@
-//! What the accounts crate refuses, in the words of the specification.
+//! Converts the errors of the accounts crate to Matrix errors.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use stoa_accounts::{
 
 use super::Error;
 
-/// How long to wait where a queue was full that empties within a moment.
+/// How long a client should wait after finding a queue full, which empties quickly.
 const BUSY: Duration = Duration::from_secs(1);
 
 impl From<Failure> for Error {
@@ -152,7 +152,7 @@ impl From<AccountDataError> for Error {
     fn from(error: AccountDataError) -> Self {
         let message = error.to_string();
         match error {
-            // The specification asks for this status.
+            // The specification requires this status.
             AccountDataError::Managed => {
                 Self::new(StatusCode::METHOD_NOT_ALLOWED, ErrorKind::BadJson, message)
             }

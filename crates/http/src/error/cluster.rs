@@ -1,4 +1,4 @@
-//! What the cluster crate refuses, in the words of the specification.
+//! Converts the errors of the cluster crate to Matrix errors.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ impl From<EnqueueError> for Error {
     fn from(error: EnqueueError) -> Self {
         match error {
             EnqueueError::TooMany => Self::limit_exceeded(Duration::from_secs(60)),
-            EnqueueError::TooLarge => Self::too_large("What is asked for is too large."),
+            EnqueueError::TooLarge => Self::too_large("The request is too large."),
             EnqueueError::Storage(error) => error.into(),
         }
     }

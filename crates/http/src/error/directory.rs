@@ -1,4 +1,4 @@
-//! What the directory refuses, in the words of the specification.
+//! Converts the errors of the directory crate to Matrix errors.
 
 use http::StatusCode;
 use ruma::api::error::ErrorKind;

@@ -1,4 +1,4 @@
-//! What the ephemeral crate refuses, in the words of the specification.
+//! Converts the errors of the ephemeral crate to Matrix errors.
 
 use std::time::Duration;
 

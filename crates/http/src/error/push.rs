@@ -1,4 +1,4 @@
-//! What the push crate refuses, in the words of the specification.
+//! Converts the errors of the push crate to Matrix errors.
 
 use stoa_push::ReadStateError;
 

@@ -1,4 +1,4 @@
-//! What the rooms crate refuses, in the words of the specification.
+//! Converts the errors of the rooms crate to Matrix errors.
 
 use http::StatusCode;
 use ruma::api::error::ErrorKind;

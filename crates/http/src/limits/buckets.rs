@@ -1,9 +1,9 @@
 //! Token buckets by key, which can go into debt.
 //!
-//! A bucket holds up to `burst` tokens and is filled at a steady rate. A request must find what it
-//! is known to cost, or a full bucket where it costs more than one holds. What turns out later to be
-//! due is paid even where the bucket lacks it, unless it is in debt already: so an operation of any
-//! size is possible, and cannot be repeated before it is paid off.
+//! A bucket holds up to `burst` tokens and is filled at a steady rate. The known cost of a request
+//! must be in the bucket, or the bucket must be full if the cost is more than it holds. Costs that
+//! turn out later are charged even if the bucket has too little, unless it is already in debt. So
+//! an operation of any size is possible, but cannot be repeated until its debt is paid off.
 
 use std::{
     borrow::Borrow,
@@ -19,21 +19,21 @@ use stoa_base::Clock;
 use stoa_config::Rate;
 use tokio::time::Instant;
 
-/// How many locks the buckets are spread over.
+/// The number of locks over which the buckets are spread.
 const SHARDS: usize = 16;
 
-/// How many buckets one shard holds: a key takes some hundred bytes, so that all of them stay below
-/// 50 MB however many addresses somebody has.
+/// The maximum number of buckets in a shard. A key takes some hundred bytes, so all of them stay
+/// below 50 MB no matter how many addresses an attacker has.
 const MAX_KEYS: usize = 16_384;
 
 const NANOS_PER_MINUTE: u64 = 60_000_000_000;
 
 /// The buckets of one class.
 pub(super) struct Buckets<K> {
-    /// When each bucket that is not full will be, in nanoseconds after the start.
+    /// For each bucket that is not full, when it will be, in nanoseconds after the start.
     shards: [Mutex<HashMap<K, u64>>; SHARDS],
     hasher: RandomState,
-    /// The time that one token takes.
+    /// The time in which one token is added.
     period: u64,
     burst: NonZeroU32,
     clock: Clock,
@@ -52,7 +52,7 @@ impl<K: Hash + Eq> Buckets<K> {
         }
     }
 
-    /// Spends what a request costs; or says how long to wait until it is there.
+    /// Charges the cost of a request, or returns how long to wait until the bucket has enough.
     pub(super) fn spend<Q>(&self, key: &Q, cost: u64) -> Result<(), Duration>
     where
         K: Borrow<Q>,
@@ -61,8 +61,8 @@ impl<K: Hash + Eq> Buckets<K> {
         self.take(key, cost.min(u64::from(self.burst.get())), cost)
     }
 
-    /// Spends what a request that was let through turns out to cost beyond that; or says how long to
-    /// wait until earlier debts are paid.
+    /// Charges the further cost of a request that was let through, or returns how long to wait
+    /// until earlier debts are paid.
     pub(super) fn charge<Q>(&self, key: &Q, cost: u64) -> Result<(), Duration>
     where
         K: Borrow<Q>,
@@ -123,8 +123,8 @@ impl<K: Hash + Eq> Buckets<K> {
     }
 }
 
-/// Keeps a shard within its size. Where it is full of buckets that are in use, somebody has very
-/// many addresses, and forgetting all of them costs less than searching for one each time.
+/// Keeps a shard within its size. If it is full of buckets in use, someone has very many addresses,
+/// and forgetting all buckets costs less than searching for one to forget each time.
 fn make_room<K: Hash + Eq>(shard: &mut HashMap<K, u64>, now: u64) {
     if shard.len() < MAX_KEYS {
         return;
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_costs_more_than_a_bucket_holds_needs_a_full_one() {
+    async fn a_cost_above_the_bucket_size_needs_a_full_bucket() {
         let buckets = buckets(60, 4);
         assert_eq!(buckets.spend("a", 10), Ok(()));
         assert_eq!(buckets.spend("a", 10), Err(10 * SECOND));
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_is_quiet_is_forgotten() {
+    async fn full_buckets_are_forgotten() {
         let buckets = buckets(60, 1);
         assert_eq!(buckets.spend("a", 1), Ok(()));
         tokio::time::advance(2 * SECOND).await;
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn there_are_only_so_many_buckets() {
+    async fn the_number_of_buckets_is_limited() {
         let buckets = buckets(1, 1);
         for n in 0..SHARDS * MAX_KEYS * 2 {
             assert_eq!(buckets.spend(&n.to_string(), 1), Ok(()));

@@ -49,12 +49,8 @@ pub struct Parts {
 
 /// All rooms of this server.
 ///
-<<<<<<< HEAD
-/// What is `unchecked_` does not look at who may see what: it is for decisions, and for answers
+/// What is named `unchecked_` does not check who may see what: it is for decisions, and for answers
 /// whose reader the caller has checked in another way.
-=======
-/// Everything named `unchecked_` is for making decisions: it does not check who may see what.
->>>>>>> en2
 #[derive(Debug)]
 pub struct Rooms {
     /// The rooms themselves.

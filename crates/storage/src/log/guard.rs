@@ -45,7 +45,7 @@ impl Guard {
         }
     }
 
-    /// The claim for what the guard looks up.
+    /// The identifier that the guard looks up, if it is a text.
     pub(super) fn identifier(&self) -> Option<&String> {
         match self {
             Self::Session(id) | Self::Token(id) | Self::Account(id, _) => Some(id),

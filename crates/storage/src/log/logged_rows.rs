@@ -48,7 +48,7 @@ pub struct BatchRows<'a> {
     /// The head of the log when the room rows were read.
     pub as_of: Pos,
     /// For each user whose memberships changed, all of their memberships that became current after
-    /// the range began, and those of forgotten rooms.
+    /// the range began, and those of forgotten rooms. Empty if there were too many.
     pub memberships: &'a HashMap<String, Vec<StoredMembership>>,
 }
 

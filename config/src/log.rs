@@ -21,7 +21,8 @@ pub struct Log {
     /// How long a request may take, in milliseconds, before a warning says how long it took and what
     /// for. 0 turns the warnings off.
     ///
-    /// The time for which a sync waits for news does not count.
+    /// The time for which a sync waits for news does not count, nor does receiving the request's
+    /// body.
     #[schemars(range(min = 0, max = 3_600_000))]
     pub slow_request_ms: u32,
 }

@@ -92,7 +92,7 @@ impl FilterCache {
             let weight = 1_024 + 4 * filter.source.get().len();
             weight + user_id.as_str().len() + filter_id.len()
         };
-        Arc::new(Self(LogCache::new(max_bytes, weigh)))
+        Arc::new(Self(LogCache::of_frequent(max_bytes, weigh)))
     }
 }
 

@@ -23,6 +23,7 @@ struct Ledger {
     database: AtomicU64,
     appends: AtomicU64,
     news: AtomicU64,
+    client: AtomicU64,
 }
 
 /// How long something has waited, by what it waited for. Waits that overlap all count in full.
@@ -34,6 +35,8 @@ pub struct TimeSpent {
     pub appends: Duration,
     /// For news that has not happened yet, as in a long poll. Nobody was busy.
     pub news: Duration,
+    /// For the client to send the rest of its request.
+    pub client: Duration,
 }
 
 impl TimeSpent {
@@ -42,8 +45,14 @@ impl TimeSpent {
         let ledger = Arc::<Ledger>::default();
         let done = LEDGER.scope(Arc::clone(&ledger), work).await;
         let read = |nanos: &AtomicU64| Duration::from_nanos(nanos.load(Ordering::Relaxed));
-        let Ledger { database, appends, news } = &*ledger;
-        (done, Self { database: read(database), appends: read(appends), news: read(news) })
+        let Ledger { database, appends, news, client } = &*ledger;
+        let spent = Self {
+            database: read(database),
+            appends: read(appends),
+            news: read(news),
+            client: read(client),
+        };
+        (done, spent)
     }
 
     /// Work in a task of its own that is to be measured as part of the current work.
@@ -65,6 +74,11 @@ impl TimeSpent {
     /// Starts to count a wait for news.
     pub fn on_news() -> Spending {
         Spending::begin(|ledger| &ledger.news)
+    }
+
+    /// Starts to count a wait for the client.
+    pub fn on_client() -> Spending {
+        Spending::begin(|ledger| &ledger.client)
     }
 }
 
@@ -119,9 +133,11 @@ mod tests {
                 sleep(LONG).await;
             });
             tokio::spawn(elsewhere).await.unwrap();
+            let _spending = TimeSpent::on_client();
+            sleep(LONG).await;
             5
         };
-        let expected = TimeSpent { database: 2 * LONG, appends: LONG, news: LONG };
+        let expected = TimeSpent { database: 2 * LONG, appends: LONG, news: LONG, client: LONG };
         assert_eq!(TimeSpent::measure(work).await, (5, expected));
     }
 

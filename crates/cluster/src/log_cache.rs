@@ -86,7 +86,7 @@ where
 {
     /// A cache of at most `max_bytes`. `weigh` gives the bytes of an entry on the heap, roughly.
     pub fn new(max_bytes: u64, weigh: impl Fn(&K, &V) -> usize + Send + Sync + 'static) -> Self {
-        Self::build(max_bytes, None, weigh)
+        Self::build(max_bytes, None, EvictionPolicy::lru(), weigh)
     }
 
     /// Like [`LogCache::new`], but no entry is kept for longer than `lifetime`.
@@ -95,12 +95,22 @@ where
         lifetime: Duration,
         weigh: impl Fn(&K, &V) -> usize + Send + Sync + 'static,
     ) -> Self {
-        Self::build(max_bytes, Some(lifetime), weigh)
+        Self::build(max_bytes, Some(lifetime), EvictionPolicy::lru(), weigh)
+    }
+
+    /// Like [`LogCache::new`], but the entries that are used most often stay, rather than those that
+    /// were used last. One user who reads many entries in turn cannot evict everyone else's.
+    pub fn of_frequent(
+        max_bytes: u64,
+        weigh: impl Fn(&K, &V) -> usize + Send + Sync + 'static,
+    ) -> Self {
+        Self::build(max_bytes, None, EvictionPolicy::tiny_lfu(), weigh)
     }
 
     fn build(
         max_bytes: u64,
         lifetime: Option<Duration>,
+        policy: EvictionPolicy,
         weigh: impl Fn(&K, &V) -> usize + Send + Sync + 'static,
     ) -> Self {
         let weigh: Weigh<K, V> = Arc::new(move |key, value| ENTRY + weigh(key, value));
@@ -110,7 +120,7 @@ where
             .weigher(move |key, entry: &Entry<V>| {
                 u32::try_from(weigher(key, &entry.value)).unwrap_or(u32::MAX)
             })
-            .eviction_policy(EvictionPolicy::lru());
+            .eviction_policy(policy);
         let entries = match lifetime {
             Some(lifetime) => builder.time_to_live(lifetime).build(),
             None => builder.build(),
@@ -430,6 +440,27 @@ mod tests {
             assert_eq!(found.unwrap().len(), 2);
         }
         assert_eq!(reads.load(SeqCst), 2, "`a` and `0`, then `1`");
+    }
+
+    #[test]
+    fn what_is_used_often_is_not_evicted_by_one_who_reads_much() {
+        let cache = LogCache::of_frequent(100 * 1_200, |_: &u64, _: &u64| 1_000);
+        let read = |key: u64| {
+            let found = cache.get(&key).is_some();
+            if !found {
+                cache.keep(&cache.ticket(), key, key);
+            }
+            cache.entries.run_pending_tasks();
+            found
+        };
+        let mut found = 0;
+        for round in 0..50 {
+            found += (0..50).filter(|key| read(*key)).count();
+            (0..200).for_each(|number| {
+                read(1_000 + round * 200 + number);
+            });
+        }
+        assert!(found > 2_000, "{found} of 2,500");
     }
 
     #[test]

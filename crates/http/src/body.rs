@@ -12,6 +12,7 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use ruma::api::error::ErrorKind;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
+use stoa_base::TimeSpent;
 
 use crate::{Context, Error, Result};
 
@@ -25,6 +26,7 @@ const MAX_DEPTH: usize = 100;
 
 /// Reads a body of at most `limit` bytes.
 pub async fn read(body: Body, limit: usize) -> Result<Bytes> {
+    let _spending = TimeSpent::on_client();
     let reading = Limited::new(body, limit).collect();
     match tokio::time::timeout(READ_TIMEOUT, reading).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),

@@ -53,8 +53,8 @@ pub async fn observe(
     } else {
         tracing::debug!(status = status.as_u16(), milliseconds, address, "answered");
     }
-    // A sync that waits for news is not slow.
-    let busy = elapsed.saturating_sub(spent.news);
+    // The server is not slow when a sync waits for news, or a client takes long to send its body.
+    let busy = elapsed.saturating_sub(spent.news).saturating_sub(spent.client);
     if context.slow_request.is_some_and(|limit| busy >= limit) {
         tracing::warn!(
             status = status.as_u16(),

@@ -30,6 +30,8 @@ type Sent = HashMap<EventNid, (RoomNid, Pos)>;
 
 /// What a device is sent with an answer.
 pub(crate) struct Sending<'a, E> {
+    /// The token that it presented. None: it starts afresh.
+    pub(crate) since: Option<Pos>,
     /// The token of the answer.
     pub(crate) token: Pos,
     /// The rooms sent in full, as to a client that knows nothing of them: it may have dropped the
@@ -80,7 +82,7 @@ impl KnownMembers {
         device: &DeviceKey,
         sending: Sending<'_, impl IntoIterator<Item = (RoomNid, EventNid)>>,
     ) {
-        let Sending { token, anew, events } = sending;
+        let Sending { since, token, anew, events } = sending;
         let mut events = events.into_iter().peekable();
         let known = self.0.get(device);
         let is_new = known.is_none();
@@ -90,7 +92,9 @@ impl KnownMembers {
         let shared = known.unwrap_or_default();
         let mut sent = shared.lock().unwrap_or_else(PoisonError::into_inner);
         let capacity = sent.capacity();
-        sent.retain(|_, (room, _)| !anew.contains(room));
+        // Another answer may have been given meanwhile for a request that this one repeats.
+        let has_arrived = |token: Pos| since.is_some_and(|since| token <= since);
+        sent.retain(|_, (room, token)| !anew.contains(room) && has_arrived(*token));
         for (room, event) in events {
             if sent.len() >= MEMBERS {
                 sent.clear();
@@ -120,7 +124,7 @@ mod tests {
         let events = events.iter().map(|event| (ROOM, *event));
         let (since, token) = (since.map(Pos), Pos(token));
         known.presented(&device("d"), since);
-        known.sent(&device("d"), Sending { token, anew: &HashSet::new(), events });
+        known.sent(&device("d"), Sending { since, token, anew: &HashSet::new(), events });
     }
 
     #[test]
@@ -139,7 +143,7 @@ mod tests {
         let known = KnownMembers::new();
         for number in 0..2_000 {
             let events = (0..400).map(|nid| (ROOM, EventNid(nid)));
-            let sending = Sending { token: Pos(1), anew: &HashSet::new(), events };
+            let sending = Sending { since: None, token: Pos(1), anew: &HashSet::new(), events };
             known.sent(&device(&number.to_string()), sending);
         }
         known.0.run_pending_tasks();
@@ -179,6 +183,20 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_to_a_request_that_was_repeated_does_not_count() {
+        let known = KnownMembers::new();
+        let event = EventNid(7);
+        // The device has repeated its request when the first answer is made.
+        known.presented(&device("d"), Some(Pos(5)));
+        known.presented(&device("d"), Some(Pos(5)));
+        for (token, events) in [(9, vec![(ROOM, event)]), (10, vec![])] {
+            let (since, token) = (Some(Pos(5)), Pos(token));
+            known.sent(&device("d"), Sending { since, token, anew: &HashSet::new(), events });
+        }
+        assert_eq!(known.unknown(&device("d"), Pos(10), [event]), [event]);
+    }
+
+    #[test]
     fn members_of_a_room_sent_in_full_are_forgotten() {
         let known = KnownMembers::new();
         let event = EventNid(7);
@@ -186,7 +204,8 @@ mod tests {
         let anew = |room: i64| {
             let anew = &HashSet::from([RoomNid(room)]);
             known.presented(&device("d"), Some(Pos(5)));
-            known.sent(&device("d"), Sending { token: Pos(6), anew, events: [] });
+            let since = Some(Pos(5));
+            known.sent(&device("d"), Sending { since, token: Pos(6), anew, events: [] });
             known.unknown(&device("d"), Pos(6), [event])
         };
         assert_eq!(anew(2), []);

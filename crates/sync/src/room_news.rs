@@ -59,6 +59,8 @@ pub struct Question<'a> {
     pub wants: &'a Wants<'a>,
     /// What was read once for all rooms.
     pub beside: &'a Beside,
+    /// The position in the log of the token that the client presented; None if it presented none.
+    pub since: Option<Pos>,
     /// The log position of the token that the client gets with the answer.
     pub head: Pos,
 }
@@ -166,11 +168,11 @@ fn note_members(
     timelines: &ByRoom<Timeline>,
     states: &ByRoom<StateNews>,
 ) {
-    let Question { spans, head, .. } = question;
+    let Question { spans, since, head, .. } = question;
     let shown = timelines.values().flat_map(|timeline| &timeline.events);
     let told = states.values().flat_map(|state| &state.events);
     let events = members(shown.map(|(event, _)| event).chain(told));
     let anew = spans.iter().filter(|span| span.state == KnownState::Nothing);
     let anew = &anew.map(|span| span.room.nid).collect();
-    streams.known.sent(&reader.device, Sending { token: head, anew, events });
+    streams.known.sent(&reader.device, Sending { since, token: head, anew, events });
 }

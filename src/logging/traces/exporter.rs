@@ -65,7 +65,7 @@ pub(super) struct Exporter {
     headers: HeaderMap,
     client: Box<dyn HttpClient>,
     /// Spans are sent on a thread that does nothing else.
-    runtime: Runtime,
+    runtime: Option<Runtime>,
     server_name: String,
     node: Arc<OnceLock<i64>>,
     /// From where the spans come: known once there are any.
@@ -107,7 +107,7 @@ impl Exporter {
             endpoint,
             headers,
             client,
-            runtime: runtime::Builder::new_current_thread().enable_all().build()?,
+            runtime: Some(runtime::Builder::new_current_thread().enable_all().build()?),
             server_name: config.server_name.to_string(),
             node,
             resource: OnceLock::new(),
@@ -165,11 +165,21 @@ impl Exporter {
     }
 }
 
+impl Drop for Exporter {
+    fn drop(&mut self) {
+        // Looking up the collector's name cannot be cancelled. Stopping the server does not wait for it.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
 impl SpanExporter for Exporter {
     async fn export(&self, mut spans: Vec<SpanData>) -> OTelSdkResult {
         spans.iter_mut().for_each(conventions::apply);
         let number = spans.len();
-        let sent = self.runtime.block_on(self.send(spans));
+        let Some(runtime) = &self.runtime else { return Err(OTelSdkError::AlreadyShutdown) };
+        let sent = runtime.block_on(self.send(spans));
         self.report(number, &sent);
         sent.map_err(OTelSdkError::InternalFailure)
     }

@@ -66,7 +66,7 @@ pub(crate) async fn answer(
     }
     if !spans.is_empty() {
         let wants = &wants(request.filter, request.use_state_after);
-        let question = Question { spans: &spans, wants, beside: &beside, head };
+        let question = Question { spans: &spans, wants, beside: &beside, since, head };
         // Boxed because it is large and most answers do not need it.
         for (span, news) in Box::pin(room_news(streams, reader, question)).await? {
             if span.end.is_some() || span.state == KnownState::Nothing || !news.is_empty() {

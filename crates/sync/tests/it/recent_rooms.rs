@@ -34,6 +34,7 @@ struct RecentRooms {
     reader: Reader,
     /// Up to where the device has each room that it was shown.
     known: HashMap<RoomNid, Pos>,
+    since: Option<Pos>,
 }
 
 /// What the device is sent of a room.
@@ -47,7 +48,7 @@ struct Told {
 impl RecentRooms {
     fn new(name: &str) -> Self {
         let reader = Reader::new(&user_id(name), phone(name));
-        Self { reader, known: HashMap::new() }
+        Self { reader, known: HashMap::new(), since: None }
     }
 
     /// The most recent rooms, newest first, with what the device does not have yet.
@@ -74,8 +75,9 @@ impl RecentRooms {
             }
         });
         let spans: Vec<Span> = spans.collect();
+        let since = self.since.replace(head);
         let beside = &Beside::default();
-        let question = Question { spans: &spans, wants: &WANTS, beside, head };
+        let question = Question { spans: &spans, wants: &WANTS, beside, since, head };
         let news = room_news(&site.streams, &self.reader, question).await.unwrap();
         news.map(|(span, news)| {
             assert!(news.state.is_empty());

@@ -1,4 +1,4 @@
-//! All registration files of a server, checked against one another.
+//! All registration files of a server, checked against each other.
 
 use std::path::{Path, PathBuf};
 
@@ -9,17 +9,17 @@ use crate::{
     printable, registration,
 };
 
-/// The registrations of a server.
+/// The registered application services of a server.
 #[derive(Clone, Debug)]
 pub struct Registrations {
     all: Vec<Registration>,
     server_name: OwnedServerName,
 }
 
-/// What an admin most likely did not mean.
+/// Something valid that an admin probably did not mean.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error(
-    "{}: `namespaces.{kind}[{index}]`: \"{}\" takes in all {kind} of this server",
+    "{}: `namespaces.{kind}[{index}]`: \"{}\" includes all {kind} of this server",
     file.display(),
     printable(regex)
 )]
@@ -31,11 +31,11 @@ pub struct Warning {
 }
 
 impl Registrations {
-    /// Reads the files and checks them.
+    /// Reads and checks the files.
     ///
     /// # Errors
     ///
-    /// Everything that is wrong with any of them.
+    /// All errors in all files.
     pub fn load(files: &[PathBuf], server_name: &ServerName) -> Result<Self, RegistrationErrors> {
         let (mut all, mut read, mut errors) = (Vec::new(), Vec::new(), Vec::new());
         for (index, file) in files.iter().enumerate() {
@@ -74,7 +74,7 @@ impl Registrations {
         self.all.iter()
     }
 
-    /// What is allowed and most likely not meant.
+    /// Things that are valid but probably not meant.
     pub fn warnings(&self) -> impl Iterator<Item = Warning> {
         let namespaces = self.all.iter().flat_map(|registration| {
             let of = |kind| registration.namespaces.of(kind).iter().enumerate();
@@ -95,17 +95,17 @@ impl Registrations {
     }
 }
 
-/// Whether two paths lead to one file.
+/// Whether two paths lead to the same file.
 fn is_same_file(one: &Path, other: &Path) -> bool {
     let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
     real(one) == real(other)
 }
 
-/// What one service may not have of the users of another one that was read before it: nobody else
-/// may make a user in an exclusive namespace, so whoever is there as a sender could never be made.
+/// Finds a sender that is in an exclusive namespace of the other service. Only that service may
+/// create users there, so this sender could never be created.
 fn of_another(given: &Registration, other: &Registration) -> Vec<Fault> {
     let mut faults = Vec::new();
-    // That is a fault of its own.
+    // This is reported as a separate fault.
     if given.sender == other.sender {
         return faults;
     }
@@ -125,7 +125,7 @@ fn of_another(given: &Registration, other: &Registration) -> Vec<Fault> {
     faults
 }
 
-/// What one file may not have in common with those that were read before it.
+/// Finds what a file must not share with the files before it.
 fn conflicts(
     given: &appservice::Registration,
     before: &[(&Path, appservice::Registration)],
@@ -170,7 +170,7 @@ mod tests {
 
     use super::*;
 
-    /// A file as bridges make it, in which some lines are replaced.
+    /// A typical registration file, with some lines replaced.
     fn registration(id: &str, lines: &[&str]) -> String {
         let url = "url: http://localhost:9999".to_owned();
         let as_token = format!("as_token: hunter2-as-{id}");
@@ -206,7 +206,7 @@ mod tests {
         Registrations::load(&files, server_name!("example.com"))
     }
 
-    /// What is said of files, a line for each error.
+    /// The errors in these files, one line each.
     #[track_caller]
     fn said_of(texts: &[String]) -> Vec<String> {
         let errors = load(texts).expect_err("they are wrong");
@@ -298,7 +298,7 @@ mod tests {
         let comment = format!("{}\n# {}", registration("irc", &[]), "x".repeat(1 << 20));
         assert_eq!(
             said_of(&[comment]),
-            ["a.yaml: is larger than 1048576 bytes, the most that is read of a registration file"]
+            ["a.yaml: is larger than 1048576 bytes, the limit for a registration file"]
         );
         let limit = registration("irc", &[]);
         let rest = (1 << 20) - limit.len() - "\n# ".len();
@@ -317,7 +317,7 @@ mod tests {
         );
     }
 
-    /// Whatever is wrong with the text, the place is named and nothing of it is shown.
+    /// The error names the place but shows nothing of the text.
     #[test]
     fn a_file_that_is_no_registration() {
         for (text, said) in [
@@ -325,8 +325,8 @@ mod tests {
             ("id: irc\nas_token: [hunter2]\n", "line 2, column 11: expected a string"),
             ("id: irc\nas_token: \"hunter2\n", "line 2, column 11: not valid YAML"),
             ("id: irc\nas_token: @hunter2\n", "line 2, column 11: not valid YAML"),
-            ("id: irc\nas_token: *hunter2\n", "line 2, column 11: not what a registration holds"),
-            ("id: irc\nid: hunter2\n", "line 2, column 1: the same key again"),
+            ("id: irc\nas_token: *hunter2\n", "line 2, column 11: not valid in a registration"),
+            ("id: irc\nid: hunter2\n", "line 2, column 1: duplicate key"),
             ("hunter2\n", "line 1, column 1: expected a mapping"),
             ("- hunter2\n", "line 1, column 1: expected a mapping"),
             ("", "line 1, column 1: expected a mapping"),
@@ -437,7 +437,7 @@ mod tests {
         load(&texts).expect("it is not exclusive");
     }
 
-    /// A file that is wrong by itself is compared with the others all the same.
+    /// A file with errors of its own is still compared with the others.
     #[test]
     fn every_file_is_looked_at() {
         let texts = [
@@ -460,7 +460,7 @@ mod tests {
         let loaded = load(&[registration("irc", &[wide])]).expect("it is allowed");
         let warnings: Vec<_> = loaded.warnings().map(|warning| warning.to_string()).collect();
         assert_eq!(warnings.len(), 1, "{warnings:?}");
-        let said = "/a.yaml: `namespaces.users[0]`: \"@.*\" takes in all users of this server";
+        let said = "/a.yaml: `namespaces.users[0]`: \"@.*\" includes all users of this server";
         assert!(warnings[0].ends_with(said), "{warnings:?}");
     }
 }

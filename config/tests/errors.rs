@@ -1,4 +1,4 @@
-//! What is said when a configuration is wrong, word for word: this is what a new admin reads.
+//! The messages about a wrong configuration, word for word, since new admins read them.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::{ffi::OsString, fs, os::unix::ffi::OsStringExt, path::Path};
@@ -7,7 +7,7 @@ use stoa_config::{Config, ConfigErrors};
 
 const NONE: [(&str, &str); 0] = [];
 
-/// What is said about a file called `stoa.toml` with this text, a line for each error.
+/// The errors in a file called `stoa.toml` with this text, one line each.
 fn said_of(text: impl AsRef<[u8]>) -> Vec<String> {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("stoa.toml");
@@ -17,7 +17,7 @@ fn said_of(text: impl AsRef<[u8]>) -> Vec<String> {
     said.into_iter().map(|line| line.replace(&folder, "")).collect()
 }
 
-/// What is said about these variables, a line for each error.
+/// The errors in these variables, one line each.
 fn said_of_variables<const N: usize>(variables: [(&str, &str); N]) -> Vec<String> {
     lines(&Config::load(None, variables).unwrap_err())
 }
@@ -133,7 +133,7 @@ fn an_unknown_variable() {
     );
     assert_eq!(
         said_of_variables([("STOA_SMTP__HOST", "localhost")]),
-        ["STOA_SMTP__HOST: there is no such setting; `stoa generate-config` shows all there are"]
+        ["STOA_SMTP__HOST: there is no such setting; `stoa generate-config` shows all settings"]
     );
 }
 
@@ -315,7 +315,7 @@ fn a_log_filter_that_is_none() {
     }
 }
 
-/// Whatever is wrong with a database URL, it may hold a password.
+/// No error shows a wrong database URL, since it may contain a password.
 #[test]
 fn a_database_url_that_is_none() {
     for wrong in [
@@ -343,7 +343,7 @@ fn a_database_url_that_is_none() {
 
 #[test]
 fn a_direct_url_beside_sqlite() {
-    let expected = "only of use beside a PostgreSQL in `database.url`; set that, or take this out";
+    let expected = "only useful with a PostgreSQL in `database.url`; set that, or remove this";
     assert_eq!(
         said_of("[database]\nurl = 'sqlite:stoa.db'\ndirect_url = 'postgres://localhost/stoa'\n"),
         [format!("stoa.toml:3: `database.direct_url`: {expected}")]
@@ -354,7 +354,7 @@ fn a_direct_url_beside_sqlite() {
     );
 }
 
-/// Each way to get a secret wrong, and none of them shows it.
+/// Each way to get a secret wrong. None of the errors shows it.
 #[test]
 fn a_secret_that_is_wrong() {
     let string = "stoa.toml:2: `registration.shared_secret`: expected a string";

@@ -1,4 +1,4 @@
-//! What a configuration means that is right.
+//! The meaning of valid configurations.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::{collections::BTreeSet, fs, path::Path};
@@ -38,8 +38,8 @@ fn the_sample_as_it_stands_sets_nothing() {
     assert_eq!(shown(&load(&stoa_config::sample_toml(), NONE)), shown(&Config::default()));
 }
 
-/// Every line of the sample holds when its `#` is taken away. Those that name the file of a secret
-/// are left out, since the secret stands beside them.
+/// Every line of the sample is valid without its `#`. Lines that name the file of a secret are left
+/// out, since the sample also has the secret itself.
 #[test]
 fn the_sample_with_every_setting() {
     let sample = stoa_config::sample_toml();

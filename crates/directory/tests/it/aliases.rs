@@ -1,4 +1,4 @@
-//! Making, resolving, listing and deleting aliases.
+//! Creating, resolving, listing and deleting aliases.
 
 use ruma::{RoomAliasId, events::StateEventType};
 use stoa_directory::DirectoryError;

@@ -1,4 +1,4 @@
-//! The local room list.
+//! The local room directory.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ fn search(term: &str) -> ListOptions {
     options
 }
 
-/// A published room for each number: with one to four members, every number twice.
+/// Creates published rooms with one to four members, two rooms of each size.
 async fn rooms_of_many_sizes(fixture: &Fixture) -> Vec<Arc<Room>> {
     let mut rooms = Vec::new();
     for index in 0..8 {

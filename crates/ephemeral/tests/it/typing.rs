@@ -1,4 +1,4 @@
-//! Who is typing: on one node, on two, and over a crash of the database.
+//! Typing notifications on one node, on two, and across a crash of the database.
 
 use std::{sync::Arc, time::Duration};
 
@@ -36,7 +36,7 @@ impl Node {
         self.typing.set(&user(name), room, timeout).await.unwrap();
     }
 
-    /// Who is typing in the room, where it changed after the count.
+    /// The users who are typing in the room, if they changed after the count.
     fn news(&self, room: RoomNid, since: i64) -> Option<Vec<String>> {
         let (version, users) = self.typing.changed_since(room, since)?;
         assert!(version > since && version <= self.typing.version());
@@ -48,7 +48,7 @@ impl Node {
         self.waiters.register(vec![Topic::from(room)])
     }
 
-    /// Waits until these are the ones who are typing.
+    /// Waits until exactly these users are typing.
     async fn until(&self, room: RoomNid, users: &[&str]) {
         let expected: Vec<OwnedUserId> = users.iter().map(|name| user(name)).collect();
         let wait = self.wait_for(room);
@@ -151,7 +151,7 @@ both_databases! {
             node.set(&name, ROOM, LONG).await;
         }
         assert_eq!(node.news(ROOM, 0).unwrap().len(), 100);
-        // Whoever is told of may go on, and whoever comes takes the place of one who stopped.
+        // Users in the list can continue, and a new user can take the place of one who stopped.
         node.set("user000", ROOM, LONG).await;
         node.set("user001", ROOM, None).await;
         node.set("user100", ROOM, LONG).await;
@@ -215,12 +215,12 @@ fn what_one_node_is_told_reaches_the_readers_of_another() {
         b.until(ROOM, &["alice"]).await;
         b.set("bob", ROOM, Some(Duration::from_millis(1_500))).await;
         a.until(ROOM, &["alice", "bob"]).await;
-        // Both end it at the same count.
+        // Both nodes see the end at the same count.
         a.until(ROOM, &["alice"]).await;
         b.until(ROOM, &["alice"]).await;
         assert_eq!(a.typing.typing(ROOM), b.typing.typing(ROOM));
 
-        // A token of one node is good on the other.
+        // A token of one node is valid on the other.
         let since = b.typing.version();
         a.set("alice", ROOM, None).await;
         assert_eq!(a.news(ROOM, since).unwrap(), Vec::<String>::new());
@@ -262,7 +262,7 @@ fn nodes_that_change_the_same_rooms_at_once_agree_in_the_end() {
         while let Some(done) = tasks.join_next().await {
             done.unwrap();
         }
-        // The next look of each is after everything.
+        // After these changes, each node has read all earlier ones.
         nodes[0].set("last", ROOM, LONG).await;
         nodes[1].set("last", ROOM, LONG).await;
         for room in (0..3).map(RoomNid) {

@@ -72,7 +72,7 @@ both_databases! {
         assert_eq!(events(&fixture.receipts("bob", &room, Pos::START).await), [&*second]);
         assert_eq!(events(&fixture.receipts("bob", &room, between).await), [&*second]);
 
-        // A reader who reads up to an earlier position gets it with the next read.
+        // A reader who stops at an earlier position gets the receipt with the next read.
         let rooms = [room.nid];
         let bob = user("bob");
         let earlier = fixture.read_state.receipts_changed(&bob, &rooms, Pos::START, between, i64::MAX);
@@ -274,7 +274,7 @@ both_databases! {
         users.dedup();
         assert_eq!(users.len(), 2 * MANY * 4 / 5 + 1);
         assert!(changed[&nids[0]].is_sorted_by_key(|receipt| receipt.pos));
-        // One who knows nothing is given the newest, and where they have read themselves.
+        // A reader who knows no receipts gets the newest ones and their own.
         let newest =
             fixture.read_state.newest_receipts(&bob, &nids, head, i64::MAX).await.unwrap();
         assert_eq!(newest[&nids[0]].len(), 1_001);
@@ -282,14 +282,15 @@ both_databases! {
         assert_eq!(newest[&nids[1]].len(), 1_000);
         assert_eq!(newest[&nids[0]].last().unwrap().pos.0 + 1, head.0);
 
-        // No more are read than are asked for, and as many where others are left out.
+        // At most `most` are returned, and exactly that many if others are missing.
         let count = |found: HashMap<_, Vec<Receipt>>| found.values().map(Vec::len).sum::<usize>();
         let newcomer = user("user1699");
         for most in [0, 1, 500, 1_500, 2_000, 2_001] {
             let read_state = &fixture.read_state;
             let changed = read_state.receipts_changed(&bob, &nids, since, head, most).await;
             assert_eq!(i64::try_from(count(changed.unwrap())).unwrap(), most);
-            // The receipt of the one is older than the newest thousand, the other's is one of them.
+            // One reader's own receipt is older than the newest thousand, the other's is among
+            // them.
             for reader in [&bob, &newcomer] {
                 let newest = read_state.newest_receipts(reader, &nids, head, most).await;
                 assert_eq!(i64::try_from(count(newest.unwrap())).unwrap(), most, "{reader}");

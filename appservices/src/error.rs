@@ -89,7 +89,7 @@ pub enum Fault {
         problem: String,
     },
     /// Another file has the same ID.
-    #[error("`id`: \"{}\" is the ID of {} already", printable(id), other.display())]
+    #[error("`id`: \"{}\" is already the ID of {}", printable(id), other.display())]
     SharedId {
         /// The ID.
         id: String,
@@ -97,7 +97,7 @@ pub enum Fault {
         other: PathBuf,
     },
     /// Another file has the same sender.
-    #[error("`sender_localpart`: \"{}\" is the sender of {} already", printable(localpart), other.display())]
+    #[error("`sender_localpart`: \"{}\" is already the sender of {}", printable(localpart), other.display())]
     SharedSender {
         /// The localpart of the sender.
         localpart: String,
@@ -106,7 +106,7 @@ pub enum Fault {
     },
     /// The sender is in an exclusive namespace of another file.
     #[error(
-        "`sender_localpart`: an exclusive namespace of {}, `namespaces.users[{index}]`, takes in this user",
+        "`sender_localpart`: an exclusive namespace of {}, `namespaces.users[{index}]`, includes this user",
         other.display()
     )]
     SenderOfAnother {
@@ -117,7 +117,7 @@ pub enum Fault {
     },
     /// The sender of another file is in an exclusive namespace.
     #[error(
-        "`namespaces.users[{index}]`: it is exclusive and takes in the sender of {}",
+        "`namespaces.users[{index}]`: it is exclusive and includes the sender of {}",
         other.display()
     )]
     TakesSender {
@@ -127,7 +127,7 @@ pub enum Fault {
         other: PathBuf,
     },
     /// Another file has the same token.
-    #[error("`{field}` is a token of {} already", other.display())]
+    #[error("`{field}` is already a token of {}", other.display())]
     SharedToken {
         /// The field with the token.
         field: &'static str,
@@ -136,7 +136,7 @@ pub enum Fault {
     },
     /// Another file also has this namespace, and both are exclusive.
     #[error(
-        "`namespaces.{kind}[{index}]`: \"{}\" is a namespace of {} already, and both are exclusive",
+        "`namespaces.{kind}[{index}]`: \"{}\" is already a namespace of {}, and both are exclusive",
         printable(regex),
         other.display()
     )]

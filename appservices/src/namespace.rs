@@ -73,7 +73,10 @@ impl Namespace {
             // The message quotes the expression on several lines and ends with the problem.
             regex::Error::Syntax(text) => {
                 let problem = text.rsplit_once("error: ").map_or(&*text, |(_, problem)| problem);
-                format!("\"{}\" is not a valid regular expression: {problem}", printable(&namespace.regex))
+                format!(
+                    "\"{}\" is not a valid regular expression: {problem}",
+                    printable(&namespace.regex)
+                )
             }
             _ => format!("\"{}\" takes too much memory", printable(&namespace.regex)),
         })?;
@@ -150,8 +153,8 @@ mod tests {
         assert_eq!(said("@(irc_"), "\"@(irc_\" is not a valid regular expression: unclosed group");
         assert_eq!(
             said("@(?!admin)"),
-            "\"@(?!admin)\" is no regular expression: look-around, including look-ahead and \
-             look-behind, is not supported"
+            "\"@(?!admin)\" is not a valid regular expression: look-around, including \
+             look-ahead and look-behind, is not supported"
         );
         assert_eq!(said("(a{1000}){1000}"), "\"(a{1000}){1000}\" takes too much memory");
     }

@@ -358,7 +358,7 @@ mod tests {
                 "a.yaml: `url` must be an address such as \"http://localhost:9999\", or null",
                 "a.yaml: `sender_localpart`: \"irc:example.org\" cannot be the name of a user; a name \
                  has lowercase letters, digits and any of `._=/+-`",
-                "a.yaml: `namespaces.users[0].regex`: \"@irc_(\" is no regular expression: unclosed \
+                "a.yaml: `namespaces.users[0].regex`: \"@irc_(\" is not a valid regular expression: unclosed \
                  group",
             ]
         );
@@ -384,15 +384,15 @@ mod tests {
         let same_id = registration("xmpp", &["id: irc"]);
         assert_eq!(
             said_of(&[first.clone(), same_id]),
-            ["b.yaml: `id`: \"irc\" is the ID of a.yaml already"]
+            ["b.yaml: `id`: \"irc\" is already the ID of a.yaml"]
         );
         let same_tokens =
             registration("xmpp", &["as_token: hunter2-hs-irc", "hs_token: hunter2-as-irc"]);
         assert_eq!(
             said_of(&[first.clone(), same_tokens]),
             [
-                "b.yaml: `as_token` is a token of a.yaml already",
-                "b.yaml: `hs_token` is a token of a.yaml already",
+                "b.yaml: `as_token` is already a token of a.yaml",
+                "b.yaml: `hs_token` is already a token of a.yaml",
             ]
         );
         let namespace = |exclusive| {
@@ -405,7 +405,7 @@ mod tests {
         assert_eq!(
             said_of(&[first.clone(), namespace(true)]),
             [
-                "b.yaml: `namespaces.aliases[1]`: \"#_irc_.*\" is a namespace of a.yaml already, and \
+                "b.yaml: `namespaces.aliases[1]`: \"#_irc_.*\" is already a namespace of a.yaml, and \
               both are exclusive"
             ]
         );
@@ -418,19 +418,19 @@ mod tests {
         let same = registration("xmpp", &["sender_localpart: _irc_bot"]);
         assert_eq!(
             said_of(&[first.clone(), same]),
-            ["b.yaml: `sender_localpart`: \"_irc_bot\" is the sender of a.yaml already"]
+            ["b.yaml: `sender_localpart`: \"_irc_bot\" is already the sender of a.yaml"]
         );
         let inside = registration("xmpp", &["sender_localpart: _irc_xmpp"]);
         assert_eq!(
             said_of(&[first.clone(), inside.clone()]),
             [
-                "b.yaml: `sender_localpart`: an exclusive namespace of a.yaml, `namespaces.users[0]`, takes \
-              in this user"
+                "b.yaml: `sender_localpart`: an exclusive namespace of a.yaml, `namespaces.users[0]`, includes \
+              this user"
             ]
         );
         assert_eq!(
             said_of(&[inside, first]),
-            ["b.yaml: `namespaces.users[0]`: it is exclusive and takes in the sender of a.yaml"]
+            ["b.yaml: `namespaces.users[0]`: it is exclusive and includes the sender of a.yaml"]
         );
         let shared = "namespaces: { users: [{ exclusive: false, regex: '@_.*' }] }";
         let texts = [registration("irc", &[shared]), registration("xmpp", &[shared])];

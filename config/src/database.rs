@@ -42,9 +42,8 @@ impl Database {
     /// What is wrong with `direct_url` in combination with this `url`, if anything.
     pub(crate) fn conflict(&self) -> Option<&'static str> {
         let postgres = matches!(self.url, Some(DatabaseUrl::Postgres(_)));
-        (self.direct_url.is_some() && !postgres).then_some(
-            "only useful with a PostgreSQL in `database.url`; set that, or remove this",
-        )
+        (self.direct_url.is_some() && !postgres)
+            .then_some("only useful with a PostgreSQL in `database.url`; set that, or remove this")
     }
 }
 

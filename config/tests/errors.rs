@@ -246,8 +246,8 @@ fn a_host_that_is_none() {
         assert_eq!(
             said_of(format!("[federation]\nwell_known = '{wrong}'\n")),
             [format!(
-                "stoa.toml:2: `federation.well_known`: expected a host, with a port or \
-                 without, such as \"matrix.example.com:443\", found \"{wrong}\""
+                "stoa.toml:2: `federation.well_known`: expected a host with or without a \
+                 port, such as \"matrix.example.com:443\", found \"{wrong}\""
             )]
         );
     }

@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn an_expression_has_to_match_from_the_beginning_only() {
+    fn an_expression_is_anchored_only_at_the_start() {
         let includes = |regex: &str, id: &str| namespace(regex).expect("it compiles").includes(id);
         assert!(includes("@irc_", "@irc_alice:example.com"));
         assert!(includes("@irc_.*", "@irc_alice:example.com"));
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn what_takes_in_everything_is_found_out() {
+    fn an_expression_that_includes_everything_is_recognized() {
         let everything = |regex: &str| {
             let namespace = namespace(regex).expect("it compiles");
             namespace.includes_everything(NamespaceKind::Users, server_name!("example.com"))
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_an_expression_is_said_in_one_line() {
+    fn a_faulty_expression_is_reported_on_one_line() {
         let said = |regex: &str| namespace(regex).expect_err("it does not compile");
         assert_eq!(said("@(irc_"), "\"@(irc_\" is not a valid regular expression: unclosed group");
         assert_eq!(

@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn files_as_bridges_make_them() {
+    fn typical_files_of_bridges() {
         let loaded = load(&[registration("irc", &[]), registration("xmpp", &["url: null"])]);
         let loaded = loaded.expect("they are right");
         let [irc, xmpp] = &loaded.all[..] else { unreachable!("two of them") };
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_of_later_versions_are_passed_over() {
+    fn unknown_keys_are_ignored() {
         let lines = ["protocols: [irc]", "receive_ephemeral: true", "org.example.key: { a: [1] }"];
         load(&[registration("irc", &lines)]).expect("it is right");
     }
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_not_there() {
+    fn a_missing_file() {
         let errors = Registrations::load(&["/nowhere/irc.yaml".into()], server_name!("a"));
         assert_eq!(
             errors.expect_err("it is not there").to_string(),
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_quoted_does_what_it_likes_to_no_terminal() {
+    fn quoted_text_is_escaped_for_the_terminal() {
         let odd = ["sender_localpart: \"a\\e[2J\\nb\\\\\""];
         assert_eq!(
             said_of_one(&odd),
@@ -319,7 +319,7 @@ mod tests {
 
     /// The error names the place but shows nothing of the text.
     #[test]
-    fn a_file_that_is_no_registration() {
+    fn a_file_that_is_not_a_registration() {
         for (text, said) in [
             ("id: irc\nurl: null\n", "line 2, column 1: `as_token` is missing"),
             ("id: irc\nas_token: [hunter2]\n", "line 2, column 11: expected a string"),
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn all_that_is_wrong_with_a_file_is_said_at_once() {
+    fn all_faults_of_a_file_are_reported_at_once() {
         let wrong = [
             "id: ''",
             "url: localhost:9999",
@@ -379,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn what_two_files_may_not_share() {
+    fn ids_tokens_and_exclusive_namespaces_must_differ() {
         let first = registration("irc", &[]);
         let same_id = registration("xmpp", &["id: irc"]);
         assert_eq!(
@@ -413,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn each_service_has_a_sender_of_its_own() {
+    fn each_service_needs_its_own_sender() {
         let first = registration("irc", &[]);
         let same = registration("xmpp", &["sender_localpart: _irc_bot"]);
         assert_eq!(
@@ -439,7 +439,7 @@ mod tests {
 
     /// A file with errors of its own is still compared with the others.
     #[test]
-    fn every_file_is_looked_at() {
+    fn every_file_is_checked() {
         let texts = [
             registration("irc", &["url: irc"]),
             "hunter2".to_owned(),
@@ -454,7 +454,7 @@ mod tests {
     }
 
     #[test]
-    fn a_namespace_of_everybody_is_warned_of() {
+    fn a_namespace_that_includes_all_users_gives_a_warning() {
         let wide = "namespaces: { users: [{ exclusive: false, regex: '@.*' }], \
                     rooms: [{ exclusive: false, regex: '!abc:example\\.com' }] }";
         let loaded = load(&[registration("irc", &[wide])]).expect("it is allowed");

@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_room_is_forgotten_after_what_is_retained() {
+    async fn a_room_is_forgotten_after_the_retention() {
         let (mut state, now) = (State::new(1), Instant::now());
         let alice = user("alice");
         state.change(ROOM, Some((&alice, Some(now + Duration::from_secs(9)))), now);
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_is_left_of_what_was_written_over() {
+    async fn replaced_entries_leave_nothing_in_the_indexes() {
         let (mut state, start) = (State::new(1), Instant::now());
         let (alice, bob) = (user("alice"), user("bob"));
         for second in 1..49 {

@@ -71,7 +71,7 @@ async fn is_woken(wait: &Wait) -> bool {
 }
 
 both_databases! {
-    async fn a_user_is_typing_until_he_stops(db: TestDatabase) {
+    async fn a_user_is_typing_until_they_stop(db: TestDatabase) {
         let node = Node::start(db).await;
         assert_eq!(node.news(ROOM, 0), None);
         let before = node.typing.version();
@@ -102,7 +102,7 @@ both_databases! {
         assert!(!is_woken(&elsewhere).await);
     }
 
-    async fn typing_ends_when_its_time_is_over(db: TestDatabase) {
+    async fn typing_ends_after_its_timeout(db: TestDatabase) {
         let node = Node::start(db).await;
         node.set("alice", ROOM, Some(Duration::from_millis(400))).await;
         node.set("bob", ROOM, LONG).await;
@@ -112,7 +112,7 @@ both_databases! {
         assert_eq!(node.news(ROOM, since).unwrap(), ["bob"]);
     }
 
-    async fn going_on_typing_is_no_news_and_takes_longer(db: TestDatabase) {
+    async fn continuing_to_type_extends_the_timeout_without_waking_readers(db: TestDatabase) {
         let node = Node::start(db).await;
         node.set("alice", ROOM, Some(Duration::from_millis(400))).await;
         let since = node.typing.version();
@@ -134,7 +134,7 @@ both_databases! {
         assert_eq!(node.news(ROOM, since).unwrap(), Vec::<String>::new());
     }
 
-    async fn stopping_without_having_typed_is_no_news(db: TestDatabase) {
+    async fn stopping_without_having_typed_wakes_no_reader(db: TestDatabase) {
         let node = Node::start(db).await;
         node.set("alice", ROOM, None).await;
         assert_eq!(node.news(ROOM, 0), None);
@@ -144,7 +144,7 @@ both_databases! {
         assert_eq!(node.news(ROOM, since), None);
     }
 
-    async fn more_than_a_hundred_in_a_room_are_not_told_of(db: TestDatabase) {
+    async fn at_most_a_hundred_users_per_room_are_listed(db: TestDatabase) {
         let node = Node::start(db).await;
         let all = (0..101).map(|number| format!("user{number:03}"));
         for name in all {
@@ -159,7 +159,7 @@ both_databases! {
         assert_eq!((told.len(), told[0].as_str(), told[99].as_str()), (100, "user000", "user100"));
     }
 
-    async fn who_leaves_the_room_stops_typing(db: TestDatabase) {
+    async fn a_user_who_leaves_the_room_stops_typing(db: TestDatabase) {
         let store = db.store().await;
         let typing = Typing::start(&store, Clock::system(), Waiters::default(), INTERVAL);
         let (typing, _) = typing.await.unwrap();
@@ -191,7 +191,7 @@ both_databases! {
         timeout(Duration::from_secs(5), gone).await.unwrap();
     }
 
-    async fn each_run_of_a_node_that_is_alone_is_an_epoch(db: TestDatabase) {
+    async fn each_start_of_a_single_node_begins_an_epoch(db: TestDatabase) {
         let first = Node::start(db).await;
         first.set("alice", ROOM, LONG).await;
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -207,7 +207,7 @@ both_databases! {
 }
 
 #[test]
-fn what_one_node_is_told_reaches_the_readers_of_another() {
+fn a_change_on_one_node_reaches_readers_on_another() {
     run_on(Backend::Postgres, async |db| {
         let (a, b) = (Node::start(db).await, Node::start(db).await);
         assert_eq!(a.typing.epoch(), b.typing.epoch());
@@ -230,7 +230,7 @@ fn what_one_node_is_told_reaches_the_readers_of_another() {
 }
 
 #[test]
-fn a_node_that_goes_on_for_a_user_is_believed_by_the_others() {
+fn another_node_can_extend_the_typing_of_a_user() {
     run_on(Backend::Postgres, async |db| {
         let (a, b) = (Node::start(db).await, Node::start(db).await);
         a.set("alice", ROOM, Some(Duration::from_secs(2))).await;
@@ -244,7 +244,7 @@ fn a_node_that_goes_on_for_a_user_is_believed_by_the_others() {
 }
 
 #[test]
-fn nodes_that_change_the_same_rooms_at_once_agree_in_the_end() {
+fn concurrent_changes_of_the_same_rooms_converge() {
     run_on(Backend::Postgres, async |db| {
         let nodes = [Node::start(db).await, Node::start(db).await];
         let mut tasks = tokio::task::JoinSet::new();
@@ -273,7 +273,7 @@ fn nodes_that_change_the_same_rooms_at_once_agree_in_the_end() {
 }
 
 #[test]
-fn a_crash_of_the_database_begins_an_epoch_with_those_who_were_typing() {
+fn after_a_crash_of_the_database_the_new_epoch_keeps_who_was_typing() {
     run_on(Backend::Postgres, async |db| {
         let (a, b) = (Node::start(db).await, Node::start(db).await);
         a.set("alice", ROOM, LONG).await;
@@ -296,7 +296,7 @@ fn a_crash_of_the_database_begins_an_epoch_with_those_who_were_typing() {
 }
 
 #[test]
-fn nobody_is_typing_for_longer_than_two_minutes() {
+fn the_timeout_is_limited_to_two_minutes() {
     run_on(Backend::Postgres, async |db| {
         let node = Node::start(db).await;
         node.set("alice", ROOM, Some(Duration::MAX)).await;
@@ -308,7 +308,7 @@ fn nobody_is_typing_for_longer_than_two_minutes() {
 }
 
 #[test]
-fn rooms_that_were_not_written_for_long_are_forgotten() {
+fn rooms_without_changes_are_forgotten() {
     run_on(Backend::Postgres, async |db| {
         let mut conn = db.store().await.read().await.unwrap();
         assert_eq!(typing::news(&mut conn, 0, 0, 10).await.unwrap(), None);

@@ -143,7 +143,7 @@ fn check_config_lists_application_services() {
              \x20 appservice   xmpp, not called\n\
              \x20   file       xmpp.yaml\n\
              \x20   sender     @xmpp:localhost\n\
-             warning: irc.yaml: `namespaces.rooms[0]`: \"!.*\" takes in all rooms of this server\n"
+             warning: irc.yaml: `namespaces.rooms[0]`: \"!.*\" includes all rooms of this server\n"
         ),
         "{printed}"
     );
@@ -160,11 +160,11 @@ fn check_config_and_serve_say_the_same_of_application_services() {
         said,
         "error: the registration files of application services have errors:\n\
          \x20 xmpp.yaml: `url` must be an address such as \"http://localhost:9999\", or null\n\
-         \x20 xmpp.yaml: `id`: \"irc\" is the ID of irc.yaml already\n\
-         \x20 xmpp.yaml: `sender_localpart`: \"_irc_bot\" is the sender of irc.yaml already\n\
-         \x20 xmpp.yaml: `as_token` is a token of irc.yaml already\n\
-         \x20 xmpp.yaml: `hs_token` is a token of irc.yaml already\n\
-         \x20 xmpp.yaml: `namespaces.users[0]`: \"@_irc_.*\" is a namespace of irc.yaml already, \
+         \x20 xmpp.yaml: `id`: \"irc\" is already the ID of irc.yaml\n\
+         \x20 xmpp.yaml: `sender_localpart`: \"_irc_bot\" is already the sender of irc.yaml\n\
+         \x20 xmpp.yaml: `as_token` is already a token of irc.yaml\n\
+         \x20 xmpp.yaml: `hs_token` is already a token of irc.yaml\n\
+         \x20 xmpp.yaml: `namespaces.users[0]`: \"@_irc_.*\" is already a namespace of irc.yaml, \
          and both are exclusive\n"
     );
     assert_eq!(terminal.fails(&["serve"]), said);

@@ -1,17 +1,17 @@
-//! What is wrong with registration files, in words for the admin.
+//! Errors in registration files, with messages for the admin.
 
 use std::{fmt, io, path::PathBuf};
 
 use crate::{NamespaceKind, printable};
 
-/// Everything that is wrong with the registration files, in the order in which they are configured.
+/// All errors in the registration files, in the order in which the files are configured.
 ///
-/// Shown, it is a heading and a line for each error.
+/// Displayed as a heading and a line for each error.
 #[derive(Debug)]
 pub struct RegistrationErrors(pub(crate) Vec<RegistrationError>);
 
 impl RegistrationErrors {
-    /// The errors one by one. There is at least one.
+    /// The errors, at least one.
     pub fn iter(&self) -> impl Iterator<Item = &RegistrationError> {
         self.0.iter()
     }
@@ -26,52 +26,52 @@ impl fmt::Display for RegistrationErrors {
 
 impl std::error::Error for RegistrationErrors {}
 
-/// One thing that is wrong with a registration file.
+/// An error in a registration file.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {fault}", file.display())]
 pub struct RegistrationError {
-    /// The file, as it is configured.
+    /// The path of the file, as configured.
     pub file: PathBuf,
-    /// What is wrong with it.
+    /// The fault.
     #[source]
     pub fault: Fault,
 }
 
-/// What may be wrong with a registration file.
+/// The kinds of errors in a registration file.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
-    /// There is no such file, or it may not be read.
+    /// The file does not exist or cannot be read.
     #[error("cannot be read: {0}")]
     Unreadable(#[source] io::Error),
-    /// It is so large that it cannot be a registration.
-    #[error("is larger than {0} bytes, the most that is read of a registration file")]
+    /// The file is too large to be a registration.
+    #[error("is larger than {0} bytes, the limit for a registration file")]
     TooLarge(u64),
-    /// It is the same file as one before it.
+    /// The same file is listed earlier.
     #[error("is listed twice in `appservices.registrations`, first as {}", first.display())]
     ListedTwice {
-        /// How it is named there.
+        /// The path under which it is listed first.
         first: PathBuf,
     },
-    /// It is not YAML, or not a registration.
+    /// The file is not YAML, or not a registration.
     #[error("line {line}, column {column}: {problem}")]
     Malformed {
-        /// The line, the first being 1.
+        /// The line, counted from 1.
         line: u64,
-        /// The column, the first being 1.
+        /// The column, counted from 1.
         column: u64,
-        /// What is wrong there.
+        /// The problem at that place.
         problem: String,
     },
-    /// A field that needs a value has an empty one.
+    /// A required field is empty.
     #[error("`{0}` is empty")]
     Empty(&'static str),
-    /// The address is none that could be called.
+    /// The address is not a valid HTTP address.
     #[error("`url` must be an address such as \"http://localhost:9999\", or null")]
     InvalidUrl,
-    /// Who knows one of the tokens would know both.
+    /// The two tokens are equal, so knowing one would mean knowing both.
     #[error("`as_token` and `hs_token` are the same")]
     SameTokens,
-    /// The service's own user cannot have this name.
+    /// The name of the service's own user is not valid.
     #[error(
         "`sender_localpart`: \"{}\" cannot be the name of a user; a name has lowercase letters, \
          digits and any of `._=/+-`",
@@ -81,73 +81,73 @@ pub enum Fault {
     /// A regular expression does not compile, or is too large.
     #[error("`namespaces.{kind}[{index}].regex`: {problem}")]
     InvalidRegex {
-        /// Which namespaces.
+        /// The kind of namespace.
         kind: NamespaceKind,
-        /// Which of them, the first being 0.
+        /// The index of the namespace, counted from 0.
         index: usize,
-        /// What is wrong with it.
+        /// The fault.
         problem: String,
     },
     /// Another file has the same ID.
-    #[error("`id`: \"{}\" is the ID of {} already", printable(id), other.display())]
+    #[error("`id`: \"{}\" is already the ID of {}", printable(id), other.display())]
     SharedId {
         /// The ID.
         id: String,
-        /// The file that has it.
+        /// The other file.
         other: PathBuf,
     },
     /// Another file has the same sender.
-    #[error("`sender_localpart`: \"{}\" is the sender of {} already", printable(localpart), other.display())]
+    #[error("`sender_localpart`: \"{}\" is already the sender of {}", printable(localpart), other.display())]
     SharedSender {
         /// The localpart of the sender.
         localpart: String,
-        /// The file that has it.
+        /// The other file.
         other: PathBuf,
     },
     /// The sender is in an exclusive namespace of another file.
     #[error(
-        "`sender_localpart`: an exclusive namespace of {}, `namespaces.users[{index}]`, takes in this user",
+        "`sender_localpart`: an exclusive namespace of {}, `namespaces.users[{index}]`, includes this user",
         other.display()
     )]
     SenderOfAnother {
-        /// Which of its namespaces of users, the first being 0.
+        /// The index of the other file's user namespace, counted from 0.
         index: usize,
-        /// The file that has it.
+        /// The other file.
         other: PathBuf,
     },
     /// The sender of another file is in an exclusive namespace.
     #[error(
-        "`namespaces.users[{index}]`: it is exclusive and takes in the sender of {}",
+        "`namespaces.users[{index}]`: it is exclusive and includes the sender of {}",
         other.display()
     )]
     TakesSender {
-        /// Which of the namespaces of users, the first being 0.
+        /// The index of the user namespace, counted from 0.
         index: usize,
-        /// The file that has the sender.
+        /// The other file.
         other: PathBuf,
     },
     /// Another file has the same token.
-    #[error("`{field}` is a token of {} already", other.display())]
+    #[error("`{field}` is already a token of {}", other.display())]
     SharedToken {
-        /// Which of the two tokens.
+        /// The field with the token.
         field: &'static str,
-        /// The file that has it.
+        /// The other file.
         other: PathBuf,
     },
-    /// Another file claims the same namespace for itself alone.
+    /// Another file also has this namespace, and both are exclusive.
     #[error(
-        "`namespaces.{kind}[{index}]`: \"{}\" is a namespace of {} already, and both are exclusive",
+        "`namespaces.{kind}[{index}]`: \"{}\" is already a namespace of {}, and both are exclusive",
         printable(regex),
         other.display()
     )]
     SharedNamespace {
-        /// Which namespaces.
+        /// The kind of namespace.
         kind: NamespaceKind,
-        /// Which of them, the first being 0.
+        /// The index of the namespace, counted from 0.
         index: usize,
         /// Its regular expression.
         regex: String,
-        /// The file that has it.
+        /// The other file.
         other: PathBuf,
     },
 }

@@ -1,10 +1,10 @@
 //! Application services: bridges and bots that act as many users.
 //!
-//! A registration file describes each of them: its ID, its address, the two tokens by which it and
-//! this server know each other, its own user, and the namespaces of the users, aliases and rooms
-//! that it is about. [`Registrations::load`] reads these files and checks them, each by itself and
-//! against the others, and reports every fault at once with its file. No message and no `Debug`
-//! output holds a token, or a password that stands in an address.
+//! Each one is described by a registration file: its ID, its address, the two tokens with which it
+//! and this server authenticate to each other, its own user, and the namespaces of users, aliases
+//! and rooms that it is interested in. [`Registrations::load`] reads these files, checks each by
+//! itself and against the others, and reports all faults at once with their files. No message or
+//! `Debug` output contains a token, or a password from an address.
 //!
 //! <https://spec.matrix.org/v1.19/application-service-api/#registration>
 

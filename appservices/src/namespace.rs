@@ -1,4 +1,5 @@
-//! A namespace: a regular expression that says which users, aliases or rooms a service is about.
+//! A namespace: a regular expression for the users, aliases or rooms that a service is interested
+//! in.
 
 use std::fmt;
 
@@ -7,26 +8,26 @@ use ruma::{ServerName, api::appservice};
 
 use crate::printable;
 
-/// How much memory a compiled expression may take, in bytes.
+/// The memory limit for a compiled expression, in bytes.
 const MAX_COMPILED: usize = 4 << 20;
 
-/// Names that have nothing in common. An expression that matches all of them matches whatever there
-/// is, in all likelihood.
+/// Names that have nothing in common. An expression that matches all of them probably matches every
+/// name.
 const PROBES: [&str; 4] = ["a", "0", "zq.7_x", "-"];
 
-/// What a namespace holds.
+/// The kinds of namespaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NamespaceKind {
-    /// IDs of users.
+    /// User IDs.
     Users,
-    /// Aliases of rooms.
+    /// Room aliases.
     Aliases,
-    /// IDs of rooms.
+    /// Room IDs.
     Rooms,
 }
 
 impl NamespaceKind {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Self; 3] = [Self::Users, Self::Aliases, Self::Rooms];
 
     const fn sigil(self) -> char {
@@ -61,7 +62,7 @@ impl fmt::Display for NamespaceKind {
 #[derive(Clone, Debug)]
 pub struct Namespace {
     regex: Regex,
-    /// Whether nobody else may make what is in it.
+    /// Whether only this service may create what is in the namespace.
     pub exclusive: bool,
 }
 
@@ -69,10 +70,13 @@ impl Namespace {
     pub(crate) fn compile(namespace: &appservice::Namespace) -> Result<Self, String> {
         let regex = RegexBuilder::new(&namespace.regex).size_limit(MAX_COMPILED).build();
         let regex = regex.map_err(|error| match error {
-            // It quotes the expression over several lines, and ends with what is wrong.
+            // The message quotes the expression on several lines and ends with the problem.
             regex::Error::Syntax(text) => {
                 let problem = text.rsplit_once("error: ").map_or(&*text, |(_, problem)| problem);
-                format!("\"{}\" is no regular expression: {problem}", printable(&namespace.regex))
+                format!(
+                    "\"{}\" is not a valid regular expression: {problem}",
+                    printable(&namespace.regex)
+                )
             }
             _ => format!("\"{}\" takes too much memory", printable(&namespace.regex)),
         })?;
@@ -86,15 +90,15 @@ impl Namespace {
 
     /// Whether an ID or alias is in the namespace.
     ///
-    /// The specification does not say which part of it the expression has to match. As in Synapse,
-    /// it has to match from the first character on, and need not reach the last: `@irc_` is the
-    /// same as `@irc_.*`, and `irc_` matches no user.
+    /// The specification does not say how the expression is anchored. As in Synapse, it has to
+    /// match at the first character but need not reach the last: `@irc_` is the same as `@irc_.*`,
+    /// and `irc_` matches no user.
     pub fn includes(&self, id: &str) -> bool {
-        // The match that is found is the leftmost one.
+        // `find` returns the leftmost match.
         self.regex.find(id).is_some_and(|found| found.start() == 0)
     }
 
-    /// Whether whatever there is of this server is in the namespace.
+    /// Whether the namespace probably includes everything on this server.
     pub(crate) fn includes_everything(
         &self,
         kind: NamespaceKind,
@@ -116,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn an_expression_has_to_match_from_the_beginning_only() {
+    fn an_expression_is_anchored_only_at_the_start() {
         let includes = |regex: &str, id: &str| namespace(regex).expect("it compiles").includes(id);
         assert!(includes("@irc_", "@irc_alice:example.com"));
         assert!(includes("@irc_.*", "@irc_alice:example.com"));
@@ -124,13 +128,13 @@ mod tests {
         assert!(!includes("irc_", "@irc_alice:example.com"));
         assert!(!includes("@irc_.*:example.org", "@irc_alice:example.com"));
         assert!(!includes("@irc_[a-z]*$", "@irc_alice:example.com"));
-        // Each of the alternatives, the whole of it.
+        // Each alternative has to match at the first character.
         assert!(includes("@irc_|@xmpp_", "@xmpp_alice:example.com"));
         assert!(!includes("@irc_|xmpp_", "@xmpp_alice:example.com"));
     }
 
     #[test]
-    fn what_takes_in_everything_is_found_out() {
+    fn an_expression_that_includes_everything_is_recognized() {
         let everything = |regex: &str| {
             let namespace = namespace(regex).expect("it compiles");
             namespace.includes_everything(NamespaceKind::Users, server_name!("example.com"))
@@ -144,13 +148,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_an_expression_is_said_in_one_line() {
+    fn a_faulty_expression_is_reported_on_one_line() {
         let said = |regex: &str| namespace(regex).expect_err("it does not compile");
-        assert_eq!(said("@(irc_"), "\"@(irc_\" is no regular expression: unclosed group");
+        assert_eq!(said("@(irc_"), "\"@(irc_\" is not a valid regular expression: unclosed group");
         assert_eq!(
             said("@(?!admin)"),
-            "\"@(?!admin)\" is no regular expression: look-around, including look-ahead and \
-             look-behind, is not supported"
+            "\"@(?!admin)\" is not a valid regular expression: look-around, including \
+             look-ahead and look-behind, is not supported"
         );
         assert_eq!(said("(a{1000}){1000}"), "\"(a{1000}){1000}\" takes too much memory");
     }

@@ -30,7 +30,7 @@ impl Namespaces {
         if faults.is_empty() { Ok(Self { users, aliases, rooms }) } else { Err(faults) }
     }
 
-    /// Those of one kind, in the order of the file.
+    /// The namespaces of one kind, in the order of the file.
     pub fn of(&self, kind: NamespaceKind) -> &[Namespace] {
         match kind {
             NamespaceKind::Users => &self.users,

@@ -1,7 +1,7 @@
-//! Text of a registration file in messages.
+//! Quoting the text of a registration file in messages.
 
-/// What a file says, as it may be shown in one line and on any terminal. Backslashes, which regular
-/// expressions are full of, stay as they are.
+/// Makes text from a file safe to show on one line of a terminal. Backslashes stay as they are,
+/// since regular expressions are full of them.
 pub fn printable(text: &str) -> String {
     let mut shown = String::new();
     for character in text.chars() {

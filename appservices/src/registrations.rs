@@ -1,4 +1,4 @@
-//! All registration files of a server, checked against one another.
+//! All registration files of a server, checked against each other.
 
 use std::path::{Path, PathBuf};
 
@@ -9,17 +9,17 @@ use crate::{
     printable, registration,
 };
 
-/// The registrations of a server.
+/// The registered application services of a server.
 #[derive(Clone, Debug)]
 pub struct Registrations {
     all: Vec<Registration>,
     server_name: OwnedServerName,
 }
 
-/// What an admin most likely did not mean.
+/// Something valid that an admin probably did not mean.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error(
-    "{}: `namespaces.{kind}[{index}]`: \"{}\" takes in all {kind} of this server",
+    "{}: `namespaces.{kind}[{index}]`: \"{}\" includes all {kind} of this server",
     file.display(),
     printable(regex)
 )]
@@ -31,11 +31,11 @@ pub struct Warning {
 }
 
 impl Registrations {
-    /// Reads the files and checks them.
+    /// Reads and checks the files.
     ///
     /// # Errors
     ///
-    /// Everything that is wrong with any of them.
+    /// All errors in all files.
     pub fn load(files: &[PathBuf], server_name: &ServerName) -> Result<Self, RegistrationErrors> {
         let (mut all, mut read, mut errors) = (Vec::new(), Vec::new(), Vec::new());
         for (index, file) in files.iter().enumerate() {
@@ -74,7 +74,7 @@ impl Registrations {
         self.all.iter()
     }
 
-    /// What is allowed and most likely not meant.
+    /// Things that are valid but probably not meant.
     pub fn warnings(&self) -> impl Iterator<Item = Warning> {
         let namespaces = self.all.iter().flat_map(|registration| {
             let of = |kind| registration.namespaces.of(kind).iter().enumerate();
@@ -95,17 +95,17 @@ impl Registrations {
     }
 }
 
-/// Whether two paths lead to one file.
+/// Whether two paths lead to the same file.
 fn is_same_file(one: &Path, other: &Path) -> bool {
     let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
     real(one) == real(other)
 }
 
-/// What one service may not have of the users of another one that was read before it: nobody else
-/// may make a user in an exclusive namespace, so whoever is there as a sender could never be made.
+/// Finds a sender that is in an exclusive namespace of the other service. Only that service may
+/// create users there, so this sender could never be created.
 fn of_another(given: &Registration, other: &Registration) -> Vec<Fault> {
     let mut faults = Vec::new();
-    // That is a fault of its own.
+    // This is reported as a separate fault.
     if given.sender == other.sender {
         return faults;
     }
@@ -125,7 +125,7 @@ fn of_another(given: &Registration, other: &Registration) -> Vec<Fault> {
     faults
 }
 
-/// What one file may not have in common with those that were read before it.
+/// Finds what a file must not share with the files before it.
 fn conflicts(
     given: &appservice::Registration,
     before: &[(&Path, appservice::Registration)],
@@ -170,7 +170,7 @@ mod tests {
 
     use super::*;
 
-    /// A file as bridges make it, in which some lines are replaced.
+    /// A typical registration file, with some lines replaced.
     fn registration(id: &str, lines: &[&str]) -> String {
         let url = "url: http://localhost:9999".to_owned();
         let as_token = format!("as_token: hunter2-as-{id}");
@@ -206,7 +206,7 @@ mod tests {
         Registrations::load(&files, server_name!("example.com"))
     }
 
-    /// What is said of files, a line for each error.
+    /// The errors in these files, one line each.
     #[track_caller]
     fn said_of(texts: &[String]) -> Vec<String> {
         let errors = load(texts).expect_err("they are wrong");
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn files_as_bridges_make_them() {
+    fn typical_files_of_bridges() {
         let loaded = load(&[registration("irc", &[]), registration("xmpp", &["url: null"])]);
         let loaded = loaded.expect("they are right");
         let [irc, xmpp] = &loaded.all[..] else { unreachable!("two of them") };
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_of_later_versions_are_passed_over() {
+    fn unknown_keys_are_ignored() {
         let lines = ["protocols: [irc]", "receive_ephemeral: true", "org.example.key: { a: [1] }"];
         load(&[registration("irc", &lines)]).expect("it is right");
     }
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_not_there() {
+    fn a_missing_file() {
         let errors = Registrations::load(&["/nowhere/irc.yaml".into()], server_name!("a"));
         assert_eq!(
             errors.expect_err("it is not there").to_string(),
@@ -298,7 +298,7 @@ mod tests {
         let comment = format!("{}\n# {}", registration("irc", &[]), "x".repeat(1 << 20));
         assert_eq!(
             said_of(&[comment]),
-            ["a.yaml: is larger than 1048576 bytes, the most that is read of a registration file"]
+            ["a.yaml: is larger than 1048576 bytes, the limit for a registration file"]
         );
         let limit = registration("irc", &[]);
         let rest = (1 << 20) - limit.len() - "\n# ".len();
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_quoted_does_what_it_likes_to_no_terminal() {
+    fn quoted_text_is_escaped_for_the_terminal() {
         let odd = ["sender_localpart: \"a\\e[2J\\nb\\\\\""];
         assert_eq!(
             said_of_one(&odd),
@@ -317,16 +317,16 @@ mod tests {
         );
     }
 
-    /// Whatever is wrong with the text, the place is named and nothing of it is shown.
+    /// The error names the place but shows nothing of the text.
     #[test]
-    fn a_file_that_is_no_registration() {
+    fn a_file_that_is_not_a_registration() {
         for (text, said) in [
             ("id: irc\nurl: null\n", "line 2, column 1: `as_token` is missing"),
             ("id: irc\nas_token: [hunter2]\n", "line 2, column 11: expected a string"),
             ("id: irc\nas_token: \"hunter2\n", "line 2, column 11: not valid YAML"),
             ("id: irc\nas_token: @hunter2\n", "line 2, column 11: not valid YAML"),
-            ("id: irc\nas_token: *hunter2\n", "line 2, column 11: not what a registration holds"),
-            ("id: irc\nid: hunter2\n", "line 2, column 1: the same key again"),
+            ("id: irc\nas_token: *hunter2\n", "line 2, column 11: not valid in a registration"),
+            ("id: irc\nid: hunter2\n", "line 2, column 1: duplicate key"),
             ("hunter2\n", "line 1, column 1: expected a mapping"),
             ("- hunter2\n", "line 1, column 1: expected a mapping"),
             ("", "line 1, column 1: expected a mapping"),
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn all_that_is_wrong_with_a_file_is_said_at_once() {
+    fn all_faults_of_a_file_are_reported_at_once() {
         let wrong = [
             "id: ''",
             "url: localhost:9999",
@@ -358,7 +358,7 @@ mod tests {
                 "a.yaml: `url` must be an address such as \"http://localhost:9999\", or null",
                 "a.yaml: `sender_localpart`: \"irc:example.org\" cannot be the name of a user; a name \
                  has lowercase letters, digits and any of `._=/+-`",
-                "a.yaml: `namespaces.users[0].regex`: \"@irc_(\" is no regular expression: unclosed \
+                "a.yaml: `namespaces.users[0].regex`: \"@irc_(\" is not a valid regular expression: unclosed \
                  group",
             ]
         );
@@ -379,20 +379,20 @@ mod tests {
     }
 
     #[test]
-    fn what_two_files_may_not_share() {
+    fn ids_tokens_and_exclusive_namespaces_must_differ() {
         let first = registration("irc", &[]);
         let same_id = registration("xmpp", &["id: irc"]);
         assert_eq!(
             said_of(&[first.clone(), same_id]),
-            ["b.yaml: `id`: \"irc\" is the ID of a.yaml already"]
+            ["b.yaml: `id`: \"irc\" is already the ID of a.yaml"]
         );
         let same_tokens =
             registration("xmpp", &["as_token: hunter2-hs-irc", "hs_token: hunter2-as-irc"]);
         assert_eq!(
             said_of(&[first.clone(), same_tokens]),
             [
-                "b.yaml: `as_token` is a token of a.yaml already",
-                "b.yaml: `hs_token` is a token of a.yaml already",
+                "b.yaml: `as_token` is already a token of a.yaml",
+                "b.yaml: `hs_token` is already a token of a.yaml",
             ]
         );
         let namespace = |exclusive| {
@@ -405,7 +405,7 @@ mod tests {
         assert_eq!(
             said_of(&[first.clone(), namespace(true)]),
             [
-                "b.yaml: `namespaces.aliases[1]`: \"#_irc_.*\" is a namespace of a.yaml already, and \
+                "b.yaml: `namespaces.aliases[1]`: \"#_irc_.*\" is already a namespace of a.yaml, and \
               both are exclusive"
             ]
         );
@@ -413,33 +413,33 @@ mod tests {
     }
 
     #[test]
-    fn each_service_has_a_sender_of_its_own() {
+    fn each_service_needs_its_own_sender() {
         let first = registration("irc", &[]);
         let same = registration("xmpp", &["sender_localpart: _irc_bot"]);
         assert_eq!(
             said_of(&[first.clone(), same]),
-            ["b.yaml: `sender_localpart`: \"_irc_bot\" is the sender of a.yaml already"]
+            ["b.yaml: `sender_localpart`: \"_irc_bot\" is already the sender of a.yaml"]
         );
         let inside = registration("xmpp", &["sender_localpart: _irc_xmpp"]);
         assert_eq!(
             said_of(&[first.clone(), inside.clone()]),
             [
-                "b.yaml: `sender_localpart`: an exclusive namespace of a.yaml, `namespaces.users[0]`, takes \
-              in this user"
+                "b.yaml: `sender_localpart`: an exclusive namespace of a.yaml, `namespaces.users[0]`, includes \
+              this user"
             ]
         );
         assert_eq!(
             said_of(&[inside, first]),
-            ["b.yaml: `namespaces.users[0]`: it is exclusive and takes in the sender of a.yaml"]
+            ["b.yaml: `namespaces.users[0]`: it is exclusive and includes the sender of a.yaml"]
         );
         let shared = "namespaces: { users: [{ exclusive: false, regex: '@_.*' }] }";
         let texts = [registration("irc", &[shared]), registration("xmpp", &[shared])];
         load(&texts).expect("it is not exclusive");
     }
 
-    /// A file that is wrong by itself is compared with the others all the same.
+    /// A file with errors of its own is still compared with the others.
     #[test]
-    fn every_file_is_looked_at() {
+    fn every_file_is_checked() {
         let texts = [
             registration("irc", &["url: irc"]),
             "hunter2".to_owned(),
@@ -454,13 +454,13 @@ mod tests {
     }
 
     #[test]
-    fn a_namespace_of_everybody_is_warned_of() {
+    fn a_namespace_that_includes_all_users_gives_a_warning() {
         let wide = "namespaces: { users: [{ exclusive: false, regex: '@.*' }], \
                     rooms: [{ exclusive: false, regex: '!abc:example\\.com' }] }";
         let loaded = load(&[registration("irc", &[wide])]).expect("it is allowed");
         let warnings: Vec<_> = loaded.warnings().map(|warning| warning.to_string()).collect();
         assert_eq!(warnings.len(), 1, "{warnings:?}");
-        let said = "/a.yaml: `namespaces.users[0]`: \"@.*\" takes in all users of this server";
+        let said = "/a.yaml: `namespaces.users[0]`: \"@.*\" includes all users of this server";
         assert!(warnings[0].ends_with(said), "{warnings:?}");
     }
 }

@@ -1,22 +1,23 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What may be read by whoever reaches the server, without logging in.
+/// What anyone can read without logging in.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Anonymous {
-    /// Whether the room list may be read: the names, topics and sizes of published rooms.
+    /// Whether anyone can read the room directory: names, topics and sizes of published rooms.
     pub room_list: bool,
 
-    /// Whether the profiles of users may be read: names, avatars, and what else users put there.
+    /// Whether anyone can read the profiles of users: names, avatars, and other fields that users
+    /// set.
     ///
-    /// It also says who has an account here.
+    /// This also reveals who has an account on this server.
     pub profiles: bool,
 }
 
 impl Default for Anonymous {
-    /// Clients read profiles before they log in, and the specification lets them. The room list
-    /// tells more about a company than it wants strangers to know.
+    /// Clients read profiles before they log in, which the specification allows. The room directory
+    /// can tell strangers more about a company than it wants them to know.
     fn default() -> Self {
         Self { room_list: false, profiles: true }
     }

@@ -9,11 +9,11 @@ use crate::parse;
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Appservices {
-    /// The registration files of application services, which come with them.
+    /// The registration files of application services, as supplied by each service.
     ///
-    /// A relative path is taken from the folder in which Stoa is started. The server does not start
-    /// with a file that is wrong; `stoa check-config` says what is wrong with it. This version checks
-    /// the files and does not serve application services.
+    /// Relative paths start at the folder in which Stoa is started. The server does not start if a
+    /// file has an error; `stoa check-config` shows all errors. This version checks the files but
+    /// does not serve application services yet.
     #[serde(deserialize_with = "parse::paths")]
     #[schemars(schema_with = "parse::one_or_many", example = ["/etc/stoa/irc-bridge.yaml"])]
     pub registrations: Vec<PathBuf>,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Audit {
-    /// How often the head of the audit chain is written to the log, in minutes, if it has moved.
+    /// How often the head of the audit chain is written to the log if it has changed, in minutes.
     #[schemars(range(min = 1, max = 1_440))]
     pub head_interval_minutes: NonZeroU32,
 }

@@ -12,7 +12,7 @@ use crate::parse;
 pub struct BaseUrl(#[schemars(with = "String")] Url);
 
 impl BaseUrl {
-    /// The address, without a slash at its end, so that a path can be put behind it.
+    /// The address without a trailing slash, so that a path can be appended.
     pub fn as_str(&self) -> &str {
         self.0.as_str().trim_end_matches('/')
     }

@@ -20,39 +20,39 @@ use crate::{
     tracing::Tracing,
 };
 
-/// Everything that can be set.
+/// All settings.
 ///
-/// [`Default`] gives what holds without a file and without variables. Serializing a configuration
-/// hides its secrets, so the result cannot be loaded again.
+/// [`Default`] is the configuration without a file and variables. Serializing a configuration hides
+/// its secrets, so the result cannot be loaded again.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(title = "Stoa", description = "The configuration file of Stoa.")]
 pub struct Config {
-    /// The name that stands after the colon in the ids of this server's users and rooms, as in
+    /// The name after the colon in the IDs of this server's users and rooms, as in
     /// `@alice:example.com`.
     ///
-    /// It can never be changed: a database made for another name is refused.
+    /// It can never be changed: the server refuses a database that was created for another name.
     #[serde(deserialize_with = "parse::server_name")]
     #[schemars(with = "String", example = "example.com")]
     pub server_name: OwnedServerName,
 
-    /// The folder for the files of this server, made when it is missing.
+    /// The folder for the server's files. It is created if it does not exist.
     ///
-    /// A relative path is taken from the folder in which Stoa is started.
+    /// A relative path starts at the folder in which Stoa is started.
     #[serde(deserialize_with = "parse::path")]
     pub data_dir: PathBuf,
 
-    /// The address at which clients reach this server from outside, where it stands behind a
-    /// reverse proxy.
+    /// The address at which clients reach this server from outside, if it is behind a reverse
+    /// proxy.
     ///
-    /// It is what `/.well-known/matrix/client` tells clients. While it is not set, clients find
-    /// nothing there.
+    /// The server gives it to clients at `/.well-known/matrix/client`. If it is not set, clients
+    /// find nothing there.
     #[schemars(example = "https://matrix.example.com")]
     pub public_base_url: Option<BaseUrl>,
 
-    /// The addresses at which the server waits for connections.
+    /// The addresses on which the server listens.
     ///
-    /// Each setting takes one `address:port` or a list of them; an empty list turns a listener off.
+    /// Each setting takes one `address:port` or a list of them. An empty list turns a listener off.
     pub listen: Listen,
 
     /// How other Matrix servers find this one.
@@ -61,22 +61,22 @@ pub struct Config {
     /// Application services: bridges and bots that act as many users.
     pub appservices: Appservices,
 
-    /// Where everything that must last is kept.
+    /// The database, which stores all persistent data.
     pub database: Database,
 
-    /// What holds for rooms that are made here.
+    /// Settings for rooms created on this server.
     pub rooms: Rooms,
 
-    /// How accounts come to be.
+    /// How accounts are created.
     pub registration: Registration,
 
-    /// What may be read by whoever reaches the server, without logging in.
+    /// What anyone can read without logging in.
     pub anonymous: Anonymous,
 
-    /// What one user or one address may ask of the server.
+    /// Limits for each user and each address.
     ///
-    /// Where something comes too often, the answer is `M_LIMIT_EXCEEDED` with the time to wait.
-    /// With several nodes the rates hold for all of them together.
+    /// A request above a rate is refused with `M_LIMIT_EXCEEDED` and the time to wait. With several
+    /// nodes, the rates are for all nodes together.
     pub limits: Limits,
 
     /// The audit log: who did what to accounts, sessions and memberships.
@@ -84,12 +84,12 @@ pub struct Config {
     /// `docs/audit.md` says what is recorded and how to check it.
     pub audit: Audit,
 
-    /// What the server writes about itself, to standard error.
+    /// The server's own log, on standard error.
     pub log: Log,
 
-    /// Traces: how requests went through the server, for a collector of OpenTelemetry.
+    /// Traces: the path of requests through the server, for an OpenTelemetry collector.
     ///
-    /// `docs/tracing.md` says what they hold. Nothing is collected while `otlp_endpoint` is not set.
+    /// `docs/tracing.md` describes them. Nothing is collected while `otlp_endpoint` is not set.
     pub tracing: Tracing,
 }
 

@@ -6,28 +6,28 @@ use url::Url;
 
 use crate::{parse, secret::HIDDEN};
 
-/// Where everything that must last is kept.
+/// The database, which stores all persistent data.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Database {
     /// `sqlite:PATH` or `postgres://USER:PASSWORD@HOST/DATABASE`. Without it, the SQLite file
     /// `stoa.db` in `data_dir` is used.
     ///
-    /// Several nodes of one deployment share one PostgreSQL. A relative path is taken from the
-    /// folder in which Stoa is started.
+    /// All nodes of a deployment share one PostgreSQL. A relative path starts at the folder in
+    /// which Stoa is started.
     #[schemars(example = "postgres://stoa:PASSWORD@localhost/stoa")]
     pub url: Option<DatabaseUrl>,
 
-    /// The same PostgreSQL without the pooler in between, where `url` leads to one that hands out
-    /// connections per transaction.
+    /// The address of PostgreSQL itself, if `url` leads to a pooler that assigns connections per
+    /// transaction.
     ///
-    /// Migrations and notifications need a session of their own and use this one.
+    /// Migrations and notifications need a session of their own and use this address.
     #[schemars(example = "postgres://stoa:PASSWORD@localhost:5433/stoa")]
     pub direct_url: Option<PostgresUrl>,
 
-    /// How many connections this node opens to the database for requests at most. To SQLite eight are
-    /// enough, and more are not opened. To PostgreSQL it opens up to seven more, for the log, for
-    /// news from other nodes, and to notice when the host is gone.
+    /// The maximum number of database connections that this node opens for requests. For SQLite,
+    /// eight are enough, and no more are opened. For PostgreSQL, up to seven more are opened: for
+    /// the log, for notifications from other nodes, and to detect when the host is gone.
     #[schemars(range(min = 2, max = 1000))]
     pub max_connections: u32,
 }
@@ -39,18 +39,17 @@ impl Default for Database {
 }
 
 impl Database {
-    /// What is wrong with `direct_url` beside this `url`, where something is.
+    /// What is wrong with `direct_url` in combination with this `url`, if anything.
     pub(crate) fn conflict(&self) -> Option<&'static str> {
         let postgres = matches!(self.url, Some(DatabaseUrl::Postgres(_)));
-        (self.direct_url.is_some() && !postgres).then_some(
-            "only of use beside a PostgreSQL in `database.url`; set that, or take this out",
-        )
+        (self.direct_url.is_some() && !postgres)
+            .then_some("only useful with a PostgreSQL in `database.url`; set that, or remove this")
     }
 }
 
-/// Which database is used, and where it is.
+/// The kind and location of the database.
 ///
-/// Shown, it keeps its password to itself.
+/// When displayed, it hides its password.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DatabaseUrl {
     /// The SQLite file at this path.
@@ -60,7 +59,7 @@ pub enum DatabaseUrl {
 }
 
 impl DatabaseUrl {
-    /// The whole URL, password included, for the driver.
+    /// The complete URL including the password, for the driver.
     pub fn expose(&self) -> String {
         match self {
             Self::Sqlite(path) => format!("sqlite:{}", path.display()),
@@ -73,8 +72,8 @@ impl DatabaseUrl {
             return PostgresUrl::parse(text).map(Self::Postgres);
         };
         let path = path.strip_prefix("//").unwrap_or(path);
-        // A database in memory would break the promise that what is acknowledged is kept, and the
-        // connection's parameters are not the admin's to choose.
+        // A database in memory would break the promise that acknowledged changes are durable, and
+        // the parameters of the connection are not for the admin to choose.
         let on_disk = !path.is_empty() && !path.starts_with(':') && !path.contains('?');
         on_disk.then(|| Self::Sqlite(PathBuf::from(path)))
     }
@@ -112,23 +111,23 @@ impl<'de> Deserialize<'de> for DatabaseUrl {
     }
 }
 
-/// The address of a PostgreSQL server, with what is needed to sign in there.
+/// The address of a PostgreSQL server, with the credentials.
 ///
-/// Shown, it keeps its password to itself.
+/// When displayed, it hides its password.
 #[derive(Clone, PartialEq, Eq, JsonSchema)]
 #[schemars(extend("writeOnly" = true))]
 pub struct PostgresUrl(#[schemars(with = "String")] Url);
 
 impl PostgresUrl {
-    /// The whole address, password included, for the driver.
+    /// The complete address including the password, for the driver.
     pub fn expose(&self) -> &str {
         self.0.as_str()
     }
 
     fn parse(text: &str) -> Option<Self> {
         let url = Url::parse(text).ok()?;
-        // A password with a bare `#` or `/` makes a URL too, but one that shows a part of it as
-        // fragment or path.
+        // With an unescaped `#` or `/` in the password, the text may still parse as a URL, but a
+        // part of the password would be shown as fragment or path.
         let whole = url.fragment().is_none() && !url.path().contains('@');
         let postgres = matches!(url.scheme(), "postgres" | "postgresql");
         (postgres && whole && !url.cannot_be_a_base()).then_some(Self(url))
@@ -138,11 +137,11 @@ impl PostgresUrl {
 impl fmt::Display for PostgresUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = self.0.clone();
-        // Setting a password fails only where there is no host, and then there was none to hide.
+        // Setting a password fails only without a host, and then there is no password to hide.
         if shown.password().is_some() && shown.set_password(Some(HIDDEN)).is_err() {
             return f.write_str(HIDDEN);
         }
-        // Parameters can hold a password too, and are seldom worth reading.
+        // Parameters can also contain a password, and are rarely worth showing.
         if shown.query().is_some() {
             shown.set_query(Some("..."));
         }

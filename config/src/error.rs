@@ -3,14 +3,14 @@ use std::{fmt, io, path::PathBuf};
 use thiserror::Error;
 use toml::Value;
 
-/// Everything that is wrong with a configuration, by line and then by variable.
+/// All errors in a configuration, ordered by line and then by variable.
 ///
-/// Shown, it is a heading and a line for each error.
+/// Displayed as a heading and a line for each error.
 #[derive(Debug)]
 pub struct ConfigErrors(pub(crate) Vec<ConfigError>);
 
 impl ConfigErrors {
-    /// The errors one by one. There is at least one.
+    /// The errors, at least one.
     pub fn iter(&self) -> impl Iterator<Item = &ConfigError> {
         self.0.iter()
     }
@@ -25,10 +25,10 @@ impl fmt::Display for ConfigErrors {
 
 impl std::error::Error for ConfigErrors {}
 
-/// One thing that is wrong, with the place where it stands.
+/// An error and its place.
 ///
-/// Shown, it is a line for the admin that names the place, the setting and what is allowed, and
-/// never a secret.
+/// Displayed as a line for the admin with the place, the setting and what is allowed. It never
+/// contains a secret.
 #[derive(Debug, Error)]
 #[error("{origin}: {problem}")]
 pub struct ConfigError {

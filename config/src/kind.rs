@@ -3,10 +3,10 @@ use std::fmt;
 use serde_json::Value as Json;
 use toml::Value;
 
-/// What may be written for a setting, as far as its JSON schema says it.
+/// The kind of value that a setting takes, as far as its JSON schema says.
 ///
-/// The types decide the rest when they are deserialized. This much is decided here, so that all
-/// settings say it in the same words and a variable's text can become a number or a list.
+/// The types check the rest when they are deserialized. This much is checked here, so that errors
+/// have the same words for all settings, and the text of a variable can become a number or a list.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Kind {
     Flag,
@@ -47,8 +47,8 @@ impl Kind {
         }
     }
 
-    /// The value that a variable of the environment stands for. Where its text stands for none,
-    /// it is that text, which [`Self::allows`] then refuses.
+    /// The value of an environment variable. If its text is not valid for this kind, the value is
+    /// the text itself, which [`Self::allows`] then refuses.
     pub(crate) fn read(&self, text: &str) -> Value {
         let value = match self {
             Self::Flag => text.parse().ok().map(Value::Boolean),

@@ -1,11 +1,11 @@
-//! How the text of doc comments is laid out.
+//! Layout of the text of doc comments.
 
-/// The paragraphs of a text, each in one line.
+/// The paragraphs of a text, each on one line.
 pub(crate) fn paragraphs(text: &str) -> impl Iterator<Item = String> {
     text.split("\n\n").map(|paragraph| paragraph.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
-/// Breaks a paragraph into lines of at most `width` characters, where its words allow it.
+/// Breaks a paragraph into lines of at most `width` characters, unless a word is longer.
 pub(crate) fn wrap(paragraph: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in paragraph.split_whitespace() {

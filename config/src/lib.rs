@@ -1,15 +1,13 @@
-//! The configuration of Stoa: what can be set, what holds where nothing is set, and what is said
-//! when something is wrong.
+//! The configuration of Stoa: the settings, their defaults, and the messages about errors.
 //!
 //! [`Config::load`] reads one TOML file and the `STOA_` variables of the environment, lays them
-//! over the defaults and gives typed sections. Nothing is accepted that has no meaning: an unknown
-//! key or variable is an error, and all errors are reported at once, each with its file and line
-//! or its variable.
+//! over the defaults and returns typed sections. An unknown key or variable is an error. All errors
+//! are reported at once, each with its file and line or its variable.
 //!
 //! The doc comment of a field is what an admin reads about that setting: [`json_schema`],
-//! [`reference_markdown`] and [`sample_toml`] are made from the types, and a test keeps the copies
-//! in the repository equal to them. The first paragraph of every such comment therefore stands on
-//! its own and speaks of the setting, not of the code.
+//! [`reference_markdown`] and [`sample_toml`] are generated from the types, and a test keeps the
+//! copies in the repository equal to them. The first paragraph of such a comment must therefore
+//! make sense on its own and describe the setting, not the code.
 
 mod anonymous;
 mod appservices;

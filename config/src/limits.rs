@@ -3,114 +3,113 @@ use std::num::NonZeroU32;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What one user or one address may ask of the server.
+/// Limits for each user and each address.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
-    /// Whether the rates below hold. The limits in bytes and the totals always do.
+    /// Whether the rates below apply. The limits in bytes and the totals always apply.
     pub enabled: bool,
 
-    /// The largest body of a request, in bytes. A larger one is refused with `M_TOO_LARGE`.
+    /// The maximum size of a request body, in bytes. A larger one is refused with `M_TOO_LARGE`.
     #[schemars(range(min = 65_536, max = 1_073_741_824))]
     pub max_request_bytes: u32,
 
     /// How many bytes of memory large answers may take on one node: first syncs and those after a
-    /// long absence, lists of members, states, pages of history. Further ones wait, and are refused
+    /// long absence, member lists, room state, pages of history. Further ones wait, and are refused
     /// with `M_LIMIT_EXCEEDED` after half a minute.
     ///
-    /// A first sync takes about four kilobytes for each event in it: 40 MB for 100 rooms of 100
-    /// members where the client asks for all of them.
+    /// A first sync takes about four kilobytes per event: 40 MB for 100 rooms of 100 members each,
+    /// if the client asks for all members.
     #[schemars(range(min = 16_777_216, max = 4_294_967_295_u32))]
     pub large_response_bytes: u32,
 
-    /// What one user may send: messages, and everything else that adds an event to a room. An
-    /// operation that adds several counts as many times.
+    /// Messages of one user, and other operations that add an event to a room. An operation that
+    /// adds several events counts once for each.
     pub messages: Rate,
 
-    /// What one user may write by making rooms, in events: about eight for a room, and one for
-    /// each user who is invited with it. A room that is larger than what is left can still be
-    /// made; the next one then waits.
+    /// Events that one user writes by creating rooms: about eight per room, and one for each user
+    /// invited to it. A room with more events than are left can still be created; the next one then
+    /// has to wait.
     pub room_creation: Rate,
 
-    /// What one user may write by changing their name or avatar, in events: one for each room that
-    /// they are in. As with rooms, a change can be larger than what is left.
+    /// Events that one user writes by changing their name or avatar: one for each room that they
+    /// are in. As with new rooms, a change can have more events than are left.
     pub profiles: Rate,
 
-    /// What else one user may change: account data, filters, aliases, their sessions, their
-    /// password. Account data counts once more for each 16 KiB; changing the password and closing
-    /// the account count five times.
+    /// Other changes of one user: account data, filters, aliases, sessions, password. Account data
+    /// counts once more for each 16 KiB. Changing the password and deactivating the account count
+    /// five times.
     pub writes: Rate,
 
     /// Typing notifications and receipts of one user.
     pub ephemeral: Rate,
 
-    /// Requests of one user that cost little to answer.
+    /// Requests of one user that are cheap to answer.
     pub reads: Rate,
 
-    /// Requests of one user that read much: pages of history, members, whole states, the room
-    /// list. A first sync counts ten times. A later one counts once where it takes more than 1 MiB of
-    /// memory, four times where it takes more than 4 MiB, and ten times where more than 16 MiB.
+    /// Requests of one user that read a lot: pages of history, members, whole room states, the room
+    /// directory. A first sync counts ten times. A later one counts once if it takes more than 1
+    /// MiB of memory, four times if more than 4 MiB, and ten times if more than 16 MiB.
     pub heavy_reads: Rate,
 
-    /// Syncs of one user, over all their devices, that go on from an earlier one.
+    /// Incremental syncs of one user, from all their devices together.
     pub syncs: Rate,
 
-    /// Requests from one address without a known access token, and to log out, apart from those
-    /// below. Refreshing an access token, and making an account with the shared secret, count five
-    /// times.
+    /// Requests from one address without a known access token, except those below, and requests to
+    /// log out. Refreshing an access token and creating an account with the shared secret count
+    /// five times.
     pub anonymous: Rate,
 
-    /// Attempts to log in or to register from one address, questions whether a user name is free,
-    /// and whatever else asks for the password.
+    /// Attempts to log in or register from one address, checks whether a user name is free, and
+    /// other operations that ask for the password.
     ///
-    /// Wherever something is counted by address, all addresses of one IPv6 network of 64 bits
-    /// count as one.
+    /// For everything that is counted by address, all addresses of an IPv6 /64 network count as
+    /// one.
     pub logins: Rate,
 
-    /// Attempts to log in to one account that failed, from wherever they came. When they are used
-    /// up, the right password has to wait too.
+    /// Failed logins of one account, from any address. When they are used up, even the right
+    /// password is refused for a while.
     pub failed_logins: Rate,
 
-    /// Accounts made from one address.
+    /// Accounts created from one address.
     pub registrations: Rate,
 
-    /// How much one user may have of something.
+    /// What one user may store.
     ///
-    /// These totals hold even where `enabled` is false.
+    /// These totals apply even if `enabled` is false.
     pub totals: Totals,
 }
 
-/// What one user may have.
+/// What one user may store.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Totals {
-    /// How many bytes of account data one user may have, over all rooms. Beyond it, what is larger
-    /// than before is refused with `M_TOO_LARGE`.
+    /// How many bytes of account data one user may have, including that of all rooms. Beyond this,
+    /// a change that adds bytes is refused with `M_TOO_LARGE`.
     ///
-    /// A first sync answers with all of it.
+    /// A first sync returns all of it.
     #[schemars(range(min = 65_536, max = 1_073_741_824))]
     pub account_data_bytes: u32,
 
-    /// How many types of account data one user may have for their account, and as many again for
-    /// each room.
+    /// How many types of account data one user may have globally, and as many again for each room.
     #[schemars(range(min = 10, max = 1_000_000))]
     pub account_data_types: u32,
 
-    /// How many devices one user may have. A log-in on one more succeeds, and logs out the one that
-    /// has been unused for longest.
+    /// How many devices one user may have. A login on one more succeeds, and logs out the device
+    /// that has been unused for longest.
     ///
-    /// So a script that logs in as a new device again and again keeps working, and nobody is locked
-    /// out of their account.
+    /// So a script that keeps logging in as a new device keeps working, and nobody is locked out of
+    /// their account.
     #[schemars(range(min = 10, max = 1_000_000))]
     pub devices: u32,
 
     /// How many filters one user may store. Further ones are refused with `M_TOO_LARGE`; clients
-    /// can still give a filter with each request.
+    /// can still send a filter with each request.
     #[schemars(range(min = 10, max = 1_000_000))]
     pub filters: u32,
 
-    /// How many rooms one user may be in. Joining or making another one is refused with
-    /// `M_FORBIDDEN`; being invited is not.
+    /// How many rooms one user may be in. Joining or creating another one is refused with
+    /// `M_FORBIDDEN`; invitations are not.
     #[schemars(range(min = 10, max = 1_000_000))]
     pub joined_rooms: u32,
 }
@@ -127,15 +126,15 @@ impl Default for Totals {
     }
 }
 
-/// How often something may happen: `burst` times at once, and then `per_minute`.
+/// A rate: `burst` times at once, and then `per_minute`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Rate {
-    /// How many a minute are allowed in the long run.
+    /// How many are allowed per minute in the long run.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub per_minute: NonZeroU32,
 
-    /// How many may come at once after a quiet time.
+    /// How many are allowed at once after a quiet period.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub burst: NonZeroU32,
 }

@@ -6,30 +6,30 @@ use serde::{Deserialize, Serialize};
 
 use crate::parse;
 
-/// The addresses at which the server waits for connections.
+/// The addresses on which the server listens.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Listen {
-    /// Where clients reach the server. At least one address.
+    /// The addresses for clients. There must be at least one.
     #[serde(deserialize_with = "parse::some_addresses")]
     #[schemars(schema_with = "parse::one_or_many")]
     pub client: Vec<SocketAddr>,
 
-    /// Where other Matrix servers reach the server.
+    /// The addresses for other Matrix servers.
     ///
-    /// This version does not federate yet, so nothing listens here whatever is set.
+    /// This version does not federate yet and does not listen here, even if this is set.
     #[serde(deserialize_with = "parse::addresses")]
     #[schemars(schema_with = "parse::one_or_many")]
     pub federation: Vec<SocketAddr>,
 
-    /// Where Prometheus reads the metrics. They tell what the server is doing, so this should not
-    /// be reachable from outside.
+    /// The addresses from which Prometheus reads the metrics. These reveal what the server is
+    /// doing, so they should not be reachable from outside.
     #[serde(deserialize_with = "parse::addresses")]
     #[schemars(schema_with = "parse::one_or_many")]
     pub metrics: Vec<SocketAddr>,
 
-    /// The addresses and networks of reverse proxies, whose `X-Forwarded-For` is believed when it
-    /// names the address of a client.
+    /// The addresses and networks of trusted reverse proxies. The client's address is taken from
+    /// their `X-Forwarded-For` header.
     #[serde(deserialize_with = "parse::networks")]
     #[schemars(schema_with = "parse::one_or_many")]
     pub trusted_proxies: Vec<IpNet>,

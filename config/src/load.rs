@@ -1,8 +1,8 @@
-//! From a file and the environment to a [`Config`].
+//! Loads a [`Config`] from a file and the environment.
 //!
 //! Each source becomes a [`Layer`] of settings that have the right shape. The layers are laid over
-//! the defaults, and the types have the last word on each value. What is wrong is noted and left
-//! out, so that the rest is looked at too.
+//! the defaults, and the types make the final check of each value. A wrong value is recorded as an
+//! error and left out, so that the rest is checked as well.
 
 mod file;
 mod layer;
@@ -21,14 +21,14 @@ use crate::{
 
 impl Config {
     /// Reads the configuration from `file`, if there is one, and from the variables in
-    /// `environment`, which win over the file.
+    /// `environment`, which override the file.
     ///
-    /// Variables whose name does not begin with `STOA_` are passed over, and so is `STOA_CONFIG`,
-    /// which names the file and is the caller's to follow.
+    /// Variables whose name does not begin with `STOA_` are ignored, and so is `STOA_CONFIG`, which
+    /// names the file and is handled by the caller.
     ///
     /// # Errors
     ///
-    /// Everything that is wrong with the file and the variables, in one [`ConfigErrors`].
+    /// All errors in the file and the variables, in one [`ConfigErrors`].
     pub fn load<N, V>(
         file: Option<&Path>,
         environment: impl IntoIterator<Item = (N, V)>,
@@ -52,7 +52,7 @@ impl Config {
     }
 }
 
-/// What the steps share: what can be set, and what was found wrong so far.
+/// What the steps share: the list of settings, and the errors found so far.
 struct Loader {
     settings: Settings,
     errors: Vec<ConfigError>,
@@ -63,14 +63,14 @@ impl Loader {
         self.errors.push(ConfigError { origin: origin.clone(), problem });
     }
 
-    /// Refuses the value of a setting, and shows it unless it is a secret.
+    /// Records an error about the value of a setting, showing it unless it is a secret.
     fn refuse_value(&mut self, path: &str, origin: &Origin, expected: String, value: Value) {
         let shown = self.settings.find(path).is_some_and(|setting| !setting.secret);
         self.refuse(origin, Problem::Value { expected, found: shown.then_some(value) });
     }
 
-    /// Makes the configuration. A value that its type refuses becomes an error and gives way to
-    /// the default, until all that are left are right.
+    /// Builds the configuration. A value that its type refuses becomes an error and is replaced by
+    /// the default, until all remaining values are valid.
     fn build(&mut self, mut layer: Layer) -> Option<Config> {
         loop {
             let merged = self.merge(&layer);
@@ -88,10 +88,10 @@ impl Loader {
         }
     }
 
-    /// The layer over the defaults, in the form that the types are deserialized from.
+    /// The layer laid over the defaults, in the form from which the types are deserialized.
     fn merge(&self, layer: &Layer) -> Table {
         let mut root = Table::new();
-        // A section is there, also where nothing in it is set.
+        // Every section exists, even if nothing in it is set.
         let sections = self.settings.sections.iter().filter(|section| !section.path.is_empty());
         for section in sections {
             insert(&mut root, &section.path, Table::new().into());
@@ -104,8 +104,8 @@ impl Loader {
         root
     }
 
-    /// What no value alone can show. It is looked at only when all values are right, since
-    /// otherwise a default may stand where something else was meant.
+    /// Checks that involve more than one value. They run only if all values are valid, since
+    /// otherwise a default may be in the place of what was meant.
     fn check(&mut self, config: &Config, layer: &Layer) {
         if !self.errors.is_empty() {
             return;
@@ -117,7 +117,7 @@ impl Loader {
     }
 }
 
-/// Puts a value at its path, and makes the sections on the way.
+/// Puts a value at its path, and creates the sections on the way.
 fn insert(root: &mut Table, path: &str, value: Value) {
     let mut keys = path.split('.').collect::<Vec<_>>();
     let last = keys.pop().unwrap_or_default();

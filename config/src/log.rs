@@ -3,14 +3,14 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::parse;
 
-/// What the server writes about itself.
+/// The server's own log.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Log {
-    /// Lines for people (`text`), or one JSON object a line for programs (`json`).
+    /// Lines for people (`text`), or one JSON object per line for programs (`json`).
     pub format: LogFormat,
 
-    /// How much is written: a level, and levels for parts of the program, as in
+    /// How much is logged: a level, and optionally levels for parts of the program, as in
     /// `info,stoa_sync=debug`. The levels are `error`, `warn`, `info`, `debug`, `trace` and `off`.
     ///
     /// `info,stoa=debug` follows each request through the server, down to each statement;
@@ -18,8 +18,8 @@ pub struct Log {
     #[schemars(example = "info,stoa_sync=debug")]
     pub filter: LogFilter,
 
-    /// How long a request may take, in milliseconds, before a warning says how long it took and what
-    /// for. 0 turns the warnings off.
+    /// How long a request may take, in milliseconds, before a warning says how long it took and
+    /// where the time went. 0 turns the warnings off.
     ///
     /// The time for which a sync waits for news does not count, nor does receiving the request's
     /// body.
@@ -33,22 +33,22 @@ impl Default for Log {
     }
 }
 
-/// How a line of the log is written.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// Lines for people.
     #[default]
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
 /// A level, and levels for modules of the program: `LEVEL` and `MODULE=LEVEL`, with commas between
 /// them.
 ///
-/// This is what filters of the `tracing` crates have in common, less the bare module name, since
-/// that would make a slip of the pen in a level a valid filter which logs nothing.
+/// This is the syntax common to the filters of the `tracing` crates, except for the bare module
+/// name: with it, a misspelled level would be a valid filter that logs nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(transparent)]
 pub struct LogFilter(String);
@@ -56,7 +56,7 @@ pub struct LogFilter(String);
 impl LogFilter {
     const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
-    /// The filter as it was written.
+    /// The filter as the admin wrote it.
     pub fn as_str(&self) -> &str {
         &self.0
     }

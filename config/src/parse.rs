@@ -1,7 +1,7 @@
-//! How the text of a setting becomes its value.
+//! Parses the text of settings.
 //!
-//! Errors say only what is allowed. What was found is added by the loader, which knows whether it
-//! may be shown.
+//! Errors say only what is allowed. The loader adds what was found, since it knows whether that may
+//! be shown.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -13,7 +13,7 @@ use ruma::{OwnedServerName, ServerName};
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de::Error};
 
-/// Reads a string and makes a value of it with `parse`.
+/// Reads a string and converts it to a value with `parse`.
 pub(crate) fn text<'de, D: Deserializer<'de>, T>(
     deserializer: D,
     expected: &str,
@@ -29,7 +29,7 @@ pub(crate) fn server_name<'de, D: Deserializer<'de>>(d: D) -> Result<OwnedServer
 }
 
 pub(crate) fn host<'de, D: Deserializer<'de>>(d: D) -> Result<Option<OwnedServerName>, D::Error> {
-    let expected = "a host, with a port or without, such as \"matrix.example.com:443\"";
+    let expected = "a host with or without a port, such as \"matrix.example.com:443\"";
     text(d, expected, |text| {
         let is_reachable = |name: &OwnedServerName| name.port() != Some(0);
         ServerName::parse(text).ok().filter(is_reachable).map(Some)
@@ -64,7 +64,7 @@ pub(crate) fn networks<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<IpNet>, D:
     })
 }
 
-/// The schema of what [`list`] reads.
+/// The schema of values that [`list`] reads.
 pub(crate) fn one_or_many(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": ["string", "array"], "items": { "type": "string" } })
 }

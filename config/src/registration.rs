@@ -3,17 +3,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::Secret;
 
-/// How accounts come to be.
+/// How accounts are created.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Registration {
-    /// Whether everybody who reaches the server may make an account.
+    /// Whether anyone can create an account.
     ///
-    /// While it is off, `stoa create-user` and the shared secret still make them.
+    /// If not, `stoa create-user` and the shared secret can still create accounts.
     pub enabled: bool,
 
-    /// Who knows this secret may make accounts, admins too, through
-    /// `/_synapse/admin/v1/register`. Without it, that is closed.
+    /// The secret for creating accounts, including admins, through `/_synapse/admin/v1/register`.
+    /// If it is not set, that endpoint is closed.
     #[schemars(example = "a long random string")]
     pub shared_secret: Option<Secret>,
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::parse;
 
-/// The room versions that this server knows in full, oldest first.
+/// The room versions that this server fully supports, oldest first.
 pub const SUPPORTED_ROOM_VERSIONS: [RoomVersionId; 7] = [
     RoomVersionId::V6,
     RoomVersionId::V7,
@@ -15,11 +15,11 @@ pub const SUPPORTED_ROOM_VERSIONS: [RoomVersionId; 7] = [
     RoomVersionId::V12,
 ];
 
-/// What holds for rooms that are made here.
+/// Settings for rooms created on this server.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Rooms {
-    /// The version of a new room where its creator does not ask for another.
+    /// The version of a new room if its creator does not ask for another one.
     #[serde(deserialize_with = "room_version")]
     #[schemars(schema_with = "supported_versions")]
     pub default_version: RoomVersionId,

@@ -7,8 +7,8 @@ const INTRODUCTION: &str = "The configuration of Stoa. Every setting stands here
     default, or with an example where there is none. Take away the `#` in front of a setting to \
     change it; `stoa check-config` says whether the file is right.";
 
-/// A configuration file with a comment for each setting, all of them commented out, so that as it
-/// stands it means the defaults.
+/// A configuration file with a comment for each setting. All settings are commented out, so the
+/// file as it is means the defaults.
 pub fn sample_toml() -> String {
     let mut lines = comment(INTRODUCTION);
     for section in &Settings::collect().sections {
@@ -38,7 +38,7 @@ fn assignment(setting: &Setting) -> String {
     format!("{} = {value}", setting.key())
 }
 
-/// A text as comment lines, with an empty one between paragraphs.
+/// A text as comment lines, with an empty comment line between paragraphs.
 fn comment(text: &str) -> Vec<String> {
     let mut lines = Vec::new();
     for paragraph in paragraphs(text) {

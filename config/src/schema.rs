@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 
 use crate::settings::{Setting, Settings, schema_of_types};
 
-/// The JSON schema of the configuration file, for editors that check and complete TOML by it.
+/// The JSON schema of the configuration file, with which editors check and complete TOML.
 pub fn json_schema() -> String {
     let mut schema = schema_of_types();
     simplify(&mut schema);
@@ -12,8 +12,8 @@ pub fn json_schema() -> String {
     format!("{schema:#}\n")
 }
 
-/// Takes out what follows from Rust and not from the configuration: fields that are required
-/// because defaults are laid under them, and `null`, which TOML does not have.
+/// Removes what comes from Rust and not from the configuration: required fields, since all have
+/// defaults or can be left out, and `null`, which TOML does not have.
 fn simplify(schema: &mut Value) {
     if let Some(Value::Array(types)) = schema.get_mut("type") {
         types.retain(|kind| kind != "null");
@@ -32,8 +32,7 @@ fn simplify(schema: &mut Value) {
     }
 }
 
-/// Adds what the list of settings knows: the default, and the setting itself where it is not a
-/// field.
+/// Adds what the list of settings knows: defaults, and settings that are not fields.
 fn describe(schema: &mut Value, setting: &Setting) {
     let (section, key) = setting.path.rsplit_once('.').unwrap_or(("", &setting.path));
     let section = section.split('.').filter(|key| !key.is_empty());

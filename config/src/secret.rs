@@ -5,18 +5,19 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::parse;
 
-/// What stands in the place of a secret wherever a configuration is shown.
+/// Shown in place of a secret wherever a configuration is displayed.
 pub(crate) const HIDDEN: &str = "***";
 
-/// A text that is never shown: not in `Debug`, not in errors, not when serialized.
+/// A text that is never shown, neither by `Debug` nor in errors nor when serialized.
 ///
-/// It has no equality either, since comparing secrets byte by byte tells how far they agree.
+/// It does not implement `PartialEq`, since comparing secrets byte by byte reveals how much of them
+/// is equal.
 #[derive(Clone, JsonSchema)]
 #[schemars(extend("writeOnly" = true))]
 pub struct Secret(String);
 
 impl Secret {
-    /// The secret itself, for the place that needs it.
+    /// The secret itself.
     pub fn expose(&self) -> &str {
         &self.0
     }

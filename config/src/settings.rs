@@ -1,7 +1,7 @@
-//! The list of all settings, made from the types.
+//! The list of all settings, derived from the types.
 //!
-//! The schema says what each setting is for and what it takes; the serialized defaults say what
-//! holds without it, and in which order the fields were declared, which a schema does not keep.
+//! The schema describes each setting and the values that it takes. The serialized defaults give the
+//! default values and the order in which the fields are declared, which a schema does not keep.
 
 use schemars::generate::SchemaSettings;
 use serde::{
@@ -13,8 +13,8 @@ use toml::Value;
 
 use crate::{config::Config, kind::Kind};
 
-/// All sections in the order in which their fields were declared; the first has no name and holds
-/// what stands outside of any `[section]`.
+/// All sections in the order in which they are declared. The first has no name and contains the
+/// settings outside of any `[section]`.
 pub(crate) struct Settings {
     pub(crate) sections: Vec<Section>,
 }
@@ -32,24 +32,24 @@ pub(crate) struct Setting {
     pub(crate) description: String,
     pub(crate) kind: Kind,
     pub(crate) default: Option<Value>,
-    /// Something to show where there is no default.
+    /// An example to show if there is no default.
     pub(crate) example: Option<Value>,
     /// Whether the value must not be shown.
     pub(crate) secret: bool,
-    /// The secret setting whose value is read from the file that this one names.
+    /// If this setting names a file that contains a secret, the setting of that secret.
     pub(crate) holds: Option<String>,
 }
 
-/// The schema as it follows from the types.
+/// The schema as generated from the types.
 ///
-/// Types are put where they are used, so that a path through sections leads to a setting.
+/// Types are inlined where they are used, so that a path through sections leads to a setting.
 pub(crate) fn schema_of_types() -> Json {
     let mut settings = SchemaSettings::draft2020_12();
     settings.inline_subschemas = true;
     settings.into_generator().into_root_schema_for::<Config>().to_value()
 }
 
-/// The schema of what stands at a dotted path.
+/// The schema at a dotted path.
 fn schema_at<'a>(schema: &'a Json, path: &str) -> &'a Json {
     path.split('.').filter(|key| !key.is_empty()).fold(schema, |at, key| &at["properties"][key])
 }
@@ -97,7 +97,7 @@ impl Settings {
 }
 
 impl Section {
-    /// Adds a setting, and behind a secret one that names a file which holds it.
+    /// Adds a setting and, after a secret, the setting that names a file with that secret.
     fn add(&mut self, setting: Setting) {
         let file = setting.secret.then(|| setting.file());
         self.settings.push(setting);
@@ -124,7 +124,7 @@ impl Setting {
         Self {
             path: format!("{}_path", self.path),
             description: format!(
-                "A file that holds `{key}`, so that it stands neither here nor in the environment."
+                "A file that contains `{key}`, to keep it out of this file and the environment."
             ),
             kind: Kind::Text,
             default: None,
@@ -139,7 +139,7 @@ impl Setting {
         self.path.rsplit('.').next().unwrap_or(&self.path)
     }
 
-    /// The variable of the environment that sets this.
+    /// The environment variable that sets this.
     pub(crate) fn variable(&self) -> String {
         format!("STOA_{}", self.path.replace('.', "__").to_uppercase())
     }
@@ -149,7 +149,7 @@ fn description(schema: &Json) -> String {
     schema["description"].as_str().unwrap_or_default().to_owned()
 }
 
-/// The fields of a JSON object in the order in which they stand in its text.
+/// The fields of a JSON object, in the order of its text.
 #[derive(Default)]
 struct Ordered(Vec<(String, Box<RawValue>)>);
 

@@ -1,24 +1,24 @@
-//! What is said to somebody who used a name that is no setting.
+//! Suggestions for an unknown setting.
 
 use std::collections::BTreeMap;
 
 use crate::settings::Settings;
 
-/// What may have been meant by an unknown dotted path in a file.
+/// Suggests what was meant by an unknown dotted path in a file.
 pub(crate) fn in_file(settings: &Settings, path: &str) -> String {
     let sections = settings.sections.iter().map(|section| &section.path);
     let paths = settings.iter().map(|setting| &setting.path).chain(sections);
     hint(path, paths.map(|path| (path.as_str(), format!("`{path}`"))).collect())
 }
 
-/// What may have been meant by an unknown variable, given the dotted path that it stands for.
+/// Suggests what was meant by an unknown variable, given its dotted path.
 pub(crate) fn in_environment(settings: &Settings, path: &str) -> String {
     let settings = settings.iter();
     hint(path, settings.map(|setting| (setting.path.as_str(), setting.variable())).collect())
 }
 
-/// Names what is near to `path`, or else what stands in the same section. `known` maps each path
-/// to what it is called.
+/// Names settings similar to `path`, or otherwise the settings of the same section. `known` maps
+/// each path to the name to show.
 fn hint(path: &str, mut known: BTreeMap<&str, String>) -> String {
     known.remove("");
     let near = near(path, &known);
@@ -31,12 +31,13 @@ fn hint(path: &str, mut known: BTreeMap<&str, String>) -> String {
         .map(|(_, name)| name.as_str())
         .collect();
     if siblings.is_empty() {
-        return "`stoa generate-config` shows all there are".to_owned();
+        return "`stoa generate-config` shows all settings".to_owned();
     }
     format!("possible here: {}", siblings.join(", "))
 }
 
-/// Up to three names, nearest first: a few letters away, or the same key in another section.
+/// Up to three names, nearest first, that differ by a few letters or are the same key in another
+/// section.
 fn near<'a>(path: &str, known: &'a BTreeMap<&str, String>) -> Vec<&'a str> {
     let mut found: Vec<_> = known
         .iter()

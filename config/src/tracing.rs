@@ -5,22 +5,22 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{BaseUrl, Secret, parse};
 
-/// Traces: how requests went through the server, for a collector of OpenTelemetry.
+/// Traces: the path of requests through the server, for an OpenTelemetry collector.
 ///
-/// `docs/tracing.md` says what they hold. Nothing is collected while `otlp_endpoint` is not set.
+/// `docs/tracing.md` describes them. Nothing is collected while `otlp_endpoint` is not set.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Tracing {
-    /// The collector to which traces are sent, by OTLP over HTTP. They go to `/v1/traces` there.
+    /// The collector to which traces are sent with OTLP over HTTP, at its path `/v1/traces`.
     #[schemars(example = "http://localhost:4318")]
     pub otlp_endpoint: Option<BaseUrl>,
 
-    /// Headers for the collector, as `NAME=VALUE` with commas between them.
+    /// Headers for the collector, as `NAME=VALUE` separated by commas.
     #[serde(default, deserialize_with = "headers")]
     #[schemars(example = "authorization=Bearer TOKEN")]
     pub otlp_headers: Option<Secret>,
 
-    /// One request in how many is traced, chosen at random. With 1, every request is.
+    /// One in this many requests is traced, chosen at random. With 1, all requests are traced.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub sample_one_in: NonZeroU32,
 }
@@ -49,7 +49,7 @@ fn headers<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Secret>, D::Error> 
 }
 
 impl Tracing {
-    /// The headers for the collector, by name.
+    /// The names and values of the headers.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
         let headers = self.otlp_headers.as_ref().map_or("", Secret::expose);
         headers.split(',').filter_map(|header| header.split_once('=')).map(trimmed)

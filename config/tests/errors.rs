@@ -1,4 +1,4 @@
-//! What is said when a configuration is wrong, word for word: this is what a new admin reads.
+//! The messages about a wrong configuration, word for word, since new admins read them.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::{ffi::OsString, fs, os::unix::ffi::OsStringExt, path::Path};
@@ -7,7 +7,7 @@ use stoa_config::{Config, ConfigErrors};
 
 const NONE: [(&str, &str); 0] = [];
 
-/// What is said about a file called `stoa.toml` with this text, a line for each error.
+/// The errors in a file called `stoa.toml` with this text, one line each.
 fn said_of(text: impl AsRef<[u8]>) -> Vec<String> {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("stoa.toml");
@@ -17,7 +17,7 @@ fn said_of(text: impl AsRef<[u8]>) -> Vec<String> {
     said.into_iter().map(|line| line.replace(&folder, "")).collect()
 }
 
-/// What is said about these variables, a line for each error.
+/// The errors in these variables, one line each.
 fn said_of_variables<const N: usize>(variables: [(&str, &str); N]) -> Vec<String> {
     lines(&Config::load(None, variables).unwrap_err())
 }
@@ -41,7 +41,7 @@ fn a_heading_and_a_line_for_each_error() {
 }
 
 #[test]
-fn a_file_that_is_not_there() {
+fn a_missing_file() {
     let said = lines(&Config::load(Some(Path::new("/nowhere/stoa.toml")), NONE).unwrap_err());
     assert_eq!(
         said,
@@ -133,12 +133,12 @@ fn an_unknown_variable() {
     );
     assert_eq!(
         said_of_variables([("STOA_SMTP__HOST", "localhost")]),
-        ["STOA_SMTP__HOST: there is no such setting; `stoa generate-config` shows all there are"]
+        ["STOA_SMTP__HOST: there is no such setting; `stoa generate-config` shows all settings"]
     );
 }
 
 #[test]
-fn a_section_and_a_setting_mistaken_for_each_other() {
+fn a_section_and_a_setting_confused() {
     assert_eq!(
         said_of("listen = '127.0.0.1:8008'\n"),
         [
@@ -207,7 +207,7 @@ fn a_number_out_of_range() {
 }
 
 #[test]
-fn a_choice_that_is_none() {
+fn an_invalid_choice() {
     assert_eq!(
         said_of("[log]\nformat = 'xml'\n"),
         ["stoa.toml:2: `log.format`: expected one of \"text\", \"json\", found \"xml\""]
@@ -225,7 +225,7 @@ fn a_choice_that_is_none() {
 }
 
 #[test]
-fn a_server_name_that_is_none() {
+fn an_invalid_server_name() {
     assert_eq!(
         said_of("server_name = 'https://example.com'\n"),
         ["stoa.toml:1: `server_name`: expected a name such as \"example.com\" or \
@@ -234,7 +234,7 @@ fn a_server_name_that_is_none() {
 }
 
 #[test]
-fn a_host_that_is_none() {
+fn an_invalid_host() {
     for wrong in [
         "https://matrix.example.com",
         "matrix.example.com/",
@@ -246,15 +246,15 @@ fn a_host_that_is_none() {
         assert_eq!(
             said_of(format!("[federation]\nwell_known = '{wrong}'\n")),
             [format!(
-                "stoa.toml:2: `federation.well_known`: expected a host, with a port or \
-                 without, such as \"matrix.example.com:443\", found \"{wrong}\""
+                "stoa.toml:2: `federation.well_known`: expected a host with or without a \
+                 port, such as \"matrix.example.com:443\", found \"{wrong}\""
             )]
         );
     }
 }
 
 #[test]
-fn a_path_that_is_none() {
+fn an_invalid_path() {
     assert_eq!(
         said_of("data_dir = ''\n"),
         ["stoa.toml:1: `data_dir`: expected a path, found \"\""]
@@ -266,7 +266,7 @@ fn a_path_that_is_none() {
 }
 
 #[test]
-fn a_base_url_that_is_none() {
+fn an_invalid_base_url() {
     for wrong in ["matrix.example.com", "ftp://example.com", "https://example.com/?a=b"] {
         assert_eq!(
             said_of(format!("public_base_url = '{wrong}'\n")),
@@ -279,7 +279,7 @@ fn a_base_url_that_is_none() {
 }
 
 #[test]
-fn addresses_that_are_none() {
+fn invalid_addresses() {
     assert_eq!(
         said_of("[listen]\nclient = 'localhost:8008'\n"),
         ["stoa.toml:2: `listen.client`: expected addresses with ports such as \
@@ -303,7 +303,7 @@ fn addresses_that_are_none() {
 }
 
 #[test]
-fn a_log_filter_that_is_none() {
+fn an_invalid_log_filter() {
     for wrong in ["inof", "info,stoa_sync", "info stoa_sync=debug", ""] {
         assert_eq!(
             said_of(format!("[log]\nfilter = '{wrong}'\n")),
@@ -315,9 +315,9 @@ fn a_log_filter_that_is_none() {
     }
 }
 
-/// Whatever is wrong with a database URL, it may hold a password.
+/// No error shows a wrong database URL, since it may contain a password.
 #[test]
-fn a_database_url_that_is_none() {
+fn an_invalid_database_url() {
     for wrong in [
         "mysql://stoa:hunter2@localhost/stoa",
         "postgres:hunter2",
@@ -342,8 +342,8 @@ fn a_database_url_that_is_none() {
 }
 
 #[test]
-fn a_direct_url_beside_sqlite() {
-    let expected = "only of use beside a PostgreSQL in `database.url`; set that, or take this out";
+fn a_direct_url_with_sqlite() {
+    let expected = "only useful with a PostgreSQL in `database.url`; set that, or remove this";
     assert_eq!(
         said_of("[database]\nurl = 'sqlite:stoa.db'\ndirect_url = 'postgres://localhost/stoa'\n"),
         [format!("stoa.toml:3: `database.direct_url`: {expected}")]
@@ -354,9 +354,9 @@ fn a_direct_url_beside_sqlite() {
     );
 }
 
-/// Each way to get a secret wrong, and none of them shows it.
+/// Each way to get a secret wrong. None of the errors shows it.
 #[test]
-fn a_secret_that_is_wrong() {
+fn an_invalid_secret() {
     let string = "stoa.toml:2: `registration.shared_secret`: expected a string";
     for (wrong, said) in [
         (
@@ -382,7 +382,7 @@ fn a_secret_that_is_wrong() {
 }
 
 #[test]
-fn a_secret_in_a_file_that_is_not_there() {
+fn a_secret_in_a_missing_file() {
     assert_eq!(
         said_of_variables([("STOA_REGISTRATION__SHARED_SECRET_PATH", "/nowhere/secret")]),
         ["STOA_REGISTRATION__SHARED_SECRET_PATH: \
@@ -391,7 +391,7 @@ fn a_secret_in_a_file_that_is_not_there() {
 }
 
 #[test]
-fn a_secret_that_is_given_twice() {
+fn a_secret_set_twice() {
     assert_eq!(
         said_of("[registration]\nshared_secret = 'hunter2'\nshared_secret_path = '/secret'\n"),
         ["stoa.toml:3: `registration.shared_secret_path`: \

@@ -1,4 +1,4 @@
-//! The files in the repository that are made from the types.
+//! Checks the files in the repository that are generated from the types.
 //!
 //! With `UPDATE_GENERATED=1` in the environment they are written instead of compared.
 
@@ -6,7 +6,7 @@ use std::{env, fs, io, path::Path};
 
 use serde_json::Value;
 
-/// Compares a file with what it should hold, both as `read` sees them.
+/// Compares a file with its expected content, both after `read`.
 fn compare<T: PartialEq>(path: &str, generated: &str, read: fn(&str) -> T) -> io::Result<()> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
     if env::var_os("UPDATE_GENERATED").is_some() {

@@ -1,4 +1,4 @@
-//! What a configuration means that is right.
+//! The meaning of valid configurations.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::{collections::BTreeSet, fs, path::Path};
@@ -34,12 +34,12 @@ fn nothing_set() {
 }
 
 #[test]
-fn the_sample_as_it_stands_sets_nothing() {
+fn the_unchanged_sample_sets_nothing() {
     assert_eq!(shown(&load(&stoa_config::sample_toml(), NONE)), shown(&Config::default()));
 }
 
-/// Every line of the sample holds when its `#` is taken away. Those that name the file of a secret
-/// are left out, since the secret stands beside them.
+/// Every line of the sample is valid without its `#`. Lines that name the file of a secret are left
+/// out, since the sample also has the secret itself.
 #[test]
 fn the_sample_with_every_setting() {
     let sample = stoa_config::sample_toml();
@@ -79,7 +79,7 @@ fn a_file_with_sections_and_dotted_keys() {
 }
 
 #[test]
-fn a_variable_wins_over_the_file() {
+fn a_variable_overrides_the_file() {
     let file = "server_name = 'a.example'\ndata_dir = 'a'\n";
     let config = load(file, [("STOA_SERVER_NAME", "b.example")]);
     assert_eq!(config.server_name, "b.example");
@@ -110,7 +110,7 @@ fn variables_of_each_kind() {
 
 /// The names that installations rely on.
 #[test]
-fn the_names_that_are_fixed() {
+fn the_stable_names_of_variables() {
     let reference = stoa_config::reference_markdown();
     let variables: BTreeSet<_> =
         reference.lines().filter_map(|line| line.strip_prefix("- Variable: ")).collect();
@@ -166,7 +166,7 @@ fn databases() {
 }
 
 #[test]
-fn a_well_known_server_is_a_host_with_a_port_or_without() {
+fn a_well_known_server_is_a_host_with_or_without_a_port() {
     for host in
         ["matrix.example.com:443", "matrix.example.com", "192.0.2.1:8448", "[2001:db8::1]:8448"]
     {
@@ -177,7 +177,7 @@ fn a_well_known_server_is_a_host_with_a_port_or_without() {
 }
 
 #[test]
-fn a_base_url_is_kept_without_its_last_slash() {
+fn a_trailing_slash_of_a_base_url_is_removed() {
     let config = load("public_base_url = 'https://example.com/chat/'", NONE);
     assert_eq!(config.public_base_url.unwrap().as_str(), "https://example.com/chat");
 }
@@ -200,7 +200,7 @@ fn secrets_are_never_shown() {
 }
 
 #[test]
-fn a_secret_in_a_file_of_its_own() {
+fn a_secret_in_its_own_file() {
     let folder = tempfile::tempdir().unwrap();
     let secret = folder.path().join("secret");
     fs::write(&secret, "hunter2\n").unwrap();

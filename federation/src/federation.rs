@@ -1,10 +1,10 @@
-//! What the server-server API needs of the server.
+//! The parts of the server that the server-server API needs.
 
 use ruma::OwnedServerName;
 
-/// What the server-server API needs of the server.
+/// The parts of the server that the server-server API needs.
 #[derive(Clone, Debug)]
 pub struct Federation {
-    /// Where the server name is served, a host with or without a port, if the admin has set it.
+    /// The host, with or without a port, that serves the server name, if the admin has set it.
     pub well_known: Option<OwnedServerName>,
 }

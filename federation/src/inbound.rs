@@ -1,4 +1,4 @@
-//! What other servers may ask for: a file for each operation, with its handler and its tests.
+//! The operations that other servers call, one file for each, with its handler and tests.
 
 pub(crate) mod discover_homeserver;
 pub(crate) mod get_server_version;

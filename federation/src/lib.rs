@@ -1,9 +1,8 @@
-//! The server-server API: what other Matrix servers ask of this one.
+//! The server-server API, which other Matrix servers call.
 //!
-//! Any server may ask which software runs here, and where the server name is served if that is
-//! somewhere else. [`routes`] serves both on a router whose state gives a [`Federation`] and the
-//! [`Context`] of the HTTP layer by axum's `FromRef`. Requests are limited by the address that they
-//! come from.
+//! Other servers can ask which software runs here, and which host serves the server name.
+//! [`routes`] serves both on a router whose state provides a [`Federation`] and the [`Context`] of
+//! the HTTP layer through axum's `FromRef`. Requests are limited by address.
 
 mod federation;
 mod inbound;
@@ -15,7 +14,7 @@ use stoa_http::{Class::Reads, Context, Operation, Routes};
 
 pub use self::federation::Federation;
 
-/// What is served to other servers.
+/// The routes for other servers.
 pub fn routes<S>() -> Routes<S>
 where
     S: Clone + Send + Sync + 'static,

@@ -14,7 +14,7 @@ use crate::{
 };
 
 impl Loader {
-    /// The settings in a file.
+    /// Reads the settings in a file.
     pub(super) fn read_file(&mut self, path: &Path) -> Layer {
         let mut layer = Layer::default();
         let bytes = match fs::read(path) {
@@ -40,7 +40,8 @@ impl Loader {
             self.read_secrets(&mut layer);
         }
         for error in errors {
-            // Only the message: the whole error quotes the line, in which a secret may stand.
+            // Only the message is used: the whole error quotes the line, which may contain a
+            // secret.
             let origin = file.origin_of_error(error.span(), &self.settings);
             self.refuse(&origin, Problem::Syntax(error.message().to_owned()));
         }
@@ -67,7 +68,7 @@ impl Loader {
                 let expected = setting.kind.to_string();
                 match Value::deserialize(ValueDeserializer::from(value)) {
                     Ok(value) => self.set(layer, &path, value, origin),
-                    // A number too large to be one. The error would quote it, secret or not.
+                    // The number is too large. The error would quote it, even if it is a secret.
                     Err(_) => self.refuse(&origin, Problem::Value { expected, found: None }),
                 }
             } else {
@@ -78,7 +79,7 @@ impl Loader {
     }
 }
 
-/// A file and its text, which tells in which line something stands.
+/// A file and its text, used to find line numbers.
 struct File<'a> {
     path: &'a Path,
     text: &'a str,
@@ -89,9 +90,9 @@ impl File<'_> {
         Origin::Line { file: self.path.to_owned(), line, path }
     }
 
-    /// Where the text stops being TOML, with the setting that its line gives a value to, as far as
-    /// that can be told. Only the path of a known setting is told, since whatever else stands
-    /// there may be part of a secret.
+    /// The place where the text stops being valid TOML, with the setting on that line if it can be
+    /// recognized. Only the path of a known setting is shown, since any other text there may be
+    /// part of a secret.
     fn origin_of_error(&self, span: Option<Range<usize>>, settings: &Settings) -> Origin {
         let line = line_at(self.text.as_bytes(), span.unwrap_or_default().start);
         let lines: Vec<_> = self.text.lines().take(line).map(str::trim).collect();
@@ -105,12 +106,12 @@ impl File<'_> {
     }
 }
 
-/// The line, counted from one, in which the byte at `offset` stands.
+/// The line, counted from one, of the byte at `offset`.
 fn line_at(text: &[u8], offset: usize) -> usize {
     1 + text.iter().take(offset).filter(|byte| **byte == b'\n').count()
 }
 
-/// A key within a section as a dotted path. A key with a dot of its own is quoted, as in TOML.
+/// The dotted path of a key within a section. A key that contains a dot is quoted, as in TOML.
 fn join(section: &str, key: &str) -> String {
     let bare = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
     let key =

@@ -8,7 +8,7 @@ use crate::{
     settings::Setting,
 };
 
-/// Settings from one source, by their dotted paths, each with the place where it was set.
+/// Settings from one source by their dotted paths, each with the place where it was set.
 #[derive(Default)]
 pub(super) struct Layer(BTreeMap<String, (Value, Origin)>);
 
@@ -25,7 +25,7 @@ impl Layer {
         self.0.remove(path)
     }
 
-    /// Lays another layer over this one.
+    /// Lays another layer over this one, which it overrides.
     pub(super) fn cover_with(&mut self, upper: Self) {
         self.0.extend(upper.0);
     }
@@ -47,7 +47,7 @@ impl Loader {
         }
     }
 
-    /// Replaces the settings that name the file of a secret by the secret itself.
+    /// Replaces each setting that names a file with a secret by the secret itself.
     pub(super) fn read_secrets(&mut self, layer: &mut Layer) {
         let holders = self.settings.iter();
         let holders = holders.filter_map(|setting| Some((&setting.path, setting.holds.as_ref()?)));
@@ -60,7 +60,7 @@ impl Loader {
                 continue;
             }
             match fs::read_to_string(&file) {
-                // Editors end a file with a line break that is no part of the secret.
+                // Editors end a file with a line break, which is not part of the secret.
                 Ok(secret) => {
                     let secret = secret.trim_end_matches(['\r', '\n']).to_owned();
                     layer.insert(&held, Value::String(secret), origin);

@@ -7,18 +7,18 @@ use crate::{
     suggest,
 };
 
-/// Names the configuration file. Where to find that is not part of what stands in it.
+/// The variable that names the configuration file. It is not a setting of the file.
 const NAMES_THE_FILE: &str = "STOA_CONFIG";
 
 impl Loader {
-    /// The settings among the variables of the environment.
+    /// Reads the settings from the environment variables.
     pub(super) fn read_variables(
         &mut self,
         environment: impl Iterator<Item = (OsString, OsString)>,
     ) -> Layer {
         let mut layer = Layer::default();
         for (name, value) in environment {
-            // A name that is not Unicode is none of ours.
+            // None of our names is outside of Unicode.
             let Some(name) = name.to_str() else { continue };
             let Some(rest) = name.strip_prefix("STOA_") else { continue };
             if name == NAMES_THE_FILE || is_set_by_kubernetes(rest) {
@@ -46,8 +46,8 @@ impl Loader {
     }
 }
 
-/// Kubernetes gives each pod variables about the services beside it, and those about a service
-/// called `stoa` begin as ours do: `STOA_SERVICE_HOST`, `STOA_PORT_8008_TCP`.
+/// Kubernetes gives each pod variables about other services. Those about a service called `stoa`
+/// have the same prefix as ours: `STOA_SERVICE_HOST`, `STOA_PORT_8008_TCP`.
 fn is_set_by_kubernetes(rest: &str) -> bool {
     rest == "PORT" || rest.starts_with("PORT_") || rest.starts_with("SERVICE_")
 }

@@ -42,7 +42,7 @@ pub enum AccountDataError {
     #[error("there are too many types of account data")]
     TooMany,
     /// All of the user's account data together is too large.
-    #[error("you have as much account data as this server allows")]
+    #[error("you have reached the limit on account data")]
     Full,
     /// The server failed, not the request.
     #[error(transparent)]

@@ -84,7 +84,7 @@ pub struct Passed {
 #[derive(Debug, thiserror::Error)]
 pub enum InteractiveAuthError {
     /// The session is for another operation, user or request.
-    #[error("the request is not the one that the authentication session was begun for")]
+    #[error("the authentication session was begun for a different request")]
     RequestChanged,
     /// Too many wrong passwords were tried.
     #[error("too many failed logins")]

@@ -61,7 +61,7 @@ pub enum RegisterError {
     #[error("this user name is taken")]
     UserInUse,
     /// The request has no password.
-    #[error("a password is needed")]
+    #[error("a password is required")]
     MissingPassword,
     /// The password is not allowed.
     #[error(transparent)]

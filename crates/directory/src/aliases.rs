@@ -1,4 +1,4 @@
-//! Local aliases: making, resolving, listing and deleting them.
+//! Local aliases: creating, resolving, listing and deleting them.
 //!
 //! <https://spec.matrix.org/v1.19/client-server-api/#room-aliases>
 
@@ -17,35 +17,35 @@ use crate::{
     error::{DirectoryError, Result},
 };
 
-/// How many aliases a room may have.
+/// The maximum number of aliases per room.
 const MAX_ALIASES: i64 = 1_000;
 
-/// The largest size of an alias, with its sigil and its server's name.
+/// The maximum size of an alias in bytes, including the sigil and the server name.
 ///
 /// <https://spec.matrix.org/v1.19/appendices/#room-aliases>
 const MAX_ALIAS_BYTES: usize = 255;
 
-/// How long an alias stays reserved for a room that is being made. Longer than making one takes
-/// at worst, so that only a node that is gone leaves a reservation behind.
+/// How long an alias stays reserved for a room that is being created. This is longer than creating
+/// a room ever takes, so only reservations of a node that has died expire.
 const RESERVATION_MS: i64 = 2 * 60 * 1_000;
 
-/// An alias that leads to a room.
+/// The result of resolving an alias.
 #[derive(Clone, Debug)]
 pub struct Alias {
     /// The room.
     pub room: Arc<Room>,
-    /// Who made the alias.
+    /// The user who created the alias.
     pub creator: OwnedUserId,
-    /// The servers that know the room, this one first.
+    /// Servers that are in the room, this one first.
     pub servers: Vec<OwnedServerName>,
 }
 
-/// An alias that nobody else can take, for a room that is being made.
+/// An alias reserved for a room that is being created.
 #[derive(Debug)]
 #[must_use = "it ends with `Directory::add` or `Directory::release`"]
 pub struct Reservation {
     alias: OwnedRoomAliasId,
-    /// Also tells this reservation from others of the same alias, which end at another time.
+    /// When it expires. This also distinguishes reservations of the same alias from one another.
     until_ms: i64,
 }
 
@@ -57,22 +57,22 @@ impl Reservation {
 }
 
 impl Directory {
-    /// The alias of this server with the given localpart.
+    /// The local alias with this localpart.
     pub fn local_alias(&self, localpart: &str) -> Result<OwnedRoomAliasId> {
         let alias = format!("#{localpart}:{}", self.rooms.server_name());
         let alias = RoomAliasId::parse(alias).map_err(|_| {
-            DirectoryError::InvalidAlias("The name of an alias cannot hold `:` or U+0000")
+            DirectoryError::InvalidAlias("The name of an alias cannot contain `:` or U+0000")
         })?;
         self.check_local(&alias)?;
         Ok(alias)
     }
 
-    /// Whether an alias is for this server to give out.
+    /// Whether an alias belongs to this server.
     pub fn is_local(&self, alias: &RoomAliasId) -> bool {
         alias.server_name() == self.rooms.server_name()
     }
 
-    /// Checks that this server could have the alias.
+    /// Checks that this is a valid local alias.
     fn check_local(&self, alias: &RoomAliasId) -> Result<()> {
         if alias.as_str().len() > MAX_ALIAS_BYTES {
             return Err(DirectoryError::InvalidAlias("The alias is longer than 255 bytes"));
@@ -86,7 +86,7 @@ impl Directory {
         Ok(())
     }
 
-    /// Where an alias leads. Those of other servers are not known here.
+    /// Resolves an alias. Aliases of other servers are not known here.
     pub async fn resolve(&self, alias: &RoomAliasId) -> Result<Option<Alias>> {
         if !self.is_local(alias) {
             return Ok(None);
@@ -130,9 +130,9 @@ impl Directory {
         Ok(conn.commit().await?)
     }
 
-    /// Reserves an alias for a room that the actor is about to make. Follow it with
-    /// [`Directory::add`] once the room is there, or with [`Directory::release`] where it was
-    /// refused; a reservation that is left alone ends after two minutes.
+    /// Reserves an alias for a room that the actor is about to create. Follow it with
+    /// [`Directory::add`] once the room exists, or with [`Directory::release`] if it was refused.
+    /// Otherwise the reservation expires after two minutes.
     pub async fn reserve(&self, actor: &Actor, alias: &RoomAliasId) -> Result<Reservation> {
         self.check_local(alias)?;
         let mut conn = self.store.write().await?;
@@ -145,7 +145,7 @@ impl Directory {
         Ok(Reservation { alias: alias.to_owned(), until_ms })
     }
 
-    /// Gives a new room the alias that was reserved for it.
+    /// Adds the reserved alias to the new room.
     pub async fn add(&self, reservation: Reservation, room: &Room) -> Result<()> {
         let Reservation { alias, until_ms } = reservation;
         let mut conn = self.store.write().await?;
@@ -155,7 +155,7 @@ impl Directory {
         Ok(conn.commit().await?)
     }
 
-    /// Gives up an alias whose room was not made.
+    /// Releases an alias whose room was not created.
     pub async fn release(&self, reservation: Reservation) -> Result<()> {
         let Reservation { alias, until_ms } = reservation;
         let mut conn = self.store.write().await?;
@@ -163,8 +163,7 @@ impl Directory {
         Ok(conn.commit().await?)
     }
 
-    /// The local aliases of a room, for one who is in it, or for anybody where it is
-    /// world-readable.
+    /// The local aliases of a room. The actor must be in the room, unless it is world-readable.
     ///
     /// <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3roomsroomidaliases>
     pub async fn aliases_of(&self, reader: &UserId, room: &Room) -> Result<Vec<OwnedRoomAliasId>> {
@@ -183,9 +182,8 @@ impl Directory {
         Ok(aliases)
     }
 
-    /// The room that an alias leads to, where the actor may delete the alias. Its creator may, and
-    /// whoever may say what the room's main alias is; `is_admin` says that the actor administers
-    /// this server.
+    /// The room that an alias leads to, if the actor may delete the alias. Allowed are its creator,
+    /// users in the room who may change its canonical alias, and, with `is_admin`, server admins.
     ///
     /// <https://spec.matrix.org/v1.19/client-server-api/#delete_matrixclientv3directoryroomroomalias>
     pub async fn check_deletion(
@@ -199,13 +197,13 @@ impl Directory {
             || found.creator == actor.user_id
             || self.is_curator(&actor.user_id, &found.room).await?;
         if !may {
-            return Err(DirectoryError::Forbidden("You cannot delete aliases that others made"));
+            return Err(DirectoryError::Forbidden("You cannot delete aliases created by others"));
         }
         Ok(found.room)
     }
 
-    /// Deletes an alias as [`Directory::check_deletion`] allows, and gives the room that it led to.
-    /// The room's `m.room.canonical_alias` is not changed.
+    /// Deletes an alias if [`Directory::check_deletion`] allows it, and returns the room that it
+    /// led to. The room's `m.room.canonical_alias` is not changed.
     pub async fn delete_alias(
         &self,
         actor: &Actor,
@@ -222,7 +220,7 @@ impl Directory {
     }
 }
 
-/// Gives up the reservations of those who are gone, and gives the time.
+/// Deletes expired reservations, and returns the time.
 async fn release_overdue(conn: &mut Conn) -> Result<i64> {
     let now_ms = conn.now_ms().await?;
     aliases::release_overdue(conn, now_ms).await?;

@@ -1,4 +1,4 @@
-//! Why something about the directory was refused.
+//! The errors of the directory.
 
 use stoa_rooms::RoomError;
 
@@ -8,25 +8,25 @@ pub type Result<T, E = DirectoryError> = std::result::Result<T, E>;
 /// Why an operation on the directory was refused or failed.
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
-    /// The alias is not one that this server could have.
+    /// The alias is not a valid local alias.
     #[error("{0}")]
     InvalidAlias(&'static str),
     /// There is no such alias.
     #[error("There is no room with this alias")]
     NotFound,
-    /// The alias leads to a room already.
+    /// The alias already leads to a room.
     #[error("The alias is taken")]
     Taken,
-    /// The room has as many aliases as it may have.
-    #[error("The room has as many aliases as it may have")]
+    /// The room has the maximum number of aliases.
+    #[error("The room already has the maximum number of aliases")]
     TooMany,
     /// The user may not do this.
     #[error("{0}")]
     Forbidden(&'static str),
-    /// The token is not one that this server gave out.
+    /// The token is not valid.
     #[error("`since` is not a token of the room list")]
     InvalidToken,
-    /// Something about the room failed.
+    /// An operation on the room failed.
     #[error(transparent)]
     Room(#[from] RoomError),
     /// The database failed.

@@ -1,7 +1,7 @@
-//! The directory: local aliases of rooms, and the local room list.
+//! The directory: local room aliases and the local room directory.
 //!
-//! Reads go to the database and are not cached, so what one node wrote another reads at once, and
-//! nothing of it needs the log.
+//! Reads go to the database and are not cached, so another node sees a write at once, and the log
+//! is not needed.
 
 mod aliases;
 mod error;
@@ -20,7 +20,7 @@ pub use self::{
     list::{List, ListOptions},
 };
 
-/// The directory of this server.
+/// The room directory and aliases of this server.
 #[derive(Debug)]
 pub struct Directory {
     store: Store,
@@ -28,7 +28,7 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// The directory of these rooms.
+    /// A directory of these rooms.
     pub fn new(store: Store, rooms: Arc<Rooms>) -> Self {
         Self { store, rooms }
     }
@@ -38,8 +38,8 @@ impl Directory {
         Ok(membership.is_some_and(|membership| membership.is_joined()))
     }
 
-    /// Whether a user is in the room and may say what its main alias is. Who may do that may also
-    /// delete aliases that others made, and decide whether the room is on the list.
+    /// Whether a user is in the room and may change its canonical alias. Such users may also delete
+    /// aliases created by others, and decide whether the room is published.
     async fn is_curator(&self, user_id: &UserId, room: &Room) -> Result<bool> {
         if !self.is_joined(user_id, room).await? {
             return Ok(false);

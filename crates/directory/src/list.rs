@@ -1,5 +1,5 @@
-//! The local room list: published rooms with members, largest first, as their current state
-//! describes them.
+//! The local room directory: published rooms with members, largest first, described by their
+//! current state.
 //!
 //! <https://spec.matrix.org/v1.19/client-server-api/#published-room-directory>
 
@@ -24,28 +24,28 @@ use crate::{
     error::{DirectoryError, Result},
 };
 
-/// The most rooms of one page.
+/// The maximum number of rooms on one page.
 const MAX_PAGE: usize = 500;
 
-/// How many bytes of names and topics one page may have, roughly. It ends with the room that
-/// reaches them, and has a token to go on with.
+/// Roughly how many bytes of names and topics one page may have. The page ends with the room that
+/// reaches this, and has a token to continue with.
 const MAX_BYTES: usize = 1 << 20;
 
-/// How many rooms are read at a time, also while a filter looks for those that match.
+/// How many rooms are read at a time, with or without a filter.
 const SCAN_STEP: usize = 200;
 
-/// How many rooms a filter looks at for one page. A page that ends here may hold fewer rooms than
-/// were asked for, and has a token to go on with.
+/// How many rooms a filter looks at for one page. A page that ends here may have fewer rooms than
+/// requested, and has a token to continue with.
 const MAX_SCANNED: usize = 2_000;
 
-/// Which part of the list is wanted.
+/// A request for a page of the list.
 #[derive(Clone, Debug, Default)]
 pub struct ListOptions {
-    /// How many rooms at most; the most that a page may have where none is given.
+    /// The maximum number of rooms; by default that of a page.
     pub limit: Option<usize>,
     /// A token from an earlier page.
     pub since: Option<String>,
-    /// Which rooms are wanted.
+    /// Which rooms to list.
     pub filter: Filter,
 }
 
@@ -54,15 +54,15 @@ pub struct ListOptions {
 pub struct List {
     /// The rooms, largest first.
     pub rooms: Vec<PublicRoomsChunk>,
-    /// Leads to the rooms that follow, where there are some.
+    /// A token for the rooms that follow, if there are any.
     pub next: Option<String>,
-    /// Leads to the rooms that precede, where there are some.
+    /// A token for the rooms that precede, if there are any.
     pub prev: Option<String>,
-    /// How many rooms the list has, where no filter hides some.
+    /// The number of rooms on the list; `None` with a filter.
     pub total: Option<u64>,
 }
 
-/// A place where a page starts, and the direction in which it goes.
+/// Where a page starts, and in which direction it goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cursor {
     /// Down the list, with the rooms below a place.
@@ -82,7 +82,7 @@ impl Cursor {
         }
     }
 
-    /// Goes on behind the room at `place`.
+    /// Continues after the room at `place`.
     fn past(self, place: Place) -> Self {
         match self {
             Self::Down(_) => Self::Down(place),
@@ -142,7 +142,7 @@ impl Directory {
         })
     }
 
-    /// The next rooms that are wanted, and where to go on if there may be more.
+    /// The next rooms that match, and where to continue if there may be more.
     async fn scan(
         &self,
         start: Cursor,
@@ -185,8 +185,8 @@ impl Directory {
         })
     }
 
-    /// What the current state of these rooms says of them, in their order. The number of queries
-    /// does not depend on the number of rooms.
+    /// The entries for these rooms, in order, from their current state. The number of queries does
+    /// not depend on the number of rooms.
     async fn describe(&self, rows: Vec<PublishedRow>) -> Result<Vec<(Place, PublicRoomsChunk)>> {
         let keys = DESCRIBED_BY.map(|kind| StateKey::new(kind, ""));
         let wanted: Vec<_> = rows.iter().flat_map(|row| keys.map(|key| (row.state, key))).collect();
@@ -204,7 +204,7 @@ impl Directory {
     }
 }
 
-/// The state that an entry of the list is made of.
+/// The state events from which an entry of the list is made.
 const DESCRIBED_BY: [&str; 8] = [
     "m.room.avatar",
     "m.room.canonical_alias",
@@ -216,7 +216,7 @@ const DESCRIBED_BY: [&str; 8] = [
     "m.room.topic",
 ];
 
-/// An entry of the list, of the contents of the room's state.
+/// Makes an entry of the list from the contents of the room's state events.
 fn describe<'a>(
     row: &PublishedRow,
     content: impl Fn(&str) -> Option<&'a str>,
@@ -235,13 +235,13 @@ fn describe<'a>(
         .and_then(|content| field::<OwnedRoomAliasId>(content, "alias"));
     room.avatar_url = text("m.room.avatar", "url").map(OwnedMxcUri::from);
     room.room_type = text("m.room.create", "type").map(RoomType::from);
-    // A room without join rules lets in nobody but the invited.
+    // A room without join rules lets in only invited users.
     room.join_rule =
         text("m.room.join_rules", "join_rule").map_or(JoinRuleKind::Invite, JoinRuleKind::from);
     Ok(room)
 }
 
-/// How many bytes of text an entry has that its room's members choose.
+/// The size in bytes of an entry's text that the room's members choose.
 fn weight(room: &PublicRoomsChunk) -> usize {
     let alias = room.canonical_alias.as_ref().map(|alias| alias.as_str());
     let avatar = room.avatar_url.as_ref().map(|avatar| avatar.as_str());
@@ -250,15 +250,15 @@ fn weight(room: &PublicRoomsChunk) -> usize {
     texts.into_iter().flatten().map(str::len).sum()
 }
 
-/// One field of a content, where it is there and has the right type: users write what they like.
+/// One field of an event's content, if it exists and has the right type. Users can write anything.
 fn field<T: DeserializeOwned>(content: &str, key: &str) -> Option<T> {
     let mut content: HashMap<String, &RawValue> = serde_json::from_str(content).ok()?;
     serde_json::from_str(content.remove(key)?.get()).ok()
 }
 
-/// Which rooms are wanted.
+/// Which rooms to list.
 struct Wanted<'a> {
-    /// What the name, the topic or the main alias holds, in lower case.
+    /// Text that the name, topic or canonical alias must contain, in lower case.
     term: Option<String>,
     types: &'a [RoomTypeFilter],
 }

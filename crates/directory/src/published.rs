@@ -1,4 +1,4 @@
-//! Which rooms are on the list.
+//! Publishing rooms in the room directory.
 
 use stoa_base::Actor;
 use stoa_rooms::Room;
@@ -10,22 +10,22 @@ use crate::{
 };
 
 impl Directory {
-    /// Whether a room is on the list.
+    /// Whether a room is published.
     ///
     /// <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3directorylistroomroomid>
     pub async fn is_published(&self, room: &Room) -> Result<bool> {
         Ok(published::is_published(&mut self.store.read().await?, room.nid).await?)
     }
 
-    /// Puts a room on the list, on the word of the program, as for one that is being made.
+    /// Publishes a room without checking permissions, as for a room that is being created.
     pub async fn publish(&self, room: &Room) -> Result<()> {
         let mut conn = self.store.write().await?;
         published::publish(&mut conn, room.nid).await?;
         Ok(conn.commit().await?)
     }
 
-    /// Puts a room on the list or takes it off. Whoever may say what the room's main alias is may
-    /// do this; `is_admin` says that the actor administers this server.
+    /// Publishes a room, or withdraws it. Allowed are users in the room who may change its
+    /// canonical alias, and, with `is_admin`, server admins.
     ///
     /// <https://spec.matrix.org/v1.19/client-server-api/#put_matrixclientv3directorylistroomroomid>
     pub async fn set_published(
@@ -37,7 +37,7 @@ impl Directory {
     ) -> Result<()> {
         if !is_admin && !self.is_curator(&actor.user_id, room).await? {
             return Err(DirectoryError::Forbidden(
-                "You cannot decide whether this room is on the room list",
+                "You cannot decide whether this room is published",
             ));
         }
         if published {

@@ -1,7 +1,7 @@
-//! What is true for a moment and need not outlive a crash: who is typing.
+//! Short-lived state that need not survive a crash: typing notifications.
 //!
-//! It is numbered by a counter of its own, apart from the log. The counter begins again with each
-//! epoch; a reader who knows another epoch is given what is current.
+//! Its changes are numbered by a counter of their own, separate from the log. The counter starts
+//! again with each epoch; a reader who comes from another epoch gets the current state.
 
 mod typing;
 

@@ -1,13 +1,14 @@
-//! Who is typing in which room.
+//! Typing notifications.
 //!
-//! Reads are answered from this node's memory. Where nodes share a database, a change goes through
-//! it: whatever changes while one batch is written is the next batch, and about once a second a
-//! node looks for what others wrote. A node that is alone keeps all of it in memory.
+//! Reads are answered from this node's memory. If nodes share a database, changes go through it:
+//! the changes that arrive while one batch is written form the next one, and about once a second a
+//! node looks for changes of other nodes. On SQLite, where there is only one node, all of it is in
+//! memory.
 //!
-//! Users stop typing when their time is over, by the time of the database.
+//! Users stop typing when their timeout has passed, by the database's clock.
 //!
-//! Rooms that nobody typed in for [`RETAINED`] counts are forgotten. A reader below that horizon is
-//! told of every room that is not remembered that nobody is typing there.
+//! Rooms without a change for [`RETAINED`] counts are forgotten. A reader below that horizon is
+//! told for every forgotten room that nobody is typing there.
 
 mod shared;
 mod state;
@@ -25,23 +26,23 @@ use tokio::{sync::Notify, task::JoinHandle};
 
 use self::{shared::Shared, state::State};
 
-/// How long a user may be typing without saying so again.
+/// The maximum timeout, after which a client has to say again that its user is typing.
 const MAX_TIMEOUT: Duration = Duration::from_mins(2);
-/// How many users may be typing in one room: more are not worth telling anybody of.
+/// How many users can be typing in one room. Clients have no use for more.
 const MAX_IN_ROOM: usize = 100;
-/// How many users may be typing in all rooms, which bounds the memory that this takes.
+/// How many users can be typing in all rooms, which bounds the memory that this takes.
 const MAX_TYPING: usize = 50_000;
-/// For how many counts a room in which nobody types any more is remembered.
+/// For how many counts a room is remembered after its last change.
 const RETAINED: i64 = 100_000;
 
-/// How long to wait before ending what is over again: what is over at nearly the same time ends
-/// together.
+/// The minimum time between two rounds of ending expired typing, so that users who expire at nearly
+/// the same time end together.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Why a change of who is typing was not made.
+/// Why a typing notification was not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TypingError {
-    /// Too many changes wait to be written.
+    /// Too many changes are waiting to be written.
     #[error("too many changes are waiting to be written")]
     Busy,
     /// The database cannot be reached.
@@ -49,7 +50,7 @@ pub enum TypingError {
     Unavailable,
 }
 
-/// Who is typing in which room. Cheap to clone.
+/// The users who are typing, by room. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Typing(Arc<Inner>);
 
@@ -58,15 +59,15 @@ struct Inner {
     clock: Clock,
     waiters: Waiters,
     state: Mutex<State>,
-    /// What goes through the database, where others share it.
+    /// The exchange with other nodes through the database, on PostgreSQL.
     shared: Option<Shared>,
-    /// There is something to write, or to wait for.
+    /// Notified when there is a change to write or a new deadline to wait for.
     stirred: Notify,
 }
 
 impl Typing {
-    /// Reads who is typing, and starts to follow it: looks at what other nodes wrote every
-    /// `interval`, and ends what is over.
+    /// Reads who is typing, and starts a task that reads the changes of other nodes every
+    /// `interval` and ends typing that has expired.
     pub async fn start(
         store: &Store,
         clock: Clock,
@@ -97,26 +98,27 @@ impl Typing {
         self.0.state().epoch()
     }
 
-    /// The count up to which this node knows who is typing.
+    /// The count up to which this node knows all changes.
     pub fn version(&self) -> i64 {
         self.0.state().counter()
     }
 
-    /// Who is typing in a room, by user ID, and since which count it has been these.
+    /// The users who are typing in a room, by user ID, and the count at which they last changed.
     pub fn typing(&self, room: RoomNid) -> (i64, Vec<OwnedUserId>) {
         self.0.state().typing(room)
     }
 
-    /// Who is typing in a room, where that changed after the count `since` of this epoch: nobody,
-    /// if the last one stopped. A reader who knows another epoch asks for what changed since zero.
+    /// The users who are typing in a room, if they changed after the count `since` of this epoch.
+    /// The list is empty if the last one stopped. A reader who comes from another epoch passes
+    /// zero.
     pub fn changed_since(&self, room: RoomNid, since: i64) -> Option<(i64, Vec<OwnedUserId>)> {
         self.0.state().changed_since(room, since)
     }
 
-    /// Says that a user is typing in a room, for `timeout` and two minutes at most, or, with none,
-    /// that they are not. Returns when the readers on this node know.
+    /// Sets that a user is typing in a room for `timeout`, at most two minutes, or, without a
+    /// timeout, that they have stopped. Returns when readers on this node see the change.
     ///
-    /// Where too many are typing already, one more is not told of.
+    /// If too many users are already typing, one more is ignored.
     pub async fn set(
         &self,
         user_id: &UserId,
@@ -142,7 +144,7 @@ impl Typing {
         }
     }
 
-    /// Writes what is to be written, looks at what others wrote, and ends what is over.
+    /// Writes changes, reads those of other nodes, and ends typing that has expired.
     async fn follow(&self) {
         let inner = &*self.0;
         let mut ended = inner.clock.monotonic();
@@ -178,7 +180,7 @@ impl Typing {
                 }
                 Some(shared) => {
                     if let Err(error) = shared.exchange(inner, &overdue).await {
-                        tracing::warn!(%error, "who is typing cannot be written or read");
+                        tracing::warn!(%error, "cannot write or read typing notifications");
                         tokio::time::sleep(shared.interval()).await;
                     }
                 }
@@ -192,7 +194,7 @@ impl Inner {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes a change on a node that is alone, and ends what is over in the room.
+    /// Makes a change in memory only, and ends expired typing in the room.
     fn change_alone(&self, room: RoomNid, user: Option<(&UserId, Option<tokio::time::Instant>)>) {
         let is_news = self.state().change(room, user, self.clock.monotonic());
         if is_news {
@@ -201,7 +203,7 @@ impl Inner {
     }
 }
 
-/// Who leaves a room stops typing there. The node that wrote the change sees to it.
+/// A user who leaves a room stops typing there. The node that wrote the membership ends it.
 impl CacheKeeper for Typing {
     fn apply(&self, batch: Batch<'_>) {
         let appends = batch.appends.into_iter().flatten();
@@ -213,7 +215,7 @@ impl CacheKeeper for Typing {
             match &self.0.shared {
                 None => self.0.change_alone(row.room_nid, Some((user_id, None))),
                 Some(shared) => {
-                    // Where it cannot be written now, it ends when its time is over.
+                    // If this cannot be written now, the typing ends with its timeout.
                     let _ = shared.enqueue(user_id, row.room_nid, None);
                     self.0.stirred.notify_one();
                 }
@@ -221,6 +223,6 @@ impl CacheKeeper for Typing {
         }
     }
 
-    /// Nothing of this comes from the log.
+    /// Nothing here comes from the log.
     fn clear(&self, _: Pos) {}
 }

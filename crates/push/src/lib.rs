@@ -1,4 +1,4 @@
-//! What a user is told of: push rules, how far everybody has read, and what follows from them.
+//! Notifications: the default push rules, read receipts and read markers.
 
 mod read_state;
 mod rules;

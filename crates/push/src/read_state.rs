@@ -2,7 +2,7 @@
 //! fully-read marker, which is account data of the room.
 //!
 //! Marks only move forward, in the room's own order. They are written through the log, so that they
-//! are announced and coalesced like all else.
+//! are announced and coalesced like everything else.
 //!
 //! <https://spec.matrix.org/v1.19/client-server-api/#receipts>
 
@@ -27,13 +27,13 @@ use stoa_storage::{
 };
 use tokio::sync::Mutex;
 
-/// The account data that holds the fully-read marker.
+/// The type of the account data that holds the fully-read marker.
 const FULLY_READ: &str = "m.fully_read";
 
-/// How many receipts of a room are given to one who knows none.
+/// How many receipts of a room are given to a reader who knows none of them.
 const MAX_NEWEST: i64 = 1_000;
 
-/// How many users' marks can be moved at the same time.
+/// The number of locks that serialize the marks of users.
 const LANES: usize = 64;
 
 /// Why a mark was not moved.
@@ -42,13 +42,13 @@ pub enum ReadStateError {
     /// The user is not in the room.
     #[error("You are not in this room")]
     NotInRoom,
-    /// The thread is not one that the event is in, or the mark knows no threads.
+    /// The event is not in this thread, or the mark cannot have a thread.
     #[error("{0}")]
     InvalidThread(&'static str),
     /// Something about the room or the event failed.
     #[error(transparent)]
     Room(#[from] RoomError),
-    /// The log did not take it.
+    /// The append failed.
     #[error(transparent)]
     Append(#[from] AppendError),
     /// The database failed.
@@ -58,14 +58,14 @@ pub enum ReadStateError {
 
 type Result<T, E = ReadStateError> = std::result::Result<T, E>;
 
-/// What a mark says.
+/// The kind of a mark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MarkKind {
-    /// `m.read`: others may know how far the user has read.
+    /// `m.read`: visible to others.
     Read,
-    /// `m.read.private`: only the user's own devices may know.
+    /// `m.read.private`: visible only to the user's own devices.
     ReadPrivate,
-    /// `m.fully_read`: where the user wants to read on.
+    /// `m.fully_read`: where the user wants to continue reading.
     FullyRead,
 }
 
@@ -82,39 +82,39 @@ impl MarkKind {
 /// How far a user has read.
 #[derive(Clone, Copy, Debug)]
 pub struct Mark<'a> {
-    /// What it says.
+    /// The kind of the mark.
     pub kind: MarkKind,
-    /// Up to which event.
+    /// The last event that was read.
     pub event_id: &'a EventId,
-    /// In which thread.
+    /// The thread.
     pub thread: &'a ReceiptThread,
 }
 
-/// A receipt as readers are given it.
+/// A receipt, as returned to readers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Receipt {
     /// `m.read` or `m.read.private`.
     pub kind: String,
-    /// Who has read.
+    /// The user who has read.
     pub user_id: OwnedUserId,
-    /// `main` or the root of a thread; none for an unthreaded receipt.
+    /// `main` or the root of a thread; `None` for an unthreaded receipt.
     pub thread: Option<String>,
-    /// Up to which event.
+    /// The last event that was read.
     pub event_id: OwnedEventId,
-    /// When, in milliseconds.
+    /// When the user read the event, in milliseconds since the Unix epoch.
     pub ts: i64,
-    /// When it was set.
+    /// The position in the log at which it was set.
     pub pos: Pos,
 }
 
-/// How far everybody has read.
+/// The read receipts and markers of all users.
 #[derive(Debug)]
 pub struct ReadState {
     store: Store,
     writer: Writer,
     rooms: Arc<Rooms>,
     clock: Clock,
-    /// A user's marks are compared and moved one after the other.
+    /// Locks by user, so that a user's marks are compared and moved one after the other.
     lanes: [Mutex<()>; LANES],
 }
 
@@ -124,8 +124,8 @@ impl ReadState {
         Self { store, writer, rooms, clock, lanes: std::array::from_fn(|_| Mutex::default()) }
     }
 
-    /// Moves marks of the actor in a room, those that move forward, and returns once they are
-    /// flushed.
+    /// Moves the actor's marks in a room, except any that would move back, and returns once they
+    /// are flushed.
     pub async fn mark(&self, actor: &Actor, room: &Room, marks: &[Mark<'_>]) -> Result<()> {
         let membership = self.rooms.memberships.in_room(&actor.user_id, room).await?;
         if !membership.is_some_and(|membership| membership.is_joined()) {
@@ -155,9 +155,9 @@ impl ReadState {
         Ok(())
     }
 
-    /// The receipts of these rooms that were set after `since` and not after `up_to`, oldest first.
-    /// Private ones are given to their own user only. No more than `most` are read: where there are
-    /// so many, others may be left out, of which whoever presents the next token is not told again.
+    /// The receipts of these rooms that were set after `since` and up to `up_to`, oldest first,
+    /// with private receipts only of `reader`. At most `most` are read. If that many are returned,
+    /// others may be missing, and a reader who continues from `up_to` never gets those.
     pub async fn receipts_changed(
         &self,
         reader: &UserId,
@@ -173,9 +173,9 @@ impl ReadState {
         Ok(changed)
     }
 
-    /// The receipts of these rooms up to `up_to` for one who knows none of them, oldest first: the
-    /// newest thousand of each, and all of the reader's own. Private ones are given to their own
-    /// user only. No more than `most` are read: where there are so many, others may be left out.
+    /// The receipts of these rooms up to `up_to` for a reader who knows none of them, oldest first:
+    /// the newest thousand of each room and all of the reader's own, with private receipts only of
+    /// `reader`. At most `most` are read. If that many are returned, others may be missing.
     pub async fn newest_receipts(
         &self,
         reader: &UserId,
@@ -194,7 +194,8 @@ impl ReadState {
         if !full.is_empty() {
             let oldest = |room: &RoomNid| newest.get(room)?.first().map(|receipt| receipt.pos);
             let mut own = receipts::of_user(&mut conn, reader, &full, up_to, left).await?;
-            // Where others may be left out, the number of those that are given must say so.
+            // If receipts may be missing, duplicates are kept, so that the number of receipts
+            // reaches `most` and tells the caller.
             let are_all = i64::try_from(own.len()).is_ok_and(|len| len < left);
             let is_new = |row: &StoredReceipt| oldest(&row.room).is_some_and(|at| row.pos < at);
             own.retain(|row| !are_all || is_new(row));
@@ -215,7 +216,7 @@ impl ReadState {
         self.lanes.get(lane).unwrap_or(first)
     }
 
-    /// The event at which a mark of the user stands now.
+    /// The event that a mark of the user points to now.
     async fn present(
         &self,
         user_id: &UserId,
@@ -236,7 +237,7 @@ impl ReadState {
         Ok(event_id.and_then(|event_id| OwnedEventId::try_from(event_id).ok()))
     }
 
-    /// Whether `event` stands after the event `present` in the room's order.
+    /// Whether `event` comes after the event `present` in the room's order.
     async fn moves_forward(&self, present: Option<&EventId>, event: &Event) -> Result<bool> {
         let Some(present) = present else { return Ok(true) };
         let present = self.rooms.unchecked_events.by_id(present).await?;

@@ -1,6 +1,6 @@
 use ruma::{UserId, push::Ruleset};
 
-/// The rules by which a user is notified: those that everybody starts with.
+/// The push rules of a user, which are the default rules.
 pub fn rules(user: &UserId) -> Ruleset {
     Ruleset::server_default(user)
 }

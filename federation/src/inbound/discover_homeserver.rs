@@ -10,9 +10,9 @@ use stoa_http::{Answer, Error, Result, RumaStatic};
 
 use crate::Federation;
 
-/// Says where the server name is served; 404 where the admin has not set it, and other servers go
-/// on looking by themselves. As no header says otherwise, they keep the one for a day and the other
-/// for an hour at most, which is what the specification recommends.
+/// Returns the host that serves the server name. If the admin has not set it, the answer is 404,
+/// and other servers continue with the next step of discovery. Without caching headers, they keep
+/// an answer for a day and a 404 for an hour at most, as the specification recommends.
 pub(crate) async fn discover_homeserver(
     State(federation): State<Arc<Federation>>,
     _: RumaStatic<Request>,

@@ -5,7 +5,7 @@
 use ruma::api::federation::discovery::get_server_version::v1::{Request, Response, Server};
 use stoa_http::{Answer, RumaStatic};
 
-/// Names the software that runs here, and its version.
+/// Returns the name and version of this software.
 pub(crate) async fn get_server_version(_: RumaStatic<Request>) -> Answer<Response> {
     let mut server = Server::new();
     server.name = Some("Stoa".to_owned());

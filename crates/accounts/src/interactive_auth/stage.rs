@@ -64,7 +64,7 @@ impl InteractiveAuth {
                     }
                 }
             }
-            _ => Ok(Tried::Refused("This kind of authentication is not asked for.")),
+            _ => Ok(Tried::Refused("This authentication type is not supported.")),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Making, resolving, listing and deleting aliases.
+//! Creating, resolving, listing and deleting aliases.
 
 use ruma::{RoomAliasId, events::StateEventType};
 use stoa_directory::DirectoryError;
@@ -23,7 +23,7 @@ both_databases! {
         assert!(fixture.directory.resolve(&alias("Plain")).await.unwrap().is_none());
     }
 
-    async fn an_alias_is_taken_only_once(db: TestDatabase) {
+    async fn an_alias_can_be_taken_only_once(db: TestDatabase) {
         let fixture = Fixture::new(db).await;
         let alice = actor("alice");
         let (first, second) = (fixture.room(&alice).await, fixture.room(&alice).await);
@@ -36,7 +36,7 @@ both_databases! {
         assert_eq!(found.room.id, first.id);
     }
 
-    async fn only_aliases_of_this_server_and_of_the_right_size_are_given_out(db: TestDatabase) {
+    async fn only_valid_local_aliases_can_be_created(db: TestDatabase) {
         let fixture = Fixture::new(db).await;
         let alice = actor("alice");
         let room = fixture.room(&alice).await;
@@ -61,7 +61,7 @@ both_databases! {
         }
     }
 
-    async fn members_make_aliases_whatever_their_power(db: TestDatabase) {
+    async fn members_can_create_aliases_without_power(db: TestDatabase) {
         let fixture = Fixture::new(db).await;
         let (alice, bob, carol) = (actor("alice"), actor("bob"), actor("carol"));
         let levels = content(r#"{"events":{"m.room.aliases":50}}"#);
@@ -78,7 +78,7 @@ both_databases! {
         assert!(matches!(left, Err(DirectoryError::Forbidden(_))));
     }
 
-    async fn aliases_of_others_are_deleted_by_those_with_power_only(db: TestDatabase) {
+    async fn only_users_with_power_can_delete_aliases_of_others(db: TestDatabase) {
         let fixture = Fixture::new(db).await;
         let (alice, bob, carol) = (actor("alice"), actor("bob"), actor("carol"));
         let room = fixture.room(&alice).await;
@@ -135,7 +135,7 @@ both_databases! {
         assert!(fixture.directory.aliases_of(&user("bob"), &open).await.unwrap().is_empty());
     }
 
-    async fn a_reserved_alias_is_taken_but_leads_nowhere(db: TestDatabase) {
+    async fn a_reserved_alias_is_taken_but_does_not_resolve(db: TestDatabase) {
         let fixture = Fixture::new(db).await;
         let alice = actor("alice");
         let room = fixture.room(&alice).await;
@@ -155,7 +155,7 @@ both_databases! {
         assert_eq!((&found.room.id, &found.creator), (&room.id, &alice.user_id));
     }
 
-    async fn a_reservation_that_was_left_alone_ends(db: TestDatabase) {
+    async fn a_reservation_expires(db: TestDatabase) {
         let fixture = Fixture::new(db).await;
         let alice = actor("alice");
         let mut conn = fixture.node.store.write().await.unwrap();
@@ -170,7 +170,7 @@ both_databases! {
 }
 
 #[test]
-fn one_of_two_nodes_gets_an_alias_and_both_know_who() {
+fn only_one_of_two_nodes_gets_an_alias() {
     run_on(Backend::Postgres, async |db| {
         let (a, b) = (Fixture::new(db).await, Fixture::new(db).await);
         let alice = actor("alice");

@@ -1,4 +1,4 @@
-//! The local room list.
+//! The local room directory.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ fn search(term: &str) -> ListOptions {
     options
 }
 
-/// A published room for each number: with one to four members, every number twice.
+/// Creates published rooms with one to four members, two rooms of each size.
 async fn rooms_of_many_sizes(fixture: &Fixture) -> Vec<Arc<Room>> {
     let mut rooms = Vec::new();
     for index in 0..8 {
@@ -42,7 +42,7 @@ async fn rooms_of_many_sizes(fixture: &Fixture) -> Vec<Arc<Room>> {
 }
 
 both_databases! {
-    async fn an_entry_says_what_the_current_state_says(db: TestDatabase) {
+    async fn an_entry_shows_the_current_state(db: TestDatabase) {
         let fixture = Fixture::new(db).await;
         let alice = actor("alice");
         let state = |kind: &str, json: &str| {
@@ -77,7 +77,7 @@ both_databases! {
         assert!(entry.world_readable && entry.guest_can_join);
     }
 
-    async fn a_room_of_which_nothing_is_said_is_listed_too(db: TestDatabase) {
+    async fn a_room_without_name_or_topic_is_listed(db: TestDatabase) {
         let fixture = Fixture::new(db).await;
         let odd = (StateEventType::RoomName, String::new(), content(r#"{"name":5}"#));
         let preset = Preset::PrivateChat;
@@ -126,7 +126,7 @@ both_databases! {
         assert_eq!(page.total, Some(0));
     }
 
-    async fn pages_go_down_the_list_and_up_again(db: TestDatabase) {
+    async fn pages_can_be_followed_down_the_list_and_back_up(db: TestDatabase) {
         let fixture = Fixture::new(db).await;
         rooms_of_many_sizes(&fixture).await;
         let whole = list(&fixture.directory, ListOptions::default()).await;
@@ -157,7 +157,7 @@ both_databases! {
         assert_eq!(ids(&page(first_again.next).await), ids(&second));
     }
 
-    async fn a_page_that_ends_with_the_list_has_no_next(db: TestDatabase) {
+    async fn the_last_page_has_no_next_token(db: TestDatabase) {
         let fixture = Fixture::new(db).await;
         rooms_of_many_sizes(&fixture).await;
         for limit in [8, 9, 100_000] {
@@ -167,7 +167,7 @@ both_databases! {
         }
     }
 
-    async fn a_token_of_something_else_is_refused(db: TestDatabase) {
+    async fn an_invalid_token_is_refused(db: TestDatabase) {
         let fixture = Fixture::new(db).await;
         for token in ["", "s1_2", "d", "d1", "d1.x", "ä1.1", "d1.99999999999999999999"] {
             let since = Some(token.to_owned());
@@ -176,7 +176,7 @@ both_databases! {
         }
     }
 
-    async fn rooms_are_found_by_name_topic_and_main_alias(db: TestDatabase) {
+    async fn rooms_are_found_by_name_topic_and_canonical_alias(db: TestDatabase) {
         let fixture = Fixture::new(db).await;
         for (name, topic, alias) in [
             ("Straße", "Roads", "#one:test"),
@@ -209,7 +209,7 @@ both_databases! {
         assert_eq!(found("  ").await.len(), 3);
     }
 
-    async fn a_page_of_a_search_goes_on_where_it_ended(db: TestDatabase) {
+    async fn a_search_continues_where_its_last_page_ended(db: TestDatabase) {
         let fixture = Fixture::new(db).await;
         for index in 0..9 {
             let name = format!("{} {index}", if index % 2 == 0 { "even" } else { "odd" });

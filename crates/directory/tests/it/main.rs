@@ -1,4 +1,4 @@
-//! The directory, from outside.
+//! Tests of the public API of the directory.
 
 #![expect(clippy::unwrap_used, reason = "a test ends at what it does not expect")]
 

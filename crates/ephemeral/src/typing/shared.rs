@@ -1,4 +1,4 @@
-//! Who is typing, where nodes share it through their database.
+//! Typing notifications that nodes share through their database.
 
 use std::{
     collections::HashMap,
@@ -17,14 +17,14 @@ use tokio::{sync::oneshot, time::Instant};
 
 use super::{Inner, RETAINED, TypingError, state::TypingInRoom};
 
-/// How many may wait for a change to be written.
+/// How many callers may wait for a change to be written.
 const MAX_WAITING: usize = 10_000;
 /// How many rooms are read at once.
 const PAGE: usize = 1_000;
 
 type Answer = std::result::Result<(), TypingError>;
 
-/// The way to what nodes share.
+/// The exchange of changes with the database.
 #[derive(Debug)]
 pub(super) struct Shared {
     store: Store,
@@ -32,7 +32,7 @@ pub(super) struct Shared {
     pending: Mutex<Pending>,
 }
 
-/// What the next write takes: of changes to the same, the last.
+/// The changes for the next write; for each user in a room, only the last one.
 #[derive(Debug, Default)]
 struct Pending {
     changes: HashMap<(RoomNid, OwnedUserId), Option<Duration>>,
@@ -44,7 +44,7 @@ impl Shared {
         Self { store, interval, pending: Mutex::default() }
     }
 
-    /// How often to look for what other nodes wrote.
+    /// How often to look for changes of other nodes.
     pub(super) fn interval(&self) -> Duration {
         self.interval
     }
@@ -53,7 +53,7 @@ impl Shared {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts a change into the next write, and gives what comes of it.
+    /// Adds a change to the next write, and returns a receiver for its outcome.
     pub(super) fn enqueue(
         &self,
         user_id: &UserId,
@@ -70,7 +70,8 @@ impl Shared {
         Ok(written)
     }
 
-    /// Writes what waits, ends what is over in the rooms `overdue`, and reads what is new.
+    /// Writes the pending changes, ends expired typing in the rooms `overdue`, and reads new
+    /// changes.
     pub(super) async fn exchange(&self, inner: &Inner, overdue: &[RoomNid]) -> Result<()> {
         let Pending { changes, waiting } = std::mem::take(&mut *self.pending());
         let changes: Vec<TypingChange> = changes
@@ -84,7 +85,7 @@ impl Shared {
             .collect();
         let outcome = self.write_and_read(inner, &changes).await;
         for reply in waiting {
-            // Whoever hung up needs no answer.
+            // A caller that is gone needs no answer.
             let _ = reply.send(outcome.as_ref().map_err(|_| TypingError::Unavailable).copied());
         }
         outcome
@@ -101,7 +102,7 @@ impl Shared {
                 (state.epoch(), state.counter())
             };
             let Some(news) = typing::news(&mut conn, epoch, counter, PAGE).await? else {
-                // The first look at all, or the first after the database crashed.
+                // This is the first read of all, or the first after a crash of the database.
                 typing::change(&mut conn, &[], RETAINED).await?;
                 continue;
             };
@@ -110,7 +111,8 @@ impl Shared {
                 continue;
             }
             let now = inner.clock.monotonic();
-            // Whoever sees a change sees the count that it has.
+            // The changes and the counter are updated together, so a reader who sees a change also
+            // sees its count.
             let changed: Vec<Topic> = {
                 let mut state = inner.state();
                 let mut put = |room: TypingRoom| {
@@ -131,8 +133,8 @@ impl Shared {
     }
 }
 
-/// Begins another epoch, with those who were typing in the last one: readers who were told of them
-/// will be told when they stop.
+/// Begins another epoch with the users who were typing in the last one, so that readers who were
+/// told of them are also told when they stop.
 async fn carry_over(inner: &Inner, conn: &mut Conn, epoch: i64) -> Result<()> {
     let known = inner.state().begin(epoch);
     if known.is_empty() {
@@ -152,7 +154,7 @@ fn change(room: RoomNid, user_id: OwnedUserId, timeout: Option<Duration>) -> Typ
     TypingChange { room_nid: room, user_id: Some(user_id.into()), timeout_ms: timeout.map(to_ms) }
 }
 
-/// A room as it was read just before `now`.
+/// Converts a room that was read just before `now`.
 fn in_memory(room: TypingRoom, now: Instant) -> TypingInRoom {
     let users = room.typing.into_iter().filter_map(|(user_id, rest_ms)| {
         let rest = Duration::from_millis(u64::try_from(rest_ms).unwrap_or(0));

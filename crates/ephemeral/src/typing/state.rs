@@ -1,4 +1,4 @@
-//! Who is typing, as this node has it in memory.
+//! The typing state in the memory of this node.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -8,27 +8,27 @@ use tokio::time::Instant;
 
 use super::{MAX_IN_ROOM, MAX_TYPING, RETAINED};
 
-/// Who is typing in all rooms, at one count.
+/// The users who are typing in all rooms, at one count.
 #[derive(Debug, Default)]
 pub(super) struct State {
     epoch: i64,
     counter: i64,
     rooms: HashMap<RoomNid, TypingInRoom>,
     by_written: BTreeMap<i64, RoomNid>,
-    /// When the first of a room's users stops typing, of each room where somebody is.
+    /// The next timeout in each room where someone is typing.
     deadlines: BTreeSet<(Instant, RoomNid)>,
     /// How many users are typing in all rooms.
     typing: usize,
 }
 
-/// Who is typing in one room.
+/// The users who are typing in one room.
 #[derive(Clone, Debug, Default)]
 pub(super) struct TypingInRoom {
     /// The count at which this was last written.
     pub(super) written: i64,
-    /// The count at which those who are typing last changed.
+    /// The count at which the set of users last changed.
     pub(super) version: i64,
-    /// Who is typing, and until when.
+    /// The users who are typing, and until when.
     pub(super) users: BTreeMap<OwnedUserId, Instant>,
 }
 
@@ -75,25 +75,25 @@ impl State {
         self.rooms.get(&room).is_some_and(|room| room.users.contains_key(user_id))
     }
 
-    /// Whether one more may be typing, or is already.
+    /// Whether the user is already typing or there is space for one more.
     pub(super) fn has_place_for(&self, user_id: &UserId, room: RoomNid) -> bool {
         let in_room = self.rooms.get(&room).map_or(0, |room| room.users.len());
         self.is_typing(user_id, room) || (in_room < MAX_IN_ROOM && self.typing < MAX_TYPING)
     }
 
-    /// When the next user stops typing, unless their client says otherwise.
+    /// When the next user stops typing, unless their client extends it.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         self.deadlines.first().map(|(deadline, _)| *deadline)
     }
 
-    /// The rooms in which the time of some user is over.
+    /// The rooms in which some user's timeout has passed.
     pub(super) fn overdue(&self, now: Instant) -> Vec<RoomNid> {
         let overdue = self.deadlines.iter().take_while(|(deadline, _)| *deadline <= now);
         overdue.map(|(_, room)| *room).collect()
     }
 
-    /// Makes a change at the next count, also of those whose time is over, and says whether it is
-    /// news.
+    /// Makes a change at the next count, removes users whose timeout has passed, and returns
+    /// whether the set of users changed.
     pub(super) fn change(
         &mut self,
         room: RoomNid,
@@ -121,7 +121,7 @@ impl State {
         self.put(room, TypingInRoom { written, version, users })
     }
 
-    /// Puts what is known of a room in the place of what was known, and says whether it is news.
+    /// Replaces the state of a room, and returns whether its set of users changed.
     pub(super) fn put(&mut self, room: RoomNid, new: TypingInRoom) -> bool {
         self.advance(new.written);
         self.by_written.insert(new.written, room);
@@ -136,7 +136,7 @@ impl State {
         is_news
     }
 
-    /// Notes that everything up to `counter` is known, and forgets what is not retained.
+    /// Sets that everything up to `counter` is known, and forgets rooms beyond the retention.
     pub(super) fn advance(&mut self, counter: i64) {
         self.counter = self.counter.max(counter);
         while let Some(first) = self.by_written.first_entry()
@@ -149,8 +149,8 @@ impl State {
         }
     }
 
-    /// Begins another epoch, of which nothing is known yet, and gives what was known of the last
-    /// one: who was typing, and until when.
+    /// Begins another epoch with nothing in it, and returns who was typing in the last one, and
+    /// until when.
     pub(super) fn begin(&mut self, epoch: i64) -> Vec<(RoomNid, OwnedUserId, Instant)> {
         let before = std::mem::replace(self, Self::new(epoch));
         let rooms = before.rooms.into_iter();
@@ -161,7 +161,7 @@ impl State {
             .collect()
     }
 
-    /// Removes what leads to a room's former entry, unless the present one needs it too.
+    /// Removes a room's old entry from the indexes, except where the current entry shares it.
     fn unlink(&mut self, room: RoomNid, old: &TypingInRoom) {
         let present = self.rooms.get(&room);
         if present.is_none_or(|present| present.written != old.written) {
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_room_is_forgotten_after_what_is_retained() {
+    async fn a_room_is_forgotten_after_the_retention() {
         let (mut state, now) = (State::new(1), Instant::now());
         let alice = user("alice");
         state.change(ROOM, Some((&alice, Some(now + Duration::from_secs(9)))), now);
@@ -200,7 +200,8 @@ mod tests {
 
         state.advance(RETAINED + 1);
         assert_eq!(state.typing(ROOM), (0, Vec::new()));
-        // Below the horizon nothing is known of a room but that nobody is typing there now.
+        // For a reader below the horizon, all that is known of a forgotten room is that nobody is
+        // typing there now.
         assert_eq!(state.changed_since(ROOM, 0), Some((1, Vec::new())));
         assert_eq!(state.changed_since(ROOM, 1), None);
         assert!(state.rooms.is_empty() && state.by_written.is_empty());
@@ -208,7 +209,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_is_left_of_what_was_written_over() {
+    async fn replaced_entries_leave_nothing_in_the_indexes() {
         let (mut state, start) = (State::new(1), Instant::now());
         let (alice, bob) = (user("alice"), user("bob"));
         for second in 1..49 {

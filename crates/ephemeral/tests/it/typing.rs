@@ -1,4 +1,4 @@
-//! Who is typing: on one node, on two, and over a crash of the database.
+//! Typing notifications on one node, on two, and across a crash of the database.
 
 use std::{sync::Arc, time::Duration};
 
@@ -36,7 +36,7 @@ impl Node {
         self.typing.set(&user(name), room, timeout).await.unwrap();
     }
 
-    /// Who is typing in the room, where it changed after the count.
+    /// The users who are typing in the room, if they changed after the count.
     fn news(&self, room: RoomNid, since: i64) -> Option<Vec<String>> {
         let (version, users) = self.typing.changed_since(room, since)?;
         assert!(version > since && version <= self.typing.version());
@@ -48,7 +48,7 @@ impl Node {
         self.waiters.register(vec![Topic::from(room)])
     }
 
-    /// Waits until these are the ones who are typing.
+    /// Waits until exactly these users are typing.
     async fn until(&self, room: RoomNid, users: &[&str]) {
         let expected: Vec<OwnedUserId> = users.iter().map(|name| user(name)).collect();
         let wait = self.wait_for(room);
@@ -71,7 +71,7 @@ async fn is_woken(wait: &Wait) -> bool {
 }
 
 both_databases! {
-    async fn a_user_is_typing_until_he_stops(db: TestDatabase) {
+    async fn a_user_is_typing_until_they_stop(db: TestDatabase) {
         let node = Node::start(db).await;
         assert_eq!(node.news(ROOM, 0), None);
         let before = node.typing.version();
@@ -102,7 +102,7 @@ both_databases! {
         assert!(!is_woken(&elsewhere).await);
     }
 
-    async fn typing_ends_when_its_time_is_over(db: TestDatabase) {
+    async fn typing_ends_after_its_timeout(db: TestDatabase) {
         let node = Node::start(db).await;
         node.set("alice", ROOM, Some(Duration::from_millis(400))).await;
         node.set("bob", ROOM, LONG).await;
@@ -112,7 +112,7 @@ both_databases! {
         assert_eq!(node.news(ROOM, since).unwrap(), ["bob"]);
     }
 
-    async fn going_on_typing_is_no_news_and_takes_longer(db: TestDatabase) {
+    async fn continuing_to_type_extends_the_timeout_without_waking_readers(db: TestDatabase) {
         let node = Node::start(db).await;
         node.set("alice", ROOM, Some(Duration::from_millis(400))).await;
         let since = node.typing.version();
@@ -134,7 +134,7 @@ both_databases! {
         assert_eq!(node.news(ROOM, since).unwrap(), Vec::<String>::new());
     }
 
-    async fn stopping_without_having_typed_is_no_news(db: TestDatabase) {
+    async fn stopping_without_having_typed_wakes_no_reader(db: TestDatabase) {
         let node = Node::start(db).await;
         node.set("alice", ROOM, None).await;
         assert_eq!(node.news(ROOM, 0), None);
@@ -144,14 +144,14 @@ both_databases! {
         assert_eq!(node.news(ROOM, since), None);
     }
 
-    async fn more_than_a_hundred_in_a_room_are_not_told_of(db: TestDatabase) {
+    async fn at_most_a_hundred_users_per_room_are_listed(db: TestDatabase) {
         let node = Node::start(db).await;
         let all = (0..101).map(|number| format!("user{number:03}"));
         for name in all {
             node.set(&name, ROOM, LONG).await;
         }
         assert_eq!(node.news(ROOM, 0).unwrap().len(), 100);
-        // Whoever is told of may go on, and whoever comes takes the place of one who stopped.
+        // Users in the list can continue, and a new user can take the place of one who stopped.
         node.set("user000", ROOM, LONG).await;
         node.set("user001", ROOM, None).await;
         node.set("user100", ROOM, LONG).await;
@@ -159,7 +159,7 @@ both_databases! {
         assert_eq!((told.len(), told[0].as_str(), told[99].as_str()), (100, "user000", "user100"));
     }
 
-    async fn who_leaves_the_room_stops_typing(db: TestDatabase) {
+    async fn a_user_who_leaves_the_room_stops_typing(db: TestDatabase) {
         let store = db.store().await;
         let typing = Typing::start(&store, Clock::system(), Waiters::default(), INTERVAL);
         let (typing, _) = typing.await.unwrap();
@@ -191,7 +191,7 @@ both_databases! {
         timeout(Duration::from_secs(5), gone).await.unwrap();
     }
 
-    async fn each_run_of_a_node_that_is_alone_is_an_epoch(db: TestDatabase) {
+    async fn each_start_of_a_single_node_begins_an_epoch(db: TestDatabase) {
         let first = Node::start(db).await;
         first.set("alice", ROOM, LONG).await;
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -207,7 +207,7 @@ both_databases! {
 }
 
 #[test]
-fn what_one_node_is_told_reaches_the_readers_of_another() {
+fn a_change_on_one_node_reaches_readers_on_another() {
     run_on(Backend::Postgres, async |db| {
         let (a, b) = (Node::start(db).await, Node::start(db).await);
         assert_eq!(a.typing.epoch(), b.typing.epoch());
@@ -215,12 +215,12 @@ fn what_one_node_is_told_reaches_the_readers_of_another() {
         b.until(ROOM, &["alice"]).await;
         b.set("bob", ROOM, Some(Duration::from_millis(1_500))).await;
         a.until(ROOM, &["alice", "bob"]).await;
-        // Both end it at the same count.
+        // Both nodes see the end at the same count.
         a.until(ROOM, &["alice"]).await;
         b.until(ROOM, &["alice"]).await;
         assert_eq!(a.typing.typing(ROOM), b.typing.typing(ROOM));
 
-        // A token of one node is good on the other.
+        // A token of one node is valid on the other.
         let since = b.typing.version();
         a.set("alice", ROOM, None).await;
         assert_eq!(a.news(ROOM, since).unwrap(), Vec::<String>::new());
@@ -230,7 +230,7 @@ fn what_one_node_is_told_reaches_the_readers_of_another() {
 }
 
 #[test]
-fn a_node_that_goes_on_for_a_user_is_believed_by_the_others() {
+fn another_node_can_extend_the_typing_of_a_user() {
     run_on(Backend::Postgres, async |db| {
         let (a, b) = (Node::start(db).await, Node::start(db).await);
         a.set("alice", ROOM, Some(Duration::from_secs(2))).await;
@@ -244,7 +244,7 @@ fn a_node_that_goes_on_for_a_user_is_believed_by_the_others() {
 }
 
 #[test]
-fn nodes_that_change_the_same_rooms_at_once_agree_in_the_end() {
+fn concurrent_changes_of_the_same_rooms_converge() {
     run_on(Backend::Postgres, async |db| {
         let nodes = [Node::start(db).await, Node::start(db).await];
         let mut tasks = tokio::task::JoinSet::new();
@@ -262,7 +262,7 @@ fn nodes_that_change_the_same_rooms_at_once_agree_in_the_end() {
         while let Some(done) = tasks.join_next().await {
             done.unwrap();
         }
-        // The next look of each is after everything.
+        // After these changes, each node has read all earlier ones.
         nodes[0].set("last", ROOM, LONG).await;
         nodes[1].set("last", ROOM, LONG).await;
         for room in (0..3).map(RoomNid) {
@@ -273,7 +273,7 @@ fn nodes_that_change_the_same_rooms_at_once_agree_in_the_end() {
 }
 
 #[test]
-fn a_crash_of_the_database_begins_an_epoch_with_those_who_were_typing() {
+fn after_a_crash_of_the_database_the_new_epoch_keeps_who_was_typing() {
     run_on(Backend::Postgres, async |db| {
         let (a, b) = (Node::start(db).await, Node::start(db).await);
         a.set("alice", ROOM, LONG).await;
@@ -296,7 +296,7 @@ fn a_crash_of_the_database_begins_an_epoch_with_those_who_were_typing() {
 }
 
 #[test]
-fn nobody_is_typing_for_longer_than_two_minutes() {
+fn the_timeout_is_limited_to_two_minutes() {
     run_on(Backend::Postgres, async |db| {
         let node = Node::start(db).await;
         node.set("alice", ROOM, Some(Duration::MAX)).await;
@@ -308,7 +308,7 @@ fn nobody_is_typing_for_longer_than_two_minutes() {
 }
 
 #[test]
-fn rooms_that_were_not_written_for_long_are_forgotten() {
+fn rooms_without_changes_are_forgotten() {
     run_on(Backend::Postgres, async |db| {
         let mut conn = db.store().await.read().await.unwrap();
         assert_eq!(typing::news(&mut conn, 0, 0, 10).await.unwrap(), None);

@@ -1,4 +1,4 @@
-//! Which thread an event is in.
+//! Finds the thread that an event is in.
 //!
 //! <https://spec.matrix.org/v1.19/client-server-api/#threading>
 
@@ -9,8 +9,8 @@ use stoa_rooms::Event;
 
 use super::{Mark, MarkKind, ReadState, ReadStateError, Result};
 
-/// Over how many events that relate to one another a thread is looked for, such as a reaction to an
-/// edit of a message in a thread.
+/// How many relations are followed to find the thread of an event, such as a reaction to an edit of
+/// a message in a thread.
 const MAX_HOPS: usize = 3;
 
 #[derive(serde::Deserialize)]
@@ -26,18 +26,18 @@ struct Relation {
 }
 
 impl ReadState {
-    /// The name under which a mark's thread is stored: `main`, the root's event ID, or nothing for
-    /// an unthreaded mark. Checks that the event is in the thread.
+    /// The name under which a mark's thread is stored: `main`, the root's event ID, or an empty
+    /// string for an unthreaded mark. Checks that the event is in the thread.
     pub(super) async fn thread<'a>(&self, mark: &Mark<'a>, event: &Arc<Event>) -> Result<&'a str> {
         let Some(name) = mark.thread.as_str() else { return Ok("") };
         let refuse = |why| Err(ReadStateError::InvalidThread(why));
         if mark.kind == MarkKind::FullyRead {
-            return refuse("The fully-read marker knows no threads");
+            return refuse("The fully-read marker cannot have a thread");
         }
         let root = self.root(event).await?;
         let is_in_thread = match mark.thread {
             ReceiptThread::Main => root.is_none(),
-            // The root is in the main timeline, and a thread that has just begun is read up to it.
+            // The root is in the main timeline, but a thread without replies yet is read up to it.
             ReceiptThread::Thread(thread) => {
                 root.as_ref() == Some(thread) || event.pdu.event_id == *thread
             }

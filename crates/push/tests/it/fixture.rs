@@ -1,4 +1,4 @@
-//! Read state over rooms with messages.
+//! Read state and rooms with messages.
 
 use std::sync::Arc;
 
@@ -76,7 +76,7 @@ impl Fixture {
         self.read_state.mark(&actor(who), room, &[Mark { kind, event_id, thread }]).await
     }
 
-    /// Marks an event as read, which must be accepted.
+    /// Marks an event as read, which must succeed.
     pub(crate) async fn read(&self, who: &str, room: &Room, event_id: &EventId) {
         self.mark(who, room, MarkKind::Read, event_id, None).await.unwrap();
     }

@@ -1,4 +1,4 @@
-//! What users are told of, from outside.
+//! Tests of the public API of read state.
 
 #![expect(clippy::unwrap_used, reason = "a test ends at what it does not expect")]
 

@@ -27,7 +27,7 @@ fn events(receipts: &[Receipt]) -> Vec<&EventId> {
 }
 
 both_databases! {
-    async fn a_receipt_is_given_to_everybody_once(db: TestDatabase) {
+    async fn each_reader_gets_a_receipt_once(db: TestDatabase) {
         let fixture = Fixture::new(db).await;
         let room = fixture.room().await;
         let event = fixture.send(&room).await;
@@ -48,7 +48,7 @@ both_databases! {
         assert!(fixture.receipts("bob", &room, Pos::START).await.len() == 1);
     }
 
-    async fn a_session_that_has_ended_moves_no_mark(db: TestDatabase) {
+    async fn no_mark_is_moved_through_a_session_that_has_ended(db: TestDatabase) {
         let fixture = Fixture::new(db).await;
         let room = fixture.room().await;
         let event = fixture.send(&room).await;
@@ -62,7 +62,7 @@ both_databases! {
         assert_eq!(fixture.receipts("bob", &room, Pos::START).await, []);
     }
 
-    async fn a_receipt_that_moved_is_given_at_its_new_place_only(db: TestDatabase) {
+    async fn a_moved_receipt_is_returned_only_at_its_new_place(db: TestDatabase) {
         let fixture = Fixture::new(db).await;
         let room = fixture.room().await;
         let (first, second) = (fixture.send(&room).await, fixture.send(&room).await);
@@ -72,7 +72,7 @@ both_databases! {
         assert_eq!(events(&fixture.receipts("bob", &room, Pos::START).await), [&*second]);
         assert_eq!(events(&fixture.receipts("bob", &room, between).await), [&*second]);
 
-        // A reader who reads up to an earlier position gets it with the next read.
+        // A reader who stops at an earlier position gets the receipt with the next read.
         let rooms = [room.nid];
         let bob = user("bob");
         let earlier = fixture.read_state.receipts_changed(&bob, &rooms, Pos::START, between, i64::MAX);
@@ -92,7 +92,7 @@ both_databases! {
         assert_eq!(events(&fixture.receipts("bob", &room, Pos::START).await), [&*second]);
     }
 
-    async fn marks_of_one_user_at_once_end_at_the_newest(db: TestDatabase) {
+    async fn concurrent_marks_of_one_user_end_at_the_newest(db: TestDatabase) {
         let fixture = Arc::new(Fixture::new(db).await);
         let room = fixture.room().await;
         let mut sent = Vec::new();
@@ -111,7 +111,7 @@ both_databases! {
         assert_eq!(events(&fixture.receipts("bob", &room, Pos::START).await), [&*sent[11]]);
     }
 
-    async fn private_receipts_are_for_their_own_user(db: TestDatabase) {
+    async fn private_receipts_are_visible_only_to_their_user(db: TestDatabase) {
         let fixture = Fixture::new(db).await;
         let room = fixture.room().await;
         let (first, second) = (fixture.send(&room).await, fixture.send(&room).await);
@@ -124,7 +124,7 @@ both_databases! {
         assert_eq!(events(&fixture.receipts("bob", &room, Pos::START).await), [&*first]);
     }
 
-    async fn threads_are_read_apart(db: TestDatabase) {
+    async fn threads_have_separate_receipts(db: TestDatabase) {
         let fixture = Fixture::new(db).await;
         let room = fixture.room().await;
         let root = fixture.send(&room).await;
@@ -143,7 +143,7 @@ both_databases! {
         assert_eq!(seen, expected);
     }
 
-    async fn an_event_is_read_in_its_own_thread_only(db: TestDatabase) {
+    async fn an_event_can_be_marked_only_in_its_own_thread(db: TestDatabase) {
         let fixture = Fixture::new(db).await;
         let room = fixture.room().await;
         let root = fixture.send(&room).await;
@@ -173,7 +173,7 @@ both_databases! {
         assert!(matches!(marker, Err(ReadStateError::InvalidThread(_))));
     }
 
-    async fn only_members_mark_what_they_see(db: TestDatabase) {
+    async fn only_members_can_mark_events_they_see(db: TestDatabase) {
         let fixture = Fixture::new(db).await;
         let (room, other) = (fixture.room().await, fixture.room().await);
         let (event, elsewhere) = (fixture.send(&room).await, fixture.send(&other).await);
@@ -219,7 +219,7 @@ both_databases! {
         assert_eq!(fixture.head(), Pos(head.0 + 3));
     }
 
-    async fn receipts_of_many_rooms_are_read_at_once(db: TestDatabase) {
+    async fn receipts_of_many_rooms_are_read_together(db: TestDatabase) {
         let fixture = Fixture::new(db).await;
         let rooms = [fixture.room().await, fixture.room().await, fixture.room().await];
         for room in &rooms[..2] {
@@ -245,7 +245,7 @@ both_databases! {
         assert_eq!(users, [(nids[0], alice.clone()), (nids[1], alice)]);
     }
 
-    async fn no_receipt_is_left_out_however_many_came(db: TestDatabase) {
+    async fn no_receipt_is_missing_among_many(db: TestDatabase) {
         const MANY: usize = 1_700;
         let fixture = Fixture::new(db).await;
         let rooms = [fixture.room().await, fixture.room().await];
@@ -274,7 +274,7 @@ both_databases! {
         users.dedup();
         assert_eq!(users.len(), 2 * MANY * 4 / 5 + 1);
         assert!(changed[&nids[0]].is_sorted_by_key(|receipt| receipt.pos));
-        // One who knows nothing is given the newest, and where they have read themselves.
+        // A reader who knows no receipts gets the newest ones and their own.
         let newest =
             fixture.read_state.newest_receipts(&bob, &nids, head, i64::MAX).await.unwrap();
         assert_eq!(newest[&nids[0]].len(), 1_001);
@@ -282,14 +282,15 @@ both_databases! {
         assert_eq!(newest[&nids[1]].len(), 1_000);
         assert_eq!(newest[&nids[0]].last().unwrap().pos.0 + 1, head.0);
 
-        // No more are read than are asked for, and as many where others are left out.
+        // At most `most` are returned, and exactly that many if others are missing.
         let count = |found: HashMap<_, Vec<Receipt>>| found.values().map(Vec::len).sum::<usize>();
         let newcomer = user("user1699");
         for most in [0, 1, 500, 1_500, 2_000, 2_001] {
             let read_state = &fixture.read_state;
             let changed = read_state.receipts_changed(&bob, &nids, since, head, most).await;
             assert_eq!(i64::try_from(count(changed.unwrap())).unwrap(), most);
-            // The receipt of the one is older than the newest thousand, the other's is one of them.
+            // One reader's own receipt is older than the newest thousand, the other's is among
+            // them.
             for reader in [&bob, &newcomer] {
                 let newest = read_state.newest_receipts(reader, &nids, head, most).await;
                 assert_eq!(i64::try_from(count(newest.unwrap())).unwrap(), most, "{reader}");
@@ -299,7 +300,7 @@ both_databases! {
 }
 
 #[test]
-fn marks_on_two_nodes_at_once_end_at_the_newest() {
+fn concurrent_marks_on_two_nodes_end_at_the_newest() {
     run_on(Backend::Postgres, async |db| {
         let (a, b) = (Fixture::new(db).await, Fixture::new(db).await);
         let room = a.room().await;
@@ -317,7 +318,7 @@ fn marks_on_two_nodes_at_once_end_at_the_newest() {
 }
 
 #[test]
-fn what_is_read_through_one_node_is_known_on_another() {
+fn a_mark_set_on_one_node_is_known_on_another() {
     run_on(Backend::Postgres, async |db| {
         let (a, b) = (Fixture::new(db).await, Fixture::new(db).await);
         let room = a.room().await;

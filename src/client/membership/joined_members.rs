@@ -13,10 +13,10 @@ use stoa_rooms::{MemberProfile, Rooms};
 
 use crate::ops::find_room::known_room;
 
-/// The memory that one member takes while the answer is put together, in bytes.
+/// The memory that one member takes while the answer is built, in bytes.
 const MEMBER: u64 = 512;
 
-/// Like ruma's, with `null` where a member has no name or avatar: clients read the keys.
+/// Like ruma's, with `null` if a member has no name or avatar, because clients expect the keys.
 #[derive(Debug, Serialize)]
 pub(crate) struct Response {
     joined: BTreeMap<String, Member>,
@@ -39,7 +39,7 @@ pub(crate) async fn joined_members(
     let joined = rooms.known.committed(&room).await?.joined;
     let weight = MEMBER * u64::try_from(joined).unwrap_or_default();
     let place = admission.admit(&session.user_id, weight).await?;
-    // Whoever waited for it may have been logged out meanwhile.
+    // The user may have been logged out while the answer waited for memory.
     sessions.check_goes_on(&session).await?;
     let members = rooms.members.joined(&session.user_id, &room).await?;
     let joined = members.into_iter().map(|(user_id, MemberProfile { displayname, avatar_url })| {

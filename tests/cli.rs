@@ -69,7 +69,7 @@ fn version() {
 fn check_config_without_a_file() {
     assert_eq!(
         Terminal::new().prints(&["check-config"]),
-        "There is no configuration file, and what holds without one is right.\n\
+        "There is no configuration file. The defaults and environment variables are valid.\n\
          \x20 server name  localhost\n\
          \x20 data folder  ./stoa-data\n\
          \x20 database     sqlite:./stoa-data/stoa.db\n\

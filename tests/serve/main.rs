@@ -166,7 +166,7 @@ both_databases! {
         }
         let (is_done, shown) = said(&["jobs", "cancel", "1"]);
         assert!(is_done && shown.contains("cancelled"), "{shown}");
-        assert_eq!(said(&["jobs", "cancel", "1"]), (false, "error: job 1 has ended already\n".to_owned()));
+        assert_eq!(said(&["jobs", "cancel", "1"]), (false, "error: job 1 has already ended\n".to_owned()));
         let (is_done, shown) = said(&["jobs", "restart", "1"]);
         assert!(is_done && shown.lines().any(|line| line == "state       waiting"), "{shown}");
         let refused = "error: job 1 has neither failed nor been cancelled\n".to_owned();

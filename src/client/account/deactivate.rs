@@ -197,7 +197,8 @@ mod tests {
             let (alice, bob) = (server.register("alice").await, server.register("bob").await);
             let (carol, erin) = (server.register("carol").await, server.register("erin").await);
             let room = alice.create_public_room().await;
-            // Bob leaves before anything is sent, and joins again when he can no longer read it.
+            // Erin leaves before anything is sent, and joins again when the erased user's events
+            // can no longer be read.
             erin.join(&room).await;
             erin.leave(&room).await;
             let early = alice.send(&room, "early").await;

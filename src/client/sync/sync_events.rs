@@ -151,7 +151,7 @@ impl WantedFilter {
         match filter {
             None => Ok(Self::Given(FilterDefinition::default())),
             Some(RequestFilter::FilterDefinition(definition)) => Ok(Self::Given(definition)),
-            // JSON that does not parse as a filter is taken for an ID.
+            // ruma's type takes JSON that does not parse as a filter for an ID.
             Some(RequestFilter::FilterId(id)) if id.starts_with('{') => {
                 Err(Error::bad_json("`filter` is not a filter."))
             }

@@ -83,7 +83,7 @@ mod tests {
             assert_eq!(typing(&server, &room, before).await.unwrap(), ["@alice:test"]);
             alice.put(&path, json!({ "typing": false })).await.ok();
             assert!(typing(&server, &room, before).await.unwrap().is_empty());
-            // The client can leave out the time or send `null`.
+            // The client can leave out the time, or set it to zero.
             alice.put(&path, json!({ "typing": true })).await.ok();
             assert_eq!(typing(&server, &room, before).await.unwrap(), ["@alice:test"]);
             alice.put(&path, json!({ "typing": true, "timeout": 0 })).await.ok();

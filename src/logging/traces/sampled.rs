@@ -9,12 +9,12 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
-/// The spans with which a trace may begin.
+/// The spans that can be the root of a trace.
 const ROOTS: [&str; 2] = ["request", "job"];
 
-/// Chooses some requests and jobs at random, and all that happens within them.
+/// Selects requests and jobs at random, with everything that happens within them.
 ///
-/// What is not chosen is not even made, unless the log has lines of it.
+/// Other spans are not even created, unless the log writes lines for them.
 pub(super) struct Sampled {
     random: Random,
     one_in: u64,
@@ -26,8 +26,8 @@ impl Sampled {
     }
 }
 
-/// Whether something may be part of a trace: a span of ours, or an event that an admin would read.
-/// Other programs' parts may show what they handle.
+/// Whether something can be part of a trace: one of our spans, or an event from level `info` up.
+/// Spans of other crates could reveal the data that they handle.
 fn is_eligible(metadata: &Metadata<'_>) -> bool {
     let most = if metadata.is_span() { Level::DEBUG } else { Level::INFO };
     *metadata.level() <= most && metadata.target().starts_with("stoa")
@@ -44,7 +44,7 @@ where
         if metadata.is_span() && ROOTS.contains(&metadata.name()) {
             return self.one_in == 1 || self.random.u64().is_multiple_of(self.one_in);
         }
-        // Only spans that were chosen are seen here.
+        // Only sampled spans arrive here.
         context.lookup_current().is_some()
     }
 

@@ -1,4 +1,4 @@
-//! The command line: what can be asked of the program, and where its configuration comes from.
+//! The command line: the program's commands, and where its configuration comes from.
 
 mod audit;
 mod check_config;
@@ -41,17 +41,17 @@ pub(crate) struct Cli {
 enum Command {
     /// Run the server
     Serve,
-    /// Make an account
+    /// Create an account
     CreateUser(create_user::Args),
     /// Check the audit log
     #[command(subcommand)]
     Audit(audit::Task),
-    /// List jobs, show one, or cancel one
+    /// List jobs, show, cancel or restart one
     #[command(subcommand)]
     Jobs(jobs::Args),
-    /// Bring the database up to date, which the server also does when it starts
+    /// Bring the database up to date (the server also does so when it starts)
     Migrate,
-    /// Read the configuration as the server does, and say what is wrong with it
+    /// Check the configuration as the server reads it, and report all errors
     CheckConfig,
     /// Print a configuration file with every setting, its default and a comment
     GenerateConfig,
@@ -78,9 +78,9 @@ pub(crate) enum CliError {
     Start(#[from] StartError),
     #[error(transparent)]
     Bind(#[from] BindError),
-    #[error("signals cannot be waited for: {0}")]
+    #[error("cannot wait for signals: {0}")]
     Signal(#[source] io::Error),
-    #[error("a part of the server broke, as its log says; it has to be started again")]
+    #[error("an essential part of the server has failed (see its log); restart the server")]
     Broken,
     #[error(transparent)]
     Ask(#[from] AskError),
@@ -90,24 +90,22 @@ pub(crate) enum CliError {
     PasswordsDiffer,
     #[error("the database is not up to date: start the server once, or run `stoa migrate`")]
     NotMigrated,
-    #[error("`--head` needs a whole line of the server's log that holds `stoa-audit-head/1`")]
+    #[error("`--head` needs a whole line of the server's log that contains `stoa-audit-head/1`")]
     NoHead,
-    #[error(
-        "the running server gave an answer to another question; perhaps it is of another version"
-    )]
+    #[error("the running server gave an unexpected answer; perhaps it has another version")]
     UnexpectedReply,
     #[error("{0}")]
     Refused(String),
 }
 
-/// Runs a command on the threads that the machine has.
+/// Runs a command on a runtime with as many threads as the machine has.
 fn block_on<T>(command: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     runtime.map_err(CliError::Runtime)?.block_on(command)
 }
 
-/// Has the server that runs on this data folder carry out a command. Where none runs, a server is
-/// started for it, which serves nobody and runs no jobs.
+/// Has the server that runs on this data folder carry out a command. If none runs, a server is
+/// started for the command; it does not listen and runs no jobs.
 async fn execute(config: Config, command: control::Command) -> Result<Reply, CliError> {
     if let Some(reply) = control::ask(&config.data_dir, &command).await? {
         return Ok(reply);
@@ -136,7 +134,7 @@ impl Cli {
     }
 }
 
-/// Where the configuration is found.
+/// The location of the configuration.
 #[derive(Debug, Args)]
 struct ConfigArgs {
     /// The configuration file [default: stoa.toml, if there is one]
@@ -152,13 +150,13 @@ struct ConfigArgs {
 }
 
 impl ConfigArgs {
-    /// The file that is read where none is named.
+    /// The file that is read by default.
     const DEFAULT_FILE: &str = "stoa.toml";
 
-    /// The file to read: the one that was named, or the default one where it exists.
+    /// The file to read: the given one, or the default one if it exists.
     fn file(&self) -> Option<&Path> {
         let default = Path::new(Self::DEFAULT_FILE);
-        // Whatever is there but cannot be read is not passed over: reading it says what is wrong.
+        // A default file that exists but cannot be read is not ignored: reading it gives the error.
         let exists = || default.symlink_metadata().is_ok();
         self.config.as_deref().or_else(|| exists().then_some(default))
     }

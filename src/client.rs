@@ -1,5 +1,6 @@
-//! The client-server API: a folder for each chapter, a file for each operation with its request, its
-//! handler, and its tests. Folders, files and handlers have the names that ruma gives them.
+//! The client-server API: a folder for each chapter of the specification, and a file for each
+//! operation with its request, its handler, and its tests. Folders, files and handlers have the
+//! names that ruma gives them.
 
 pub(crate) mod account;
 pub(crate) mod alias;

@@ -1,7 +1,7 @@
-//! How a command of the program reaches the server that runs: a Unix socket in the data folder.
+//! How the program's commands reach the running server: a Unix socket in the data folder.
 //!
-//! A connection carries one question and one answer, each a line of JSON. Whoever may open the
-//! socket may do anything, so only the user who runs the server may.
+//! A connection carries one request and one reply, each a line of JSON. Access to the socket allows
+//! everything, so only the user who runs the server can open it.
 
 mod client;
 mod jobs;
@@ -24,11 +24,11 @@ use crate::{
     audit::{self, Report},
 };
 
-/// What the server is asked to do.
+/// A request to the running server.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Command {
-    /// Make an account.
+    /// Create an account.
     CreateUser {
         /// The localpart of the user ID.
         username: String,
@@ -42,30 +42,30 @@ pub enum Command {
         /// A line of the server's log with a head that the chain must contain.
         head: Option<String>,
     },
-    /// See to jobs.
+    /// List or change jobs.
     Jobs(JobsCommand),
-    /// Say whether a server runs.
+    /// Check whether a server is running.
     Ping,
 }
 
-/// What the server answers.
+/// The server's reply.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reply {
-    /// The account with this user ID was made.
+    /// The account with this user ID was created.
     Created(String),
     /// The audit log was checked.
     Audit(Report),
-    /// These are the jobs that were asked about.
+    /// The requested jobs.
     Jobs(Vec<JobView>),
-    /// It runs.
+    /// A server is running.
     Running,
-    /// It could not be done, for this reason.
+    /// The request failed, for this reason.
     Failed(String),
 }
 
 impl Command {
-    /// Does what is asked.
+    /// Carries out a request.
     pub async fn run(self, state: &AppState) -> Reply {
         let server_name = &state.config.server_name;
         match self {
@@ -93,7 +93,8 @@ impl Command {
     }
 }
 
-/// Whoever may do this is logged in at the machine and not here: the account makes itself.
+/// The admin is logged in to the machine and not to Stoa, so the new account is recorded as its own
+/// actor.
 async fn create_user(
     registrar: &Registrar,
     server_name: &ServerName,
@@ -104,7 +105,7 @@ async fn create_user(
     registrar.create_user(&Actor::user(&itself), user).await
 }
 
-/// Where the socket is.
+/// The path of the socket.
 pub fn socket_path(data_dir: &Path) -> PathBuf {
     data_dir.join("stoa.sock")
 }

@@ -1,3 +1,4 @@
-//! Work that outlives its request, a file for each kind of job. A new one is also named in `app.rs`.
+//! Work that outlives its request, a file for each kind of job. A new kind is also registered in
+//! `app.rs`.
 
 pub(crate) mod deactivate_account;

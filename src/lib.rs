@@ -1,7 +1,7 @@
 //! Stoa, a Matrix homeserver.
 //!
-//! This crate is what people call over HTTP, and the assembly: [`app`] puts the engine's parts
-//! together, [`router`] says what is served, and each folder under [`client`] is a chapter of the
+//! This crate holds the HTTP handlers and connects the parts of the engine: [`app`] builds the
+//! parts, [`router`] lists the routes, and each folder under [`client`] is a chapter of the
 //! specification with a file for each of its operations.
 
 pub mod app;

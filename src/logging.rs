@@ -1,5 +1,4 @@
-//! What the server writes about itself: lines to standard error, and, where a collector is set,
-//! traces.
+//! The server's log lines on standard error, and, if a collector is configured, its traces.
 
 mod lines;
 mod traces;
@@ -12,26 +11,25 @@ use tracing_subscriber::{EnvFilter, filter::ParseError, prelude::*};
 
 use self::traces::Traces;
 
-/// Why nothing can be logged as it is configured.
+/// Why logging cannot start as configured.
 #[derive(Debug, thiserror::Error)]
 pub enum LoggingError {
-    /// The filter is none.
+    /// The filter cannot be parsed.
     #[error("`log.filter`: {0}")]
     Filter(#[from] ParseError),
-    /// No traces can be sent.
+    /// Traces cannot be sent.
     #[error("`tracing.otlp_endpoint`: {0}")]
     Traces(#[from] traces::TracesError),
 }
 
-/// What is written until this is stopped.
+/// Logging and tracing, until this is stopped.
 #[derive(Debug)]
 pub struct Logging {
     traces: Option<Traces>,
 }
 
 impl Logging {
-    /// Begins to write, and makes panics lines of the log, which carry the id of the request in
-    /// which they happened.
+    /// Starts logging. Panics become log lines with the ID of the request in which they happened.
     pub fn start(config: &Config, random: Random) -> Result<Self, LoggingError> {
         let filter = EnvFilter::builder().parse(directives(config.log.filter.as_str()))?;
         let lines = lines::lines(config.log.format).with_filter(filter);
@@ -46,14 +44,14 @@ impl Logging {
         Ok(Self { traces })
     }
 
-    /// From now on, traces say that they come from this run of a node.
+    /// Marks traces from now on as coming from this run of the node.
     pub fn set_node(&self, incarnation: i64) {
         if let Some(traces) = &self.traces {
             traces.set_node(incarnation);
         }
     }
 
-    /// Sends the traces that wait, for a few seconds at most. It blocks the thread.
+    /// Sends the queued traces, for a few seconds at most. It blocks the thread.
     pub fn stop(self) {
         if let Some(traces) = self.traces {
             traces.stop();
@@ -61,10 +59,11 @@ impl Logging {
     }
 }
 
-/// What decides on events, and says so at `info` several times for each of them.
+/// A target in ruma that logs several lines at `info` for each event that it authorizes.
 const TALKATIVE: &str = "ruma_state_res";
 
-/// The filter, under which `info` is what an admin wants to read, unless it says otherwise.
+/// The filter, with the targets that are too noisy at `info` turned down unless the setting names
+/// them.
 fn directives(filter: &str) -> Cow<'_, str> {
     if filter.split(',').any(|directive| directive == "info") && !filter.contains(TALKATIVE) {
         return format!("{filter},{TALKATIVE}=warn").into();

@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use clap::Parser;
 use mimalloc::MiMalloc;
 
-/// Batches of the log are large, short-lived and freed by other threads than made them. The system's
-/// allocator keeps many times the memory that is in use then.
+/// Batches of the log are large, short-lived and freed by threads other than those that allocated
+/// them. The system's allocator would then keep many times the memory that is in use.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 

@@ -1,4 +1,4 @@
-//! What the server measures, for Prometheus.
+//! The server's metrics, for Prometheus.
 
 use std::time::Duration;
 
@@ -12,26 +12,26 @@ use crate::{app::AppState, health};
 const SECONDS: [f64; 12] =
     [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0];
 
-/// The upper bounds of the buckets of sizes of groups of appends.
+/// The upper bounds of the buckets of `stoa_log_group_size`, in appends.
 const GROUP_SIZES: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
 
-/// The measurements of this process.
+/// The metrics of this process.
 #[derive(Clone, Debug)]
 pub struct Metrics(PrometheusHandle);
 
-/// Why nothing can be measured.
+/// Why metrics cannot be recorded.
 #[derive(Debug, thiserror::Error)]
 pub enum MetricsError {
     /// The buckets are wrong.
     #[error(transparent)]
     Build(#[from] BuildError),
-    /// There is a recorder already.
+    /// A recorder is already installed.
     #[error("metrics are recorded already")]
     Twice,
 }
 
 impl Metrics {
-    /// Begins to measure. There is one recorder in a process: every crate's macros find it.
+    /// Installs the recorder. There is one per process, which the macros of every crate use.
     pub fn install() -> Result<Self, MetricsError> {
         let recorder = PrometheusBuilder::new()
             .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)?
@@ -43,7 +43,7 @@ impl Metrics {
         Ok(Self(handle))
     }
 
-    /// The listener's routes: the metrics, and what load balancers ask.
+    /// The routes of the metrics listener: the metrics and the health checks.
     pub fn router(self, state: AppState) -> Router {
         Router::new()
             .route("/metrics", get(render))
@@ -51,7 +51,7 @@ impl Metrics {
             .merge(health::router(state))
     }
 
-    /// Keeps the memory of what nobody reads bounded. Runs until it is dropped.
+    /// Bounds the memory of metrics that nobody reads. Runs until it is dropped.
     pub async fn upkeep(self) {
         let mut interval = tokio::time::interval(Duration::from_secs(10));
         loop {
@@ -92,7 +92,7 @@ enum Kind {
     Histogram,
 }
 
-/// Everything that is measured, and what it means: `docs/metrics.md` says the same.
+/// All metrics and what they mean. `docs/metrics.md` must say the same.
 const METRICS: [(Kind, &str, &str); 42] = [
     (
         Kind::Histogram,

@@ -1,4 +1,4 @@
-//! The command line, tried as somebody at a terminal would.
+//! The command line, as used from a terminal.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::{
@@ -8,7 +8,7 @@ use std::{
 
 use tempfile::TempDir;
 
-/// A folder to work in, in which the program sees nothing of the environment but what a test sets.
+/// A working folder in which the program sees only the environment variables that a test sets.
 struct Terminal {
     folder: TempDir,
     variables: Vec<(&'static str, &'static str)>,
@@ -39,7 +39,7 @@ impl Terminal {
             .unwrap()
     }
 
-    /// What a command that must succeed prints.
+    /// The output of a command that must succeed.
     #[track_caller]
     fn prints(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);
@@ -48,7 +48,7 @@ impl Terminal {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// What a command that must fail says, having printed nothing else.
+    /// The error of a command that must fail and print nothing else.
     #[track_caller]
     fn fails(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);
@@ -69,7 +69,7 @@ fn version() {
 fn check_config_without_a_file() {
     assert_eq!(
         Terminal::new().prints(&["check-config"]),
-        "There is no configuration file, and what holds without one is right.\n\
+        "There is no configuration file. The defaults and environment variables are valid.\n\
          \x20 server name  localhost\n\
          \x20 data folder  ./stoa-data\n\
          \x20 database     sqlite:./stoa-data/stoa.db\n\
@@ -84,7 +84,7 @@ fn check_config_with_the_file_in_the_folder() {
         .variable("STOA_DATABASE__URL", "postgres://stoa:hunter2@localhost/stoa");
     assert_eq!(
         terminal.prints(&["check-config"]),
-        "The configuration in stoa.toml is right.\n\
+        "The configuration in stoa.toml is valid.\n\
          \x20 server name  example.com\n\
          \x20 data folder  ./stoa-data\n\
          \x20 database     postgres://stoa:***@localhost/stoa\n\
@@ -178,15 +178,15 @@ fn the_file_that_is_read() {
     };
     let terminal = Terminal::new().file("stoa.toml", "").file("a.toml", "").file("b.toml", "");
     let in_the_folder = first_line(&terminal, &["check-config"]);
-    assert_eq!(in_the_folder, "The configuration in stoa.toml is right.");
+    assert_eq!(in_the_folder, "The configuration in stoa.toml is valid.");
 
     let terminal = terminal.variable("STOA_CONFIG", "a.toml");
     let by_variable = first_line(&terminal, &["check-config"]);
-    assert_eq!(by_variable, "The configuration in a.toml is right.");
+    assert_eq!(by_variable, "The configuration in a.toml is valid.");
 
     for arguments in [["--config", "b.toml", "check-config"], ["check-config", "-c", "b.toml"]] {
         let by_argument = first_line(&terminal, &arguments);
-        assert_eq!(by_argument, "The configuration in b.toml is right.");
+        assert_eq!(by_argument, "The configuration in b.toml is valid.");
     }
 }
 
@@ -206,7 +206,7 @@ fn generate_config_prints_a_file_that_is_right() {
     Terminal::new().file("stoa.toml", &sample).prints(&["check-config"]);
 }
 
-/// What `serve` says where it cannot start.
+/// The error of a `serve` that cannot start.
 #[track_caller]
 fn refuses_to_start(database_url: &'static str) -> String {
     Terminal::new().variable("STOA_DATABASE__URL", database_url).fails(&["serve"])

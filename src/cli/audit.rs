@@ -9,19 +9,18 @@ use stoa_config::Config;
 
 use super::{CliError, ConfigArgs, block_on};
 
-/// What to do with the audit log.
+/// The commands for the audit log.
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Task {
     /// Check that no entry was changed, added or removed
     Verify {
-        /// Check also that the chain contains this head, which the server wrote to its log: the
-        /// whole line
+        /// Also check that the chain contains this head: the whole line from the server's log
         #[arg(long, value_name = "LINE")]
         head: Option<String>,
     },
 }
 
-/// Checks the audit log, through the server where one runs.
+/// Checks the audit log, through the server if one is running.
 pub(super) fn run(
     config_args: &ConfigArgs,
     task: Task,

@@ -4,15 +4,16 @@ use stoa_appservices::{NamespaceKind, Registration, Registrations, printable};
 
 use super::{CliError, ConfigArgs};
 
-/// Loads the configuration, and the files that it names. Shows what most often turns out to be another
-/// one than was meant.
+/// Loads the configuration and the files that it names. Prints the settings that most often differ
+/// from what was meant.
 pub(super) fn run(args: &ConfigArgs, out: &mut impl Write) -> Result<(), CliError> {
     let config = args.load()?;
     let registrations =
         Registrations::load(&config.appservices.registrations, &config.server_name)?;
     let heading = match args.file() {
-        Some(file) => format!("The configuration in {} is right.", file.display()),
-        None => "There is no configuration file, and what holds without one is right.".to_owned(),
+        Some(file) => format!("The configuration in {} is valid.", file.display()),
+        None => "There is no configuration file. The defaults and environment variables are valid."
+            .to_owned(),
     };
     let addresses: Vec<_> = config.listen.client.iter().map(ToString::to_string).collect();
     writeln!(out, "{heading}")?;
@@ -29,7 +30,7 @@ pub(super) fn run(args: &ConfigArgs, out: &mut impl Write) -> Result<(), CliErro
     Ok(())
 }
 
-/// Shows an application service and its namespaces.
+/// Prints an application service and its namespaces.
 fn show(registration: &Registration, out: &mut impl Write) -> Result<(), CliError> {
     let url = registration.shown_url();
     let url = url.as_deref().unwrap_or("not called");

@@ -5,16 +5,16 @@ use stoa_base::Random;
 
 use super::{CliError, ConfigArgs, block_on, execute};
 
-/// How long a password is that is made up here: about 140 bits.
+/// The length of a generated password, in characters: about 140 bits.
 const GENERATED_LENGTH: usize = 24;
 
-/// The account to make.
+/// The account to create.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The part of the user ID before the colon
     name: String,
 
-    /// Make an admin of the server
+    /// Make the user an admin of the server
     #[arg(long)]
     admin: bool,
 
@@ -23,7 +23,7 @@ pub(super) struct Args {
     password_stdin: bool,
 }
 
-/// Makes an account, through the server where one runs.
+/// Creates an account, through the server if one is running.
 pub(super) fn run(
     config_args: &ConfigArgs,
     args: Args,
@@ -49,8 +49,8 @@ pub(super) fn run(
     }
 }
 
-/// Asks for a password, twice. An empty one means that one is to be made up, which is also what
-/// happens where there is nobody to ask.
+/// Asks for a password, twice. If it is empty, or the input is not a terminal, a password is
+/// generated.
 fn read_password(from_stdin: bool) -> Result<String, CliError> {
     if from_stdin {
         let mut line = String::new();

@@ -4,7 +4,7 @@ use stoa::control::{Command, JobView, JobsCommand, Reply};
 
 use super::{CliError, ConfigArgs, block_on, execute};
 
-/// What to do with jobs.
+/// The commands for jobs.
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Args {
     /// List the newest jobs
@@ -14,19 +14,19 @@ pub(super) enum Args {
         /// The number of the job
         id: i64,
     },
-    /// Cancel a job; one that runs ends after its present step
+    /// Cancel a job; a running one ends after its current step
     Cancel {
         /// The number of the job
         id: i64,
     },
-    /// Start a job anew that has failed or was cancelled
+    /// Start a failed or cancelled job again
     Restart {
         /// The number of the job
         id: i64,
     },
 }
 
-/// Looks after jobs, through the server where one runs.
+/// Lists, shows, cancels or restarts jobs, through the server if one is running.
 pub(super) fn run(
     config_args: &ConfigArgs,
     args: &Args,

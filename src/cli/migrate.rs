@@ -15,12 +15,15 @@ pub(super) fn run(args: &ConfigArgs, out: &mut impl Write) -> Result<(), CliErro
         Some(0) => writeln!(out, "The database is up to date.")?,
         Some(1) => writeln!(out, "One migration was applied.")?,
         Some(count) => writeln!(out, "{count} migrations were applied.")?,
-        None => writeln!(out, "The server runs, and has brought the database up to date.")?,
+        None => writeln!(
+            out,
+            "The server is running; it brought the database up to date when it started."
+        )?,
     }
     Ok(())
 }
 
-/// How many migrations were applied; none where a server runs, which did that when it started.
+/// The number of applied migrations. `None` if a server is running, which did that when it started.
 async fn migrate(config: Config) -> Result<Option<usize>, CliError> {
     if control::ask(&config.data_dir, &Command::Ping).await?.is_some() {
         return Ok(None);

@@ -52,9 +52,9 @@ async fn serve(
         tokio::spawn(measurers.run(metrics.router(state.clone()), state.stopping.clone())),
     ];
     drop(state);
-    // Last: whoever reads it may act on it at once.
+    // Last, because a script that reads this line may connect at once.
     if let Err(error) = out.write_all(greeting.as_bytes()).and_then(|()| out.flush()) {
-        tracing::warn!(%error, "the greeting cannot be written");
+        tracing::warn!(%error, "cannot write the greeting");
     }
 
     let outcome = tokio::select! {
@@ -67,12 +67,12 @@ async fn serve(
     app.begin_stop();
     for task in beside {
         task.abort();
-        // It was aborted, or has ended by itself.
+        // The task was aborted or has ended by itself.
         let _ = task.await;
     }
     for listener in serving {
         if let Err(error) = listener.await {
-            tracing::error!(%error, "a listener broke");
+            tracing::error!(%error, "a listener failed");
         }
     }
     app.stop().await;
@@ -80,7 +80,7 @@ async fn serve(
     outcome
 }
 
-/// The listeners for clients and for whoever reads the metrics.
+/// The listeners for clients and for metrics.
 async fn bind(config: &Config) -> Result<(Server, Server), BindError> {
     Ok((Server::bind(&config.listen.client).await?, Server::bind(&config.listen.metrics).await?))
 }
@@ -92,7 +92,7 @@ struct Signals {
 }
 
 impl Signals {
-    /// From now on they no longer end the process by themselves.
+    /// Registers the handlers; from then on the signals no longer end the process.
     fn listen() -> io::Result<Self> {
         let terminate = signal(SignalKind::terminate())?;
         let interrupt = signal(SignalKind::interrupt())?;
@@ -107,7 +107,7 @@ impl Signals {
     }
 }
 
-/// Says what is served, where the data is, and what to do next.
+/// Prints the addresses, the location of the data, and what to do next.
 fn greeting(config: &Config, args: &ConfigArgs, clients: &Server, measurers: &Server) -> String {
     let version = env!("CARGO_PKG_VERSION");
     let server_name = &config.server_name;
@@ -147,7 +147,7 @@ fn urls(server: &Server, path: &str) -> String {
     if urls.is_empty() { "off".to_owned() } else { urls.join(", ") }
 }
 
-/// The program as it was called, with its configuration.
+/// The program as it was called, with its configuration option.
 fn program(args: &ConfigArgs) -> String {
     let program = env::args().next().unwrap_or_else(|| "stoa".to_owned());
     match &args.config {

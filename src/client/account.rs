@@ -1,4 +1,4 @@
-//! Accounts: registration, and one's own account.
+//! Accounts: registration, and a user's own account.
 
 pub(crate) mod change_password;
 pub(crate) mod deactivate;

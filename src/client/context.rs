@@ -1,3 +1,3 @@
-//! What stands around an event.
+//! The context of an event.
 
 pub(crate) mod get_context;

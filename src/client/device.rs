@@ -5,7 +5,7 @@ pub(crate) mod get_devices;
 
 use ruma::{MilliSecondsSinceUnixEpoch, UInt, api::client::device::Device};
 
-/// A device as its user is shown it.
+/// A device as its user sees it.
 fn shown(device: stoa_accounts::Device) -> Device {
     let last_seen = device.last_seen_ms.and_then(|ms| UInt::try_from(ms).ok());
     let mut shown = Device::new(device.device_id);

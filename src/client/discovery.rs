@@ -1,4 +1,4 @@
-//! What the server is, and what it can do.
+//! Server discovery: addresses, versions and capabilities.
 
 pub(crate) mod discover_homeserver;
 pub(crate) mod get_capabilities;

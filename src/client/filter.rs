@@ -1,4 +1,4 @@
-//! What a client wants to hear of.
+//! Filters of events.
 
 pub(crate) mod create_filter;
 pub(crate) mod get_filter;

@@ -1,4 +1,4 @@
-//! Who is in a room.
+//! Membership of rooms.
 
 pub(crate) mod ban_user;
 pub(crate) mod forget_room;

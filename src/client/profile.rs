@@ -1,4 +1,4 @@
-//! What users tell about themselves.
+//! Profiles of users.
 
 pub(crate) mod delete_profile_field;
 pub(crate) mod get_profile;

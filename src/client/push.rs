@@ -1,4 +1,4 @@
-//! When a user wants to be notified.
+//! Push rules: when a user wants to be notified.
 
 pub(crate) mod get_pushrule;
 pub(crate) mod get_pushrule_actions;

@@ -1,3 +1,3 @@
-//! What is new.
+//! Syncing.
 
 pub(crate) mod sync_events;

@@ -10,28 +10,28 @@ use super::{Command, Reply, socket_path};
 
 /// How long the server may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(60);
-/// How long it may take where it has to read a table from end to end.
+/// How long it may take if it has to read a whole table.
 const LONG_TIMEOUT: Duration = Duration::from_hours(1);
 
-/// Why a question was not answered.
+/// Why a request was not answered.
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
-    /// The server cannot be talked to.
-    #[error("the running server cannot be reached: {0}")]
+    /// The connection failed.
+    #[error("cannot reach the running server: {0}")]
     Io(#[from] io::Error),
     /// The server does not answer.
     #[error("the running server does not answer")]
     Timeout,
-    /// The answer makes no sense, perhaps because the server is of another version.
-    #[error("the running server's answer is not understood: {0}")]
+    /// The reply cannot be parsed, perhaps because the server has another version.
+    #[error("cannot parse the running server's answer: {0}")]
     Reply(#[from] serde_json::Error),
 }
 
-/// Asks the server that runs on this data folder; none where none does.
+/// Sends a request to the server that runs on this data folder. `None` if no server is running.
 pub async fn ask(data_dir: &Path, command: &Command) -> Result<Option<Reply>, AskError> {
     let stream = match UnixStream::connect(socket_path(data_dir)).await {
         Ok(stream) => stream,
-        // A server that was killed leaves its socket behind, at which nobody listens.
+        // A killed server leaves its socket behind, and nobody listens on it.
         Err(error)
             if matches!(
                 error.kind(),

@@ -1,4 +1,4 @@
-//! What an admin sees of jobs, and does with them.
+//! Listing and changing jobs for an admin.
 
 use serde::{Deserialize, Serialize};
 use stoa_cluster::Jobs;
@@ -6,17 +6,17 @@ use stoa_storage::repo::jobs::JobRow;
 
 use super::Reply;
 
-/// What is to be done with jobs.
+/// A request about jobs.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum JobsCommand {
-    /// Say which there are.
+    /// List the newest jobs.
     List,
-    /// Say how one is.
+    /// Show one job.
     Show(i64),
-    /// Have one end.
+    /// Cancel a job.
     Cancel(i64),
-    /// Have one that failed or was cancelled begin anew.
+    /// Start a failed or cancelled job again.
     Restart(i64),
 }
 
@@ -27,25 +27,25 @@ pub struct JobView {
     pub id: i64,
     /// What kind of job it is.
     pub kind: String,
-    /// What is to be done, as JSON.
+    /// Its parameters, as JSON.
     pub parameters: String,
-    /// Who asked for it.
+    /// The user who started it.
     pub actor: String,
-    /// How it stands, in a word.
+    /// Its state, in a word.
     pub state: String,
-    /// How much is done.
+    /// How many units are done.
     pub done: i64,
-    /// Of how much.
+    /// How many units there are.
     pub total: i64,
-    /// What that means.
+    /// The progress as a text.
     pub progress: String,
-    /// How often it was begun since it last came further.
+    /// The attempts since the last progress.
     pub attempts: i64,
-    /// When it was asked for, in milliseconds since the Unix epoch.
+    /// When it was created, in milliseconds since the Unix epoch.
     pub created_ms: i64,
     /// When it ended, likewise.
     pub finished_ms: Option<i64>,
-    /// Why the last attempt failed.
+    /// The error of the last failed attempt.
     pub error: Option<String>,
 }
 
@@ -92,7 +92,7 @@ impl JobsCommand {
                 let has_cancelled = jobs.cancel(id).await?;
                 match jobs.find(id).await? {
                     Some(row) if has_cancelled => Reply::Jobs(vec![row.into()]),
-                    Some(_) => Reply::Failed(format!("job {id} has ended already")),
+                    Some(_) => Reply::Failed(format!("job {id} has already ended")),
                     None => no_job(id),
                 }
             }

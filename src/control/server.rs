@@ -15,27 +15,27 @@ use tokio::{
 use super::{Command, Reply, socket_path};
 use crate::app::AppState;
 
-/// How large a question may be.
+/// The largest request, in bytes.
 const MAX_QUESTION: u64 = 64 * 1024;
 
-/// How many questions are answered at the same time.
+/// How many requests are handled at the same time.
 const MAX_AT_ONCE: usize = 8;
 
-/// How long a question may take to be put.
+/// How long a client may take to send its request.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The socket at which the server takes commands. Dropping it removes it.
+/// The socket on which the server takes commands. Dropping it removes the file.
 #[derive(Debug)]
 pub struct ControlSocket {
     listener: UnixListener,
     path: PathBuf,
-    /// Who runs the server.
+    /// The user who runs the server.
     owner: u32,
 }
 
 impl ControlSocket {
-    /// Makes the socket. The data folder is claimed by then: whatever is left there is of a server
-    /// that is gone.
+    /// Creates the socket. The data folder must be locked by then, so a socket that exists there
+    /// was left by a server that is gone.
     pub fn bind(data_dir: &Path) -> io::Result<Self> {
         let path = socket_path(data_dir);
         match fs::remove_file(&path) {
@@ -48,8 +48,8 @@ impl ControlSocket {
         Ok(Self { listener, path, owner })
     }
 
-    /// Answers questions until it is dropped, some at the same time: to check the audit log may take
-    /// long.
+    /// Handles requests until it is dropped, several at the same time, because checking the audit
+    /// log can take long.
     pub async fn run(self, state: AppState) {
         let mut answers = JoinSet::new();
         loop {
@@ -75,7 +75,7 @@ impl ControlSocket {
         }
     }
 
-    /// The mode of the socket says the same, but not yet in the moment in which it is made.
+    /// The socket's mode ensures the same, but only shortly after it was created.
     fn may_ask(&self, stream: &UnixStream) -> bool {
         let user = stream.peer_cred().map(|credentials| credentials.uid());
         user.is_ok_and(|user| user == self.owner || user == 0)
@@ -84,7 +84,7 @@ impl ControlSocket {
 
 impl Drop for ControlSocket {
     fn drop(&mut self) {
-        // Left behind, it is in nobody's way.
+        // A file left behind does no harm.
         let _ = fs::remove_file(&self.path);
     }
 }
@@ -98,7 +98,7 @@ async fn answer(stream: UnixStream, state: &AppState) -> io::Result<()> {
         .map_err(|_| io::ErrorKind::TimedOut)??;
     let reply = match serde_json::from_str::<Command>(&question) {
         Ok(command) => command.run(state).await,
-        Err(error) => Reply::Failed(format!("the command is not understood: {error}")),
+        Err(error) => Reply::Failed(format!("cannot parse the command: {error}")),
     };
     let mut reply = serde_json::to_string(&reply)?;
     reply.push('\n');

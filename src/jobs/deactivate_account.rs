@@ -1,8 +1,8 @@
-//! Closing an account for good.
+//! Deactivating an account.
 //!
-//! The account is closed first, if the request that asked for it did not get so far. If the user wishes
-//! to be erased, they are marked as erased, and their password, profile, account data and filters are
-//! deleted. In the end they leave their rooms, which also rejects invites and takes back knocks.
+//! The account is deactivated first, if the request did not get that far. If erasure was asked for,
+//! the user is marked as erased, and their password, profile, account data and filters are deleted.
+//! Finally they leave their rooms, which also rejects invites and takes back knocks.
 
 use std::sync::Arc;
 
@@ -17,25 +17,25 @@ use stoa_storage::repo::jobs::JobProgress;
 /// The name of this kind of job.
 pub(crate) const KIND: &str = "deactivate_account";
 
-/// How many rooms are left in one step. Each is an append of its own.
+/// How many rooms the user leaves in one step. Each is an append of its own.
 const ROOMS_A_STEP: usize = 10;
 
-/// What is to be done.
+/// The parameters of the job.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Parameters {
-    /// Whose account it is.
+    /// The user whose account is deactivated.
     pub(crate) user_id: OwnedUserId,
-    /// Whether the user is to be erased.
+    /// Whether the user is erased.
     pub(crate) erase: bool,
 }
 
-/// Where the next step goes on.
+/// Where the next step continues.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Place {
-    /// There is data left.
+    /// User data remains to be deleted.
     Data,
-    /// There may be rooms left after this one. Some before it could not be left.
+    /// Rooms after this one may remain. `failed` of those before it could not be left.
     Rooms { after: RoomNid, failed: usize },
 }
 
@@ -99,7 +99,7 @@ impl DeactivateAccount {
         let progress = JobProgress {
             done: job.row.progress.done,
             total: job.row.progress.done + rooms,
-            text: "the account is closed".to_owned(),
+            text: "the account is deactivated".to_owned(),
         };
         more(progress, if erase { Place::Data } else { FIRST_ROOM })
     }
@@ -131,7 +131,7 @@ impl DeactivateAccount {
         for room in ahead().take(ROOMS_A_STEP) {
             match self.leave(user_id, room).await {
                 Ok(()) => left += 1,
-                // One room must not keep the others from being left.
+                // A failure in one room must not keep the job from leaving the others.
                 Err(error) => {
                     tracing::warn!(user = %user_id, room = room.0, %error, "a room was not left");
                     failed += 1;
@@ -152,7 +152,7 @@ impl DeactivateAccount {
         Ok(())
     }
 
-    /// The rooms that are still to be left, in order.
+    /// The rooms that the user still has to leave, in order.
     async fn rooms_of(&self, user_id: &UserId) -> Result<Vec<RoomNid>, JobError> {
         self.freshness.current().await?;
         let memberships = self.rooms.memberships.of(user_id).await.map_err(JobError::later)?;

@@ -1,4 +1,4 @@
-//! The lines of the log.
+//! The log lines.
 
 use std::io::{IsTerminal as _, stderr};
 
@@ -26,8 +26,8 @@ where
     }
 }
 
-/// A line for each event, and for each span of the level `debug` once it ends. A request, whose span
-/// has the level `info`, has a line of its own that says more.
+/// Writes a line for each event, and for each span of level `debug` when it ends. A request, whose
+/// span has level `info`, has a more detailed line of its own.
 struct Lines<L>(L);
 
 /// Whether a span gets a line.

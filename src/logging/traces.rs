@@ -1,7 +1,7 @@
-//! Traces of requests, sent to a collector of OpenTelemetry.
+//! Traces of requests, sent to an OpenTelemetry collector.
 //!
-//! Spans that have ended wait in a queue, and a thread of their own sends them. Where the collector
-//! is slow or gone the queue is full, and what finds no place is lost: no request ever waits.
+//! Ended spans wait in a queue, and a dedicated thread sends them. If the collector is slow or
+//! gone, the queue fills up, and further spans are lost: no request ever waits.
 
 mod conventions;
 mod exporter;
@@ -24,19 +24,19 @@ use tracing_subscriber::{Layer, registry::LookupSpan};
 pub(super) use self::exporter::TracesError;
 use self::{exporter::Exporter, sampled::Sampled};
 
-/// How many spans may wait.
+/// The capacity of the queue, in spans.
 const QUEUE: usize = 8_192;
 
 /// How many spans are sent at a time at most.
 const BATCH: usize = 512;
 
-/// How long a span waits for others to be sent with at most.
+/// How long a span waits at most for others to be sent with it.
 const DELAY: Duration = Duration::from_secs(1);
 
-/// How long sending what waits may take when the server stops.
+/// How long sending the queued spans may take when the server stops.
 const STOP_LIMIT: Duration = Duration::from_secs(3);
 
-/// What sends traces.
+/// Sends traces.
 #[derive(Debug)]
 pub(super) struct Traces {
     provider: SdkTracerProvider,
@@ -44,7 +44,7 @@ pub(super) struct Traces {
 }
 
 impl Traces {
-    /// Starts to send traces, where a collector is set.
+    /// Starts sending traces, if a collector is configured.
     pub(super) fn start(config: &Config) -> Result<Option<Self>, TracesError> {
         let Some(endpoint) = &config.tracing.otlp_endpoint else { return Ok(None) };
         let node = Arc::default();
@@ -56,14 +56,14 @@ impl Traces {
             .build();
         let processor = BatchSpanProcessor::builder(exporter).with_batch_config(batches).build();
         let provider = SdkTracerProvider::builder()
-            // What is not to be traced does not come that far.
+            // Spans that are not traced were filtered out before.
             .with_sampler(Sampler::AlwaysOn)
             .with_span_processor(processor)
             .build();
         Ok(Some(Self { provider, node }))
     }
 
-    /// Makes traces of the requests that are chosen.
+    /// The layer that makes traces of the sampled requests.
     pub(super) fn layer<S>(
         &self,
         config: &Tracing,

@@ -1,4 +1,4 @@
-//! What is done over HTTP, and the entry that each of it leaves in the audit log.
+//! Operations over HTTP, and the entries that they leave in the audit log.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ use stoa_testing::{
 const LOGIN: &str = "/_matrix/client/v3/login";
 const WHOAMI: &str = "/_matrix/client/v3/account/whoami";
 
-/// A server, and how much of its audit log was looked at.
+/// A server, and how much of its audit log was already checked.
 struct Site {
     server: TestServer,
     seen: usize,
@@ -26,7 +26,7 @@ impl Site {
         Self { server: TestServer::start(db).await, seen: 0 }
     }
 
-    /// The entries that are new.
+    /// The new entries.
     async fn news(&mut self) -> Vec<Value> {
         let entries = surgery::audit_entries(&self.server.state().store).await;
         let news = entries[self.seen..].iter().map(|entry| serde_json::from_str(entry).unwrap());
@@ -35,13 +35,13 @@ impl Site {
         news
     }
 
-    /// The actions of the entries that are new.
+    /// The actions of the new entries.
     async fn actions(&mut self) -> Vec<String> {
         let news = self.news().await;
         news.iter().map(|entry| entry["action"].as_str().unwrap().to_owned()).collect()
     }
 
-    /// The one entry that is new.
+    /// The only new entry.
     async fn only(&mut self) -> Value {
         let [entry] = <[Value; 1]>::try_from(self.news().await).unwrap();
         entry
@@ -225,7 +225,7 @@ both_databases! {
             assert_eq!(entry["details"], details);
             assert!(!entry.to_string().contains("secret"));
         }
-        // What is refused changes nothing, and what one does oneself is no matter of the audit log.
+        // A refused operation changes nothing, and a user's own membership changes are not audited.
         bob.post(&in_room(&room, "ban"), json!({ "user_id": "@alice:test" })).await.refused(403, "M_FORBIDDEN");
         bob.join(&room).await;
         bob.leave(&room).await;
@@ -252,7 +252,7 @@ both_databases! {
         assert_eq!((changed.entries, changed.links), (0, 0));
     }
 
-    // An operation that is said to be audited and that nothing here tries fails.
+    // Fails for an operation that is marked as audited but not tried here.
     async fn every_audited_operation_leaves_an_entry(db: TestDatabase) {
         let server = TestServer::start_with(db, |config, _| {
             config.registration.shared_secret = serde_json::from_value("complement".into()).ok();
@@ -298,7 +298,7 @@ fn expected(operation: &str) -> &'static [&'static str] {
     }
 }
 
-/// Carries an operation out for users whose names begin with `name`, and gives the actions of the
+/// Carries out an operation for users whose names begin with `name`, and returns the actions of the
 /// entries that it left.
 async fn perform(site: &mut Site, operation: &str, name: &str) -> Vec<String> {
     let user = site.server.register(name).await;

@@ -1,5 +1,5 @@
-//! Every route that needs a token refuses who has none, and who has a wrong one. A route is in the
-//! table because it is served, so none can be forgotten here.
+//! Every route that needs a token refuses requests without one and with a wrong one. The routes
+//! come from the router's own table, so none can be forgotten here.
 
 use stoa::router;
 use stoa_testing::{TestServer, both_databases};
@@ -13,7 +13,7 @@ both_databases! {
         let guarded: Vec<_> = routes.table().iter().filter(|route| route.needs_token).collect();
         assert!(guarded.len() > 10, "the table is as good as empty");
         for route in guarded {
-            // What the variables stand for does not matter: nobody gets that far.
+            // The values of the variables do not matter: no request gets that far.
             let path = route.path.replace(['{', '}'], "");
             let send = |client: &stoa_testing::TestClient| {
                 client.request(route.method.clone(), &path).body("{}").send()
@@ -24,7 +24,7 @@ both_databases! {
     }
 }
 
-/// What anybody may ask for, at the paths of today's version.
+/// The routes open to everybody, with the paths of the current version.
 const OPEN: &[&str] = &[
     "GET /.well-known/matrix/client",
     "GET /.well-known/matrix/server",
@@ -40,7 +40,7 @@ const OPEN: &[&str] = &[
     "GET /_synapse/admin/v1/register",
     "GET /health",
     "GET /ready",
-    // These two ask for a token themselves: once they can be done by mail, they can be done without.
+    // These two check for a token themselves, because the specification allows them without one.
     "POST /_matrix/client/v3/account/deactivate",
     "POST /_matrix/client/v3/account/password",
     "POST /_matrix/client/v3/login",

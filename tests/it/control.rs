@@ -1,4 +1,4 @@
-//! Commands that reach the server that runs.
+//! Commands that reach the running server.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! What requests cost in the database, counted: it follows the change, not the size of the room.
+//! The cost of requests in the database, counted: it depends on the change, not on the size of the
+//! room.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -17,13 +18,14 @@ use stoa_testing::{
 };
 use tokio::task::JoinHandle;
 
-/// How often a cost is taken. The least counts: now and then a block of internal numbers is drawn.
+/// How often a cost is measured. The least counts, because now and then a block of internal numbers
+/// is reserved.
 const TRIES: usize = 3;
 
-/// What was sent to the database, and how many rows were written there.
+/// The statements sent to the database, and the rows written there.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Cost {
-    /// By kind, where there are any.
+    /// By kind, without zeros.
     statements: BTreeMap<String, u64>,
     rows: i64,
 }
@@ -34,7 +36,7 @@ impl Cost {
     }
 }
 
-/// A server on which nothing happens but what is asked for.
+/// A server without background work.
 pub(crate) async fn quiet_server(db: &TestDatabase) -> TestServer {
     TestServer::start_with(db, |_, environment| {
         environment.tailer.interval = Duration::from_secs(3_600);
@@ -43,7 +45,7 @@ pub(crate) async fn quiet_server(db: &TestDatabase) -> TestServer {
     .await
 }
 
-/// Counts what `action` costs, and takes the least of several times.
+/// Measures the cost of `action` several times and returns the least.
 pub(crate) async fn least_cost(store: &Store, action: impl AsyncFn()) -> Cost {
     let mut least = None;
     for _ in 0..TRIES {
@@ -83,7 +85,7 @@ pub(crate) async fn fill(server: &TestServer, room: &str, members: usize) {
     join_all(joins).await;
 }
 
-/// What a message costs in a room of `members`, and then an empty sync of its sender.
+/// The cost of a message in a room of `members`, and of an empty sync of its sender after it.
 async fn costs(db: &TestDatabase, members: usize) -> (Cost, Cost) {
     let server = quiet_server(db).await;
     let store = server.state().store.clone();
@@ -100,7 +102,7 @@ async fn costs(db: &TestDatabase, members: usize) -> (Cost, Cost) {
     (message, empty)
 }
 
-/// Syncs of members of a room that wait on a node for what is written on another.
+/// Members of a room whose syncs wait on one node for news from another.
 struct Elsewhere {
     node: TestServer,
     waiting: Vec<JoinHandle<v3::Response>>,
@@ -122,7 +124,7 @@ impl Elsewhere {
         Self { node, waiting: Vec::new(), token }
     }
 
-    /// Has these users wait for what is new since the last time.
+    /// Starts syncs of these users from their last token.
     async fn wait(&mut self, users: &[OwnedUserId]) {
         for user_id in users {
             let (streams, user_id) = (self.node.state().streams.clone(), user_id.clone());
@@ -146,8 +148,7 @@ impl Elsewhere {
         }
     }
 
-    /// Tells the node that there is news, and counts the statements that it takes until everybody
-    /// has been told of it.
+    /// Wakes the node, and counts its statements until every sync has been answered.
     async fn tell(&mut self) -> u64 {
         let state = self.node.state();
         let count = || state.store.statements().iter().map(|(_, count)| count).sum::<u64>();
@@ -163,8 +164,8 @@ impl Elsewhere {
     }
 }
 
-/// What it costs a node on which members of a room wait that a message, a change of state and a
-/// join come from another node.
+/// The cost, on a node on which members of a room wait, of a message, a state change and a join
+/// from another node.
 async fn costs_elsewhere(db: &TestDatabase, members: usize) -> [u64; 3] {
     let server = quiet_server(db).await;
     let alice = server.register("alice").await;
@@ -173,7 +174,7 @@ async fn costs_elsewhere(db: &TestDatabase, members: usize) -> [u64; 3] {
     let user = |index: usize| format!("@member{index}:test").try_into().unwrap();
     let users: Vec<OwnedUserId> = (1..members).map(user).collect();
     let mut elsewhere = Elsewhere::start(db).await;
-    // Everybody has had an answer before.
+    // Every user has synced before.
     elsewhere.wait(&users).await;
     alice.send(&room, "hello").await;
     elsewhere.tell().await;
@@ -212,7 +213,7 @@ fn what_another_node_writes_is_read_once_for_all_who_wait() {
     });
 }
 
-/// What the first sync after a restart costs a user who is in three rooms with news and in `quiet`
+/// The cost of the first sync after a restart for a user in three rooms with news and `quiet`
 /// others.
 async fn cost_after_restart(db: &TestDatabase, quiet: usize) -> u64 {
     let server = quiet_server(db).await;
@@ -234,7 +235,7 @@ async fn cost_after_restart(db: &TestDatabase, quiet: usize) -> u64 {
     drop(alice);
     server.stop().await;
 
-    // What a node asks for itself, for jobs and whether others are alive, may come in between.
+    // The node's own statements, for jobs and live nodes, may come in between.
     let mut least = u64::MAX;
     for _ in 0..3 {
         let server = quiet_server(db).await;
@@ -271,7 +272,7 @@ both_databases! {
         }
         let path = format!("/_matrix/client/v3/rooms/{room}/messages?dir=b&limit=30");
         let reads = || server.state().store.statements()[0].1;
-        // What a node asks for itself may come in between.
+        // The node's own statements may come in between.
         let mut least = u64::MAX;
         for _ in 0..3 {
             let before = reads();
@@ -311,7 +312,7 @@ both_databases! {
     }
 }
 
-/// Syncs and gives the token. With one there must be nothing new.
+/// Syncs and returns the token. If a token is given, nothing must be new.
 async fn sync(client: &TestClient, since: Option<&str>) -> String {
     let since_query = since.map(|since| format!("?since={since}")).unwrap_or_default();
     let answer = client.get(&format!("/_matrix/client/v3/sync{since_query}")).await.ok();

@@ -1,5 +1,5 @@
-//! What it costs to read a whole room, or to write to all rooms of a user, counted: no query for each
-//! member or room.
+//! The cost of reading a whole room, or writing to all rooms of a user, counted: there is no query
+//! per member or room.
 
 use serde_json::json;
 use stoa_storage::StatementKind;
@@ -7,8 +7,8 @@ use stoa_testing::{TestServer, both_databases, encode, in_room};
 
 use crate::costs::{fill, quiet_server};
 
-/// How many statements read what the request at `path` asks for, on a node that has just started and
-/// on which a first request of another kind has been answered.
+/// The number of statements that the request at `path` takes on a node that has just started and
+/// has answered one request of another kind.
 async fn reads(server: &TestServer, token: &str, path: &str) -> u64 {
     let store = server.state().store.clone();
     let client = server.client().with_token(token);
@@ -36,9 +36,9 @@ both_databases! {
         let lazily = encode(r#"{"lazy_load_members":true}"#);
         let full = encode(r#"{"room":{"timeline":{"limit":1}}}"#);
         for (path, most) in [
-            // The room and who asks, what it weighs, the levels of the tree, and pages of events. How
-            // deep the tree is differs by some levels with the hashes of the state keys, hence the
-            // room above what it commonly takes.
+            // The room and the reader, the weight of the answer, the levels of the tree, and pages
+            // of events. The depth of the tree differs by some levels with the hashes of the state
+            // keys, so the limit is above the usual number.
             (in_room(&room, "state"), 26),
             (in_room(&room, "members"), 26),
             (in_room(&room, "joined_members"), 16),

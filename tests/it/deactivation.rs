@@ -1,5 +1,5 @@
-//! A user in many rooms closes their account: the job that leaves them survives its node, and holds
-//! nobody up.
+//! A user in many rooms deactivates their account: the job that leaves the rooms survives its node
+//! and blocks nobody.
 
 use std::{collections::BTreeMap, env, time::Duration};
 
@@ -18,7 +18,7 @@ use tokio::time::{sleep, timeout};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// A user with so many rooms, in which another user is, too.
+/// A user in this many rooms, with one other user in each.
 async fn fill(server: &TestServer, rooms: usize) -> (TestClient, TestClient, Vec<String>) {
     let (alice, bob) = (server.register("alice").await, server.register("bob").await);
     let mut made = Vec::new();
@@ -115,7 +115,7 @@ fn a_user_in_many_rooms_never_keeps_the_log_locked() {
     }
 }
 
-/// In a process of its own, since there is one recorder of metrics in each.
+/// In a process of its own, because there is one metrics recorder per process.
 #[test]
 #[ignore = "a process of its own, for the test that measures it"]
 fn measured() {
@@ -142,7 +142,7 @@ fn measured() {
             ["0.005", "0.02", "0.1", "+Inf"].map(|le| format!("{le}: {}", count(le)));
         say(&format!("{took} ms, locked {}", distribution.join(", ")));
         assert!(all >= 200, "each room is left by itself");
-        // The disk of a busy machine may take its time, though hardly every time.
+        // On a busy machine, the disk may be slow now and then, but hardly every time.
         assert!(2 * short > all, "of {all} times {short} were short");
     });
 }

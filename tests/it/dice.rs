@@ -1,8 +1,8 @@
-//! Chance that can be repeated: every random test says its seed, and takes one from the environment.
+//! Reproducible randomness: every random test prints its seed, and takes one from the environment.
 
 use stoa_base::Random;
 
-/// A source of chance with a seed.
+/// A random number generator with a seed.
 #[derive(Debug)]
 pub(crate) struct Dice(Random);
 
@@ -16,18 +16,18 @@ impl Dice {
         usize::try_from(self.0.u64() % end as u64).unwrap()
     }
 
-    /// Whether something happens that does so this often in a hundred times.
+    /// True with this probability, in percent.
     pub(crate) fn chance(&self, percent: usize) -> bool {
         self.below(100) < percent
     }
 
-    /// One of several.
+    /// A random element.
     pub(crate) fn pick<'a, T>(&self, among: &'a [T]) -> &'a T {
         &among[self.below(among.len())]
     }
 }
 
-/// The number in an environment variable, or one that is good enough for every day.
+/// The number in an environment variable, or a default.
 pub(crate) fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable)
         .map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{variable} is no number")))

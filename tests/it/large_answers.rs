@@ -1,4 +1,4 @@
-//! Large answers are put together and sent as many at a time as there is memory for.
+//! Only as many large answers are built and sent at the same time as fit into memory.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ async fn large_room(alice: &TestClient, count: usize) -> String {
     alice.create_room(json!({ "initial_state": state })).await
 }
 
-/// All places for large answers, of which nobody has more than half.
+/// Takes all memory for large answers, in halves, because no user gets more than half.
 async fn take_all(admission: &Admission) -> [Place; 2] {
     [
         admission.admit(user_id!("@one:test"), u64::MAX).await.unwrap(),
@@ -78,7 +78,7 @@ both_databases! {
     }
 
     async fn many_first_syncs_stay_within_the_limit(db: TestDatabase) {
-        // Each weighs about 4 MB, and there are 12 for large ones.
+        // Each weighs about 4 MB, and there are 12 MB for large answers.
         let server = start(db, 16).await;
         let alice = server.register("alice").await;
         for _ in 0..2 {
@@ -116,7 +116,8 @@ both_databases! {
         assert_eq!(admission.taken(), 0);
     }
 
-    /// What a client has not read yet counts, and nobody else's small requests wait for it.
+    /// The part of an answer that a client has not read yet counts, but small requests do not wait
+    /// for it.
     async fn an_answer_counts_until_it_is_read(db: TestDatabase) {
         let server = start(db, 16).await;
         let alice = server.register("alice").await;
@@ -137,7 +138,7 @@ both_databases! {
             drop(response);
             assert_eq!(admission.taken(), 0, "{path}");
         }
-        // With all places taken, large answers wait and small ones do not.
+        // With all memory taken, large answers wait and small ones do not.
         let all = take_all(&admission).await;
         let nothing = format!("{SYNC}?filter={}", encode("{\"room\":{\"rooms\":[]}}"));
         let first = timeout(Duration::from_secs(5), alice.get(&nothing)).await.unwrap().ok();
@@ -161,7 +162,7 @@ both_databases! {
         full.await.unwrap().ok();
     }
 
-    /// An old token is no way around the limit.
+    /// An old token does not get around the limit.
     async fn rooms_that_were_entered_since_the_token_are_weighed(db: TestDatabase) {
         let server = start(db, 16).await;
         let alice = server.register("alice").await;
@@ -182,7 +183,7 @@ both_databases! {
         drop(all);
         let told = waiting.await.unwrap().ok();
         assert_eq!(told["rooms"]["join"].as_object().unwrap().len(), 2);
-        // Who knows the room already is told of it at once.
+        // A client that already has the room gets its answer at once.
         let all = take_all(&admission).await;
         alice.send(&large, "hello").await;
         let since = format!("{SYNC}?since={}", told["next_batch"].as_str().unwrap());
@@ -190,7 +191,8 @@ both_databases! {
         drop(all);
     }
 
-    /// What slow clients have not read yet counts as what it takes, whatever was expected.
+    /// The part that slow clients have not read yet counts with its real size, whatever was
+    /// expected.
     async fn large_events_count_as_what_they_take(db: TestDatabase) {
         let server = start(db, 64).await;
         let alice = server.register("alice").await;
@@ -225,7 +227,7 @@ both_databases! {
         }
     }
 
-    /// What turns out to be heavier than expected while it is put together waits for a larger place.
+    /// An answer that turns out larger than expected while it is built waits for more memory.
     async fn what_is_read_counts_before_the_rest_is_read(db: TestDatabase) {
         let server = start(db, 16).await;
         let alice = server.register("alice").await;
@@ -245,7 +247,8 @@ both_databases! {
             format!("{SYNC}?since={}&filter={filter}", token["next_batch"].as_str().unwrap())
         };
         let admission = server.state().admission.clone();
-        // As many events as these are expected to take less than a megabyte, which is free.
+        // This many events are expected to take less than a megabyte, for which no memory is
+        // reserved.
         let all = take_all(&admission).await;
         let paths = [
             SYNC.to_owned(),
@@ -270,7 +273,7 @@ both_databases! {
         assert_eq!(admission.taken(), 0);
     }
 
-    /// Small events that replace large ones, whose contents are told with them.
+    /// Small events that replace large ones, whose contents are sent as `prev_content`.
     async fn what_stands_beside_an_event_counts(db: TestDatabase) {
         let server = start(db, 16).await;
         let alice = server.register("alice").await;
@@ -308,7 +311,7 @@ both_databases! {
         }
     }
 
-    /// What a filter leaves out is looked at some events at a time, and does not count.
+    /// Events that a filter leaves out are read in portions and do not count.
     async fn what_is_not_told_does_not_count(db: TestDatabase) {
         let server = start(db, 16).await;
         let alice = server.register("alice").await;
@@ -324,7 +327,7 @@ both_databases! {
         assert_eq!(told["chunk"].as_array().unwrap().len(), 1, "the beginning is reached");
     }
 
-    /// An event that is redacted while the answer waits for its place is told as it is now.
+    /// An event that is redacted while the answer waits for memory is sent redacted.
     async fn what_was_redacted_meanwhile_is_not_told(db: TestDatabase) {
         let server = start(db, 16).await;
         let alice = server.register("alice").await;
@@ -350,7 +353,8 @@ both_databases! {
         assert_eq!((&told["event"]["event_id"], &told["event"]["content"]), (&json!(secret), &json!({})));
     }
 
-    /// A sync that goes on does not cost what a first one does because others sent large events.
+    /// An incremental sync does not cost as much as an initial one just because others sent large
+    /// events.
     async fn large_news_count_as_one_heavy_read(db: TestDatabase) {
         let server = TestServer::start_with(db, |config, _| {
             config.limits.enabled = true;
@@ -374,8 +378,8 @@ both_databases! {
         alice.get(&path).await.refused(429, "M_LIMIT_EXCEEDED");
     }
 
-    /// A client for which nothing is new, although much has to be read to find that out, is answered at
-    /// once instead of waiting in its place.
+    /// If nothing is new for a client, but much had to be read to find that out, it is answered at
+    /// once instead of keeping its memory while it waits.
     async fn nobody_waits_for_news_in_a_place(db: TestDatabase) {
         let server = start(db, 16).await;
         let alice = server.register("alice").await;
@@ -393,7 +397,7 @@ both_databases! {
         assert_eq!(server.state().admission.taken(), 0);
     }
 
-    /// One user with many requests that are never read does not keep others from theirs.
+    /// A user with many answers that are never read does not block other users' answers.
     async fn one_user_does_not_take_all_places(db: TestDatabase) {
         let server = start(db, 16).await;
         let (alice, bob) = (server.register("alice").await, server.register("bob").await);

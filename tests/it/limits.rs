@@ -1,4 +1,4 @@
-//! Nobody gets more of the server than their share, whichever operation they ask for.
+//! No user gets more than their share of the server, with any operation.
 
 use std::net::SocketAddr;
 
@@ -17,7 +17,7 @@ fn rate(per_minute: u32, burst: u32) -> Rate {
     Rate { per_minute: number(per_minute), burst: number(burst) }
 }
 
-/// A server with limits of which `change` changes some. The others are out of the way.
+/// A server with the limits set by `change`. All others are very high.
 async fn limited(db: &TestDatabase, change: impl FnOnce(&mut stoa_config::Limits)) -> TestServer {
     TestServer::start_with(db, |config, _| {
         config.limits.enabled = true;
@@ -33,7 +33,7 @@ fn refused(answer: &TestResponse) {
 }
 
 both_databases! {
-    /// Whatever is asked for, there is an end to how often.
+    /// Every operation is refused when it is requested too often.
     async fn every_route_is_limited(db: TestDatabase) {
         let server = limited(db, |limits| {
             for rate in [
@@ -49,7 +49,7 @@ both_databases! {
             if matches!(&*path, "/health" | "/ready") {
                 continue;
             }
-            // Everybody from an address of their own.
+            // Each user has an address of their own.
             let address: SocketAddr = format!("[2001:db8:0:{n:x}::1]:1").parse().unwrap();
             let client = if route.needs_token {
                 register_from(&server, &format!("u{n}"), address).await
@@ -80,7 +80,7 @@ both_databases! {
         alice.put(NAME, json!({ "displayname": "B" })).await.ok();
         refused(&alice.put(NAME, json!({ "displayname": "C" })).await);
         assert_eq!(alice.get(NAME).await.ok()["displayname"], "B");
-        // What is no part of rooms costs less, but not nothing.
+        // Fields that are not shown in rooms cost less, but not nothing.
         let other = NAME.replace("displayname", "org.example.note");
         refused(&alice.put(&other, json!({ "org.example.note": 1 })).await);
     }
@@ -96,7 +96,7 @@ both_databases! {
         let again = create().await;
         refused(&again);
         assert!(again.json()["retry_after_ms"].as_u64().unwrap() > 70 * 60_000, "{:?}", again.json());
-        // Making rooms does not keep anybody from talking.
+        // Creating rooms leaves the budget for messages alone.
         let bob = server.register("bob").await;
         let room = bob.create_public_room().await;
         alice.join(&room).await;
@@ -127,7 +127,8 @@ both_databases! {
             alice.get(&since).await.ok();
         }
         alice.get("/_matrix/client/v3/account/whoami").await.ok();
-        // A whole one costs as much as the pages that it stands for, and may go into debt once.
+        // An initial one costs as much as the pages that it stands for, and may overdraw the budget
+        // once.
         alice.get("/_matrix/client/v3/sync").await.ok();
         refused(&alice.get("/_matrix/client/v3/sync").await);
         refused(&alice.get(&format!("{since}&full_state=true")).await);

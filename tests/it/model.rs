@@ -1,11 +1,12 @@
-//! Clients that are told bit by bit hold what new ones are told at once.
+//! Clients that sync incrementally end up with what new clients get at once.
 //!
-//! Ten users do at random what users do. Each has a client with a filter of its own, which syncs
-//! now and then, waits for news or not, loses answers, and fills gaps through `/messages`. Now and
-//! then each is compared with a device that begins anew.
+//! Ten users act at random. Each has a client with its own filter, which syncs now and then, waits
+//! for news or not, loses answers, and fills gaps through `/messages`. Now and then each client is
+//! compared with a new device.
 //!
-//! A failure says its seed and what was done. `STOA_TEST_SEED` begins with another seed,
-//! `STOA_TEST_STEPS` does more, `STOA_TEST_RUNS` repeats it with the seeds that follow.
+//! A failure prints its seed and what was done. `STOA_TEST_SEED` sets the first seed,
+//! `STOA_TEST_STEPS` the number of steps, and `STOA_TEST_RUNS` the number of runs, each with the
+//! next seed.
 
 mod client;
 mod compare;
@@ -109,7 +110,7 @@ async fn run(db: &TestDatabase, nodes: usize, seed: u64, steps: u64) {
     }
 }
 
-/// A user with the client that is tried, and a device to compare it with.
+/// A user with the client under test, and a device to compare it with.
 struct Member {
     name: String,
     client: Client,

@@ -1,5 +1,5 @@
-//! A null character, which PostgreSQL cannot store, is the client's fault and never the server's:
-//! wherever a path takes a text. A route is in the table because it is served, so none can be
+//! A null character, which PostgreSQL cannot store, gives a client error and never a server error,
+//! wherever a path takes a text. The routes come from the router's own table, so none can be
 //! forgotten here.
 
 use serde_json::json;
@@ -11,7 +11,7 @@ fn variables(path: &str) -> Vec<&str> {
     path.split('{').skip(1).filter_map(|rest| rest.split('}').next()).collect()
 }
 
-/// Something that a variable may stand for, in a room that is there.
+/// A valid value for a variable, in an existing room.
 fn value(variable: &str, room: &str, event: &str) -> String {
     // Written as `room_id` or as `roomId`.
     match variable.replace('_', "").to_ascii_lowercase().as_str() {

@@ -1,5 +1,5 @@
-//! The host of the database disappears in silence: no connection breaks, and nothing answers. The
-//! node notices, says so, and goes on by itself when the host is back.
+//! The database host disappears silently: no connection breaks, and nothing answers. The node
+//! notices, reports it, and recovers by itself when the host is back.
 
 use std::{
     future::Future,
@@ -14,9 +14,9 @@ use stoa_testing::{
 
 /// How soon the node must notice that the host is gone, and that it is back.
 const SOON: Duration = Duration::from_secs(10);
-/// How long the host is gone: long enough for TCP to try again only now and then.
+/// How long the host is gone: long enough that TCP retries only rarely.
 const OUTAGE: Duration = Duration::from_secs(25);
-/// How long a request may take meanwhile.
+/// How long a request may take in the meantime.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 #[test]
@@ -33,7 +33,7 @@ fn in_its_network() {
     runtime.block_on(async {
         let Some(postgres) = TestPostgres::start_far(&network).await else { return };
         let db = TestDatabase::on_server(&postgres.url()).await;
-        // News of another node comes at once or not within the test.
+        // News from another node arrives at once, or not within the test.
         let start = || {
             TestServer::start_with(&db, |_, environment| {
                 environment.tailer.interval = Duration::from_secs(120);
@@ -71,7 +71,7 @@ fn in_its_network() {
         in_time(PATIENCE, alice.send(&room, "after")).await;
         println!("written after {:?}", mended.elapsed());
 
-        // What one node announces the other hears.
+        // One node receives the notifications of the other.
         until("the other goes on", async || readiness(&other).await == StatusCode::OK).await;
         let sync = "/_matrix/client/v3/sync?timeout=20000";
         let since = in_time(PATIENCE, bob.get("/_matrix/client/v3/sync")).await.ok();
@@ -89,7 +89,7 @@ fn in_its_network() {
     });
 }
 
-/// Reads until that fails. Tells how it did, and how long it was waited for.
+/// Reads until a read fails. Returns the error and how long the read took.
 async fn read_again_and_again(client: TestClient) -> (StatusCode, Duration) {
     loop {
         let asked = Instant::now();
@@ -104,7 +104,7 @@ async fn readiness(server: &TestServer) -> StatusCode {
     in_time(SOON, server.client().get("/ready")).await.status
 }
 
-/// Waits until something is so, which must be soon.
+/// Waits until a condition holds, which must be soon.
 async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
     let began = Instant::now();
     while !is_so().await {

@@ -1,4 +1,4 @@
-//! What one user may have has an end, and what there is stays usable.
+//! The totals of one user are limited, and existing data stays usable.
 
 use serde_json::{Value, json};
 use stoa_config::Totals;
@@ -38,7 +38,7 @@ both_databases! {
         // Characters are counted as the bytes that they take.
         let wide = json!({ "text": "é".repeat(20_000) });
         alice.put(&a, wide).await.refused(413, "M_TOO_LARGE");
-        // What gets smaller is always taken.
+        // Content that gets smaller is always accepted.
         alice.put(&a, text(29_000)).await.ok();
         alice.put(&a, json!({})).await.ok();
         alice.put(&format!("{GLOBAL}/c"), text(30_000)).await.ok();
@@ -109,7 +109,7 @@ both_databases! {
         for client in [&first, &third, &fourth] {
             client.get(whoami).await.ok();
         }
-        // A device that is there already makes nobody go.
+        // Logging in on an existing device logs out no other device.
         let third = log_in(&server, Some("PHONE")).await;
         for client in [&first, &third, &fourth] {
             client.get(whoami).await.ok();

@@ -1,5 +1,5 @@
-//! Two nodes on one PostgreSQL are one server: what one has acknowledged holds on the other at
-//! once, and whatever becomes of a node, every message arrives once.
+//! Two nodes on one PostgreSQL are one server: changes acknowledged by one are visible on the other
+//! at once, and every message arrives once, even if a node dies or freezes.
 
 mod call;
 mod chat;
@@ -15,7 +15,7 @@ use self::{
     process::Process,
 };
 
-/// How long a node is frozen: longer than the server holds anything for it.
+/// How long a node is frozen: longer than PostgreSQL waits for it anywhere.
 const FROZEN: Duration = Duration::from_secs(4);
 
 #[test]
@@ -52,7 +52,7 @@ fn every_message_arrives_once_though_nodes_tell_one_another_nothing() {
     });
 }
 
-/// A node that neither tells nor hears of news.
+/// A node that neither sends nor receives notifications.
 async fn silent(db: &TestDatabase) -> TestServer {
     TestServer::start_with(db, |_, environment| environment.tailer.announce = false).await
 }

@@ -1,7 +1,7 @@
-//! Who may see what: every operation that returns events shows exactly what one oracle allows, to
-//! everybody, of rooms in which memberships and the visibility of history change at random.
+//! Visibility: every operation that returns events shows each user exactly the events that one
+//! oracle allows, in rooms in which memberships and the history visibility change at random.
 //!
-//! `STOA_TEST_SEED` plays other histories, `STOA_TEST_HISTORIES` more of them.
+//! `STOA_TEST_SEED` selects other histories, `STOA_TEST_HISTORIES` their number.
 
 mod operations;
 mod oracle;
@@ -63,8 +63,8 @@ async fn play(db: &TestDatabase, seed: u64) -> BTreeSet<Tried> {
     tried
 }
 
-/// A route without its version and the names of its variables; none of an old version, which has the
-/// same handler as today's.
+/// A route without its version and the names of its variables; `None` for old versions, which have
+/// the same handler as the current one.
 fn plain(method: &str, path: &str) -> Option<String> {
     let path = path.strip_prefix("/_matrix/client").unwrap_or(path);
     if path.starts_with("/r0/") || path.starts_with("/unstable/") {

@@ -44,12 +44,12 @@ pub(crate) struct Span {
 }
 
 impl Collector {
-    /// One that accepts everything.
+    /// A collector that accepts everything.
     pub(crate) fn start() -> Self {
         Self::listen(true)
     }
 
-    /// One that lets everybody connect and answers nobody.
+    /// A collector that accepts connections and never answers.
     pub(crate) fn start_silent() -> Self {
         Self::listen(false)
     }
@@ -73,7 +73,7 @@ impl Collector {
         format!("http://{}", self.address)
     }
 
-    /// How often somebody has connected.
+    /// The number of connections so far.
     pub(crate) fn connections(&self) -> usize {
         self.received.lock().unwrap().connections
     }
@@ -88,7 +88,7 @@ impl Collector {
         format!("{:?}", self.received.lock().unwrap().requests)
     }
 
-    /// The attributes of whatever has sent something.
+    /// The resource attributes of all senders.
     pub(crate) fn resources(&self) -> Vec<BTreeMap<String, String>> {
         let received = self.received.lock().unwrap();
         let resources = received.requests.iter().flat_map(|request| &request.resource_spans);

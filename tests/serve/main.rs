@@ -32,7 +32,7 @@ both_databases! {
         assert!(greeting.contains("@alice:localhost"), "{greeting}");
         assert!(greeting.contains(place.data_dir().to_str().unwrap()) || db.url().contains("sqlite"));
 
-        // Through the running server, by a socket that nobody else may open.
+        // Through the running server, by a socket that no other user can open.
         assert_eq!(mode(&place.data_dir().join("stoa.sock")), 0o600);
         assert_eq!(mode(&place.data_dir()), 0o700);
         let made = place.run(&["create-user", "--admin", "alice"]);
@@ -154,7 +154,7 @@ both_databases! {
             (done.status.success(), said)
         };
 
-        // To look at jobs is not to run them.
+        // Listing jobs does not run them.
         for _ in 0..3 {
             let (is_done, listed) = said(&["jobs", "list"]);
             assert!(is_done && listed.lines().count() == 2, "{listed}");
@@ -166,7 +166,7 @@ both_databases! {
         }
         let (is_done, shown) = said(&["jobs", "cancel", "1"]);
         assert!(is_done && shown.contains("cancelled"), "{shown}");
-        assert_eq!(said(&["jobs", "cancel", "1"]), (false, "error: job 1 has ended already\n".to_owned()));
+        assert_eq!(said(&["jobs", "cancel", "1"]), (false, "error: job 1 has already ended\n".to_owned()));
         let (is_done, shown) = said(&["jobs", "restart", "1"]);
         assert!(is_done && shown.lines().any(|line| line == "state       waiting"), "{shown}");
         let refused = "error: job 1 has neither failed nor been cancelled\n".to_owned();
@@ -192,7 +192,7 @@ both_databases! {
         let server = place.serve();
         assert!(server.get("clients", "/_matrix/client/versions").contains("v1.19"));
         let elapsed = started.elapsed();
-        // 300 ms is what is promised on a quiet machine and of an optimised build.
+        // The target of 300 ms applies to a quiet machine and an optimized build.
         assert!(elapsed < Duration::from_secs(2), "{elapsed:?}");
         server.stop();
     }
@@ -207,7 +207,7 @@ fn a_second_server_on_one_folder_is_refused() {
     assert!(!second.status.success());
     let said = text(&second.stderr);
     assert!(said.contains("another Stoa is running"), "{said}");
-    // Another data folder does not make it another database.
+    // With another data folder it is still the same database.
     let elsewhere = Place::new(database.url(), "");
     let third = elsewhere.run(&["serve"]);
     assert!(text(&third.stderr).contains("another Stoa is running"), "{}", text(&third.stderr));

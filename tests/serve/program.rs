@@ -48,7 +48,7 @@ impl Place {
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_stoa"));
         command.arg("--config").arg(self.path("stoa.toml")).args(arguments);
-        // The tests' own variables are no settings.
+        // The tests' own environment variables must not be taken for settings.
         for (name, _) in
             env::vars_os().filter(|(name, _)| text(name.as_bytes()).starts_with("STOA_"))
         {
@@ -63,7 +63,7 @@ impl Place {
         let started = Instant::now();
         while child.try_wait().expect("a state").is_none() {
             if started.elapsed() > PATIENCE {
-                // What it has said so far tells why it does not end.
+                // Its output so far shows why it does not end.
                 child.kill().expect("an end");
             }
             sleep(Duration::from_millis(20));
@@ -85,13 +85,13 @@ impl Place {
 /// A server that is killed at the latest when it is dropped.
 pub(crate) struct Running {
     pub(crate) child: Child,
-    /// Kept open: a server that nobody listens to could behave differently.
+    /// Kept open, because a server whose output nobody reads could behave differently.
     _output: Lines<BufReader<ChildStdout>>,
     pub(crate) greeting: Vec<String>,
 }
 
 impl Running {
-    /// Starts the server, and waits until it says what comes next.
+    /// Starts the server, and waits until it has printed its greeting.
     pub(crate) fn start(mut command: Command) -> Self {
         let mut child = command.spawn().expect("the program starts");
         let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
@@ -114,12 +114,12 @@ impl Running {
         url.split('/').next().and_then(|address| address.parse().ok()).expect("an address")
     }
 
-    /// What `path` answers.
+    /// The answer to a GET of `path`.
     pub(crate) fn get(&self, name: &str, path: &str) -> String {
         get(self.address(name), path).expect("an answer")
     }
 
-    /// What a request with this body and token is answered with.
+    /// The answer to a request with this body and token.
     pub(crate) fn ask(&self, method: &str, path: &str, token: &str, body: &Value) -> Value {
         let answer = self.ask_with(method, path, token, "", body);
         let (head, body) = answer.split_once("\r\n\r\n").expect("an answer");
@@ -146,7 +146,7 @@ impl Running {
         answer(self.address("clients"), &format!("{head}\r\n{body}")).expect("an answer")
     }
 
-    /// Makes an account, and gives its access token.
+    /// Creates an account, and returns its access token.
     pub(crate) fn register(&self, name: &str, password: &str) -> String {
         let auth = json!({ "type": "m.login.dummy" });
         let request = json!({ "username": name, "password": password, "auth": auth });
@@ -154,7 +154,7 @@ impl Running {
         made["access_token"].as_str().expect("a token").to_owned()
     }
 
-    /// Creates a room, and gives its ID as it stands in paths.
+    /// Creates a room, and returns its ID, encoded for paths.
     pub(crate) fn create_room(&self, token: &str) -> String {
         let made = self.ask("POST", "/_matrix/client/v3/createRoom", token, &json!({}));
         made["room_id"].as_str().expect("a room ID").replace('!', "%21")

@@ -1,4 +1,4 @@
-//! How one request can be followed, in the log and by a collector.
+//! Following one request, in the log and in a collector.
 
 use std::{
     fs,
@@ -19,7 +19,7 @@ use crate::{
 const PASSWORD: &str = "correct horse battery staple";
 const LOGIN: &str = "/_matrix/client/v3/login";
 
-/// What logs Alice in.
+/// The body that logs Alice in.
 fn login(password: &str) -> Value {
     let identifier = json!({ "type": "m.id.user", "user": "alice" });
     json!({ "type": "m.login.password", "identifier": identifier, "password": password })
@@ -50,7 +50,7 @@ both_databases! {
         let alice = server.register("alice", PASSWORD);
         let room = server.create_room(&alice);
         server.send(&alice, &room, "t1", "Hello");
-        // Sent without anything else happening, and what waits still is sent by the stop.
+        // Spans are sent without further requests, and the rest when the server stops.
         let request = collector.wait_for(is_sending);
         server.ask_with("POST", LOGIN, "none", "", &login("wrong"));
         assert!(server.stop() < PATIENCE);
@@ -81,7 +81,7 @@ both_databases! {
         }
         assert_eq!(named("write").attributes["appends"], "1");
 
-        // What goes on where its client hangs up is part of the request, too.
+        // Work that continues after the client hung up is part of the request, too.
         let all = collector.spans();
         let creating = all.iter().find(|span| span.name == "create_room").expect("a new room");
         let parent = creating.parent(&all).expect("its request");
@@ -135,7 +135,7 @@ both_databases! {
             assert!(!traces.contains(secret), "{secret} is in a trace");
             assert!(!lines.contains(secret), "{secret} is in the log");
         }
-        // Nobody outside decides what a trace is called.
+        // A client cannot choose the trace ID.
         assert!(collector.spans().iter().all(|span| span.trace != [0x11; 16]));
     }
 

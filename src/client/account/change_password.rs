@@ -10,15 +10,15 @@ use serde::Serialize;
 use stoa_accounts::{InteractiveAnswer, InteractiveAuth, InteractiveRequest, Passwords, Stage};
 use stoa_http::{Answer, Error, Result, Ruma};
 
-/// What the user is asked to confirm.
+/// The action that the user is asked to confirm.
 #[derive(Serialize)]
 struct Confirmed<'a> {
     new_password: &'a str,
     logout_devices: bool,
 }
 
-/// Sets a new password, once the user has shown to know the present one. Other devices are logged
-/// out unless the client asks to keep them.
+/// Sets a new password, once the user has entered the current one. Other devices are logged out
+/// unless the client asks to keep them.
 pub(crate) async fn change_password(
     State(interactive_auth): State<Arc<InteractiveAuth>>,
     State(passwords): State<Arc<Passwords>>,
@@ -66,7 +66,7 @@ mod tests {
         })
     }
 
-    /// Goes through both steps.
+    /// Changes the password in both steps of interactive authentication.
     async fn change(client: &TestClient, mut request: Value, password: &str) -> TestResponse {
         let challenge = client.post(PATH, request.clone()).await;
         assert_eq!(challenge.status, 401);
@@ -101,7 +101,8 @@ mod tests {
             alice.post(PATH, request.clone()).await.ok();
             change(&alice, json!({ "new_password": "newer" }), "new").await.ok();
 
-            // Whoever has got hold of the request, with the password or without, sets nothing back.
+            // Somebody who has recorded the request, with the password or without, cannot set the
+            // old password again by repeating it.
             alice.post(PATH, request.clone()).await.refused(401, "M_FORBIDDEN");
             request["auth"] = json!({ "session": session });
             assert_eq!(alice.post(PATH, request).await.status, 401);

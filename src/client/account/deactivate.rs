@@ -16,14 +16,14 @@ use stoa_http::{Answer, Error, Result, Ruma};
 
 use crate::ops::deactivate_account::deactivate_account;
 
-/// What the user is asked to confirm.
+/// The action that the user is asked to confirm.
 #[derive(Serialize)]
 struct Confirmed {
     erase: bool,
 }
 
-/// Closes the user's account, once they have shown to know the password. Their sessions end at once;
-/// their rooms are left afterwards.
+/// Deactivates the user's account, once they have entered the password. Their sessions end at once;
+/// a job then leaves their rooms.
 pub(crate) async fn deactivate(
     State(interactive_auth): State<Arc<InteractiveAuth>>,
     State(users): State<Arc<Users>>,
@@ -47,7 +47,7 @@ pub(crate) async fn deactivate(
     }
     let actor = session.actor(request.address);
     deactivate_account(&users, &jobs, &actor, session.user_id.clone(), erase).await?;
-    // No user has an address here that an identity server would have to be told of.
+    // Users have no third-party identifiers here, so there is nothing to unbind.
     Ok(Answer(Response::new(ThirdPartyIdRemovalStatus::Success)))
 }
 
@@ -119,7 +119,7 @@ mod tests {
             let wrong = json!({ "auth": auth("wrong") });
             alice.post(PATH, wrong).await.refused(401, "M_FORBIDDEN");
             server.client().post(PATH, json!({})).await.refused(401, "M_MISSING_TOKEN");
-            // What was confirmed is what is done.
+            // The parameters that were confirmed are the ones used.
             let session = challenge.json()["session"].clone();
             let mut confirmed = auth("wrong");
             confirmed["session"] = session.clone();
@@ -197,7 +197,8 @@ mod tests {
             let (alice, bob) = (server.register("alice").await, server.register("bob").await);
             let (carol, erin) = (server.register("carol").await, server.register("erin").await);
             let room = alice.create_public_room().await;
-            // Gone before anything is said, and back when it cannot be read any more.
+            // Erin leaves before anything is sent, and joins again when the erased user's events
+            // can no longer be read.
             erin.join(&room).await;
             erin.leave(&room).await;
             let early = alice.send(&room, "early").await;
@@ -275,7 +276,7 @@ mod tests {
                 let shown = carol.get(path).await.ok().to_string();
                 assert!(!shown.contains("Alice Ames"), "{path}: {shown}");
             }
-            // Who was there still sees it.
+            // Members from that time still see it.
             let members = bob.get(&in_room(&room, &format!("members?at={then}"))).await.ok();
             assert!(members.to_string().contains("Alice Ames"), "{members}");
         }
@@ -296,7 +297,7 @@ mod tests {
             let carol = server.register("carol").await;
             carol.join(&room).await;
 
-            // A client that has read all of it, and one that has read the end only.
+            // One client that has read all of it, and one that has read only the end.
             for limit in [100, 2] {
                 let filter = json!({ "room": { "timeline": { "limit": limit } } });
                 let filter = encode(&filter.to_string());
@@ -343,7 +344,7 @@ mod tests {
             let (alice, bob) = (server.register("alice").await, server.register("bob").await);
             let room = alice.create_public_room().await;
             bob.join(&room).await;
-            // What a node has done that went down in the middle of the request.
+            // The state left by a node that went down in the middle of the request.
             let actor = Actor::user(user_id!("@alice:test"));
             let parameters = json!({ "user_id": "@alice:test", "erase": false }).to_string();
             let jobs = &server.state().jobs;
@@ -363,7 +364,7 @@ mod tests {
     #[test]
     fn an_erased_user_is_erased_on_every_node_at_once() {
         run_on(Backend::Postgres, async |db| {
-            // The second node may be older, and lack the stream that says so.
+            // The second node may be older and lack the stream of erased users.
             let lacking = TestDatabase::create(db.backend()).await.unwrap();
             let store = lacking.store().await;
             surgery::hide_stream(&store, Stream::Erasure).await;
@@ -381,7 +382,7 @@ mod tests {
                 dave.join(&room).await;
                 assert_eq!(dave.event(&room, &event).await["content"], json!({}));
                 assert_eq!(carol.event(&room, &event).await["content"]["body"], "hello");
-                // And on a node that reads it from the database.
+                // The same on a node that reads it from the database.
                 let third = deaf(db).await;
                 let dave = third.client().with_token(dave.token().unwrap());
                 assert_eq!(dave.event(&room, &event).await["content"], json!({}));
@@ -392,7 +393,7 @@ mod tests {
         });
     }
 
-    /// A node that looks at the log only when a request makes it, and leaves jobs to others.
+    /// A node that reads the log only when a request needs it, and leaves jobs to other nodes.
     async fn deaf(db: &TestDatabase) -> TestServer {
         TestServer::start_with(db, |_, environment| {
             environment.jobs.at_once = 0;

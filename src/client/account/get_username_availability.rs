@@ -9,7 +9,7 @@ use ruma::api::client::account::get_username_availability::v3::{Request, Respons
 use stoa_accounts::Registrar;
 use stoa_http::{Answer, Result, Ruma};
 
-/// Says whether an account of this name can be made.
+/// Checks whether an account with this name can be created.
 pub(crate) async fn get_username_availability(
     State(registrar): State<Arc<Registrar>>,
     Ruma { body, .. }: Ruma<Request>,

@@ -12,7 +12,7 @@ use ruma::api::client::account::register::{
 use stoa_accounts::{NewDevice, RegisterAnswer, RegisterRequest, Registrar};
 use stoa_http::{Answer, Error, Result, Ruma};
 
-/// Makes an account, after the client has authenticated itself interactively.
+/// Creates an account, after the client has passed interactive authentication.
 pub(crate) async fn register(
     State(registrar): State<Arc<Registrar>>,
     Ruma { body, address, .. }: Ruma<Request>,

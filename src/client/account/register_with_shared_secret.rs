@@ -1,7 +1,7 @@
 //! `GET /_synapse/admin/v1/register`, `POST /_synapse/admin/v1/register`
 //!
-//! Who knows the shared secret makes accounts with it, admins too. Test tools and scripts expect
-//! it at Synapse's path:
+//! Creates accounts, including admins, for clients that know the shared secret. Test tools and
+//! scripts expect it at Synapse's path:
 //! <https://element-hq.github.io/synapse/latest/admin_api/register_api.html>
 
 use std::sync::Arc;
@@ -12,13 +12,13 @@ use serde::{Deserialize, Serialize};
 use stoa_accounts::{Registrar, SharedSecretRequest};
 use stoa_http::{ClientAddress, Result, body::JsonBody, respond::Json};
 
-/// A number that is used once, so that a request that was overheard cannot be repeated.
+/// A number that can be used once, so that a recorded request cannot be repeated.
 #[derive(Debug, Serialize)]
 pub(crate) struct Nonce {
     nonce: String,
 }
 
-/// Who is to be registered, and the proof that the sender knows the secret.
+/// The account to create, and the proof that the sender knows the secret.
 #[derive(Deserialize)]
 pub(crate) struct Request {
     nonce: String,
@@ -33,7 +33,7 @@ pub(crate) struct Request {
     mac: String,
 }
 
-/// The account that was made, logged in.
+/// The new account and its session.
 #[derive(Debug, Serialize)]
 pub(crate) struct Registered {
     user_id: OwnedUserId,
@@ -42,12 +42,12 @@ pub(crate) struct Registered {
     device_id: OwnedDeviceId,
 }
 
-/// Gives a nonce.
+/// Returns a new nonce.
 pub(crate) async fn get_nonce(State(registrar): State<Arc<Registrar>>) -> Result<Json<Nonce>> {
     Ok(Json(Nonce { nonce: registrar.nonce()? }))
 }
 
-/// Makes the account.
+/// Creates the account and logs it in.
 pub(crate) async fn register(
     State(registrar): State<Arc<Registrar>>,
     ClientAddress(address): ClientAddress,

@@ -8,7 +8,7 @@ use ruma::{
 };
 use stoa_http::{Answer, Ruma};
 
-/// Says whose token it is.
+/// Returns the user and device to which the access token belongs.
 pub(crate) async fn whoami(Ruma { session, .. }: Ruma<Request>) -> Answer<Response> {
     Answer(assign!(Response::new(session.user_id.clone(), false), {
         device_id: Some(session.device_id.clone()),

@@ -46,7 +46,7 @@ mod tests {
                 let path = format!("{PATH}/%23{name}:test");
                 alice.get(&path).await.refused(404, "M_NOT_FOUND");
                 assert_eq!(alice.put(&path, json!({ "room_id": room })).await.ok(), json!({}));
-                // Whoever asks is told.
+                // Anybody can look it up, even without an access token.
                 let found = server.client().get(&path).await.ok();
                 assert_eq!(found, json!({ "room_id": room, "servers": ["test"] }));
                 let again = alice.put(&path, json!({ "room_id": room })).await;

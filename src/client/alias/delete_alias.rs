@@ -12,7 +12,7 @@ use stoa_rooms::Rooms;
 
 use crate::ops;
 
-/// Deletes an alias that the user made, or that they have power over.
+/// Deletes an alias that the user created, or for which they have the power level.
 pub(crate) async fn delete_alias(
     State(rooms): State<Arc<Rooms>>,
     State(directory): State<Arc<Directory>>,
@@ -22,7 +22,7 @@ pub(crate) async fn delete_alias(
         let (actor, alias) = (request.actor(), &request.body.room_alias);
         ops::delete_alias::delete_alias(&rooms, &directory, &actor, &request.session, alias).await
     };
-    // In a task of its own: a client that hangs up does not leave it half-way.
+    // In a task of its own, so that a client that hangs up does not stop it half-way.
     detached(work).await??;
     Ok(Answer(Response::new()))
 }
@@ -68,7 +68,7 @@ mod tests {
             alice.put(&main_alias(&room), content.clone()).await.ok();
             assert_eq!(bob.delete(&path("a")).await.ok(), json!({}));
             bob.get(&path("a")).await.refused(404, "M_NOT_FOUND");
-            // Who may not change the main alias leaves it as it is.
+            // If the user may not change the canonical alias, it stays as it is.
             assert_eq!(bob.get(&main_alias(&room)).await.ok(), content);
             bob.delete(&path("a")).await.refused(404, "M_NOT_FOUND");
         }

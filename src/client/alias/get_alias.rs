@@ -9,7 +9,7 @@ use ruma::api::client::alias::get_alias::v3::{Request, Response};
 use stoa_directory::{Directory, DirectoryError};
 use stoa_http::{Answer, Result, Ruma};
 
-/// The room that an alias leads to.
+/// Returns the room that an alias points to.
 pub(crate) async fn get_alias(
     State(directory): State<Arc<Directory>>,
     request: Ruma<Request>,

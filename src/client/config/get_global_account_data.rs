@@ -14,7 +14,7 @@ use stoa_http::{Answer, Error, Result, Ruma};
 
 use crate::ops::own_user::check_own_user;
 
-/// Gives what was set.
+/// Returns account data of one type.
 pub(crate) async fn get_global_account_data(
     State(account_data): State<Arc<AccountData>>,
     Ruma { body, session, .. }: Ruma<Request>,

@@ -15,7 +15,7 @@ use stoa_rooms::Rooms;
 
 use crate::ops::own_user::check_own_user;
 
-/// Gives what was set for a room.
+/// Returns account data of one type for a room.
 pub(crate) async fn get_room_account_data(
     State(account_data): State<Arc<AccountData>>,
     State(rooms): State<Arc<Rooms>>,

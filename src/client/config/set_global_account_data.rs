@@ -12,7 +12,7 @@ use stoa_http::{Answer, Result, Ruma};
 use super::UNIT;
 use crate::ops::own_user::check_own_user;
 
-/// Replaces what was set.
+/// Sets account data of one type.
 pub(crate) async fn set_global_account_data(
     State(account_data): State<Arc<AccountData>>,
     request: Ruma<Request>,

@@ -13,7 +13,7 @@ use stoa_rooms::Rooms;
 use super::UNIT;
 use crate::ops::own_user::check_own_user;
 
-/// Replaces what was set for a room that the user is or was in.
+/// Sets account data of one type for a room that the user is or was in.
 pub(crate) async fn set_room_account_data(
     State(account_data): State<Arc<AccountData>>,
     State(rooms): State<Arc<Rooms>>,

@@ -33,7 +33,7 @@ use crate::ops::{
 /// How many events one answer may have around the one asked for.
 const MAX_LIMIT: usize = 100;
 
-/// Like ruma's, of events that are written already.
+/// Like ruma's, with events that are already serialized.
 #[derive(Debug, Serialize)]
 pub(crate) struct Response {
     start: String,
@@ -48,8 +48,8 @@ fn pairs(events: &[ShownEvent]) -> impl Iterator<Item = (&Arc<Event>, Option<&Me
     events.iter().map(|(event, membership)| (event, Some(membership)))
 }
 
-/// Gives an event with those around it, and the state after the last of them as far as the user may
-/// see it.
+/// Returns an event with the events around it, and the state after the last of them as far as the
+/// user may see it.
 pub(crate) async fn get_context(
     State(rooms): State<Arc<Rooms>>,
     State(sessions): State<Arc<Sessions>>,
@@ -61,7 +61,8 @@ pub(crate) async fn get_context(
     let (event, _) = rooms.visibility.event(user_id, &room, &body.event_id).await?;
     let order = event.order.ok_or_else(|| Error::not_found("event not found"))?;
     let limit = usize::try_from(u64::from(body.limit)).unwrap_or(MAX_LIMIT).min(MAX_LIMIT);
-    // Of the event asked for, which differs little from that of the last one shown.
+    // Estimated from the state at the requested event, which differs little from that at the last
+    // event shown.
     let state = rooms.visible_states.after(user_id, &room, &event).await?;
     let part = match body.filter.lazy_load_options {
         LazyLoadOptions::Disabled => Part::All,
@@ -85,7 +86,7 @@ pub(crate) async fn get_context(
     Ok(place.json(answer))
 }
 
-/// What is to be told of an event and of what is around it.
+/// An event and its context, ready to be written.
 struct Context<'a> {
     rooms: &'a Rooms,
     room: &'a Room,
@@ -101,7 +102,7 @@ impl Context<'_> {
     async fn assemble(&self, allowance: &Allowance) -> Result<Response> {
         let Self { rooms, room, filter, event_id, order, .. } = self;
         let reader = self.reader.in_room();
-        // Anew, since it may have been redacted while this answer waited for its place.
+        // Read again, because it may have been redacted while this answer waited for memory.
         let (event, membership) = rooms.visibility.event(reader.user_id, room, event_id).await?;
         let before_limit = self.limit.div_ceil(2);
         let until = PaginationToken::before(*order).0;
@@ -129,7 +130,8 @@ impl Context<'_> {
         after.retain(|(event, _)| passes(event));
 
         let last = after.last().map_or(&event, |(event, _)| event);
-        // Who is shown an event is not always shown the state there: of their own ban, say.
+        // A user who may see an event may not always see the state there: for example, at their own
+        // ban.
         let at = rooms.visible_states.after(reader.user_id, room, last).await?;
         let at = at.unwrap_or(VisibleState::NOTHING);
         let shown = || before.iter().chain(&after).map(|(event, _)| event).chain([&event]);

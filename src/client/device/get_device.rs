@@ -11,7 +11,7 @@ use stoa_http::{Answer, Error, Result, Ruma};
 
 use super::shown;
 
-/// Describes one of the user's devices.
+/// Returns one of the user's devices.
 pub(crate) async fn get_device(
     State(devices): State<Arc<Devices>>,
     Ruma { session, body, .. }: Ruma<Request>,

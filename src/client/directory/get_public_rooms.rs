@@ -15,7 +15,7 @@ use stoa_rooms::Rooms;
 
 use super::{check_server, limit};
 
-/// The room list.
+/// Returns a page of the room directory.
 pub(crate) async fn get_public_rooms(
     State(rooms): State<Arc<Rooms>>,
     State(directory): State<Arc<Directory>>,

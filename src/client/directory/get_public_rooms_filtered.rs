@@ -16,7 +16,7 @@ use stoa_rooms::Rooms;
 
 use super::{check_server, limit};
 
-/// The rooms of the room list that a filter lets through.
+/// Returns a page of the rooms in the directory that match a filter.
 pub(crate) async fn get_public_rooms_filtered(
     State(rooms): State<Arc<Rooms>>,
     State(directory): State<Arc<Directory>>,

@@ -13,7 +13,7 @@ use stoa_directory::Directory;
 use stoa_http::{Answer, Result, Ruma};
 use stoa_rooms::Rooms;
 
-/// Whether a room is on the room list.
+/// Returns whether a room is in the room directory.
 pub(crate) async fn get_room_visibility(
     State(rooms): State<Arc<Rooms>>,
     State(directory): State<Arc<Directory>>,

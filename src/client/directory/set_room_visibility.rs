@@ -13,7 +13,7 @@ use stoa_directory::Directory;
 use stoa_http::{Answer, Error, Result, Ruma};
 use stoa_rooms::Rooms;
 
-/// Puts a room on the room list, or takes it off.
+/// Adds a room to the room directory, or removes it.
 pub(crate) async fn set_room_visibility(
     State(rooms): State<Arc<Rooms>>,
     State(directory): State<Arc<Directory>>,

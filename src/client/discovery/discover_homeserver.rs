@@ -8,7 +8,7 @@ use stoa_http::{Answer, Error, Result, RumaStatic};
 
 use crate::app::AppState;
 
-/// Where clients find the server; 404 where the admin has not said so, and they try the server
+/// Returns the address for clients, or 404 if the admin has not set it; clients then try the server
 /// name itself.
 pub(crate) async fn discover_homeserver(
     State(state): State<AppState>,

@@ -12,8 +12,8 @@ use stoa_http::{Ruma, respond::Json};
 
 use crate::app::AppState;
 
-/// What can be done here. ruma's type leaves out whatever has the value that the specification
-/// assumes, and some clients assume otherwise.
+/// Returns what clients can do. ruma's type leaves out every value that is the specification's
+/// default, but some clients assume other defaults.
 #[derive(Debug, Serialize)]
 pub(crate) struct Response {
     capabilities: Capabilities,

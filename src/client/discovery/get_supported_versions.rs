@@ -5,11 +5,11 @@
 use axum::response::Response;
 use stoa_http::respond::json_bytes;
 
-/// The versions whose rules are followed, and the unstable features that are served. A client that
-/// finds neither what it needs does not connect at all.
+/// The supported versions of the specification and the unstable features. A client does not connect
+/// at all if what it needs is in neither.
 const VERSIONS: &str = r#"{"versions":["v1.1","v1.2","v1.3","v1.4","v1.5","v1.6","v1.7","v1.8","v1.9","v1.10","v1.11","v1.12","v1.13","v1.14","v1.15","v1.16","v1.17","v1.18","v1.19"],"unstable_features":{"uk.tcpip.msc4133":true,"uk.tcpip.msc4133.stable":true}}"#;
 
-/// Answers without looking at the token, which may have expired by the time a client asks.
+/// Answers without checking the access token, which may have expired by the time a client asks.
 pub(crate) async fn get_supported_versions() -> Response {
     json_bytes(VERSIONS)
 }

@@ -12,13 +12,13 @@ use stoa_http::{Answer, Error, Result, Ruma};
 
 use crate::ops::own_user::check_own_user;
 
-/// Stores a filter, and gives an id for it.
+/// Stores a filter and returns its ID.
 pub(crate) async fn create_filter(
     State(filters): State<Arc<Filters>>,
     request: Ruma<Request>,
 ) -> Result<Answer<Response>> {
     check_own_user(&request.body.user_id, &request.session.user_id)?;
-    // As it was written: ruma's type passes over what the filter's checks have to see.
+    // As the client sent it: ruma's type drops fields that the filter's checks have to see.
     let definition: &RawValue =
         serde_json::from_slice(&request.raw).map_err(|error| Error::bad_json(error.to_string()))?;
     let id = filters.create(&request.actor(), definition).await?;

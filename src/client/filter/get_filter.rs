@@ -11,7 +11,7 @@ use stoa_http::{Error, Result, Ruma, respond::json_bytes};
 
 use crate::ops::own_user::check_own_user;
 
-/// Gives a filter as it was stored.
+/// Returns a filter as it was stored.
 pub(crate) async fn get_filter(
     State(filters): State<Arc<Filters>>,
     Ruma { body, session, .. }: Ruma<Request>,

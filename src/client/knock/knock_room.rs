@@ -16,7 +16,7 @@ use stoa_rooms::{MembershipChange, Rooms};
 
 use crate::ops::{change_membership::change_membership, find_room::find_room, reason::take_reason};
 
-/// Like ruma's, whose body may not be empty.
+/// Like ruma's, which does not accept an empty body.
 pub(crate) type Request = FreeForm<RumaRequest, (OwnedRoomOrAliasId,)>;
 
 /// Asks to be let into a room.

@@ -12,7 +12,7 @@ use stoa_rooms::{MembershipChange, Rooms};
 
 use crate::ops::change_membership::change_membership;
 
-/// Removes a user, if they are there, and keeps them out.
+/// Bans a user, who leaves the room if they are in it.
 pub(crate) async fn ban_user(
     State(rooms): State<Arc<Rooms>>,
     State(profiles): State<Arc<Profiles>>,

@@ -11,7 +11,7 @@ use stoa_rooms::Rooms;
 
 use crate::ops::find_room::known_room;
 
-/// Forgets a room that the user has left: they can no longer read anything of it, unless they join
+/// Forgets a room that the user has left: they can no longer read any of it, unless they join
 /// again.
 pub(crate) async fn forget_room(
     State(rooms): State<Arc<Rooms>>,
@@ -45,7 +45,7 @@ mod tests {
             bob.get(&in_room(&room, "members")).await.refused(403, "M_FORBIDDEN");
             let event = in_room(&room, &format!("event/{}", encode(&sent)));
             bob.get(&event).await.refused(404, "M_NOT_FOUND");
-            // Who comes back remembers.
+            // A user who joins again has the room back.
             bob.join(&room).await;
             bob.get(&event).await.ok();
         }

@@ -16,13 +16,13 @@ use stoa_rooms::{Event, Rooms, state::Part, tokens::RoomToken};
 
 use crate::ops::{find_room::known_room, large_answer, reading_device::reader};
 
-/// Like ruma's, of events that are written already.
+/// Like ruma's, with events that are already serialized.
 #[derive(Debug, Serialize)]
 pub(crate) struct Response {
     chunk: Vec<Box<RawValue>>,
 }
 
-/// Gives the member events of a room: of now, or of the point `at`; to one who has left, those of
+/// Returns the member events of a room, now or at the point `at`. Users who have left get those at
 /// the time when they left.
 pub(crate) async fn get_member_events(
     State(rooms): State<Arc<Rooms>>,
@@ -66,7 +66,7 @@ pub(crate) async fn get_member_events(
 mod tests {
     use stoa_testing::{TestClient, TestServer, both_databases, encode, in_room};
 
-    /// The members that are shown to a client, each with the membership.
+    /// The members in an answer, each with the membership.
     async fn members(client: &TestClient, room: &str, query: &str) -> Vec<String> {
         let answer = client.get(&in_room(room, &format!("members?{query}"))).await.ok();
         let events = answer["chunk"].as_array().unwrap();

@@ -52,7 +52,7 @@ mod tests {
             bob.join(&room).await;
             let invite = in_room(&room, "invite");
             let user = |user: &str| json!({ "user_id": user });
-            // Oneself, one who is there, by one without the level, and by one who is not there.
+            // Inviting oneself, a member, without the power level, and from outside the room.
             alice.post(&invite, user("@alice:test")).await.refused(403, "M_FORBIDDEN");
             alice.post(&invite, user("@bob:test")).await.refused(403, "M_FORBIDDEN");
             bob.post(&invite, user("@charlie:test")).await.refused(403, "M_FORBIDDEN");

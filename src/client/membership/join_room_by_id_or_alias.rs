@@ -16,7 +16,7 @@ use stoa_rooms::Rooms;
 
 use crate::ops::{find_room::find_room, join_room::join_room};
 
-/// Like ruma's, with unknown keys of the body, which go into the member event.
+/// Like ruma's, but keeps unknown keys of the body, which go into the member event.
 pub(crate) type Request = FreeForm<RumaRequest, (OwnedRoomOrAliasId,)>;
 
 /// Joins a room by its alias or ID.

@@ -13,10 +13,10 @@ use stoa_rooms::{MemberProfile, Rooms};
 
 use crate::ops::find_room::known_room;
 
-/// The memory that one member takes while the answer is put together, in bytes.
+/// The memory that one member takes while the answer is built, in bytes.
 const MEMBER: u64 = 512;
 
-/// Like ruma's, with `null` where a member has no name or avatar: clients read the keys.
+/// Like ruma's, with `null` if a member has no name or avatar, because clients expect the keys.
 #[derive(Debug, Serialize)]
 pub(crate) struct Response {
     joined: BTreeMap<String, Member>,

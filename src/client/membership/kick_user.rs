@@ -12,7 +12,7 @@ use stoa_rooms::{MembershipChange, Rooms};
 
 use crate::ops::change_membership::change_membership;
 
-/// Removes a user who is in the room, invited to it, or knocking.
+/// Kicks a user who is joined, invited or knocking.
 pub(crate) async fn kick_user(
     State(rooms): State<Arc<Rooms>>,
     State(profiles): State<Arc<Profiles>>,

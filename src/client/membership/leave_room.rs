@@ -12,7 +12,7 @@ use stoa_rooms::{MembershipChange, Rooms};
 
 use crate::ops::change_membership::change_membership;
 
-/// Leaves a room, rejects an invite, or takes a knock back.
+/// Leaves a room, rejects an invite, or takes back a knock.
 pub(crate) async fn leave_room(
     State(rooms): State<Arc<Rooms>>,
     State(profiles): State<Arc<Profiles>>,

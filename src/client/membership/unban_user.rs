@@ -12,7 +12,7 @@ use stoa_rooms::{MembershipChange, Rooms};
 
 use crate::ops::change_membership::change_membership;
 
-/// Lifts a user's ban. That does not bring them into the room.
+/// Lifts a user's ban. The user does not join the room by that.
 pub(crate) async fn unban_user(
     State(rooms): State<Arc<Rooms>>,
     State(profiles): State<Arc<Profiles>>,

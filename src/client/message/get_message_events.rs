@@ -32,11 +32,11 @@ use crate::ops::{
 /// How many events one answer may have.
 const MAX_LIMIT: usize = 1_000;
 
-/// How many bytes of events one answer may have. It ends with the event that reaches them, and the
-/// client goes on from there.
+/// How many bytes of events one answer may have. It ends with the event that reaches this limit,
+/// and the client continues from there.
 const MAX_BYTES: usize = 1 << 20;
 
-/// Like ruma's, of events that are written already.
+/// Like ruma's, with events that are already serialized.
 #[derive(Debug, Serialize)]
 pub(crate) struct Response {
     start: String,
@@ -47,7 +47,7 @@ pub(crate) struct Response {
     state: Vec<Box<RawValue>>,
 }
 
-/// Gives a page of the room's events, in either direction.
+/// Returns a page of the room's events, in either direction.
 pub(crate) async fn get_message_events(
     State(rooms): State<Arc<Rooms>>,
     State(sessions): State<Arc<Sessions>>,
@@ -56,7 +56,7 @@ pub(crate) async fn get_message_events(
 ) -> Result<HttpResponse> {
     let room = known_room(&rooms, &body.room_id).await?;
     let user_id = &session.user_id;
-    // Who may see nothing of the room at all is refused.
+    // A user who may see nothing of the room at all is refused.
     rooms.visible_states.now(user_id, &room).await?;
     let (from, to) = (token("from", body.from.as_deref())?, token("to", body.to.as_deref())?);
     let limit = usize::try_from(u64::from(body.limit)).unwrap_or(MAX_LIMIT).clamp(1, MAX_LIMIT);
@@ -75,12 +75,12 @@ pub(crate) async fn get_message_events(
     let weight = EVENT * limit as u64;
     let (mut answer, place) =
         large_answer::assemble(&sessions, &admission, &session, weight, assemble).await?;
-    // Clients tell by it which page this is, so it is the very text that they gave.
+    // Clients recognize the page by it, so it is exactly the text that they sent.
     answer.start = body.from.unwrap_or(answer.start);
     Ok(place.json(answer))
 }
 
-/// The page that is wanted.
+/// The page that the request asks for.
 struct Wanted<'a> {
     rooms: &'a Rooms,
     room: &'a Room,
@@ -132,7 +132,7 @@ impl Wanted<'_> {
             _ => Vec::new(),
         };
         let state = rooms.client_format.state_to_client(reader, &members, allowance).await?;
-        // At the newest event there may be more to come, to be asked for from where it is.
+        // At the newest event, more events may follow, so the client can ask for them from there.
         let is_end = walk.is_end() && (self.direction == Direction::Backward || found.is_empty());
         let is_end = is_end || !is_about;
         let end = (!is_end).then(|| walk.at().to_string());
@@ -151,7 +151,7 @@ mod tests {
     use serde_json::{Value, json};
     use stoa_testing::{TestClient, TestServer, both_databases, encode, in_room};
 
-    /// From where a client goes on that has just synced.
+    /// The token from which a client continues that has just synced.
     async fn token(client: &TestClient) -> String {
         let synced = client.get("/_matrix/client/v3/sync").await.ok();
         encode(synced["next_batch"].as_str().unwrap())

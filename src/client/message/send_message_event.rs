@@ -19,7 +19,7 @@ use crate::ops::find_room::known_room;
 pub(crate) type Request =
     FreeForm<RumaRequest, (OwnedRoomId, TimelineEventType, OwnedTransactionId)>;
 
-/// Sends an event that is no state. The same transaction sends it once.
+/// Sends an event that is not a state event. Repeating the transaction does not send it again.
 pub(crate) async fn send_message_event(
     State(rooms): State<Arc<Rooms>>,
     request: RumaSend<Request>,
@@ -39,7 +39,7 @@ pub(crate) async fn send_message_event(
     Ok(Answer(Response::new(event_id)))
 }
 
-/// The event that a redaction redacts, which from room version 11 on stands in its content.
+/// The event that a redaction redacts: from room version 11 on, it is in the content.
 fn redacted(redacts: Option<&CanonicalJsonValue>) -> Result<OwnedEventId> {
     let redacts = redacts.and_then(CanonicalJsonValue::as_str);
     let redacts = redacts.and_then(|id| OwnedEventId::try_from(id).ok());
@@ -70,7 +70,7 @@ mod tests {
             assert_ne!(send(&alice, &room, "b").await, first);
             let device = server.log_in(&alice).await;
             assert_ne!(send(&device, &room, "a").await, first);
-            // The device that sent it is told which transaction it was, and no other.
+            // Only the sending device gets the transaction ID.
             let event = alice.event(&room, first.as_str().unwrap()).await;
             assert_eq!(event["unsigned"]["transaction_id"], "t 1");
             let event = device.event(&room, first.as_str().unwrap()).await;
@@ -90,7 +90,7 @@ mod tests {
             let session = server.client().post("/_matrix/client/v3/login", log_in).await.ok();
             let again = server.client().with_session(&session);
             assert_eq!(again.put(&path, json!({})).await.ok(), sent);
-            // It is the same device, so it knows the event by its transaction.
+            // It is the same device, so it gets the transaction ID.
             let synced = again.get("/_matrix/client/v3/sync").await.ok();
             let timeline = synced["rooms"]["join"][&room]["timeline"]["events"].as_array().unwrap();
             let event = timeline.last().unwrap();
@@ -177,7 +177,7 @@ mod tests {
             alice.post(&in_room(&room, "ban"), json!({ "user_id": "@bob:test" })).await.ok();
             let token = bob.token().unwrap().to_owned();
             drop((alice, bob));
-            // Another node, or the same one without its memory.
+            // On another node, or on the same one after a restart.
             let mut here = None;
             if db.backend() == stoa_testing::Backend::Sqlite {
                 server.stop().await;
@@ -191,7 +191,7 @@ mod tests {
             assert_eq!(bob_there.put(&redacted, json!({})).await.ok(), second);
             let new = in_room(&room, "send/m.room.message/2");
             bob_there.put(&new, json!({})).await.refused(403, "M_FORBIDDEN");
-            // Who is logged out is told so, and nothing else.
+            // A session that was logged out is told so, and nothing else.
             let bob_here = here.client().with_token(&token);
             bob_here.post("/_matrix/client/v3/logout", json!({})).await.ok();
             bob_there.put(&sent, json!({ "body": "hello" })).await.refused(401, "M_UNKNOWN_TOKEN");
@@ -213,7 +213,7 @@ mod tests {
             let path = in_room(&room, "send/m.room.message/1");
             let phone = log_in().await;
             let first = phone.put(&path, json!({ "body": "one" })).await.ok();
-            // Logging in again, it is the same device still.
+            // After logging in again, it is still the same device.
             let phone = log_in().await;
             assert_eq!(phone.put(&path, json!({ "body": "one" })).await.ok(), first);
             phone.post("/_matrix/client/v3/logout", json!({})).await.ok();
@@ -234,7 +234,7 @@ mod tests {
             let alice = here.register("alice").await;
             let session = json!({ "access_token": alice.token(), "user_id": "@alice:test" });
             let alice_there = there.client().with_session(&session);
-            // Made here, used there at once.
+            // Created on one node, used on the other at once.
             let room = alice.create_public_room().await;
             let path = in_room(&room, "send/m.room.message/1");
             let sent = alice_there.put(&path, json!({})).await.ok();

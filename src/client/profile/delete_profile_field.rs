@@ -12,7 +12,7 @@ use stoa_rooms::Rooms;
 
 use crate::ops::{own_user::check_own_user, set_profile};
 
-/// Deletes a field of one's own profile.
+/// Deletes a field of the user's own profile.
 pub(crate) async fn delete_profile_field(
     State(profiles): State<Arc<Profiles>>,
     State(rooms): State<Arc<Rooms>>,

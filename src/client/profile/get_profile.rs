@@ -9,7 +9,7 @@ use ruma::api::client::profile::get_profile::v3::{Request, Response};
 use stoa_accounts::Profiles;
 use stoa_http::{Answer, Error, MayReadProfiles, Result, Ruma};
 
-/// Gives the whole profile of a user, to anybody who may read profiles.
+/// Returns the whole profile of a user, to everybody who may read profiles.
 pub(crate) async fn get_profile(
     State(profiles): State<Arc<Profiles>>,
     _: MayReadProfiles,

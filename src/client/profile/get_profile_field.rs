@@ -10,7 +10,7 @@ use serde_json::Value;
 use stoa_accounts::Profiles;
 use stoa_http::{Error, MayReadProfiles, Result, Ruma, respond::Json};
 
-/// Gives one field of the profile of a user, to anybody who may read profiles.
+/// Returns one field of a user's profile, to everybody who may read profiles.
 pub(crate) async fn get_profile_field(
     State(profiles): State<Arc<Profiles>>,
     _: MayReadProfiles,

@@ -22,7 +22,7 @@ use stoa_rooms::Rooms;
 
 use crate::ops::{own_user::check_own_user, set_profile};
 
-/// Like ruma's request, whose types refuse the `null` by which clients take back a display name or
+/// Like ruma's request, whose types refuse the `null` with which clients remove a display name or
 /// an avatar.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
@@ -54,7 +54,7 @@ impl IncomingRequest for Request {
     }
 }
 
-/// Sets a field of one's own profile.
+/// Sets a field of the user's own profile.
 pub(crate) async fn set_profile_field(
     State(profiles): State<Arc<Profiles>>,
     State(rooms): State<Arc<Rooms>>,
@@ -78,7 +78,7 @@ mod tests {
             let server = TestServer::start(db).await;
             let alice = server.register("alice").await;
             let path = "/_matrix/client/v3/profile/@alice:test/avatar_url";
-            // Not an address of media: clients have put all kinds of things here.
+            // Not an `mxc:` address: clients have put all kinds of values here.
             alice.put(path, json!({ "avatar_url": "LemurLover" })).await.ok();
             assert_eq!(alice.get(path).await.ok(), json!({ "avatar_url": "LemurLover" }));
             alice.put(path, json!({ "avatar_url": null })).await.ok();

@@ -7,7 +7,7 @@ use stoa_http::{Answer, Result, Ruma};
 
 use super::no_rule;
 
-/// Gives one rule.
+/// Returns one push rule.
 pub(crate) async fn get_pushrule(
     Ruma { body, session, .. }: Ruma<Request>,
 ) -> Result<Answer<Response>> {

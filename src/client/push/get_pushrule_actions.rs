@@ -7,7 +7,7 @@ use stoa_http::{Answer, Result, Ruma};
 
 use super::no_rule;
 
-/// Says what one rule does.
+/// Returns the actions of one push rule.
 pub(crate) async fn get_pushrule_actions(
     Ruma { body, session, .. }: Ruma<Request>,
 ) -> Result<Answer<Response>> {

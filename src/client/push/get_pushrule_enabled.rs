@@ -7,7 +7,7 @@ use stoa_http::{Answer, Result, Ruma};
 
 use super::no_rule;
 
-/// Says whether one rule is on.
+/// Returns whether one push rule is enabled.
 pub(crate) async fn get_pushrule_enabled(
     Ruma { body, session, .. }: Ruma<Request>,
 ) -> Result<Answer<Response>> {

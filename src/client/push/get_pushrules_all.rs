@@ -14,7 +14,7 @@ pub(crate) struct Scopes {
     global: Scope,
 }
 
-/// Gives all rules, by scope.
+/// Returns all push rules, by scope.
 pub(crate) async fn get_pushrules_all(Ruma { session, .. }: Ruma<Request>) -> Json<Scopes> {
     Json(Scopes { global: by_kind(stoa_push::rules(&session.user_id)) })
 }

@@ -7,7 +7,7 @@ use stoa_http::{Ruma, respond::Json};
 
 use super::{Scope, by_kind};
 
-/// Gives the rules of the one scope there is.
+/// Returns the push rules of the only scope, `global`.
 pub(crate) async fn get_pushrules_global_scope(Ruma { session, .. }: Ruma<Request>) -> Json<Scope> {
     Json(by_kind(stoa_push::rules(&session.user_id)))
 }

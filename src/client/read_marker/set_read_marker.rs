@@ -15,7 +15,7 @@ use stoa_rooms::Rooms;
 
 use crate::ops::find_room::known_room;
 
-/// Moves the fully-read marker, the public and the private receipt, whichever are given.
+/// Moves the given ones of the fully-read marker, the public receipt and the private receipt.
 pub(crate) async fn set_read_marker(
     State(rooms): State<Arc<Rooms>>,
     State(read_state): State<Arc<ReadState>>,

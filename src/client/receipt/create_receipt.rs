@@ -19,7 +19,7 @@ use crate::ops::find_room::known_room;
 /// Like ruma's, whose type cannot say that a wrong `thread_id` is an invalid parameter.
 pub(crate) type Request = FreeForm<RumaRequest, (OwnedRoomId, ReceiptType, OwnedEventId)>;
 
-/// Says that the user has read up to an event.
+/// Moves the user's receipt to an event.
 pub(crate) async fn create_receipt(
     State(rooms): State<Arc<Rooms>>,
     State(read_state): State<Arc<ReadState>>,

@@ -14,7 +14,7 @@ use stoa_rooms::{Rooms, Transaction};
 
 use crate::ops::find_room::known_room;
 
-/// Takes the content of an event away.
+/// Redacts an event.
 pub(crate) async fn redact_event(
     State(rooms): State<Arc<Rooms>>,
     request: RumaSend<Request>,

@@ -12,7 +12,7 @@ use stoa_rooms::Rooms;
 
 use crate::ops::find_room::known_room;
 
-/// The local aliases of a room.
+/// Returns the local aliases of a room.
 pub(crate) async fn aliases(
     State(rooms): State<Arc<Rooms>>,
     State(directory): State<Arc<Directory>>,

@@ -28,8 +28,8 @@ use crate::ops::{
     state_checks,
 };
 
-/// How many users a room may begin with, and how many entries of state may be given: all of it is
-/// written at once.
+/// How many users can be invited to a new room, and how many state events can be given: all of it
+/// is written at once.
 const MAX_INVITES: usize = 500;
 const MAX_INITIAL_STATE: usize = 500;
 
@@ -184,7 +184,7 @@ mod tests {
             ] {
                 try_create(kind, key, content).await.refused(status, code);
             }
-            // Nothing is left of what was refused, and the room's own alias is fine.
+            // Nothing is left of the refused rooms, and the room's own alias is accepted.
             let own = json!({ "alias": "#x:test", "alt_aliases": ["#x:test"] });
             try_create("m.room.canonical_alias", "", own).await.ok();
         }

@@ -12,7 +12,7 @@ use stoa_rooms::Rooms;
 
 use crate::ops::reading_device::reader;
 
-/// Gives one event. One that the user may not see is not found.
+/// Returns one event. An event that the user may not see is not found.
 pub(crate) async fn get_room_event(
     State(rooms): State<Arc<Rooms>>,
     Ruma { body, session, .. }: Ruma<Request>,

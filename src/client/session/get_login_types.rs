@@ -7,7 +7,7 @@ use ruma::api::client::session::get_login_types::v3::{
 };
 use stoa_http::{Answer, RumaStatic};
 
-/// The ways to log in.
+/// Returns the supported login types.
 pub(crate) async fn get_login_types(_: RumaStatic<Request>) -> Answer<Response> {
     let flows = vec![LoginType::Password(PasswordLoginType::new())];
     Answer(Response::new(flows))

@@ -22,14 +22,14 @@ use stoa_http::{Answer, Error, Result, Ruma, endpoint_of};
 
 use crate::app::AppState;
 
-/// Like ruma's request, which panics where the `type` is missing.
+/// Like ruma's request, which panics if the `type` is missing.
 #[derive(Deserialize)]
 pub(crate) struct Request {
     #[serde(rename = "type")]
     kind: String,
     #[serde(default)]
     identifier: Option<UserIdentifier>,
-    /// What there was before `identifier`; some clients still send it.
+    /// The older form of `identifier`; some clients still send it.
     #[serde(default)]
     user: Option<String>,
     #[serde(default)]
@@ -57,7 +57,7 @@ impl IncomingRequest for Request {
 }
 
 impl Request {
-    /// The user who logs in, a whole user ID or its localpart.
+    /// The user who logs in: a full user ID or its localpart.
     fn user(&self) -> Result<&str> {
         match &self.identifier {
             Some(UserIdentifier::Matrix(identifier)) => Ok(&identifier.user),
@@ -70,7 +70,7 @@ impl Request {
     }
 }
 
-/// Makes a session, on a new device or on the one that is named.
+/// Logs a user in with a password, on a new device or on the given one.
 pub(crate) async fn login(
     State(state): State<AppState>,
     State(passwords): State<Arc<Passwords>>,

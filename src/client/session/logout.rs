@@ -9,7 +9,7 @@ use ruma::api::client::session::logout::v3::{Request, Response};
 use stoa_accounts::Sessions;
 use stoa_http::{Answer, Result, Ruma};
 
-/// Ends the session, and with it its device.
+/// Logs the session out and deletes its device.
 pub(crate) async fn logout(
     State(sessions): State<Arc<Sessions>>,
     request: Ruma<Request>,
@@ -38,7 +38,7 @@ mod tests {
             let alice = server.register("alice").await;
             let phone = server.log_in(&alice).await;
             assert_eq!(device_ids(&alice).await.len(), 2);
-            // Clients post no body here, and say that it is JSON.
+            // Clients send an empty body with a JSON content type.
             let request = phone.request(Method::POST, "/_matrix/client/v3/logout");
             let request = request.header(header::CONTENT_TYPE, "application/json");
             assert_eq!(request.send().await.ok(), json!({}));

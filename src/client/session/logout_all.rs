@@ -9,7 +9,7 @@ use ruma::api::client::session::logout_all::v3::{Request, Response};
 use stoa_accounts::Sessions;
 use stoa_http::{Answer, Result, Ruma};
 
-/// Ends all sessions of the user.
+/// Logs out all sessions of the user.
 pub(crate) async fn logout_all(
     State(sessions): State<Arc<Sessions>>,
     request: Ruma<Request>,

@@ -12,7 +12,7 @@ use ruma::{
 use stoa_accounts::Sessions;
 use stoa_http::{Answer, Result, Ruma};
 
-/// Gives new tokens for a refresh token.
+/// Exchanges a refresh token for new tokens.
 pub(crate) async fn refresh_token(
     State(sessions): State<Arc<Sessions>>,
     Ruma { body, address, .. }: Ruma<Request>,
@@ -67,10 +67,10 @@ mod tests {
             let who = client.with_session(&renewed).get(WHOAMI).await.ok();
             assert_eq!(who["device_id"], session["device_id"]);
             assert_eq!(who["user_id"], alice.user_id.as_str());
-            // The first use of the new tokens ends the old ones.
+            // The first use of a new token ends the old ones.
             let copied = client.post(PATH, old).await;
             copied.refused(401, "M_UNKNOWN_TOKEN");
-            // Whoever has lost the new ones keeps the device.
+            // A client that has lost the new tokens keeps its device.
             assert_eq!(copied.json()["soft_logout"], true);
             let ended = client.with_session(&renewed).get(WHOAMI).await;
             ended.refused(401, "M_UNKNOWN_TOKEN");

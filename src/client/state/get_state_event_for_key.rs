@@ -2,7 +2,7 @@
 //!
 //! <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3roomsroomidstateeventtypestatekey>
 //!
-//! The path may end before the state key, which is empty then.
+//! The path can end before the state key, which is then empty.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use stoa_rooms::Rooms;
 
 use crate::ops::{find_room::known_room, reading_device::reader};
 
-/// Gives one entry of the room's state: its content, or with `format=event` the whole event.
+/// Returns one state event: its content, or with `format=event` the whole event.
 pub(crate) async fn get_state_event_for_key(
     State(rooms): State<Arc<Rooms>>,
     Ruma { body, session, .. }: Ruma<Request>,

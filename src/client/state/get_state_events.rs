@@ -12,7 +12,7 @@ use stoa_rooms::{Rooms, state::Part};
 
 use crate::ops::{find_room::known_room, large_answer, reading_device::reader};
 
-/// Gives the room's current state; to one who has left, the state at that time.
+/// Returns the room's current state. Users who have left get the state at the time when they left.
 pub(crate) async fn get_state_events(
     State(rooms): State<Arc<Rooms>>,
     State(sessions): State<Arc<Sessions>>,

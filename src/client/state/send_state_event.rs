@@ -21,7 +21,7 @@ use crate::ops::{find_room::known_room, state_checks};
 /// Like ruma's, with canonical content.
 pub(crate) type Request = FreeForm<RumaRequest, Path>;
 
-/// The variables of the path. It may end before the state key, which is empty then.
+/// The variables of the path. It can end before the state key, which is then empty.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Path {
     room_id: OwnedRoomId,
@@ -30,7 +30,7 @@ pub(crate) struct Path {
     state_key: String,
 }
 
-/// Sets an entry of the room's state. What is set already is not set again.
+/// Sends a state event. If the state already has this content, nothing is sent.
 pub(crate) async fn send_state_event(
     State(rooms): State<Arc<Rooms>>,
     State(directory): State<Arc<Directory>>,

@@ -33,16 +33,16 @@ use stoa_sync::{Reader, Streams, v3};
 
 use crate::ops::large_answer;
 
-/// What a sync of everything costs, as heavy reads.
+/// What an initial sync costs, in heavy reads.
 const FULL_SYNC: usize = 10;
 
-/// How many bytes a sync that goes on from a token may take without a place.
+/// How many bytes an incremental sync may take without reserving memory for a large answer.
 const LIGHT: u64 = SMALL;
 
-/// For how many bytes of its place a sync that goes on from a token is counted as one heavy read.
+/// An incremental sync is charged one heavy read for this many bytes of reserved memory.
 const HEAVY: u64 = LARGER * LIGHT;
 
-/// Tells what is new, or waits until something is.
+/// Returns what is new, or waits until something is.
 pub(crate) async fn sync_events(
     State(accounts): State<Arc<Accounts>>,
     State(streams): State<Arc<Streams>>,
@@ -65,20 +65,21 @@ pub(crate) async fn sync_events(
     let reader = Reader::new(&session.user_id, session.device_key()).within(allowance.clone());
     if !request.is_whole() {
         let answer = v3::sync_checked(&streams, &reader, request).await;
-        // Where so much has happened that it is not light, the answer takes a place.
+        // If too much has happened for a light answer, memory is reserved.
         if !allowance.is_exceeded() {
             let answer = answer?;
-            // Whoever waited may have been logged out meanwhile: what happened since is not for them.
+            // The user may have been logged out while the request waited, and must not see what
+            // happened since.
             if !request.timeout.is_zero() {
                 accounts.sessions.check_goes_on(&session).await?;
             }
             return Ok(Json(answer).into_response());
         }
     }
-    // Others may have sent large events: that is a heavy read as every other.
+    // Even if it is large because of others' events, it is charged like other heavy reads.
     let paid = AtomicUsize::new(if request.is_whole() { FULL_SYNC } else { 1 });
     limits.charge(Class::HeavyReads, &session.user_id, paid.load(Ordering::Relaxed))?;
-    // Boxed, so that the future of each light sync does not have the size of this one.
+    // Boxed, so that the futures of light syncs do not have the size of this one.
     let large = Box::pin(async {
         let weight = if request.is_whole() {
             weight_of_all(&rooms, &accounts.account_data, &session.user_id, request.filter).await?
@@ -86,10 +87,11 @@ pub(crate) async fn sync_events(
             HEAVY
         };
         let (streams, reader, paid, limits) = (&streams, &reader, &paid, &limits);
-        // Nobody holds a place while they wait for news.
+        // No memory stays reserved while a sync waits for news.
         let request = v3::Request { timeout: Duration::ZERO, ..request };
         let assemble = |allowance: Allowance| async move {
-            // Whoever was away for so long that it is as a sync of everything pays as for that.
+            // If a client was away for so long that this is like an initial sync, it is charged as
+            // one.
             let cost =
                 usize::try_from(allowance.left() / HEAVY).unwrap_or(FULL_SYNC).min(FULL_SYNC);
             let more = cost.saturating_sub(paid.fetch_max(cost, Ordering::Relaxed));
@@ -103,7 +105,7 @@ pub(crate) async fn sync_events(
     Ok(place.json(answer))
 }
 
-/// About how much memory it takes to put everything together.
+/// About how much memory it takes to build an initial sync.
 async fn weight_of_all(
     rooms: &Rooms,
     account_data: &AccountData,
@@ -121,7 +123,7 @@ async fn weight_of_all(
     for room in found.values().filter(|room| v3::passes_room(&filter.room, &room.id)) {
         match rooms.visible_states.now(user_id, room).await {
             Ok(state) => states.push(state),
-            // The user has left it in this moment, and is told nothing of it.
+            // The user has just left the room, and nothing of it is sent.
             Err(RoomError::Forbidden(_)) => {}
             Err(error) => return Err(error.into()),
         }
@@ -133,7 +135,7 @@ async fn weight_of_all(
     Ok(EVENT.saturating_mul(events).saturating_add(account_data))
 }
 
-/// A filter that is stored, or stands in the request.
+/// A filter that is stored, or given in the request.
 #[expect(clippy::large_enum_variant, reason = "there is one at a time, on the stack")]
 enum WantedFilter {
     Stored(Arc<Filter>),
@@ -149,7 +151,7 @@ impl WantedFilter {
         match filter {
             None => Ok(Self::Given(FilterDefinition::default())),
             Some(RequestFilter::FilterDefinition(definition)) => Ok(Self::Given(definition)),
-            // What looks like a filter and was not understood is taken for an ID.
+            // ruma's type takes JSON that does not parse as a filter for an ID.
             Some(RequestFilter::FilterId(id)) if id.starts_with('{') => {
                 Err(Error::bad_json("`filter` is not a filter."))
             }
@@ -181,7 +183,7 @@ mod tests {
     const PATH: &str = "/_matrix/client/v3/sync";
     const WHOAMI: &str = "/_matrix/client/v3/account/whoami";
 
-    /// What is new since another answer.
+    /// Syncs from the token of another answer.
     async fn since(client: &TestClient, before: &Value, rest: &str) -> Value {
         let token = encode(before["next_batch"].as_str().unwrap());
         client.get(&format!("{PATH}?since={token}{rest}")).await.ok()
@@ -210,7 +212,7 @@ mod tests {
             assert_eq!((&event["event_id"], &event["state_key"]), (&json!(topic), &json!("")));
             assert_eq!(event["content"], json!({ "topic": "x" }));
 
-            // What has not changed is not told again, unless all is asked for.
+            // Unchanged state is not sent again, unless the full state is asked for.
             let nothing = since(&alice, &told, "").await;
             assert_eq!(nothing["rooms"], json!(null));
             let all = since(&alice, &told, "&full_state=true").await;
@@ -283,7 +285,7 @@ mod tests {
             let path = format!("{PATH}?since={token}&timeout=60000");
             let beginning = || sleep(Duration::from_millis(300));
 
-            // A session whose token is refreshed goes on.
+            // A session whose token is refreshed continues.
             let refreshing = async {
                 beginning().await;
                 let refresh = json!({ "refresh_token": session["refresh_token"] });

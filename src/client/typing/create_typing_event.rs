@@ -16,10 +16,10 @@ use stoa_rooms::Rooms;
 
 use crate::ops::{find_room::known_room, own_user::check_own_user};
 
-/// For how long a user is typing whose client does not say.
+/// How long a user counts as typing if the client gives no time.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Like ruma's, where `timeout` may be left out.
+/// Like ruma's, but `timeout` can be left out.
 pub(crate) type Request = FreeForm<RumaRequest, (OwnedRoomId, OwnedUserId)>;
 
 #[derive(Deserialize)]
@@ -28,7 +28,7 @@ struct Body {
     timeout: Option<u64>,
 }
 
-/// Says that the user is typing in the room, or is not any more.
+/// Sets whether the user is typing in the room.
 pub(crate) async fn create_typing_event(
     State(rooms): State<Arc<Rooms>>,
     State(typing): State<Typing>,
@@ -64,7 +64,7 @@ mod tests {
         format!("/_matrix/client/v3/rooms/{room}/typing/{}", user.user_id)
     }
 
-    /// Who is typing in the room, where that changed after the count.
+    /// The users typing in the room, if that changed after the count.
     async fn typing(server: &TestServer, room: &str, since: i64) -> Option<Vec<String>> {
         let room = server.state().rooms.known.by_id(&RoomId::parse(room).unwrap()).await.unwrap();
         let (_, users) = server.state().typing.changed_since(room.nid, since)?;
@@ -83,7 +83,7 @@ mod tests {
             assert_eq!(typing(&server, &room, before).await.unwrap(), ["@alice:test"]);
             alice.put(&path, json!({ "typing": false })).await.ok();
             assert!(typing(&server, &room, before).await.unwrap().is_empty());
-            // The client may leave the time to the server, or say that there is none.
+            // The client can leave out the time, or set it to zero.
             alice.put(&path, json!({ "typing": true })).await.ok();
             assert_eq!(typing(&server, &room, before).await.unwrap(), ["@alice:test"]);
             alice.put(&path, json!({ "typing": true, "timeout": 0 })).await.ok();

@@ -1,4 +1,4 @@
-//! What the semantic conventions of OpenTelemetry call things that the log names otherwise.
+//! The names of fields in OpenTelemetry's semantic conventions, which differ from those in the log.
 //!
 //! <https://opentelemetry.io/docs/specs/semconv/>
 
@@ -19,11 +19,11 @@ const ATTRIBUTES: [(&str, &str); 7] = [
     ("rows", "db.response.returned_rows"),
 ];
 
-/// The fields that hold numbers, which come as texts where they have no sign.
+/// Numeric fields, which arrive as texts if they are unsigned.
 const NUMBERS: [&str; 7] =
     ["status", "rows", "rooms", "events", "bytes", "appends", "lock_wait_us"];
 
-/// Makes a span one that other programs understand.
+/// Renames a span's fields so that other programs understand them.
 pub(super) fn apply(span: &mut SpanData) {
     for KeyValue { key, value, .. } in &mut span.attributes {
         if NUMBERS.contains(&key.as_str())

@@ -38,23 +38,23 @@ use super::conventions;
 /// How long the collector may take to accept spans.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// How often it is said at most that spans cannot be sent.
+/// The shortest time between two reports that spans cannot be sent.
 const REPORT_INTERVAL: Duration = Duration::from_mins(5);
 
-/// Why no traces can be sent.
+/// Why traces cannot be sent.
 #[derive(Debug, thiserror::Error)]
 pub enum TracesError {
-    /// The address of the collector is none.
-    #[error("it is no address to send to: {0}")]
+    /// The collector's address is not valid.
+    #[error("the address is not valid: {0}")]
     Endpoint(#[from] http::uri::InvalidUri),
-    /// A header has a name that is none.
-    #[error("a header for it has a wrong name: {0}")]
+    /// A header's name is not valid.
+    #[error("the name of a header is not valid: {0}")]
     HeaderName(#[from] InvalidHeaderName),
-    /// A header has a value that is none.
-    #[error("a header for it has a wrong value: {0}")]
+    /// A header's value is not valid.
+    #[error("the value of a header is not valid: {0}")]
     HeaderValue(#[from] InvalidHeaderValue),
     /// The certificates of this machine are missing, or no thread can be started.
-    #[error("sending to it cannot be prepared: {0}")]
+    #[error("cannot prepare to send: {0}")]
     Machine(#[from] io::Error),
 }
 
@@ -64,21 +64,21 @@ pub(super) struct Exporter {
     endpoint: Uri,
     headers: HeaderMap,
     client: Box<dyn HttpClient>,
-    /// Spans are sent on a thread that does nothing else.
+    /// The runtime of the thread that sends spans.
     runtime: Option<Runtime>,
     server_name: String,
     node: Arc<OnceLock<i64>>,
-    /// From where the spans come: known once there are any.
+    /// The origin of the spans, known when the first ones are sent.
     resource: OnceLock<ResourceAttributesWithSchema>,
     clock: Clock,
     losses: Mutex<Losses>,
 }
 
-/// Spans that could not be sent since the last that could.
+/// The spans lost since the last successful send.
 #[derive(Debug, Default)]
 struct Losses {
     spans: usize,
-    /// When that was reported last.
+    /// When the loss was last reported.
     reported: Option<Instant>,
 }
 
@@ -142,7 +142,7 @@ impl Exporter {
         Ok(())
     }
 
-    /// Reports that spans were lost, once in a while, and that none are any more.
+    /// Reports lost spans, at intervals, and once when sending works again.
     fn report(&self, spans: usize, sent: &Result<(), String>) {
         let mut losses = self.losses.lock().unwrap_or_else(PoisonError::into_inner);
         if let Err(error) = sent {
@@ -153,7 +153,7 @@ impl Exporter {
             if losses.reported.is_none_or(is_due) {
                 losses.reported = Some(now);
                 let (endpoint, spans) = (&self.endpoint, losses.spans);
-                tracing::warn!(%endpoint, error, spans, "traces cannot be sent, and are lost");
+                tracing::warn!(%endpoint, error, spans, "cannot send traces; they are lost");
             }
         } else {
             metrics::counter!("stoa_trace_spans_sent_total").increment(spans as u64);
@@ -185,7 +185,7 @@ impl SpanExporter for Exporter {
     }
 }
 
-/// What is at the bottom of an error, which says more than that something failed.
+/// The innermost cause of an error, which says more than that something failed.
 fn cause(error: &(dyn std::error::Error + 'static)) -> String {
     let mut cause = error;
     while let Some(below) = cause.source() {

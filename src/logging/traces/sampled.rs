@@ -9,12 +9,12 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
-/// The spans with which a trace may begin.
+/// The spans that can be the root of a trace.
 const ROOTS: [&str; 2] = ["request", "job"];
 
-/// Chooses some requests and jobs at random, and all that happens within them.
+/// Selects requests and jobs at random, with everything that happens within them.
 ///
-/// What is not chosen is not even made, unless the log has lines of it.
+/// Other spans are not even created, unless the log writes lines for them.
 pub(super) struct Sampled {
     random: Random,
     one_in: u64,
@@ -26,8 +26,8 @@ impl Sampled {
     }
 }
 
-/// Whether something may be part of a trace. Only our own spans are: their fields are chosen, while
-/// lines of the log may hold addresses of clients and texts of errors, which stay on this machine.
+/// Whether something can be part of a trace: only our own spans can. Their fields were chosen for
+/// it. Log lines can contain clients' addresses and the texts of errors, and stay on this machine.
 fn is_eligible(metadata: &Metadata<'_>) -> bool {
     metadata.is_span() && *metadata.level() <= Level::DEBUG && metadata.target().starts_with("stoa")
 }
@@ -43,7 +43,7 @@ where
         if ROOTS.contains(&metadata.name()) {
             return self.one_in == 1 || self.random.u64().is_multiple_of(self.one_in);
         }
-        // Only spans that were chosen are seen here.
+        // Only sampled spans arrive here.
         context.lookup_current().is_some()
     }
 

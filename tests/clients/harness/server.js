@@ -63,7 +63,7 @@ class Server {
         this.#program = program;
         this.#folder = folder;
         this.url = `http://127.0.0.1:${port}`;
-        // Whatever ends this process must not leave the server behind.
+        // However this process ends, it must not leave the server behind.
         process.on("exit", () => this.#child?.kill("SIGKILL"));
     }
 

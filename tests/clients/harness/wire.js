@@ -1,4 +1,4 @@
-// Everything that a client says to the server and hears from it, to be shown when a test fails.
+// Everything that a client sends to the server and gets from it, shown when a test fails.
 
 /** How much of a body is shown where a client complains, and where it does not. */
 const BODY_LIMIT = 4_000;

@@ -1,4 +1,4 @@
-//! A client as real ones are: it holds what it was told, and fills the gaps.
+//! A client like real ones: it keeps what it was sent and fills the gaps.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,7 +21,7 @@ impl Device {
     }
 }
 
-/// How the user stands to a room, as the last answer about it said.
+/// The user's membership of a room, from the last answer about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Section {
     Join,
@@ -34,11 +34,11 @@ pub(super) enum Section {
 pub(super) struct Room {
     pub(super) section: Section,
     pub(super) state: BTreeMap<(String, String), Value>,
-    /// Who is known from older events, as he was then, where members are loaded lazily.
+    /// Members known from older events, as they were then, if members are loaded lazily.
     pub(super) past_members: BTreeSet<String>,
     /// Without a gap, oldest first.
     pub(super) timeline: Vec<Value>,
-    /// Where to go on backwards, where there is more.
+    /// Where to continue backwards, if there is more.
     pub(super) start: Option<String>,
     pub(super) invite_state: Value,
     pub(super) summary: BTreeMap<String, Value>,
@@ -130,7 +130,7 @@ impl Client {
             return;
         }
         let mut room = match self.rooms.remove(room_id) {
-            // Who comes in is told everything.
+            // A user who joins is sent everything.
             Some(room) if section == Section::Join && room.section != section => Room::new(section),
             Some(room) => Room { section, ..room },
             None => Room::new(section),
@@ -158,8 +158,8 @@ impl Client {
             room.start = start;
         }
         if !self.wishes.use_state_after {
-            // Events that are held already count again: the state is that before all of them. What
-            // fills a gap is history.
+            // Events that the client already has count again: the state is that before all of them.
+            // Events that fill a gap are history.
             for event in list(&news["timeline"]["events"]) {
                 if let Some(entry) = entry(event) {
                     room.state.insert(entry, plain(event));
@@ -173,8 +173,8 @@ impl Client {
         self.rooms.insert(room_id.to_owned(), room);
     }
 
-    /// The events of a timeline that follow those held, with those that the answer left out, and
-    /// where to go on backwards from them.
+    /// The events of a timeline that follow those the client has, with those that the answer left
+    /// out, and where to continue backwards from them.
     async fn new_events(
         &self,
         room_id: &str,
@@ -209,7 +209,7 @@ impl Client {
         (new, from)
     }
 
-    /// A page of a room's events backwards; null where the user may not read the room.
+    /// A page of a room's events backwards; null if the user may not read the room.
     pub(super) async fn page(&self, room_id: &str, from: &str) -> Value {
         let mut filter = self.wishes.timeline().clone();
         filter.as_object_mut().unwrap().remove("limit");

@@ -1,4 +1,4 @@
-//! A client that was told bit by bit holds what a new one is told at once.
+//! A client that synced incrementally has what a new one gets at once.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,8 +9,8 @@ use super::{
     events::{entry, id, is_same, list, plain, plain_state, redacted_content},
 };
 
-/// Compares what `held` holds with what `new` is told, which has just begun with the same filter.
-/// Gives the differences.
+/// Compares `held` with `new`, which has just made an initial sync with the same filter. Returns
+/// the differences.
 pub(super) async fn differences(held: &Client, new: &Client) -> Vec<String> {
     let mut found = Differences(Vec::new());
     found.equal("account data", &held.account_data, &new.account_data);
@@ -31,7 +31,7 @@ pub(super) async fn differences(held: &Client, new: &Client) -> Vec<String> {
             let given = list(&new_room.invite_state);
             let mut held = list(&room.invite_state).to_vec();
             for (held, given) in held.iter_mut().zip(given) {
-                // Who is only invited is not told of redactions.
+                // Users who are only invited are not sent redactions.
                 if given["content"] == redacted_content(held) {
                     held.clone_from(given);
                 }
@@ -70,13 +70,13 @@ impl Differences {
 
     fn state(&mut self, client: &Client, room: &Room, new: &Room) {
         if !was_in(room) {
-            // He knows only what he was shown.
+            // The user knows only what they were shown.
             return;
         }
         let has_left = room.section == Section::Leave;
         let mut keys: BTreeSet<_> = room.state.keys().chain(new.state.keys()).collect();
         if has_left {
-            // Of what happened since he left it depends on the timeline what he is told.
+            // Which changes after a user's leaving they are sent depends on the timeline.
             let late = shown_outside(room).chain(shown_outside(new));
             let late: BTreeSet<_> = late.filter_map(entry).collect();
             keys.retain(|key| !late.contains(key));
@@ -93,7 +93,7 @@ impl Differences {
                         self.0.push(format!("state {key:?}: held {held}, given {given}"));
                     }
                 }
-                // Who has sent something that is shown is not withheld.
+                // The members who sent the events shown are not withheld.
                 (None, Some(given))
                     if !may_be_withheld
                         || (sends(new, &key.1) && !room.past_members.contains(&key.1)) =>
@@ -124,7 +124,8 @@ impl Differences {
         }
         let mut depth = held.len().max(client.wishes.limit());
         if !was_in(room) {
-            // Who was never in the room fills no gap. He is told what ended it.
+            // A user who was never in the room fills no gap. They are sent the event that ended
+            // their invite or knock.
             depth = held.len().min(given.len()).min(1);
             held = &held[held.len() - depth..];
         }
@@ -144,7 +145,7 @@ impl Differences {
     }
 }
 
-/// The events that the user was shown though he was not in the room when they came.
+/// The events that the user was shown although they were not in the room at the time.
 fn shown_outside(room: &Room) -> impl Iterator<Item = &Value> {
     room.timeline.iter().filter(|event| event["unsigned"]["membership"] != "join")
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-/// An event without what depends on when and where it was read.
+/// An event without the parts that depend on when and where it was read.
 pub(super) fn plain(event: &Value) -> Value {
     let mut event = event.clone();
     let Some(fields) = event.as_object_mut() else { return event };
@@ -16,8 +16,8 @@ pub(super) fn plain(event: &Value) -> Value {
     event
 }
 
-/// The same of an event that stands for an entry of the state: one of a timeline says, beside, how
-/// the reader stood to the room, and what the event replaced.
+/// The same for a state event. In a timeline it also has the reader's membership and what the event
+/// replaced, which are removed.
 pub(super) fn plain_state(event: &Value) -> Value {
     let mut event = plain(event);
     if let Some(unsigned) = event["unsigned"].as_object_mut() {
@@ -41,7 +41,7 @@ pub(super) fn list(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
 
-/// Does to an event what `redaction` demands.
+/// Applies a redaction to an event.
 pub(super) fn redact(event: &mut Value, redaction: &Value) {
     event["content"] = redacted_content(event);
     let mut because = plain(redaction);
@@ -51,7 +51,7 @@ pub(super) fn redact(event: &mut Value, redaction: &Value) {
     event["unsigned"]["redacted_because"] = because;
 }
 
-/// What a redaction leaves of a content, of the types that are redacted here.
+/// The content that remains after a redaction, for the types that are redacted here.
 pub(super) fn redacted_content(event: &Value) -> Value {
     let mut left = Map::new();
     if event["type"] == "m.room.member" {
@@ -60,10 +60,10 @@ pub(super) fn redacted_content(event: &Value) -> Value {
     Value::Object(left)
 }
 
-/// Whether what a client holds is what a new one is given.
+/// Whether the event that a client has equals the one that a new client gets.
 ///
-/// A client is not told that what an event took the place of was redacted, and does not look there.
-/// Nor is one who has left told of redactions: `has_left`.
+/// A client is not told that the event replaced by a state event was redacted, and does not look
+/// there. Nor are users who have left (`has_left`) sent redactions.
 pub(super) fn is_same(held: &Value, given: &Value, has_left: bool) -> bool {
     let (mut held, mut given) = (held.clone(), given.clone());
     if has_left && !given["unsigned"]["redacted_because"].is_null() {

@@ -1,4 +1,4 @@
-//! What a client wants to hear of: drawn once, and kept.
+//! Clients' filters: chosen at random once, and kept.
 
 use serde_json::{Value, json};
 
@@ -62,7 +62,7 @@ impl Wishes {
         self.room()["include_leave"] == true
     }
 
-    /// Whether the client is told of a type of state.
+    /// Whether the client is sent a type of state.
     pub(super) fn wants_state(&self, kind: &str) -> bool {
         let unwanted = super::events::list(&self.room()["state"]["not_types"]);
         !unwanted.iter().any(|unwanted| unwanted == kind)

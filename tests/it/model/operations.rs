@@ -11,7 +11,7 @@ use crate::dice::Dice;
 /// How many rooms there are at most.
 const ROOMS: usize = 6;
 
-/// Those who do something, and what there is to do it with.
+/// The users, and the rooms and events that they act on.
 pub(super) struct World {
     users: Vec<(String, Device)>,
     rooms: Vec<Room>,
@@ -23,7 +23,7 @@ struct Room {
     creator: usize,
     /// Who is in the room.
     members: BTreeSet<usize>,
-    /// What may be redacted, replied to and read.
+    /// The events that can be redacted, replied to and read.
     events: Vec<String>,
 }
 
@@ -41,7 +41,8 @@ impl World {
         Self { users, rooms: Vec::new(), step: 0 }
     }
 
-    /// Lets somebody do something. What he may not do is refused, which is no fault.
+    /// Lets a user do something at random. Being refused because of missing permissions is no
+    /// failure.
     pub(super) async fn step(&mut self, dice: &Dice) -> Done {
         self.step += 1;
         let user = dice.below(self.users.len());
@@ -50,7 +51,7 @@ impl World {
         }
         let room = dice.below(self.rooms.len());
         let members: Vec<usize> = self.rooms[room].members.iter().copied().collect();
-        // Now and then somebody tries who is not in the room.
+        // Now and then a user tries who is not in the room.
         let member =
             if members.is_empty() || dice.chance(10) { user } else { *dice.pick(&members) };
         match dice.below(100) {
@@ -236,7 +237,7 @@ fn done(what: String, is_done: bool) -> Done {
     Done { what, forgotten: None, moved: None }
 }
 
-/// Whether something was done; what is refused must be so for a reason.
+/// Whether the request succeeded; a refusal must have an expected reason.
 fn accepted(answer: &stoa_testing::TestResponse) -> bool {
     assert!(!answer.status.is_server_error(), "{} {}", answer.status, answer.json());
     answer.status == 200

@@ -1,4 +1,4 @@
-//! What clients ask of a node, and what they hear.
+//! Requests of clients to a node, and the answers.
 
 use http::Method;
 use serde_json::Value;

@@ -26,7 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// How long a sync may wait for news: less than that.
 const POLL_MS: u64 = 1_000;
 
-/// Of so many messages one is sent through two nodes at once, as by a client that gave up too early.
+/// One in this many messages is sent through two nodes at once, as by a client that gave up too
+/// early.
 const IMPATIENT: usize = 7;
 
 /// How often something is tried before the nodes count as gone.
@@ -65,7 +66,7 @@ struct User {
     token: String,
     /// The messages that were acknowledged, with their rooms.
     acknowledged: Vec<(String, String)>,
-    /// By room, all messages that came, in their order.
+    /// By room, all received messages, in their order.
     received: BTreeMap<String, Vec<(String, String)>>,
     since: Option<String>,
 }
@@ -125,7 +126,7 @@ impl<'a> Chat<'a> {
             for room in &rooms {
                 let path = in_room(room, "join");
                 let token = Some(user.token.as_str());
-                // Through the other node than the one that made the room, half of the time.
+                // Half of the time through the node that did not create the room.
                 self.insist(index + 1, Method::POST, &path, token, Some(json!({}))).await;
             }
         }
@@ -222,7 +223,7 @@ impl<'a> Chat<'a> {
             let node = &self.nodes[(node + attempt) % self.nodes.len()];
             match tokio::time::timeout(PATIENCE, node.call(&call)).await {
                 Ok(Some(answer)) if answer.status == 200 => return answer.body,
-                // A node that loses its database for a moment says so.
+                // A node that loses its database for a moment answers 503.
                 Ok(Some(answer)) if answer.status < 500 => {
                     panic!("{} {path}: {} {}", call.method, answer.status, answer.body)
                 }

@@ -1,5 +1,5 @@
-//! What one node has acknowledged holds on the other at once, though nobody has told it, and though
-//! it may not know the stream that says so.
+//! Changes acknowledged by one node are visible on the other at once, without notifications, and
+//! even if the other node does not know the stream concerned.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use stoa_testing::{
     Backend, TestClient, TestDatabase, TestServer, encode, in_room, run_on, surgery,
 };
 
-/// Two nodes that look at the log only when a request makes them.
+/// Two nodes that read the log only when a request needs it.
 struct Nodes {
     a: TestServer,
     b: TestServer,
@@ -98,7 +98,7 @@ fn who_is_banned_on_one_is_out_on_the_other() {
         for action in ["ban", "kick"] {
             bob.join(&room).await;
             bob.send(&room, "hello").await;
-            // What the node has in memory is that he is there.
+            // The node's cache says that the user is joined.
             bob.get(&in_room(&room, "joined_members")).await.ok();
             alice.post(&in_room(&room, action), json!({ "user_id": "@bob:test" })).await.ok();
             bob.get(&in_room(&room, "joined_members")).await.refused(403, "M_FORBIDDEN");
@@ -139,7 +139,7 @@ fn who_is_logged_out_on_one_is_so_on_the_other() {
         let room = alice_on_b.create_public_room().await;
         alice_on_b.send(&room, "hello").await;
         alice.post("/_matrix/client/v3/logout", json!({})).await.ok();
-        // A message is guarded by the append, everything else by a look at the log.
+        // A message is guarded by the append, everything else by reading the log's head.
         let path = in_room(&room, "send/m.room.message/1");
         alice_on_b.put(&path, say()).await.refused(401, "M_UNKNOWN_TOKEN");
         let whoami = alice_on_b.get("/_matrix/client/v3/account/whoami").await;

@@ -28,7 +28,7 @@ pub(super) struct Process {
 struct Running {
     child: Child,
     address: SocketAddr,
-    /// Kept open: a server that nobody listens to could behave differently.
+    /// Kept open, because a server whose output nobody reads could behave differently.
     _output: Lines<BufReader<ChildStdout>>,
 }
 
@@ -56,7 +56,7 @@ impl Process {
     pub(super) async fn restart(&self) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_stoa"));
         command.arg("--config").arg(self.config()).arg("serve").kill_on_drop(true);
-        // The tests' own variables are no settings.
+        // The tests' own environment variables must not be taken for settings.
         let variables = std::env::vars_os().map(|(name, _)| name);
         for name in variables.filter(|name| name.to_string_lossy().starts_with("STOA_")) {
             command.env_remove(name);
@@ -102,7 +102,7 @@ impl Process {
         kill_process(id, signal).unwrap();
     }
 
-    /// The answer; none where the node is not there, or vanishes before it has answered.
+    /// The answer; `None` if the node is not running, or dies before it has answered.
     pub(super) async fn call(&self, call: &Call<'_>) -> Option<Answer> {
         let address = self.lock().as_ref()?.address;
         let stream = TcpStream::connect(address).await.ok()?;
@@ -123,7 +123,7 @@ async fn exchange(mut stream: TcpStream, call: &Call<'_>) -> Option<Answer> {
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await.ok()?;
     let answer = String::from_utf8(answer).expect("text");
-    // A node that was killed while it answered has answered nothing.
+    // An answer cut off by killing the node does not count.
     let (head, body) = answer.split_once("\r\n\r\n")?;
     let status = head.split(' ').nth(1)?.parse().ok()?;
     Some(Answer { status, body: serde_json::from_str(body).ok()? })

@@ -31,7 +31,7 @@ pub(super) const SHOW_EVENTS: &[(&str, Check)] = &[
     ("GET /sync", |scene, reader| Box::pin(sync::sync(scene, reader))),
 ];
 
-/// What can be asked for and holds no event of a room.
+/// The routes whose answers contain no events of rooms.
 pub(super) const SHOW_NONE: &[&str] = &[
     "GET /.well-known/matrix/client",
     "GET /.well-known/matrix/server",

@@ -1,4 +1,4 @@
-//! What a reader may see of a room, said as plainly as the specification does.
+//! What a reader may see of a room, written as directly as in the specification.
 //!
 //! <https://spec.matrix.org/v1.19/client-server-api/#room-history-visibility>
 
@@ -10,7 +10,7 @@ use serde_json::Value;
 #[derive(Debug, Default)]
 pub(super) struct History {
     pub(super) events: Vec<Value>,
-    /// Who has left the room and has forgotten it.
+    /// The users who have left the room and forgotten it.
     pub(super) forgotten: HashSet<String>,
 }
 
@@ -22,8 +22,8 @@ impl History {
     pub(super) fn may_see(&self, reader: &str, at: usize) -> bool {
         let event = &self.events[at];
         if event["type"] == "m.room.member" && event["state_key"] == reader {
-            // What happens to oneself is always told: a sync has to show each invite, each rejection
-            // and each ban.
+            // Events about the reader's own membership are always shown: a sync has to show each
+            // invite, each rejection and each ban.
             return true;
         }
         if event["type"] == "m.room.history_visibility" {
@@ -88,8 +88,8 @@ impl History {
         state
     }
 
-    /// The event after which the state is the room's present as far as `reader` may know; none
-    /// where he may know nothing.
+    /// The event after which the state is the current state as far as `reader` may know it; `None`
+    /// if they may know nothing.
     pub(super) fn present(&self, reader: &str) -> Option<usize> {
         let last = self.events.len() - 1;
         if self.present_membership(reader) == "join" || self.is_world_readable() {
@@ -100,9 +100,9 @@ impl History {
 
     /// Whether `reader` may see the state right after the event at `at`.
     ///
-    /// To see an event is not enough: a declined invite and a ban are told to the one concerned, and
-    /// tell nothing of the room. Who is invited sees events where the history says so, and of the
-    /// state no more than comes with the invite until they have joined.
+    /// Seeing the event is not enough: a declined invite and a ban are shown to the user concerned,
+    /// and give no access to the room's state. Invited users see events if the history visibility
+    /// allows it, but until they join, only the state that comes with the invite.
     pub(super) fn may_see_state(&self, reader: &str, at: usize) -> bool {
         if self.membership(reader, at + 1) == "join" || self.departures(reader).contains(&at) {
             return true;
@@ -121,8 +121,8 @@ impl History {
     }
 
     /// The event after which the state is what `reader` may know of the time right after the event
-    /// at `at`: where they may not see the state there, of when they had left, or of when they came
-    /// at last; none where they were never in the room.
+    /// at `at`. If they may not see the state there, it is that of when they had left, or of when
+    /// they last joined; `None` if they were never in the room.
     pub(super) fn known_state(&self, reader: &str, at: usize) -> Option<usize> {
         if self.may_see_state(reader, at) {
             return Some(at);
@@ -132,7 +132,7 @@ impl History {
     }
 
     /// The event after which the state is what `reader` is shown of the time right after the event
-    /// at `at`, where they may see anything of the room.
+    /// at `at`, if they may see anything of the room.
     pub(super) fn present_at(&self, reader: &str, at: usize) -> Option<usize> {
         let present = self.present(reader)?;
         Some(self.known_state(reader, at).unwrap_or(present))

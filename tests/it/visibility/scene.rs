@@ -1,4 +1,4 @@
-//! A room in which much has happened, and those who want to read it.
+//! A room with a random history, and its readers.
 
 use serde_json::{Value, json};
 use stoa_testing::{TestClient, TestServer, encode, in_room};
@@ -14,13 +14,13 @@ pub(super) struct Scene {
     pub(super) history: History,
     /// The room's creator, who sees everything.
     pub(super) creator: TestClient,
-    /// Everybody, those included who were never in the room.
+    /// All users, including those who were never in the room.
     pub(super) readers: Vec<Reader>,
     /// What was done, to be shown when a check fails.
     pub(super) course: Vec<String>,
 }
 
-/// Who wants to read.
+/// A reader.
 pub(super) struct Reader {
     pub(super) client: TestClient,
     /// Tokens of syncs, each with how many events the room had.
@@ -34,7 +34,7 @@ impl Reader {
 }
 
 impl Scene {
-    /// Lets `steps` things happen in a new room.
+    /// Creates a room and does `steps` things in it.
     pub(super) async fn play(server: &TestServer, dice: &Dice, steps: usize) -> Self {
         let creator = server.register("alice").await;
         let request = json!({ "preset": "public_chat", "visibility": "public", "name": "start" });
@@ -57,7 +57,7 @@ impl Scene {
             course.push(happen(&creator, &readers[1..5], &room, &history, dice, step).await);
             history.events = read(&creator, &room).await;
         }
-        // The last of those who move forgets the room, if he is out of it.
+        // The last of the users whose membership changes forgets the room, if they are out of it.
         let forgetful = readers[4].id();
         if ["leave", "ban"].contains(&history.present_membership(forgetful).as_str())
             && history.last_member_event(forgetful).is_some()
@@ -77,7 +77,7 @@ impl Scene {
     }
 }
 
-/// Does one thing, and says which.
+/// Does one thing, and returns a description of it.
 async fn happen(
     creator: &TestClient,
     movers: &[Reader],
@@ -139,7 +139,7 @@ async fn change_membership(
     };
 }
 
-/// All events of a room, as one who was always in it reads them.
+/// All events of a room, as a user reads them who was always in it.
 async fn read(client: &TestClient, room: &str) -> Vec<Value> {
     let page = client.get(&in_room(room, "messages?dir=f&limit=1000")).await.ok();
     page["chunk"].as_array().unwrap().clone()

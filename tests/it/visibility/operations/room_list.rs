@@ -1,4 +1,4 @@
-//! The room list: what it says of a published room is what anybody may know.
+//! The room directory: its entry of a published room contains only public information.
 
 use serde_json::{Value, json};
 

@@ -17,7 +17,7 @@ pub(super) async fn sync(scene: &Scene, reader: &Reader) {
     }
 }
 
-/// Checks what a sync tells one who knows the first `known` events, where he has a token.
+/// Checks the sync of a reader who, if they have a token, already has the first `known` events.
 async fn check(scene: &Scene, reader: &Reader, known: usize, since: Option<&str>) {
     let filter = json!({ "room": { "include_leave": true, "timeline": { "limit": 1000 } } });
     let since = since.map(|token| format!("&since={}", encode(token))).unwrap_or_default();
@@ -74,10 +74,11 @@ impl Shown<'_> {
         self.state(room, from, &shown);
     }
 
-    /// Checks a timeline with what `/messages` gives before it, and gives the timeline.
+    /// Checks a timeline together with the events that `/messages` gives before it, and returns the
+    /// timeline.
     ///
-    /// Where an entry of the state was changed again by an event that the reader may not see, the
-    /// timeline begins after the change that he may see, so that he has the right state in the end.
+    /// If a state event was replaced by an event that the reader may not see, the timeline begins
+    /// after the change that they may see, so that they end up with the right state.
     async fn timeline(&self, room: &Value, from: usize, end: usize) -> Vec<usize> {
         let history = &self.scene.history;
         let timeline = &room["timeline"];
@@ -127,7 +128,7 @@ impl Shown<'_> {
         if self.at_end { "state_after" } else { "state" }
     }
 
-    /// Whether the reader may know of a change of the state: he was still to leave, or sees it.
+    /// Whether the reader may know of a state change: they had not left yet, or may see the event.
     fn is_known(&self, at: usize) -> bool {
         let history = &self.scene.history;
         let me = self.reader.id();
@@ -138,7 +139,7 @@ impl Shown<'_> {
                 && history.may_see(me, at))
     }
 
-    /// Checks that the state, with the timeline after it, ends with all that the reader may know.
+    /// Checks that the state, with the timeline applied, is everything that the reader may know.
     fn state(&self, room: &Value, from: usize, timeline: &[usize]) {
         let history = &self.scene.history;
         let changes = history.changes(from).into_iter();

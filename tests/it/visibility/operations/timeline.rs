@@ -49,7 +49,7 @@ pub(super) async fn context(scene: &Scene, reader: &Reader) {
     }
 }
 
-/// Checks that what is read on from a context is what it does not show.
+/// Checks that the pages before and after a context have exactly the events that it does not show.
 async fn pages_beside(scene: &Scene, reader: &Reader, at: usize) {
     let history = &scene.history;
     let path = scene.path_of("context", at);

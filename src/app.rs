@@ -303,7 +303,7 @@ impl App {
             tracing::warn!(%error, "the head of the audit chain was not exported");
         }
         if let Err(error) = self.state.leases.release_all().await {
-            tracing::warn!(%error, "the leases of this node were not given back");
+            tracing::warn!(%error, "the leases of this node were not released");
         }
         if let Err(error) = self.state.nodes.leave().await {
             tracing::warn!(%error, "the other nodes were not told of the end of this one");

@@ -6,23 +6,23 @@ use crate::{
 const INTRODUCTION: &str = "\
 # Configuration
 
-Stoa reads one [TOML](https://toml.io) file: the one that `--config PATH` names, else the one that \
-the variable `STOA_CONFIG` names, else `stoa.toml` in the folder in which it is started, if there \
-is one. It needs none: each setting has a default or can be left out.
+Stoa reads one [TOML](https://toml.io) file: the one given by `--config PATH`, otherwise by the \
+variable `STOA_CONFIG`, otherwise `stoa.toml` in the folder in which it is started. It also runs \
+without one: every setting has a default or can be left out.
 
 - `stoa generate-config` prints a file with every setting and a comment, to start from.
-- `stoa check-config` reads the configuration as `stoa serve` does and says what is wrong with it.
+- `stoa check-config` reads the configuration as `stoa serve` does and reports what is wrong with it.
 - [`config/stoa.schema.json`](../config/stoa.schema.json) lets an editor check and complete the \
 file: put `#:schema PATH-TO/stoa.schema.json` in its first line.
 
-Every setting can also be given as a variable of the environment, which wins over the file. Its \
-name stands with the setting. In a variable, the items of a list stand with commas between them, \
-and an empty one is the empty list.
+Every setting can also be given as an environment variable, which overrides the file; its name is \
+listed with the setting. In a variable, commas separate the items of a list; an empty variable is \
+an empty list.
 
-A secret can be kept in a file of its own: its setting has a second one beside it whose name ends \
-in `_path`. Line breaks at the end of that file are no part of the secret.
+A secret can be kept in a file of its own, named by a second setting that ends in `_path`. Line \
+breaks at the end of that file are ignored.
 
-Unknown settings and unknown variables that begin with `STOA_` are errors. Passed over are only \
+Unknown settings, and unknown variables that begin with `STOA_`, are errors, except for \
 `STOA_CONFIG` and the variables that Kubernetes sets for a service named `stoa` (`STOA_PORT…`, \
 `STOA_SERVICE_…`).
 ";
@@ -37,7 +37,7 @@ pub fn reference_markdown() -> String {
 
 fn of_section(section: &Section) -> Vec<String> {
     let title = match section.path.as_str() {
-        "" => "## Outside of any section".to_owned(),
+        "" => "## Outside any section".to_owned(),
         path => format!("## `[{path}]`"),
     };
     let described = paragraphs(&section.description).filter(|_| !section.path.is_empty());

@@ -43,7 +43,7 @@ pub struct Parts {
     pub config: Config,
     /// The database.
     pub store: Store,
-    /// The way into the log.
+    /// Writes to the log.
     pub writer: Writer,
     /// The reader of the log.
     pub tailer: Arc<Tailer>,
@@ -51,13 +51,13 @@ pub struct Parts {
     pub freshness: Freshness,
     /// Readers that wait for news.
     pub waiters: Waiters,
-    /// This node among the others.
+    /// The nodes of the deployment.
     pub nodes: Nodes,
-    /// What only one node may do at a time.
+    /// Leases, for what only one node may do at a time.
     pub leases: Leases,
     /// Work that outlives its request.
     pub jobs: Jobs,
-    /// Where internal numbers come from.
+    /// Allocates internal numbers.
     pub nids: Arc<NidAllocator>,
     /// Users, devices, tokens, profiles, account data, filters.
     pub accounts: Arc<Accounts>,
@@ -65,7 +65,7 @@ pub struct Parts {
     pub rooms: Arc<Rooms>,
     /// Local aliases, and the local room list.
     pub directory: Arc<Directory>,
-    /// How far everybody has read.
+    /// Read markers and receipts.
     pub read_state: Arc<ReadState>,
     /// Who is typing.
     pub typing: Typing,
@@ -73,9 +73,9 @@ pub struct Parts {
     pub streams: Arc<Streams>,
     /// What writes the heads of the audit chain to the log.
     pub audit: Arc<HeadExport>,
-    /// How often somebody may do something.
+    /// Rate limits.
     pub limits: Limits,
-    /// How many large answers are put together at once.
+    /// Memory for large answers.
     pub admission: Admission,
     /// What the HTTP layer needs.
     pub http: Arc<Context>,

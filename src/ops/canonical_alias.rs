@@ -98,13 +98,13 @@ fn aliases(content: &CanonicalJsonObject) -> Result<BTreeSet<OwnedRoomAliasId>> 
                 named.insert(parse(alias)?);
             }
         }
-        Some(_) => return Err(Error::bad_json("`alt_aliases` is a list.")),
+        Some(_) => return Err(Error::bad_json("`alt_aliases` must be a list.")),
     }
     Ok(named)
 }
 
 fn parse(alias: &CanonicalJsonValue) -> Result<OwnedRoomAliasId> {
-    let alias = alias.as_str().ok_or_else(|| Error::bad_json("An alias is a text."))?;
+    let alias = alias.as_str().ok_or_else(|| Error::bad_json("An alias must be a string."))?;
     OwnedRoomAliasId::try_from(alias)
-        .map_err(|error| Error::invalid_param(format!("`{alias}` is no alias: {error}.")))
+        .map_err(|error| Error::invalid_param(format!("`{alias}` is not a valid alias: {error}.")))
 }

@@ -65,6 +65,6 @@ async fn reserve(directory: &Directory, actor: &Actor, alias: &RoomAliasId) -> R
 }
 
 fn in_use(alias: &RoomAliasId) -> Error {
-    let message = format!("`{alias}` leads to another room.");
+    let message = format!("`{alias}` points to another room.");
     Error::new(StatusCode::BAD_REQUEST, ErrorKind::RoomInUse, message)
 }

@@ -19,7 +19,7 @@ pub(crate) async fn join_room(
     mut content: CanonicalJsonObject,
 ) -> Result<()> {
     let reason = take_reason(&mut content)?;
-    // The proof of a third-party invite, which does not belong into the event in this form.
+    // The proof of a third-party invite, which does not belong in the event in this form.
     content.remove("third_party_signed");
     let change = MembershipChange::Join(content);
     change_membership(rooms, profiles, actor, session, room_id, change, reason).await?;

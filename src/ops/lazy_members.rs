@@ -7,8 +7,7 @@ use stoa_base::Allowance;
 use stoa_http::Result;
 use stoa_rooms::{Event, Rooms, VisibleState};
 
-/// The member events, in `state`, of the senders of `events`, unless they exceed the memory
-/// allowance.
+/// The member events, in `state`, of the senders of `events`. Fails if they exceed the allowance.
 pub(crate) async fn members_of_senders(
     rooms: &Rooms,
     state: VisibleState,

@@ -8,6 +8,6 @@ pub(crate) fn take_reason(body: &mut CanonicalJsonObject) -> Result<Option<Strin
     match body.remove("reason") {
         None | Some(CanonicalJsonValue::Null) => Ok(None),
         Some(CanonicalJsonValue::String(reason)) => Ok(Some(reason)),
-        Some(_) => Err(Error::bad_json("`reason` is a text.")),
+        Some(_) => Err(Error::bad_json("`reason` must be a string.")),
     }
 }

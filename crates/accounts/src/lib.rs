@@ -2,8 +2,8 @@
 //!
 //! Each activity has its own type, which holds what it needs and is passed to its callers;
 //! [`Accounts`] only builds them. Everything that ends a session goes through the log, so that
-//! every node drops the session from its [`SessionCache`]. All else is read from the database on
-//! demand.
+//! every node drops the session from its [`SessionCache`]. Filters, which never change, are cached
+//! too. All else is read from the database on demand.
 //!
 //! Secrets are stored only as hashes: passwords as argon2id, which is deliberately slow, and tokens
 //! as SHA-256, which is enough for 256 random bits.

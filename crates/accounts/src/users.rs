@@ -20,7 +20,7 @@ use crate::{failure::Failure, sessions::Sessions};
 pub struct User {
     /// Its user ID.
     pub user_id: OwnedUserId,
-    /// Whether it may use the admin API.
+    /// Whether the user is an admin of this server.
     pub is_admin: bool,
     /// Whether it is deactivated.
     pub is_deactivated: bool,

@@ -1,4 +1,4 @@
-//! Who may know whom: the picture in ARCHITECTURE.md as data.
+//! Which crate may depend on which: the picture in ARCHITECTURE.md as data.
 //!
 //! The compiler refuses what a crate has not declared; this refuses the declaration.
 
@@ -7,12 +7,11 @@ use crate::workspace::{Dependency, Kind, Package, Workspace};
 const BASE: &[&str] = &["stoa-base"];
 const CONFIG: &[&str] = &["stoa-config"];
 const STORAGE: &[&str] = &["stoa-storage"];
-const NODE: &[&str] = &["stoa-outbound", "stoa-cluster"];
+const NODE: &[&str] = &["stoa-cluster"];
 const STATE: &[&str] = &["stoa-rooms", "stoa-accounts"];
-const FEATURES: &[&str] =
-    &["stoa-e2ee", "stoa-ephemeral", "stoa-push", "stoa-media", "stoa-directory"];
+const FEATURES: &[&str] = &["stoa-ephemeral", "stoa-push", "stoa-directory"];
 const HTTP: &[&str] = &["stoa-http"];
-const SERVICES: &[&str] = &["stoa-federation", "stoa-appservices", "stoa-sync", "stoa-compliance"];
+const SERVICES: &[&str] = &["stoa-federation", "stoa-appservices", "stoa-sync"];
 const PROGRAM: &[&str] = &["stoa"];
 /// Helps the tests of any crate, and so may know all of them.
 const TESTING: &[&str] = &["stoa-testing"];
@@ -50,18 +49,18 @@ const RESERVED: &[Reserved] = &[
     Reserved {
         crates: &["sqlx", "rusqlite", "libsqlite3-sys", "postgres", "tokio-postgres"],
         // The testing crate makes and drops the databases that tests run in.
-        users: &["stoa-storage", "stoa-testing", "stoa"],
+        users: &["stoa-storage", "stoa-testing"],
         reason: "SQL stands in storage",
     },
     Reserved {
         crates: &["reqwest", "ureq", "isahc", "curl", "attohttpc", "awc", "minreq", "surf"],
-        users: &["stoa-outbound", "stoa-testing", "stoa-bench-load"],
-        reason: "every call out goes through stoa-outbound",
+        users: &["stoa-testing", "stoa-bench-load"],
+        reason: "only the exporter of traces calls out",
     },
     Reserved {
         crates: &["hyper-rustls", "opentelemetry-http"],
-        users: &["stoa-outbound", "stoa"],
-        reason: "only traces are sent otherwise than through stoa-outbound",
+        users: &["stoa"],
+        reason: "only the exporter of traces calls out",
     },
 ];
 
@@ -150,7 +149,7 @@ mod tests {
         for (from, to) in [
             ("stoa-base", "stoa-storage"),
             ("stoa-storage", "stoa-config"),
-            ("stoa-cluster", "stoa-outbound"),
+            ("stoa-cluster", "stoa-rooms"),
             ("stoa-rooms", "stoa-accounts"),
             ("stoa-rooms", "stoa-sync"),
             ("stoa-push", "stoa-directory"),
@@ -202,8 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn http_clients_belong_to_outbound() {
-        assert_eq!(findings("stoa-outbound", "reqwest"), Vec::<String>::new());
+    fn http_clients_belong_to_tools_and_tests() {
         assert_eq!(findings("stoa-bench-load", "reqwest"), Vec::<String>::new());
         assert_eq!(findings("stoa", "reqwest").len(), 1);
     }

@@ -14,7 +14,7 @@ pub struct NewUser<'a> {
     pub username: &'a str,
     /// Its password; without one it cannot log in with a password.
     pub password: Option<&'a str>,
-    /// Whether it may use the admin API.
+    /// Whether the user is an admin of this server.
     pub admin: bool,
     /// Its display name.
     pub display_name: Option<&'a str>,

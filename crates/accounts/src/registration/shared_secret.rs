@@ -44,7 +44,7 @@ pub struct SharedSecretRequest<'a> {
     pub display_name: Option<&'a str>,
     /// Its password.
     pub password: &'a str,
-    /// Whether it may use the admin API.
+    /// Whether the user is an admin of this server.
     pub admin: bool,
     /// The request's `user_type`, which the MAC covers.
     pub user_type: Option<&'a str>,

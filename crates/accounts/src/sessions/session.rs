@@ -23,7 +23,7 @@ pub struct Session {
     device_generation: i64,
     /// The hash of the access token.
     pub(super) token_hash: String,
-    /// Whether the user may use the admin API.
+    /// Whether the user is an admin of this server.
     pub is_admin: bool,
     /// When the access token expires, in milliseconds since the Unix epoch.
     pub expires_ms: Option<i64>,

@@ -22,8 +22,8 @@ use tokio::time::Instant;
 /// The number of locks over which the buckets are spread.
 const SHARDS: usize = 16;
 
-/// The maximum number of buckets in a shard. A key takes some hundred bytes, so all of them stay
-/// below 50 MB no matter how many addresses an attacker has.
+/// The maximum number of buckets in a shard. It bounds the memory of a
+/// class of limits, no matter how many addresses an attacker has.
 const MAX_KEYS: usize = 16_384;
 
 const NANOS_PER_MINUTE: u64 = 60_000_000_000;

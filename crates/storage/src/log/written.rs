@@ -9,7 +9,8 @@ use super::conflict::Conflict;
 /// The outcome of one attempt to write a batch.
 #[derive(Debug)]
 pub(super) enum Written {
-    /// The batch is written, although the extremities of these appends' rooms have moved.
+    /// The batch is written. `moved` are the appends, by index, whose rooms had other extremities than
+    /// they were built on.
     Committed {
         prev: Pos,
         last: Pos,

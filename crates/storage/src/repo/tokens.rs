@@ -30,7 +30,7 @@ pub struct TokenRow {
     pub session_expires_ms: Option<i64>,
     /// The hash of the access token that it was refreshed from, until it is first used.
     pub parent_hash: Option<String>,
-    /// Whether its user can use the admin API.
+    /// Whether the user is an admin of this server.
     pub admin: bool,
     /// Distinguishes the device from earlier ones of its user with the same ID.
     pub device_generation: i64,

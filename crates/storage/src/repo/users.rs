@@ -11,7 +11,7 @@ pub struct UserRow {
     pub user_id: OwnedUserId,
     /// The hash of its password as a PHC string; `None` if it cannot log in with a password.
     pub password_hash: Option<String>,
-    /// Whether it can use the admin API.
+    /// Whether the user is an admin of this server.
     pub admin: bool,
     /// When it was created, in milliseconds.
     pub created_ms: i64,

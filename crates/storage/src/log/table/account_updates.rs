@@ -12,7 +12,7 @@ pub struct AccountUpdateRow {
     /// The new password, hashed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub password_hash: Option<String>,
-    /// 1 to allow it to use the admin API from now on, 0 to disallow it.
+    /// 1 to make the user an admin of this server, 0 to revoke that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub admin: Option<i64>,
     /// 1 to deactivate it.

@@ -136,6 +136,7 @@ fn every_table_of_an_append_reaches_the_batch_with_its_positions_shifted() {
         ..Append::default()
     };
     let batch = JoinedAppends::new(&[&before, &append]).unwrap();
+    assert_eq!(batch.tables.len(), TABLES.len(), "every table has a row");
     let names: Vec<&str> = batch.tables.iter().map(|rows| rows.name).collect();
     assert_eq!((batch.guards.len(), batch.audit.len()), (1, 1));
     assert_eq!(

@@ -12,7 +12,7 @@ pub struct NewUserRow {
     /// The hash of its password as a PHC string; `None` if it cannot log in with a password.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub password_hash: Option<String>,
-    /// 1 if it can use the admin API, else 0.
+    /// 1 if the user is an admin of this server, else 0.
     pub admin: i64,
     /// When it was created, in milliseconds.
     pub created_ms: i64,

@@ -28,7 +28,7 @@ use stoa_storage::{
     NidAllocator, OpenError, Options as StoreOptions, Store,
     log::{self, OnCommit, Writer, WriterOptions},
 };
-use stoa_sync::{ChangeIndex, Streams};
+use stoa_sync::{ChangeIndex, Sources};
 use tokio::task::JoinHandle;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
@@ -208,7 +208,7 @@ impl App {
             Arc::clone(&rooms),
             clock.clone(),
         ));
-        let streams = Arc::new(Streams::new(stoa_sync::Parts {
+        let sources = Arc::new(Sources::new(stoa_sync::Parts {
             store: store.clone(),
             tailer: Arc::clone(&tailer),
             waiters: waiters.clone(),
@@ -240,7 +240,7 @@ impl App {
             directory: Arc::new(Directory::new(store.clone(), Arc::clone(&rooms))),
             read_state,
             typing,
-            streams,
+            sources,
             rooms,
             panics: Panics::default(),
             stopping,

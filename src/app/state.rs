@@ -18,7 +18,7 @@ use stoa_storage::{
     NidAllocator, Store,
     log::{self, Writer},
 };
-use stoa_sync::Streams;
+use stoa_sync::Sources;
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::HeadExport;
@@ -70,7 +70,7 @@ pub struct Parts {
     /// Who is typing.
     pub typing: Typing,
     /// What is new for clients.
-    pub streams: Arc<Streams>,
+    pub sources: Arc<Sources>,
     /// What writes the heads of the audit chain to the log.
     pub audit: Arc<HeadExport>,
     /// Rate limits.
@@ -176,7 +176,7 @@ parts! {
     rooms: Arc<Rooms>,
     stopping: CancellationToken,
     store: Store,
-    streams: Arc<Streams>,
+    sources: Arc<Sources>,
     typing: Typing,
     waiters: Waiters,
 }

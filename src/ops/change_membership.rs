@@ -21,11 +21,11 @@ pub(crate) async fn change_membership(
     let room = known_room(rooms, room_id).await?;
     let profile = match &change {
         MembershipChange::Join(_) | MembershipChange::Knock => {
-            member_profile(profiles, &actor.user_id).await?
+            profiles.member_profile(&actor.user_id).await?
         }
         MembershipChange::Invite(invitee) => {
             check_invitee(rooms, invitee)?;
-            member_profile(profiles, invitee).await?
+            profiles.member_profile(invitee).await?
         }
         MembershipChange::Leave
         | MembershipChange::Kick(_)
@@ -34,12 +34,6 @@ pub(crate) async fn change_membership(
     };
     let session = Some(&*session.id);
     Ok(rooms.membership_changes.change(actor, session, &room, change, &profile, reason).await?)
-}
-
-/// The display name and avatar of a user of this server.
-pub(crate) async fn member_profile(profiles: &Profiles, user_id: &UserId) -> Result<MemberProfile> {
-    let profile = profiles.member_profile(user_id).await?;
-    Ok(MemberProfile { displayname: profile.displayname, avatar_url: profile.avatar_url })
 }
 
 /// Refuses to invite users of other servers, who would never learn of the invite.

@@ -10,8 +10,6 @@ use stoa_http::{Class, Limits, Result, detached};
 use stoa_rooms::{MemberProfile, Room, RoomError, Rooms};
 use tokio::time::Instant;
 
-use crate::ops::change_membership::member_profile;
-
 /// How many rooms are written to at the same time.
 const ROOMS_AT_ONCE: usize = 16;
 
@@ -58,7 +56,7 @@ async fn update_profile_in_rooms(
     actor: Actor,
 ) -> Result<()> {
     loop {
-        let profile = member_profile(&profiles, &actor.user_id).await?;
+        let profile = profiles.member_profile(&actor.user_id).await?;
         let memberships = rooms.memberships.of(&actor.user_id).await?;
         let joined = memberships.values().filter(|row| row.is_joined());
         let joined = rooms.known.by_nids(joined.map(|row| row.room)).await?;
@@ -76,7 +74,7 @@ async fn update_profile_in_rooms(
             pause *= 2;
         }
         // If another request changed it meanwhile, the last one to run writes the stored profile.
-        if member_profile(&profiles, &actor.user_id).await? == profile {
+        if profiles.member_profile(&actor.user_id).await? == profile {
             return Ok(());
         }
     }

@@ -127,7 +127,7 @@ impl Elsewhere {
     /// Starts syncs of these users from their last token.
     async fn wait(&mut self, users: &[OwnedUserId]) {
         for user_id in users {
-            let (streams, user_id) = (self.node.state().streams.clone(), user_id.clone());
+            let (sources, user_id) = (self.node.state().sources.clone(), user_id.clone());
             let token = self.token;
             self.waiting.push(tokio::spawn(async move {
                 let request = v3::Request {
@@ -138,7 +138,7 @@ impl Elsewhere {
                     timeout: Duration::from_secs(120),
                 };
                 let reader = Reader::new(&user_id, DeviceKey::new(&user_id, "DEVICE".into(), 0));
-                v3::sync(&streams, &reader, request).await.unwrap()
+                v3::sync(&sources, &reader, request).await.unwrap()
             }));
         }
         let begin = std::time::Instant::now();

@@ -58,7 +58,7 @@ impl World {
             use_state_after: false,
             timeout: Duration::ZERO,
         };
-        let answer = v3::sync(&self.server.state().streams, &reader, request);
+        let answer = v3::sync(&self.server.state().sources, &reader, request);
         let answer = self.runtime.block_on(answer).expect("an answer");
         answer.next_batch.parse().expect("a token")
     }

@@ -38,7 +38,7 @@ pub use self::{
     passwords::{
         BadPasswordCost, ChangePasswordError, LoginError, PasswordLogin, Passwords, UnfitPassword,
     },
-    profiles::{MemberProfile, Profile, ProfileChange, ProfileError, Profiles},
+    profiles::{Profile, ProfileChange, ProfileError, Profiles},
     registration::{
         NewUser, RegisterAnswer, RegisterError, RegisterRequest, Registered, Registrar,
         SharedSecretError, SharedSecretRequest,

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use ruma::UserId;
 use serde_json::Value;
-use stoa_base::Actor;
+use stoa_base::{Actor, MemberProfile};
 use stoa_storage::{
     Conn, Store,
     log::ProfileFieldRow,
@@ -27,15 +27,6 @@ const MAX_AVATAR_URL: usize = 1_000;
 
 /// A profile: the values of its fields by name.
 pub type Profile = BTreeMap<String, Value>;
-
-/// The fields of a profile that member events repeat.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct MemberProfile {
-    /// The display name.
-    pub displayname: Option<String>,
-    /// The avatar URL.
-    pub avatar_url: Option<String>,
-}
 
 /// How setting a field changed it.
 #[derive(Clone, Debug, PartialEq)]

@@ -6,6 +6,7 @@ mod actor;
 mod allowance;
 mod clock;
 mod device_key;
+mod member_profile;
 mod network;
 mod nid;
 mod random;
@@ -16,6 +17,7 @@ pub use self::{
     allowance::{Allowance, Exceeded},
     clock::{Clock, ManualClock},
     device_key::DeviceKey,
+    member_profile::MemberProfile,
     network::Network,
     nid::{EventNid, Nid, Pos, RoomNid, StateNid},
     random::Random,

@@ -34,7 +34,7 @@ use tokio::{
     time::Instant,
 };
 
-use self::pieces::{Pieces, Sending};
+use self::pieces::{Pieces, PiecewiseBody};
 use crate::{Error, Result, respond::json_bytes};
 
 /// The memory in bytes that one event takes while an answer with many events is put together: as it
@@ -339,7 +339,7 @@ impl Place {
         if self.resize(pieces.bytes()).is_none() {
             return refused().into_response();
         }
-        json_bytes(Body::new(Sending { pieces, place: self }))
+        json_bytes(Body::new(PiecewiseBody { pieces, place: self }))
     }
 }
 

@@ -17,6 +17,8 @@ mod read;
 mod rooms;
 mod write;
 
+pub use stoa_base::MemberProfile;
+
 pub use self::{
     cache::{
         RoomCaches,
@@ -42,7 +44,7 @@ pub use self::{
     read::{
         client_format::{ClientFormat, Recipient},
         erased::ErasedContent,
-        members::{MemberProfile, Members},
+        members::Members,
         page::Page,
         room_state::RoomStates,
         state_changes::StateChanges,

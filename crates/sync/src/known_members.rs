@@ -29,7 +29,7 @@ pub(crate) struct KnownMembers(Cache<DeviceKey, Arc<Mutex<Sent>>>);
 type Sent = HashMap<EventNid, (RoomNid, Pos)>;
 
 /// What a device is sent with an answer.
-pub(crate) struct Sending<'a, E> {
+pub(crate) struct SentMembers<'a, E> {
     /// The token that it presented. None: it starts afresh.
     pub(crate) since: Option<Pos>,
     /// The token of the answer.
@@ -80,9 +80,9 @@ impl KnownMembers {
     pub(crate) fn sent(
         &self,
         device: &DeviceKey,
-        sending: Sending<'_, impl IntoIterator<Item = (RoomNid, EventNid)>>,
+        sending: SentMembers<'_, impl IntoIterator<Item = (RoomNid, EventNid)>>,
     ) {
-        let Sending { since, token, anew, events } = sending;
+        let SentMembers { since, token, anew, events } = sending;
         let mut events = events.into_iter().peekable();
         let known = self.0.get(device);
         let is_new = known.is_none();
@@ -124,7 +124,7 @@ mod tests {
         let events = events.iter().map(|event| (ROOM, *event));
         let (since, token) = (since.map(Pos), Pos(token));
         known.presented(&device("d"), since);
-        known.sent(&device("d"), Sending { since, token, anew: &HashSet::new(), events });
+        known.sent(&device("d"), SentMembers { since, token, anew: &HashSet::new(), events });
     }
 
     #[test]
@@ -143,7 +143,7 @@ mod tests {
         let known = KnownMembers::new();
         for number in 0..2_000 {
             let events = (0..400).map(|nid| (ROOM, EventNid(nid)));
-            let sending = Sending { since: None, token: Pos(1), anew: &HashSet::new(), events };
+            let sending = SentMembers { since: None, token: Pos(1), anew: &HashSet::new(), events };
             known.sent(&device(&number.to_string()), sending);
         }
         known.0.run_pending_tasks();
@@ -191,7 +191,7 @@ mod tests {
         known.presented(&device("d"), Some(Pos(5)));
         for (token, events) in [(9, vec![(ROOM, event)]), (10, vec![])] {
             let (since, token) = (Some(Pos(5)), Pos(token));
-            known.sent(&device("d"), Sending { since, token, anew: &HashSet::new(), events });
+            known.sent(&device("d"), SentMembers { since, token, anew: &HashSet::new(), events });
         }
         assert_eq!(known.unknown(&device("d"), Pos(10), [event]), [event]);
     }
@@ -205,7 +205,7 @@ mod tests {
             let anew = &HashSet::from([RoomNid(room)]);
             known.presented(&device("d"), Some(Pos(5)));
             let since = Some(Pos(5));
-            known.sent(&device("d"), Sending { since, token: Pos(6), anew, events: [] });
+            known.sent(&device("d"), SentMembers { since, token: Pos(6), anew, events: [] });
             known.unknown(&device("d"), Pos(6), [event])
         };
         assert_eq!(anew(2), []);

@@ -1,8 +1,8 @@
-//! What is new for a user: streams of news, and the ways to ask for them.
+//! What is new for a user: kinds of news, and the ways to ask for them.
 //!
-//! A stream is one kind of news about rooms: their timelines, their state, receipts, and so on.
-//! Each has its own file under [`stream`]. A stream is asked for [`Span`]s of rooms and knows
-//! nothing about requests. [`room_news`] reads all streams in order and gives the complete news of
+//! Kinds of news about rooms are their timelines, their state, receipts, and so on. Each has its
+//! own file under [`news`]. It is asked for [`Span`]s of rooms and knows nothing about requests.
+//! [`room_news`] reads all kinds in order and gives the complete news of
 //! each room, serialized for the client. [`v3`] chooses the spans and arranges the news into the
 //! answer of `/sync`; another kind of sync can choose other spans and arrange the same news
 //! differently.
@@ -30,12 +30,12 @@ mod changes;
 mod error;
 pub mod filter;
 mod known_members;
+mod news;
 mod reader;
 pub mod room_news;
+mod sources;
 mod span;
 mod standing;
-mod stream;
-mod streams;
 pub mod v3;
 pub mod wants;
 
@@ -43,7 +43,7 @@ pub use self::{
     changes::ChangeIndex,
     error::{Result, SyncError},
     reader::Reader,
+    sources::{Parts, Sources},
     span::{End, KnownState, Span},
     standing::Departure,
-    streams::{Parts, Streams},
 };

@@ -3,10 +3,10 @@
 //! The caller chooses the rooms and a [`Span`] of each, says what the client [`Wants`], and
 //! arranges the [`RoomNews`] that it gets.
 //!
-//! # The order of streams
+//! # The order of reading
 //!
-//! Streams are read one after another, for all rooms together, because later ones depend on earlier
-//! ones:
+//! The kinds of news are read one after another, for all rooms together, because later ones depend
+//! on earlier ones:
 //!
 //! 1. *Timelines* come first. What they show decides what else has to be sent.
 //! 2. *Changes of state*. For users who have left, these include what the timeline still shows
@@ -17,7 +17,7 @@
 //! 5. The timeline is *cut* if its state events would lead the client to a state that differs from
 //!    the room's. The state that was chosen in step 4 already begins at the cut.
 //!
-//! Account data, receipts and typing depend on no other stream. Finally, the events of the
+//! Account data, receipts and typing depend on nothing else. Finally, the events of the
 //! timelines and the state are serialized for the client, and their members are recorded as known
 //! to a device that loads members lazily. Both need the timelines after the cut.
 
@@ -30,20 +30,20 @@ use stoa_rooms::tokens::PaginationToken;
 
 pub use self::beside::Beside;
 use self::written::Written;
-pub use crate::stream::summary::Summary;
+pub use crate::news::summary::Summary;
 use crate::{
-    Reader, Result, Streams,
-    known_members::Sending,
-    span::{ByRoom, KnownState, Span},
-    stream::{
+    Reader, Result, Sources,
+    known_members::SentMembers,
+    news::{
         account_data::RoomAccountData,
         deltas::deltas,
-        receipts::Receipts,
-        state::{RoomStates, StateNews, members},
-        summary::Summaries,
-        timeline::{Timeline, Timelines},
+        receipts::ReceiptReader,
+        state::{StateNews, StateReader, members},
+        summary::SummaryReader,
+        timeline::{Timeline, TimelineReader},
         typing::TypingLists,
     },
+    span::{ByRoom, KnownState, Span},
     wants::Wants,
 };
 
@@ -99,18 +99,18 @@ impl RoomNews {
 /// The news of each room, in the order of the spans.
 #[tracing::instrument(level = "debug", skip_all, fields(rooms = question.spans.len()))]
 pub async fn room_news<'a>(
-    streams: &Streams,
+    sources: &Sources,
     reader: &Reader,
     question: Question<'a>,
 ) -> Result<impl Iterator<Item = (&'a Span, RoomNews)>> {
     let Question { spans, wants, beside, .. } = question;
-    let Streams { store, rooms, changes, read_state, heroes, known, .. } = streams;
+    let Sources { store, rooms, changes, read_state, heroes, known, .. } = sources;
     let mut timelines =
-        Timelines { rooms, changes, wants: &wants.timeline }.read(reader, spans).await?;
+        TimelineReader { rooms, changes, wants: &wants.timeline }.read(reader, spans).await?;
     let deltas = deltas(rooms, changes, reader, spans, &timelines).await?;
     let mut summaries =
-        Summaries { rooms, changes, heroes, deltas: &deltas }.read(reader, spans).await?;
-    let mut states = RoomStates {
+        SummaryReader { rooms, changes, heroes, deltas: &deltas }.read(reader, spans).await?;
+    let mut states = StateReader {
         rooms,
         wants: &wants.state,
         timelines: &timelines,
@@ -131,16 +131,16 @@ pub async fn room_news<'a>(
             .read(reader, spans)
             .await?;
     let mut receipts =
-        Receipts { read_state, changes, filter: &wants.ephemeral }.read(reader, spans).await?;
+        ReceiptReader { read_state, changes, filter: &wants.ephemeral }.read(reader, spans).await?;
     let mut typing =
-        TypingLists { typing: &streams.typing, changes: &beside.typing, filter: &wants.ephemeral }
+        TypingLists { typing: &sources.typing, changes: &beside.typing, filter: &wants.ephemeral }
             .read(spans);
 
     let mut written = Written::new(rooms, reader, question, &timelines, &states).await?;
     // Members are recorded only now: if the request is cancelled while the events are being
     // serialized, nothing was sent.
     if wants.state.members.are_lazy() {
-        note_members(streams, reader, question, &timelines, &states);
+        note_members(sources, reader, question, &timelines, &states);
     }
     Ok(spans.iter().filter_map(move |span| {
         let room = span.room.nid;
@@ -162,7 +162,7 @@ pub async fn room_news<'a>(
 
 /// Records which member events the device will have.
 fn note_members(
-    streams: &Streams,
+    sources: &Sources,
     reader: &Reader,
     question: Question<'_>,
     timelines: &ByRoom<Timeline>,
@@ -174,5 +174,5 @@ fn note_members(
     let events = members(shown.map(|(event, _)| event).chain(told));
     let anew = spans.iter().filter(|span| span.state == KnownState::Nothing);
     let anew = &anew.map(|span| span.room.nid).collect();
-    streams.known.sent(&reader.device, Sending { since, token: head, anew, events });
+    sources.known.sent(&reader.device, SentMembers { since, token: head, anew, events });
 }

@@ -20,7 +20,7 @@ pub use self::{
     wait::MAX_TIMEOUT,
     wants::{passes_room, timeline_limit},
 };
-use crate::{Reader, Result, Streams};
+use crate::{Reader, Result, Sources};
 
 /// A request to `/sync`.
 #[derive(Clone, Copy, Debug)]
@@ -59,16 +59,16 @@ impl Request<'_> {
 /// Gives what is new since the token, or waits until something is.
 ///
 /// This node must have applied everything that was acknowledged before the request arrived.
-pub async fn sync(streams: &Streams, reader: &Reader, request: Request<'_>) -> Result<Response> {
-    let request = checked(streams, request).await?;
-    sync_checked(streams, reader, request).await
+pub async fn sync(sources: &Sources, reader: &Reader, request: Request<'_>) -> Result<Response> {
+    let request = checked(sources, request).await?;
+    sync_checked(sources, reader, request).await
 }
 
 /// Makes a request answerable. A token for a position that the log has lost, for example because
 /// the database was restored to an earlier state, is ignored: what the client holds may have been
 /// undone, so it is sent everything again.
-pub async fn checked<'a>(streams: &Streams, request: Request<'a>) -> Result<Request<'a>> {
-    if was_lost(streams, request.since).await? {
+pub async fn checked<'a>(sources: &Sources, request: Request<'a>) -> Result<Request<'a>> {
+    if was_lost(sources, request.since).await? {
         return Ok(Request { since: None, ..request });
     }
     Ok(request)
@@ -77,7 +77,7 @@ pub async fn checked<'a>(streams: &Streams, request: Request<'a>) -> Result<Requ
 /// Like [`sync`], for a request that has passed through [`checked`]. Fails if the answer would take
 /// more memory than the reader is allowed.
 pub async fn sync_checked(
-    streams: &Streams,
+    sources: &Sources,
     reader: &Reader,
     request: Request<'_>,
 ) -> Result<Response> {
@@ -85,11 +85,11 @@ pub async fn sync_checked(
     let mut waiting: Option<wait::Waiting> = None;
     loop {
         // What is read below may be newer than this, but never older.
-        let seen = Seen::now(streams);
+        let seen = Seen::now(sources);
         reader.allowance.reset();
-        let memberships = streams.rooms.memberships.of(&reader.user_id).await?;
+        let memberships = sources.rooms.memberships.of(&reader.user_id).await?;
         let began = tokio::time::Instant::now();
-        let answer = answer::answer(streams, reader, request, &memberships, seen.head).await?;
+        let answer = answer::answer(sources, reader, request, &memberships, seen.head).await?;
         metrics::histogram!("stoa_sync_duration_seconds", "kind" => request.kind())
             .record(began.elapsed());
         if !answer.is_empty() || !request.is_patient() {
@@ -98,10 +98,10 @@ pub async fn sync_checked(
         let registered = waiting.take().filter(|waiting| waiting.covers(&memberships));
         let is_new = registered.is_none();
         let registered =
-            registered.unwrap_or_else(|| wait::Waiting::register(streams, reader, memberships));
+            registered.unwrap_or_else(|| wait::Waiting::register(sources, reader, memberships));
         // Anything that arrived before the registration woke nobody, so look once more.
-        let has_missed = is_new && Seen::now(streams) != seen;
-        if !has_missed && !registered.news(streams, deadline).await {
+        let has_missed = is_new && Seen::now(sources) != seen;
+        if !has_missed && !registered.news(sources, deadline).await {
             return Ok(answer);
         }
         waiting = Some(registered);
@@ -117,23 +117,23 @@ struct Seen {
 }
 
 impl Seen {
-    fn now(streams: &Streams) -> Self {
-        let Streams { tailer, typing, .. } = streams;
+    fn now(sources: &Sources) -> Self {
+        let Sources { tailer, typing, .. } = sources;
         Self { head: tailer.applied(), typing: (typing.epoch(), typing.version()) }
     }
 }
 
 /// Whether the token is for a position that the log has lost.
-async fn was_lost(streams: &Streams, since: Option<SyncToken>) -> Result<bool> {
+async fn was_lost(sources: &Sources, since: Option<SyncToken>) -> Result<bool> {
     match since {
         None => Ok(false),
-        Some(token) if token.log > streams.tailer.applied() => Ok(true),
+        Some(token) if token.log > sources.tailer.applied() => Ok(true),
         Some(token)
-            if streams.changes.reaches_back_to(token.log)
-                && !streams.tailer.may_have_jumped_over(token.log) =>
+            if sources.changes.reaches_back_to(token.log)
+                && !sources.tailer.may_have_jumped_over(token.log) =>
         {
             Ok(false)
         }
-        Some(token) => Ok(log::was_lost(&mut streams.store.read().await?, token.log).await?),
+        Some(token) => Ok(log::was_lost(&mut sources.store.read().await?, token.log).await?),
     }
 }

@@ -21,12 +21,7 @@ use stoa_directory::Directory;
 use stoa_http::{Answer, Error, Result, RumaSend};
 use stoa_rooms::{CreateRoom, MemberProfile, Preset, Rooms};
 
-use crate::ops::{
-    self,
-    change_membership::{check_invitee, member_profile},
-    create_room::Findable,
-    state_checks,
-};
+use crate::ops::{self, change_membership::check_invitee, create_room::Findable, state_checks};
 
 /// How many users can be invited to a new room, and how many state events can be given: all of it
 /// is written at once.
@@ -94,7 +89,7 @@ async fn read(
     let mut invite: Vec<(OwnedUserId, MemberProfile)> = Vec::new();
     for invitee in body.invite.into_iter().collect::<BTreeSet<_>>() {
         check_invitee(rooms, &invitee)?;
-        let profile = member_profile(profiles, &invitee).await?;
+        let profile = profiles.member_profile(&invitee).await?;
         invite.push((invitee, profile));
     }
     let initial_state = body.initial_state.iter().map(initial_state).collect::<Result<_>>()?;
@@ -109,7 +104,7 @@ async fn read(
         topic: body.topic,
         invite,
         is_direct: body.is_direct,
-        profile: member_profile(profiles, &actor.user_id).await?,
+        profile: profiles.member_profile(&actor.user_id).await?,
     })
 }
 

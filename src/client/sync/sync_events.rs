@@ -29,7 +29,7 @@ use stoa_http::{
     respond::Json,
 };
 use stoa_rooms::{RoomError, Rooms, state::Part, tokens::SyncToken};
-use stoa_sync::{Reader, Streams, v3};
+use stoa_sync::{Reader, Sources, v3};
 
 use crate::ops::large_answer;
 
@@ -45,7 +45,7 @@ const HEAVY: u64 = LARGER * LIGHT;
 /// Returns what is new, or waits until something is.
 pub(crate) async fn sync_events(
     State(accounts): State<Arc<Accounts>>,
-    State(streams): State<Arc<Streams>>,
+    State(sources): State<Arc<Sources>>,
     State(rooms): State<Arc<Rooms>>,
     State(limits): State<Limits>,
     State(admission): State<Admission>,
@@ -60,11 +60,11 @@ pub(crate) async fn sync_events(
         use_state_after: body.use_state_after,
         timeout: body.timeout.unwrap_or_default(),
     };
-    let request = v3::checked(&streams, request).await?;
+    let request = v3::checked(&sources, request).await?;
     let allowance = Allowance::new(LIGHT);
     let reader = Reader::new(&session.user_id, session.device_key()).within(allowance.clone());
     if !request.is_whole() {
-        let answer = v3::sync_checked(&streams, &reader, request).await;
+        let answer = v3::sync_checked(&sources, &reader, request).await;
         // If too much has happened for a light answer, memory is reserved.
         if !allowance.is_exceeded() {
             let answer = answer?;
@@ -86,7 +86,7 @@ pub(crate) async fn sync_events(
         } else {
             HEAVY
         };
-        let (streams, reader, paid, limits) = (&streams, &reader, &paid, &limits);
+        let (sources, reader, paid, limits) = (&sources, &reader, &paid, &limits);
         // No memory stays reserved while a sync waits for news.
         let request = v3::Request { timeout: Duration::ZERO, ..request };
         let assemble = |allowance: Allowance| async move {
@@ -97,7 +97,7 @@ pub(crate) async fn sync_events(
             let more = cost.saturating_sub(paid.fetch_max(cost, Ordering::Relaxed));
             limits.charge(Class::HeavyReads, &reader.user_id, more)?;
             let reader = reader.clone().within(allowance);
-            Ok(v3::sync_checked(streams, &reader, request).await?)
+            Ok(v3::sync_checked(sources, &reader, request).await?)
         };
         large_answer::assemble(&accounts.sessions, &admission, &session, weight, assemble).await
     });

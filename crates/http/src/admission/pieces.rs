@@ -68,12 +68,12 @@ impl io::Write for Pieces {
 }
 
 /// A body that holds a place.
-pub(super) struct Sending {
+pub(super) struct PiecewiseBody {
     pub(super) pieces: Pieces,
     pub(super) place: Place,
 }
 
-impl HttpBody for Sending {
+impl HttpBody for PiecewiseBody {
     type Data = Bytes;
     type Error = Infallible;
 

@@ -8,7 +8,7 @@ use std::{
 use ruma::{UserId, events::room::member::MembershipState};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use stoa_base::RoomNid;
+use stoa_base::{MemberProfile, RoomNid};
 use stoa_storage::{Store, repo};
 
 use crate::{
@@ -18,15 +18,6 @@ use crate::{
 
 /// How many members are read at once.
 const PAGE: i64 = 1_000;
-
-/// A user's profile in a room.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct MemberProfile {
-    /// The display name.
-    pub displayname: Option<String>,
-    /// The avatar.
-    pub avatar_url: Option<String>,
-}
 
 /// The profile in a member event. Users can write anything there; a profile that cannot be parsed
 /// counts as empty.

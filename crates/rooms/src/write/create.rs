@@ -11,7 +11,7 @@ use ruma::{
     events::{StateEventType, TimelineEventType},
     room_version_rules::RoomVersionRules,
 };
-use stoa_base::{Actor, Clock, Pos, Random, RoomNid};
+use stoa_base::{Actor, Clock, MemberProfile, Pos, Random, RoomNid};
 use stoa_storage::{
     NidAllocator,
     log::{Append, AppendError, Chain, RoomRow, Writer},
@@ -21,7 +21,6 @@ use crate::{
     cache::{known_rooms::KnownRooms, room::Head},
     error::{Result, RoomError},
     graph::state,
-    read::members::MemberProfile,
     write::{
         audit::MembershipAudit,
         change::Draft,

@@ -6,14 +6,13 @@ use ruma::{
     CanonicalJsonObject, OwnedEventId, OwnedUserId, UserId,
     events::{StateEventType, TimelineEventType, room::member::MembershipState},
 };
-use stoa_base::Actor;
+use stoa_base::{Actor, MemberProfile};
 use stoa_storage::log::{ForgottenRoomRow, Stream};
 
 use crate::{
     cache::room::Room,
     error::{Result, RoomError},
     graph::{event::Event, state::StateKey, state_events::StateEvents},
-    read::members::MemberProfile,
     write::{
         audit::MembershipAudit,
         change::{Built, Changes},

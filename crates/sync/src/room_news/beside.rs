@@ -4,15 +4,15 @@ use stoa_base::{Pos, RoomNid};
 use stoa_rooms::tokens::EphemeralPosition;
 
 use crate::{
-    Reader, Result, Streams,
-    stream::{account_data::AccountData, typing::TypingChanges},
+    Reader, Result, Sources,
+    news::{account_data::ChangedAccountData, typing::TypingChanges},
 };
 
 /// The reader's changed account data, and the rooms whose typing list differs from the one that the
 /// client knows. The default says that nothing changed in any room.
 #[derive(Debug, Default)]
 pub struct Beside {
-    pub(crate) account_data: AccountData,
+    pub(crate) account_data: ChangedAccountData,
     pub(crate) typing: TypingChanges,
 }
 
@@ -20,16 +20,16 @@ impl Beside {
     /// Reads the account data that changed after `since`, or all of it without `since`; and the
     /// typing lists of the joined rooms that differ from what the client knows.
     pub(crate) async fn read(
-        streams: &Streams,
+        sources: &Sources,
         reader: &Reader,
         since: Option<Pos>,
         joined: impl Iterator<Item = RoomNid> + Clone,
         known: Option<EphemeralPosition>,
     ) -> Result<Self> {
-        let Streams { store, changes, .. } = streams;
+        let Sources { store, changes, .. } = sources;
         Ok(Self {
-            account_data: AccountData::read(store, changes, reader, since).await?,
-            typing: TypingChanges::look(&streams.typing, joined, known),
+            account_data: ChangedAccountData::read(store, changes, reader, since).await?,
+            typing: TypingChanges::look(&sources.typing, joined, known),
         })
     }
 

@@ -9,9 +9,9 @@ use stoa_rooms::{Event, Recipient, Rooms};
 
 use crate::{
     Reader, Result,
+    news::{state::StateNews, timeline::Timeline},
     room_news::{Json, Question},
     span::ByRoom,
-    stream::{state::StateNews, timeline::Timeline},
     wants::EventFormat,
 };
 

@@ -7,11 +7,11 @@ use stoa_base::{Pos, RoomNid};
 use stoa_rooms::{Memberships, tokens::SyncToken};
 
 use crate::{
-    Reader, Result, Streams,
+    Reader, Result, Sources,
+    news::stripped::stripped_states,
     room_news::{Beside, Question, RoomNews, room_news},
     span::{KnownState, Span},
     standing::{Standing, standings},
-    stream::stripped::stripped_states,
     v3::{
         Request,
         response::{self, Events, Response},
@@ -23,22 +23,22 @@ use crate::{
 /// The answer as of `head`.
 #[tracing::instrument(name = "answer_sync", level = "debug", skip_all)]
 pub(crate) async fn answer(
-    streams: &Streams,
+    sources: &Sources,
     reader: &Reader,
     request: Request<'_>,
     memberships: &Memberships,
     head: Pos,
 ) -> Result<Response> {
     let since = request.since.map(|token| token.log.min(head));
-    streams.known.presented(&reader.device, since);
-    let standings = standings(&streams.rooms, reader, memberships, since, head).await?;
+    sources.known.presented(&reader.device, since);
+    let standings = standings(&sources.rooms, reader, memberships, since, head).await?;
     let is_joined = |standing: &&Standing| standing.membership == MembershipState::Join;
     let joined = standings.iter().filter(is_joined).map(|standing| standing.room);
     let known = request.since.map(|token| token.ephemeral);
-    let beside = Beside::read(streams, reader, since, joined, known).await?;
+    let beside = Beside::read(sources, reader, since, joined, known).await?;
     let others: HashSet<RoomNid> = beside.rooms().collect();
     let Sections { spans, invited, knocked } =
-        sections(streams, reader, request, &standings, &others, head).await?;
+        sections(sources, reader, request, &standings, &others, head).await?;
 
     let mut answer = Response {
         next_batch: SyncToken {
@@ -54,21 +54,21 @@ pub(crate) async fn answer(
     if since.is_none() {
         answer.account_data.events.extend(data.default_push_rules(&filter, reader));
     }
-    for (room, events) in stripped_states(&streams.rooms, reader, &invited).await? {
+    for (room, events) in stripped_states(&sources.rooms, reader, &invited).await? {
         let invite_state = Events { events };
-        let room_id = streams.rooms.known.by_nid(room).await?.id.clone();
+        let room_id = sources.rooms.known.by_nid(room).await?.id.clone();
         answer.rooms.invite.insert(room_id, response::InvitedRoom { invite_state });
     }
-    for (room, events) in stripped_states(&streams.rooms, reader, &knocked).await? {
+    for (room, events) in stripped_states(&sources.rooms, reader, &knocked).await? {
         let knock_state = Events { events };
-        let room_id = streams.rooms.known.by_nid(room).await?.id.clone();
+        let room_id = sources.rooms.known.by_nid(room).await?.id.clone();
         answer.rooms.knock.insert(room_id, response::KnockedRoom { knock_state });
     }
     if !spans.is_empty() {
         let wants = &wants(request.filter, request.use_state_after);
         let question = Question { spans: &spans, wants, beside: &beside, since, head };
         // Boxed because it is large and most answers do not need it.
-        for (span, news) in Box::pin(room_news(streams, reader, question)).await? {
+        for (span, news) in Box::pin(room_news(sources, reader, question)).await? {
             if span.end.is_some() || span.state == KnownState::Nothing || !news.is_empty() {
                 answer.rooms.add(span, news, request.use_state_after);
             }

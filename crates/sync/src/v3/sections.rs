@@ -7,7 +7,7 @@ use stoa_base::{EventNid, Pos, RoomNid};
 use stoa_storage::log::{Stream, Topic};
 
 use crate::{
-    Reader, Result, Streams,
+    Reader, Result, Sources,
     span::{End, KnownState, Span},
     standing::{Departure, Standing, departures},
     v3::{Request, wants::passes_room},
@@ -39,7 +39,7 @@ struct Draft {
 
 /// Chooses the rooms. `others` are rooms with news that the index of changes does not cover.
 pub(crate) async fn sections(
-    streams: &Streams,
+    sources: &Sources,
     reader: &Reader,
     request: Request<'_>,
     standings: &[Standing],
@@ -50,9 +50,9 @@ pub(crate) async fn sections(
     let is_whole = since.is_none() || request.full_state;
     let may_have_news = |room: RoomNid, since: Pos| {
         others.contains(&room)
-            || streams.changes.may_have_changed(&Topic::from(room), &OF_MEMBERS, since)
+            || sources.changes.may_have_changed(&Topic::from(room), &OF_MEMBERS, since)
     };
-    let past = past_rooms(streams, reader, request, standings, is_whole).await?;
+    let past = past_rooms(sources, reader, request, standings, is_whole).await?;
 
     let mut sections = Sections::default();
     let mut drafts: HashMap<RoomNid, Draft> = HashMap::new();
@@ -85,7 +85,7 @@ pub(crate) async fn sections(
     }
 
     let unloaded = drafts.keys().chain(sections.invited.keys()).chain(sections.knocked.keys());
-    let rooms = streams.rooms.known.by_nids(unloaded.copied()).await?;
+    let rooms = sources.rooms.known.by_nids(unloaded.copied()).await?;
     let is_wanted = |room: &RoomNid| {
         rooms.get(room).is_some_and(|room| passes_room(&request.filter.room, &room.id))
     };
@@ -104,7 +104,7 @@ pub(crate) async fn sections(
 /// The rooms that the reader left before the token, if the client asks for them; each with how the
 /// reader left, if they were ever in it.
 async fn past_rooms(
-    streams: &Streams,
+    sources: &Sources,
     reader: &Reader,
     request: Request<'_>,
     standings: &[Standing],
@@ -119,7 +119,7 @@ async fn past_rooms(
     };
     let past: Vec<RoomNid> =
         standings.iter().filter(is_past).map(|standing| standing.room).collect();
-    let departures = departures(&streams.rooms, reader, past.clone()).await?;
+    let departures = departures(&sources.rooms, reader, past.clone()).await?;
     Ok(past.into_iter().map(|room| (room, departures.get(&room).copied())).collect())
 }
 

@@ -7,7 +7,7 @@ use stoa_cluster::Wait;
 use stoa_rooms::Memberships;
 use tokio::time::Instant;
 
-use crate::{Reader, Streams};
+use crate::{Reader, Sources};
 
 /// How long a client may wait at most.
 pub const MAX_TIMEOUT: Duration = Duration::from_mins(2);
@@ -21,9 +21,9 @@ pub(crate) struct Waiting {
 }
 
 impl Waiting {
-    pub(crate) fn register(streams: &Streams, reader: &Reader, memberships: Memberships) -> Self {
+    pub(crate) fn register(sources: &Sources, reader: &Reader, memberships: Memberships) -> Self {
         let rooms = Arc::clone(memberships.joined());
-        let wait = streams.waiters.register_user(&reader.user_id, &rooms);
+        let wait = sources.waiters.register_user(&reader.user_id, &rooms);
         Self { wait, memberships, rooms, _counted: Counted::new() }
     }
 
@@ -34,12 +34,12 @@ impl Waiting {
 
     /// Waits for something that may be news. Returns whether it came before the deadline.
     #[tracing::instrument(name = "wait_for_news", level = "debug", skip_all)]
-    pub(crate) async fn news(&self, streams: &Streams, deadline: Instant) -> bool {
+    pub(crate) async fn news(&self, sources: &Sources, deadline: Instant) -> bool {
         let _spending = TimeSpent::on_news();
         tokio::select! {
-            () = self.wait.changed() => !streams.stopping.is_cancelled(),
+            () = self.wait.changed() => !sources.stopping.is_cancelled(),
             () = tokio::time::sleep_until(deadline) => false,
-            () = streams.stopping.cancelled() => false,
+            () = sources.stopping.cancelled() => false,
         }
     }
 }

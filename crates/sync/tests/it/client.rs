@@ -48,7 +48,7 @@ impl Client {
 
     /// Syncs, waiting for news, and keeps the new token.
     pub(crate) async fn wait(&mut self, site: &Site, timeout: Duration) -> Value {
-        let answer = v3::sync(&site.streams, &self.reader, self.request(timeout)).await.unwrap();
+        let answer = v3::sync(&site.sources, &self.reader, self.request(timeout)).await.unwrap();
         self.since = Some(answer.next_batch.parse().unwrap());
         serde_json::to_value(&answer).unwrap()
     }
@@ -58,7 +58,7 @@ impl Client {
     pub(crate) async fn fits(&self, site: &Site, bytes: u64) -> bool {
         site.catch_up().await;
         let reader = self.reader.clone().within(Allowance::new(bytes));
-        match v3::sync(&site.streams, &reader, self.request(Duration::ZERO)).await {
+        match v3::sync(&site.sources, &reader, self.request(Duration::ZERO)).await {
             Ok(_) => true,
             Err(SyncError::Exceeded(_)) => false,
             Err(error) => panic!("{error}"),

@@ -78,7 +78,7 @@ impl RecentRooms {
         let since = self.since.replace(head);
         let beside = &Beside::default();
         let question = Question { spans: &spans, wants: &WANTS, beside, since, head };
-        let news = room_news(&site.streams, &self.reader, question).await.unwrap();
+        let news = room_news(&site.sources, &self.reader, question).await.unwrap();
         news.map(|(span, news)| {
             assert!(news.state.is_empty());
             Told {

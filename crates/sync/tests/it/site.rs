@@ -12,13 +12,13 @@ use stoa_base::Actor;
 use stoa_ephemeral::Typing;
 use stoa_push::{Mark, MarkKind, ReadState};
 use stoa_rooms::{CreateRoom, MembershipChange, Room, Rooms, RoomsOptions, Transaction};
-use stoa_sync::{ChangeIndex, Parts, Streams};
+use stoa_sync::{ChangeIndex, Parts, Sources};
 use stoa_testing::{TestDatabase, TestRooms, public_room};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) struct Site {
     pub(crate) rooms: Arc<Rooms>,
-    pub(crate) streams: Arc<Streams>,
+    pub(crate) sources: Arc<Sources>,
     pub(crate) typing: Typing,
     pub(crate) read_state: Arc<ReadState>,
     pub(crate) stopping: CancellationToken,
@@ -47,7 +47,7 @@ impl Site {
             Arc::clone(&rooms),
             node.clock.clone(),
         ));
-        let streams = Streams::new(Parts {
+        let sources = Sources::new(Parts {
             store: node.store.clone(),
             tailer: Arc::clone(&node.tailer),
             waiters: node.waiters.clone(),
@@ -57,7 +57,7 @@ impl Site {
             read_state: Arc::clone(&read_state),
             stopping: stopping.clone(),
         });
-        Self { rooms, streams: Arc::new(streams), typing, read_state, stopping, node }
+        Self { rooms, sources: Arc::new(sources), typing, read_state, stopping, node }
     }
 
     /// Returns when this node has applied everything that is in the log.

@@ -12,8 +12,8 @@ use stoa_storage::log::{Stream, Topic};
 
 use crate::{
     ChangeIndex, Reader, Result,
+    news::deltas::Deltas,
     span::{ByRoom, KnownState, Span},
-    stream::deltas::Deltas,
 };
 
 /// How many heroes a summary has at most.
@@ -80,14 +80,14 @@ impl Candidates {
 
 /// The summaries of rooms of which the client knows nothing, or whose members, name or alias
 /// changed. A redaction may change these too.
-pub(crate) struct Summaries<'a> {
+pub(crate) struct SummaryReader<'a> {
     pub(crate) rooms: &'a Rooms,
     pub(crate) changes: &'a ChangeIndex,
     pub(crate) heroes: &'a Heroes,
     pub(crate) deltas: &'a Deltas,
 }
 
-impl Summaries<'_> {
+impl SummaryReader<'_> {
     /// The summary of each room that has a new one.
     pub(crate) async fn read(&self, reader: &Reader, spans: &[Span]) -> Result<ByRoom<Summary>> {
         let mut wanted: Vec<Wanted> = Vec::new();

@@ -14,11 +14,11 @@ use stoa_storage::log::{Stream, Topic};
 use crate::{
     ChangeIndex, Reader, Result,
     filter::EventFilter,
+    news::EphemeralEvent,
     span::{ByRoom, Span},
-    stream::EphemeralEvent,
 };
 
-pub(crate) struct Receipts<'a> {
+pub(crate) struct ReceiptReader<'a> {
     pub(crate) read_state: &'a ReadState,
     pub(crate) changes: &'a ChangeIndex,
     pub(crate) filter: &'a EventFilter<'a>,
@@ -35,7 +35,7 @@ struct Entry {
 /// The content of an `m.receipt`: by event, by type, by user.
 type Content = BTreeMap<OwnedEventId, BTreeMap<String, BTreeMap<OwnedUserId, Entry>>>;
 
-impl Receipts<'_> {
+impl ReceiptReader<'_> {
     /// The `m.receipt` events of each room.
     pub(crate) async fn read(
         &self,

@@ -1,9 +1,9 @@
-//! The streams of news about rooms, one per file.
+//! The kinds of news about rooms, one per file.
 //!
 //! Each has a `read`, which gives the news of many spans by room; a room without news may be
 //! absent. The number of queries does not depend on the number of spans, except when something rare
 //! has happened in one of them. The memory of what is read is charged to the reader's allowance.
-//! [`room_news`](crate::room_news) explains how the streams depend on one another.
+//! [`room_news`](crate::room_news) explains how they depend on one another.
 
 pub(crate) mod account_data;
 pub(crate) mod deltas;

@@ -12,8 +12,8 @@ use stoa_storage::{
 
 use crate::{
     ChangeIndex, Reader, Result,
+    news::timeline::Timeline,
     span::{ByRoom, End, KnownState, Span},
-    stream::timeline::Timeline,
 };
 
 /// The changes of each room's state since the state that the client knows.

@@ -25,12 +25,12 @@ use stoa_storage::repo::state::StateChange;
 use crate::{
     Reader, Result,
     known_members::KnownMembers,
-    span::{ByRoom, KnownState, Span},
-    stream::{
+    news::{
         deltas::{Deltas, after_departure, position},
         summary::Summary,
         timeline::Timeline,
     },
+    span::{ByRoom, KnownState, Span},
     wants::{Members, StateWants},
 };
 
@@ -39,7 +39,7 @@ use crate::{
 const SMALL: usize = 50;
 
 /// The state of rooms.
-pub(crate) struct RoomStates<'a> {
+pub(crate) struct StateReader<'a> {
     pub(crate) rooms: &'a Rooms,
     pub(crate) wants: &'a StateWants<'a>,
     pub(crate) timelines: &'a ByRoom<Timeline>,
@@ -57,7 +57,7 @@ pub(crate) struct StateNews {
     pub(crate) cut: Option<Pos>,
 }
 
-impl RoomStates<'_> {
+impl StateReader<'_> {
     /// What the client is sent of the state of each room.
     pub(crate) async fn read(&self, reader: &Reader, spans: &[Span]) -> Result<ByRoom<StateNews>> {
         let members = self.wants.members;
@@ -155,7 +155,7 @@ fn key_of(event: &Event) -> Option<StateKey> {
     Some(StateKey::new(&event.pdu.event_type.to_string(), state_key))
 }
 
-impl RoomStates<'_> {
+impl StateReader<'_> {
     /// What has to be read for a span, or none if there is nothing to send.
     async fn plan<'a>(
         &'a self,

@@ -18,8 +18,8 @@ use stoa_rooms::tokens::EphemeralPosition;
 
 use crate::{
     filter::EventFilter,
+    news::EphemeralEvent,
     span::{ByRoom, Span},
-    stream::EphemeralEvent,
 };
 
 const KIND: &str = "m.typing";

@@ -1,4 +1,4 @@
-//! What the streams read from.
+//! What the news is read from.
 
 use std::sync::Arc;
 
@@ -9,11 +9,11 @@ use stoa_rooms::Rooms;
 use stoa_storage::Store;
 use tokio_util::sync::CancellationToken;
 
-use crate::{ChangeIndex, known_members::KnownMembers, stream::summary::Heroes};
+use crate::{ChangeIndex, known_members::KnownMembers, news::summary::Heroes};
 
 /// Everything needed to find what is new for clients. It is built once.
 #[derive(Debug)]
-pub struct Streams {
+pub struct Sources {
     pub(crate) store: Store,
     pub(crate) tailer: Arc<Tailer>,
     pub(crate) waiters: Waiters,
@@ -26,7 +26,7 @@ pub struct Streams {
     pub(crate) known: KnownMembers,
 }
 
-/// What streams are built from.
+/// What the sources are built from.
 #[derive(Debug)]
 pub struct Parts {
     /// The database.
@@ -47,8 +47,8 @@ pub struct Parts {
     pub stopping: CancellationToken,
 }
 
-impl Streams {
-    /// Builds the streams from their parts.
+impl Sources {
+    /// Combines the parts.
     pub fn new(parts: Parts) -> Self {
         let Parts { store, tailer, waiters, rooms, changes, typing, read_state, stopping } = parts;
         Self {

@@ -18,7 +18,7 @@ use crate::{
 /// How many bytes of events of one room an answer has at most. The newest event is included however
 /// large it is.
 const MAX_BYTES: usize = 1 << 20;
-/// How many chunks of older events are read when too few events may be shown. [`Timelines::fill`]
+/// How many chunks of older events are read when too few events may be shown. [`TimelineReader::fill`]
 /// determines the size of a chunk.
 const ROUNDS: usize = 4;
 /// If the filter excludes events, four times as many as wanted are read together, and at least four
@@ -27,7 +27,7 @@ const MIN_WANTED: usize = 10;
 /// How many events are read together at most.
 const MAX_LOOK: usize = 500;
 
-pub(crate) struct Timelines<'a> {
+pub(crate) struct TimelineReader<'a> {
     pub(crate) rooms: &'a Rooms,
     pub(crate) changes: &'a ChangeIndex,
     pub(crate) wants: &'a TimelineWants<'a>,
@@ -53,7 +53,7 @@ impl Timeline {
     }
 }
 
-impl Timelines<'_> {
+impl TimelineReader<'_> {
     /// The timeline of each span. Every span gets one, even if it is empty.
     pub(crate) async fn read(&self, reader: &Reader, spans: &[Span]) -> Result<ByRoom<Timeline>> {
         let limit = self.wants.limit.min(TimelineWants::MAX_LIMIT);

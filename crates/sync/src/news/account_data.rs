@@ -14,20 +14,20 @@ use stoa_storage::{
 use crate::{
     ChangeIndex, Reader, Result,
     filter::EventFilter,
+    news::EphemeralEvent,
     span::{ByRoom, KnownState, Span},
-    stream::EphemeralEvent,
 };
 
 /// The account data that is new to the client.
 #[derive(Debug, Default)]
-pub(crate) struct AccountData {
+pub(crate) struct ChangedAccountData {
     global: Vec<StoredAccountData>,
     of_rooms: HashMap<RoomNid, Vec<StoredAccountData>>,
     /// Whether this is all the account data that exists.
     is_all: bool,
 }
 
-impl From<Vec<StoredAccountData>> for AccountData {
+impl From<Vec<StoredAccountData>> for ChangedAccountData {
     fn from(rows: Vec<StoredAccountData>) -> Self {
         let mut data = Self::default();
         for row in rows {
@@ -40,7 +40,7 @@ impl From<Vec<StoredAccountData>> for AccountData {
     }
 }
 
-impl AccountData {
+impl ChangedAccountData {
     /// Reads what was set after `since`, or everything without `since`.
     pub(crate) async fn read(
         store: &Store,
@@ -99,7 +99,7 @@ pub(crate) struct RoomAccountData<'a> {
     pub(crate) store: &'a Store,
     pub(crate) filter: &'a EventFilter<'a>,
     /// The account data that was read for all rooms at once.
-    pub(crate) data: &'a AccountData,
+    pub(crate) data: &'a ChangedAccountData,
 }
 
 impl RoomAccountData<'_> {
@@ -130,14 +130,14 @@ impl RoomAccountData<'_> {
 
 impl RoomAccountData<'_> {
     /// All account data of these rooms, however old.
-    async fn of_rooms(&self, reader: &Reader, rooms: Vec<RoomNid>) -> Result<AccountData> {
+    async fn of_rooms(&self, reader: &Reader, rooms: Vec<RoomNid>) -> Result<ChangedAccountData> {
         if rooms.is_empty() {
-            return Ok(AccountData::default());
+            return Ok(ChangedAccountData::default());
         }
         let (mut conn, user_id) = (self.store.read().await?, &reader.user_id);
         let bytes = account_data::bytes_of_rooms(&mut conn, user_id, &rooms).await?;
         if bytes == 0 {
-            return Ok(AccountData::default());
+            return Ok(ChangedAccountData::default());
         }
         take(reader, bytes)?;
         Ok(account_data::of_rooms(&mut conn, user_id, &rooms).await?.into())

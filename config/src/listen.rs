@@ -22,8 +22,8 @@ pub struct Listen {
     #[schemars(schema_with = "parse::one_or_many")]
     pub federation: Vec<SocketAddr>,
 
-    /// The addresses from which Prometheus reads the metrics. These reveal what the server is
-    /// doing, so they should not be reachable from outside.
+    /// The addresses on which Prometheus can read the metrics. Metrics reveal what the server is
+    /// doing, so these addresses should not be reachable from outside.
     #[serde(deserialize_with = "parse::addresses")]
     #[schemars(schema_with = "parse::one_or_many")]
     pub metrics: Vec<SocketAddr>,

@@ -124,7 +124,7 @@ impl Setting {
         Self {
             path: format!("{}_path", self.path),
             description: format!(
-                "A file that contains `{key}`, to keep it out of this file and the environment."
+                "A file with `{key}`, to keep it out of the configuration and the environment."
             ),
             kind: Kind::Text,
             default: None,

@@ -141,7 +141,7 @@ impl Admission {
             let Some(larger) = self.0.larger(place.bytes()) else {
                 let most = MOST * place.bytes();
                 return Err(Error::internal(format_args!(
-                    "an answer to {user} takes more than {most} bytes, the most that one may take: \
+                    "an answer to {user} takes more than {most} bytes, the limit for one answer: \
                      raise limits.large_response_bytes"
                 )));
             };
@@ -485,7 +485,7 @@ mod tests {
         let heaviest = admit(&admission, 1 << 50).await.expect("a place");
         assert_eq!(admission.taken(), 6 * MIB);
         let other = admit(&admission, 1 << 50).now_or_never().expect("no waiting");
-        let refused = admit(&admission, 2 * MIB).await.expect_err("nobody waits for ever");
+        let refused = admit(&admission, 2 * MIB).await.expect_err("the wait is limited");
         assert!(refused.to_string().contains("429"), "{refused}");
         drop((heaviest, other));
         admit(&admission, 2 * MIB).await.expect("a place");

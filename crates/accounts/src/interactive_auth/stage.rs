@@ -64,7 +64,7 @@ impl InteractiveAuth {
                     }
                 }
             }
-            _ => Ok(Tried::Refused("This authentication type is not supported.")),
+            _ => Ok(Tried::Refused("This authentication type is in none of the flows.")),
         }
     }
 }

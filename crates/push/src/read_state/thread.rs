@@ -37,7 +37,7 @@ impl ReadState {
         let root = self.root(event).await?;
         let is_in_thread = match mark.thread {
             ReceiptThread::Main => root.is_none(),
-            // The root is in the main timeline, but a thread without replies yet is read up to it.
+            // The root is in the main timeline, but a new thread is read up to its root.
             ReceiptThread::Thread(thread) => {
                 root.as_ref() == Some(thread) || event.pdu.event_id == *thread
             }

@@ -184,7 +184,7 @@ mod tests {
             odd.refused(405, "M_UNRECOGNIZED");
         }
 
-        async fn browsers_may_ask_before_they_ask(db: TestDatabase) {
+        async fn browsers_can_send_preflight_requests(db: TestDatabase) {
             let server = TestServer::start(db).await;
             for path in ["/_matrix/client/v3/account/whoami", "/_matrix/client/v3/unknown"] {
                 let answer = server.client().request(Method::OPTIONS, path).send().await;
@@ -238,7 +238,7 @@ mod tests {
             assert_eq!(server.client().get(&path).await.ok()["user_id"], "@alice:test");
         }
 
-        async fn another_kind_of_authorization_is_none(db: TestDatabase) {
+        async fn other_authorization_schemes_are_ignored(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let request = server.client().request(Method::GET, "/_matrix/client/v3/account/whoami");
             let answer = request.header(header::AUTHORIZATION, "Basic YTpi").send().await;
@@ -253,7 +253,7 @@ mod tests {
             assert_eq!(server.client().get("/ready").await.status, 503);
         }
 
-        async fn what_depends_on_nothing_stored_is_answered_without_the_database(db: TestDatabase) {
+        async fn static_answers_need_no_database(db: TestDatabase) {
             let server = TestServer::start_with(db, |config, _| {
                 config.public_base_url = Some(serde_json::from_value(json!("https://example.com")).unwrap());
                 config.federation.well_known = Some(server_name!("example.com").to_owned());

@@ -28,7 +28,7 @@ fn bodies(answer: &Value, room: &str) -> Vec<String> {
 }
 
 both_databases! {
-    async fn after_a_restore_clients_get_what_is_there_and_nothing_is_skipped(db: TestDatabase) {
+    async fn after_a_restore_clients_get_everything_and_miss_nothing_new(db: TestDatabase) {
         let server = TestServer::start(db).await;
         let alice = server.register("alice").await;
         let room = alice.create_public_room().await;

@@ -215,7 +215,7 @@ fn a_second_server_on_one_folder_is_refused() {
 }
 
 #[test]
-fn a_server_that_was_killed_is_in_nobodys_way() {
+fn a_killed_server_does_not_prevent_a_restart() {
     let database = TestDatabase::sqlite();
     let place = Place::new(database.url(), "");
     let server = place.serve();

@@ -150,7 +150,7 @@ mod tests {
             assert!(user_id.starts_with('@') && user_id.ends_with(":test"), "{user_id}");
         }
 
-        async fn no_session_is_begun_where_none_is_wanted(db: TestDatabase) {
+        async fn inhibit_login_creates_no_session(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let mut request = request("alice", "x");
             request["inhibit_login"] = true.into();

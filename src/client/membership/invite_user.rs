@@ -69,7 +69,7 @@ mod tests {
             alice.post(&nowhere, user("@bob:test")).await.refused(403, "M_FORBIDDEN");
         }
 
-        async fn a_creator_who_left_is_invited_back(db: TestDatabase) {
+        async fn a_creator_who_left_can_be_invited_back(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let (alice, bob) = (server.register("alice").await, server.register("bob").await);
             let room =

@@ -147,12 +147,12 @@ pub fn router(state: AppState) -> Router {
 
 /// <https://spec.matrix.org/v1.19/client-server-api/#common-error-codes>
 async fn unknown_endpoint() -> Error {
-    let message = "There is no such endpoint here.";
+    let message = "There is no such endpoint.";
     Error::new(StatusCode::NOT_FOUND, ErrorKind::Unrecognized, message)
 }
 
 async fn wrong_method() -> Error {
-    let message = "This endpoint does not take this method.";
+    let message = "This endpoint does not support this method.";
     Error::new(StatusCode::METHOD_NOT_ALLOWED, ErrorKind::Unrecognized, message)
 }
 

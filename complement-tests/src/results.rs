@@ -94,7 +94,7 @@ impl Results {
         self.0.is_empty()
     }
 
-    /// What passed here and does not in `run`, with its outcome there if it ran at all.
+    /// The tests that passed here and do not in `run`, with their outcome there if they ran at all.
     pub(crate) fn lost_in<'a>(&'a self, run: &Self) -> Vec<(&'a TestName, Option<Outcome>)> {
         self.0
             .iter()

@@ -104,7 +104,7 @@ fn aliases(content: &CanonicalJsonObject) -> Result<BTreeSet<OwnedRoomAliasId>> 
 }
 
 fn parse(alias: &CanonicalJsonValue) -> Result<OwnedRoomAliasId> {
-    let alias = alias.as_str().ok_or_else(|| Error::bad_json("An alias is a text."))?;
+    let alias = alias.as_str().ok_or_else(|| Error::bad_json("An alias must be a string."))?;
     OwnedRoomAliasId::try_from(alias)
         .map_err(|error| Error::invalid_param(format!("`{alias}` is no alias: {error}.")))
 }

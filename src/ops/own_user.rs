@@ -8,6 +8,6 @@ pub(crate) fn check_own_user(user: &UserId, requester: &UserId) -> Result<()> {
     if user == requester {
         Ok(())
     } else {
-        Err(Error::forbidden("This can be done for one's own account only."))
+        Err(Error::forbidden("You can do this only for your own account."))
     }
 }

@@ -18,10 +18,10 @@ pub(crate) async fn register(
     Ruma { body, address, .. }: Ruma<Request>,
 ) -> Result<Answer<Response>> {
     if body.kind != RegistrationKind::User {
-        return Err(Error::forbidden("There are no guests here."));
+        return Err(Error::forbidden("Guest accounts are not supported."));
     }
     if let Some(LoginType::ApplicationService) = body.login_type {
-        return Err(Error::forbidden("Only application services may do this."));
+        return Err(Error::forbidden("Only application services can use this login type."));
     }
     let answer = registrar
         .register(RegisterRequest {

@@ -22,7 +22,7 @@ pub(crate) async fn set_room_visibility(
     let is_public = match request.body.visibility {
         Visibility::Public => true,
         Visibility::Private => false,
-        _ => return Err(Error::invalid_param("`visibility` is `public` or `private`.")),
+        _ => return Err(Error::invalid_param("`visibility` must be `public` or `private`.")),
     };
     let room = rooms.known.by_id(&request.body.room_id).await?;
     let is_admin = request.session.is_admin;

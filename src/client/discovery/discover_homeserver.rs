@@ -15,7 +15,7 @@ pub(crate) async fn discover_homeserver(
     _: RumaStatic<Request>,
 ) -> Result<Answer<Response>> {
     let url = state.config.public_base_url.as_ref();
-    let url = url.ok_or_else(|| Error::not_found("Nothing is announced here."))?;
+    let url = url.ok_or_else(|| Error::not_found("No address is configured."))?;
     Ok(Answer(Response::new(HomeserverInfo::new(url.as_str().to_owned()))))
 }
 

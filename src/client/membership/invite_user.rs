@@ -20,7 +20,7 @@ pub(crate) async fn invite_user(
 ) -> Result<Answer<Response>> {
     let (actor, body) = (request.actor(), request.body);
     let InvitationRecipient::UserId(invitee) = body.recipient else {
-        return Err(Error::invalid_param("Users are invited by their Matrix ID here."));
+        return Err(Error::invalid_param("Users can only be invited by their user ID."));
     };
     let change = MembershipChange::Invite(invitee.user_id);
     let (session, room_id) = (&request.session, &body.room_id);

@@ -43,7 +43,7 @@ pub(crate) async fn send_message_event(
 fn redacted(redacts: Option<&CanonicalJsonValue>) -> Result<OwnedEventId> {
     let redacts = redacts.and_then(CanonicalJsonValue::as_str);
     let redacts = redacts.and_then(|id| OwnedEventId::try_from(id).ok());
-    redacts.ok_or_else(|| Error::bad_json("The content of a redaction names what it `redacts`."))
+    redacts.ok_or_else(|| Error::bad_json("The content of a redaction must contain `redacts`."))
 }
 
 #[cfg(test)]

@@ -160,7 +160,7 @@ impl WantedFilter {
                 let unknown = || Error::invalid_param("`filter`: you have no such filter.");
                 filter.map(Self::Stored).ok_or_else(unknown)
             }
-            Some(_) => Err(Error::invalid_param("`filter` is neither a filter nor an ID.")),
+            Some(_) => Err(Error::invalid_param("`filter` must be a filter or a filter ID.")),
         }
     }
 

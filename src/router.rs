@@ -167,7 +167,7 @@ mod tests {
     use stoa_testing::{TestServer, both_databases};
 
     both_databases! {
-        async fn what_is_not_served_is_said_so(db: TestDatabase) {
+        async fn unknown_endpoints_and_methods_are_refused(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let client = server.client();
             for path in ["/", "/_matrix/client/v3/unknown", "/_matrix/client/v3/login/"] {
@@ -230,7 +230,7 @@ mod tests {
             }
         }
 
-        async fn a_token_may_stand_in_the_query(db: TestDatabase) {
+        async fn a_token_can_be_in_the_query(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let alice = server.register("alice").await;
             let path = "/_matrix/client/v3/account/whoami?access_token=";
@@ -245,7 +245,7 @@ mod tests {
             answer.refused(401, "M_MISSING_TOKEN");
         }
 
-        async fn load_balancers_are_told(db: TestDatabase) {
+        async fn health_checks_are_answered(db: TestDatabase) {
             let server = TestServer::start(db).await;
             assert_eq!(server.client().get("/health").await.status, 200);
             assert_eq!(server.client().get("/ready").await.status, 200);

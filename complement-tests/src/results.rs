@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn lost_is_what_passed_and_does_not_now() {
+    fn tests_that_passed_and_do_not_now_are_lost() {
         let before = results(&[
             ("TestFailed", Outcome::Fail),
             ("TestGone", Outcome::Pass),

@@ -13,7 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{CliError, ConfigArgs, block_on};
 
-/// Runs the server until it is told to stop.
+/// Runs the server until it gets a signal to stop.
 pub(super) fn run(args: &ConfigArgs, out: &mut impl Write) -> Result<(), CliError> {
     let config = args.load()?;
     let logging = Logging::start(&config, Random::system())?;

@@ -23,7 +23,7 @@ async fn start(db: &TestDatabase, mib: u64) -> TestServer {
     .await
 }
 
-/// A room with `count` entries of state beside those that every room has.
+/// A room with `count` state events in addition to those that every room has.
 async fn large_room(alice: &TestClient, count: usize) -> String {
     let state: Vec<Value> = (0..count)
         .map(|n| {
@@ -193,7 +193,7 @@ both_databases! {
 
     /// The part that slow clients have not read yet counts with its real size, whatever was
     /// expected.
-    async fn large_events_count_as_what_they_take(db: TestDatabase) {
+    async fn large_events_count_with_their_real_size(db: TestDatabase) {
         let server = start(db, 64).await;
         let alice = server.register("alice").await;
         let room = alice.create_public_room().await;

@@ -146,7 +146,7 @@ fn device(servers: &[TestServer], client: &TestClient) -> Device {
     Device(servers.iter().map(|server| server.client().with_session(&session)).collect())
 }
 
-/// What was done, to be repeated.
+/// A description of everything done, for reproducing a failure.
 struct Course {
     seed: u64,
     steps: Vec<String>,

@@ -94,7 +94,8 @@ impl Drop for Cluster {
 impl Programs {
     fn command(&self, program: &str, folder: &Path) -> Command {
         let program = self.folder.join(program);
-        // The last resort of a server whose starter was killed: it is told, and ends too.
+        // A last resort if this program is killed: the kernel then signals the server, which ends
+        // too.
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "QUIT"]);
         if let Some(user) = self.user {
@@ -175,7 +176,7 @@ impl Folder {
     }
 }
 
-/// Makes a folder beside whatever an earlier run was kept from removing.
+/// Makes a folder next to those that an earlier run could not remove.
 fn create_unused(parent: &Path) -> Result<PathBuf> {
     let mut attempt = 0;
     loop {

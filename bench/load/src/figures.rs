@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quantiles_are_of_what_was_recorded() {
+    fn quantiles_are_of_the_recorded_latencies() {
         let mut recorder = Recorder::default();
         for i in (1..=1000).rev() {
             recorder.success(Duration::from_millis(i));

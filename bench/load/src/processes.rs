@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_program_may_have_an_odd_name() {
+    fn program_names_with_spaces_and_parentheses_are_read() {
         let line = "42 (a b) (c)) S 7 42 42 0 -1 4194560 1 2 3 4 100 20 3 4 20 0 9 0 123 999 55 1";
         assert_eq!(parse_stat(line), Some(Stat { parent: 7, cpu_s: 1.27 }));
         assert_eq!(parse_stat("garbage"), None);

@@ -217,7 +217,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_proof_is_what_servers_expect() {
+    fn the_proof_matches_the_expected_one() {
         // From Python's `hmac.new(b"secret", b"nonce\0user\0user\0notadmin", "sha1")`.
         let mac = registration_mac("secret", "nonce", "user").unwrap();
         assert_eq!(mac, "71b296993854ffa7318a46b1f292118113a05eb7");

@@ -178,7 +178,7 @@ mod tests {
             assert_eq!(membership(&bob, &banned).await, "ban");
         }
 
-        async fn without_erasure_what_the_user_said_and_was_stays(db: TestDatabase) {
+        async fn without_erasure_messages_and_profile_stay(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let (alice, carol) = (server.register("alice").await, server.register("carol").await);
             let name = json!({ "displayname": "Alice" });

@@ -116,7 +116,7 @@ mod tests {
             server.client().post(PATH, request("alice", "x")).await.ok();
         }
 
-        async fn names_are_lower_case_and_may_hold_some_signs(db: TestDatabase) {
+        async fn names_are_lower_case_with_some_punctuation(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let client = server.client();
             let upper = client.post(PATH, request("user-UPPER", "x")).await.ok();

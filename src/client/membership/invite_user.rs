@@ -34,7 +34,7 @@ mod tests {
     use stoa_testing::{TestServer, both_databases, in_room};
 
     both_databases! {
-        async fn the_invited_may_join(db: TestDatabase) {
+        async fn invited_users_can_join(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let (alice, bob) = (server.register("alice").await, server.register("bob").await);
             let room = alice.create_room(json!({})).await;
@@ -45,7 +45,7 @@ mod tests {
             bob.join(&room).await;
         }
 
-        async fn who_may_invite_whom(db: TestDatabase) {
+        async fn invites_need_permission(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let (alice, bob) = (server.register("alice").await, server.register("bob").await);
             let room = alice.create_public_room().await;

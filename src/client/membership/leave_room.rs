@@ -31,7 +31,7 @@ mod tests {
     use stoa_testing::{TestServer, both_databases, in_room};
 
     both_databases! {
-        async fn who_leaves_is_gone(db: TestDatabase) {
+        async fn a_user_leaves_a_room(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let (alice, bob) = (server.register("alice").await, server.register("bob").await);
             let room = alice.create_public_room().await;

@@ -251,7 +251,7 @@ mod tests {
             assert_eq!(brief(&again), brief(&page));
         }
 
-        async fn senders_are_shown_as_far_as_the_reader_may_see_the_state(db: TestDatabase) {
+        async fn senders_are_included_only_if_the_reader_may_see_the_state(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let (alice, bob) = (server.register("alice").await, server.register("bob").await);
             let carol = server.register("carol").await;

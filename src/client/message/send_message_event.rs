@@ -98,7 +98,7 @@ mod tests {
             assert_eq!(event["unsigned"]["transaction_id"], "1");
         }
 
-        async fn content_is_an_object_of_what_every_server_can_hold(db: TestDatabase) {
+        async fn content_is_canonical_json(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let alice = server.register("alice").await;
             let room = alice.create_public_room().await;
@@ -226,7 +226,7 @@ mod tests {
             assert!(earlier["unsigned"].get("transaction_id").is_none(), "{earlier}");
         }
 
-        async fn two_nodes_send_once_and_know_who_is_logged_out(db: TestDatabase) {
+        async fn two_nodes_send_a_transaction_once_and_refuse_ended_sessions(db: TestDatabase) {
             if db.backend() == stoa_testing::Backend::Sqlite {
                 return;
             }

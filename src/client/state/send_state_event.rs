@@ -55,7 +55,7 @@ mod tests {
     use stoa_testing::{TestServer, both_databases, encode, in_room};
 
     both_databases! {
-        async fn the_key_may_be_left_out(db: TestDatabase) {
+        async fn the_key_can_be_left_out(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let alice = server.register("alice").await;
             let room = alice.create_public_room().await;
@@ -166,7 +166,7 @@ mod tests {
             bob.put(&path, forged).await.ok();
         }
 
-        async fn nobody_is_invited_who_is_not_told(db: TestDatabase) {
+        async fn only_users_of_this_server_can_be_invited(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let alice = server.register("alice").await;
             server.register("bob").await;

@@ -67,7 +67,7 @@ fn say() -> Value {
 }
 
 #[test]
-fn what_is_created_on_one_is_used_on_the_other() {
+fn a_room_created_on_one_node_is_usable_on_the_other() {
     on_two_nodes(&[Stream::Timeline], async |nodes| {
         let (alice, alice_on_b) = nodes.register("alice").await;
         let (bob, bob_on_b) = nodes.register("bob").await;
@@ -157,7 +157,7 @@ fn a_user_logged_out_on_one_node_is_logged_out_on_the_other() {
 }
 
 #[test]
-fn what_is_redacted_on_one_is_gone_on_the_other() {
+fn an_event_redacted_on_one_node_is_redacted_on_the_other() {
     on_two_nodes(&[Stream::Redaction], async |nodes| {
         let (alice, alice_on_b) = nodes.register("alice").await;
         let room = alice.create_public_room().await;
@@ -173,7 +173,7 @@ fn what_is_redacted_on_one_is_gone_on_the_other() {
 }
 
 #[test]
-fn what_is_set_on_one_is_read_on_the_other() {
+fn settings_on_one_node_are_read_on_the_other() {
     on_two_nodes(&[Stream::State, Stream::AccountData], async |nodes| {
         let (alice, alice_on_b) = nodes.register("alice").await;
         let room = alice_on_b.create_public_room().await;

@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_exported_again_counts_where_it_is_defined() {
+    fn re_exports_count_where_they_are_defined() {
         let files = [
             ("src/lib.rs", "mod a; mod b; pub use self::a::A; pub(crate) use b::B as Other;"),
             ("src/a.rs", "use crate::Other; pub struct A;"),
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_parent_only_passes_on_is_no_use() {
+    fn re_exports_by_a_parent_are_no_use() {
         let files = [
             ("src/lib.rs", "mod a; pub use self::a::A; pub struct Root;"),
             ("src/a.rs", "mod b; pub use self::b::{B, C}; pub struct A(crate::Root);"),

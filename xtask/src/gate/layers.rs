@@ -23,7 +23,7 @@ const MEASURING: &[&str] = &["stoa-bench-micro"];
 /// Programs that use Stoa only from outside, or not at all.
 const TOOLS: &[&str] = &["stoa-bench-load", "stoa-complement-tests", "xtask"];
 
-/// The crates of a row may depend on those of the rows named beside it, and not on each other.
+/// The crates of a row may depend on those of the rows that it lists, and not on each other.
 const PICTURE: &[(&[&str], &[&[&str]])] = &[
     (BASE, &[]),
     (CONFIG, &[]),

@@ -41,7 +41,7 @@ pub(crate) enum Pace {
 
 /// One room, and what happens in it.
 pub(crate) struct FanOut {
-    /// How many wait, beside the sender.
+    /// How many members wait, not counting the sender.
     pub(crate) members: usize,
     pub(crate) pace: Pace,
     /// How many messages are sent, or how many at most where they are sent flat out.
@@ -209,7 +209,7 @@ async fn send_all(bench: &Bench, sender: &Account, room: &str, messages: &Messag
     all
 }
 
-/// Syncs as one member until it is told to stop.
+/// Syncs as one member until stopped.
 async fn follow(
     server: &Server,
     account: &Account,

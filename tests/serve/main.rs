@@ -43,7 +43,7 @@ both_databases! {
         assert!(!again.status.success());
         assert!(text(&again.stderr).contains("taken"), "{}", text(&again.stderr));
         let migrated = place.run(&["migrate"]);
-        assert!(text(&migrated.stdout).contains("The server runs"), "{}", text(&migrated.stdout));
+        assert!(text(&migrated.stdout).contains("The server is running"), "{}", text(&migrated.stdout));
 
         assert!(server.get("clients", "/ready").contains("200 OK"));
         let metrics = server.get("metrics", "/metrics");

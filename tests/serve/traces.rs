@@ -266,7 +266,7 @@ fn a_collector_that_is_gone_is_reported_once_in_a_while() {
     assert!(metrics.contains("stoa_trace_spans_lost_total"), "{metrics}");
     server.stop();
     let log = log(&place);
-    assert_eq!(log.matches("traces cannot be sent").count(), 1, "{log}");
+    assert_eq!(log.matches("cannot send traces").count(), 1, "{log}");
 }
 
 #[test]

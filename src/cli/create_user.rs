@@ -38,7 +38,7 @@ pub(super) fn run(
         Command::CreateUser { username: args.name, password: password.clone(), admin: args.admin };
     match block_on(execute(config, command))? {
         Reply::Created(user_id) => {
-            writeln!(out, "Made {user_id}{}.", if args.admin { ", an admin" } else { "" })?;
+            writeln!(out, "Created {user_id}{}.", if args.admin { ", an admin" } else { "" })?;
             if is_generated {
                 writeln!(out, "The password is {password}")?;
             }

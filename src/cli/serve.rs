@@ -129,11 +129,11 @@ fn greeting(config: &Config, args: &ConfigArgs, clients: &Server, measurers: &Se
   metrics   {for_metrics}
   data      {data}
 
-To make the first account, an admin's, run in another terminal:
+To create the first account, an admin, run in another terminal:
 
   {program} create-user --admin alice
 
-Then sign in with a Matrix client:
+Then log in with a Matrix client:
 
   homeserver  {homeserver}
   user        @alice:{server_name}

@@ -272,7 +272,7 @@ impl App {
         &self.state
     }
 
-    /// What is served to clients.
+    /// The HTTP routes for clients.
     pub fn router(&self) -> Router {
         router::router(self.state.clone())
     }

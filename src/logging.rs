@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_for_each_event_is_written_only_where_it_is_asked_for() {
+    fn ruma_logs_each_event_only_if_asked_to() {
         assert_eq!(directives("info"), "info,ruma_state_res=warn");
         assert_eq!(directives("info,stoa_sync=debug"), "info,stoa_sync=debug,ruma_state_res=warn");
         for asked_for in ["debug", "warn", "off", "info,ruma_state_res=info"] {

@@ -231,7 +231,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_document_is_about_what_is_measured() {
+    fn the_document_lists_all_metrics() {
         let documented = include_str!("../docs/metrics.md");
         let rows = documented.lines().filter(|line| line.starts_with("| `")).count();
         assert_eq!(rows, METRICS.len(), "a row for each metric");

@@ -147,12 +147,12 @@ pub fn router(state: AppState) -> Router {
 
 /// <https://spec.matrix.org/v1.19/client-server-api/#common-error-codes>
 async fn unknown_endpoint() -> Error {
-    let message = "There is no such endpoint here.";
+    let message = "There is no such endpoint.";
     Error::new(StatusCode::NOT_FOUND, ErrorKind::Unrecognized, message)
 }
 
 async fn wrong_method() -> Error {
-    let message = "This endpoint does not take this method.";
+    let message = "This endpoint does not support this method.";
     Error::new(StatusCode::METHOD_NOT_ALLOWED, ErrorKind::Unrecognized, message)
 }
 
@@ -167,7 +167,7 @@ mod tests {
     use stoa_testing::{TestServer, both_databases};
 
     both_databases! {
-        async fn what_is_not_served_is_said_so(db: TestDatabase) {
+        async fn unknown_endpoints_and_methods_are_refused(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let client = server.client();
             for path in ["/", "/_matrix/client/v3/unknown", "/_matrix/client/v3/login/"] {
@@ -184,7 +184,7 @@ mod tests {
             odd.refused(405, "M_UNRECOGNIZED");
         }
 
-        async fn browsers_may_ask_before_they_ask(db: TestDatabase) {
+        async fn browsers_can_send_preflight_requests(db: TestDatabase) {
             let server = TestServer::start(db).await;
             for path in ["/_matrix/client/v3/account/whoami", "/_matrix/client/v3/unknown"] {
                 let answer = server.client().request(Method::OPTIONS, path).send().await;
@@ -230,7 +230,7 @@ mod tests {
             }
         }
 
-        async fn a_token_may_stand_in_the_query(db: TestDatabase) {
+        async fn a_token_can_be_in_the_query(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let alice = server.register("alice").await;
             let path = "/_matrix/client/v3/account/whoami?access_token=";
@@ -238,14 +238,14 @@ mod tests {
             assert_eq!(server.client().get(&path).await.ok()["user_id"], "@alice:test");
         }
 
-        async fn another_kind_of_authorization_is_none(db: TestDatabase) {
+        async fn other_authorization_schemes_are_ignored(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let request = server.client().request(Method::GET, "/_matrix/client/v3/account/whoami");
             let answer = request.header(header::AUTHORIZATION, "Basic YTpi").send().await;
             answer.refused(401, "M_MISSING_TOKEN");
         }
 
-        async fn load_balancers_are_told(db: TestDatabase) {
+        async fn health_checks_are_answered(db: TestDatabase) {
             let server = TestServer::start(db).await;
             assert_eq!(server.client().get("/health").await.status, 200);
             assert_eq!(server.client().get("/ready").await.status, 200);
@@ -253,7 +253,7 @@ mod tests {
             assert_eq!(server.client().get("/ready").await.status, 503);
         }
 
-        async fn what_depends_on_nothing_stored_is_answered_without_the_database(db: TestDatabase) {
+        async fn static_answers_need_no_database(db: TestDatabase) {
             let server = TestServer::start_with(db, |config, _| {
                 config.public_base_url = Some(serde_json::from_value(json!("https://example.com")).unwrap());
                 config.federation.well_known = Some(server_name!("example.com").to_owned());

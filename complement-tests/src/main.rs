@@ -1,9 +1,9 @@
-//! Compares a run of Complement with the one that is recorded for the same database.
+//! Compares a run of Complement with the recorded one for the same database.
 //!
 //! The output of `go test -json` comes in on standard input. Every test that passed in the
 //! recorded run and does not pass now is named, and the last line counts the run. With `--write`
 //! the run takes the place of the recorded one, after the comparison, and the commit of Stoa that was
-//! tested stands beside it.
+//! tested is recorded next to it.
 
 mod go_test;
 mod results;

@@ -94,7 +94,7 @@ impl Results {
         self.0.is_empty()
     }
 
-    /// What passed here and does not in `run`, with its outcome there if it ran at all.
+    /// The tests that passed here and do not in `run`, with their outcome there if they ran at all.
     pub(crate) fn lost_in<'a>(&'a self, run: &Self) -> Vec<(&'a TestName, Option<Outcome>)> {
         self.0
             .iter()
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn lost_is_what_passed_and_does_not_now() {
+    fn tests_that_passed_and_do_not_now_are_lost() {
         let before = results(&[
             ("TestFailed", Outcome::Fail),
             ("TestGone", Outcome::Pass),

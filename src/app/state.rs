@@ -39,7 +39,7 @@ pub struct AppState(Arc<Parts>);
 /// The parts themselves.
 #[derive(Debug)]
 pub struct Parts {
-    /// What was configured.
+    /// The configuration.
     pub config: Config,
     /// The database.
     pub store: Store,
@@ -67,9 +67,9 @@ pub struct Parts {
     pub directory: Arc<Directory>,
     /// Read markers and receipts.
     pub read_state: Arc<ReadState>,
-    /// Who is typing.
+    /// Typing notifications.
     pub typing: Typing,
-    /// What is new for clients.
+    /// Sync: what is new for clients.
     pub sources: Arc<Sources>,
     /// What writes the heads of the audit chain to the log.
     pub audit: Arc<HeadExport>,

@@ -28,7 +28,7 @@ fn bodies(answer: &Value, room: &str) -> Vec<String> {
 }
 
 both_databases! {
-    async fn after_a_restore_clients_get_what_is_there_and_nothing_is_skipped(db: TestDatabase) {
+    async fn after_a_restore_clients_get_everything_and_miss_nothing_new(db: TestDatabase) {
         let server = TestServer::start(db).await;
         let alice = server.register("alice").await;
         let room = alice.create_public_room().await;
@@ -69,7 +69,7 @@ both_databases! {
         assert_eq!(bodies(&sync(&alice, &taken_away).await, &room), ["kept", "new", "newer"]);
     }
 
-    async fn a_token_that_was_never_given_out_is_as_none(db: TestDatabase) {
+    async fn a_token_never_given_out_counts_as_missing(db: TestDatabase) {
         let server = TestServer::start(db).await;
         let alice = server.register("alice").await;
         let room = alice.create_public_room().await;

@@ -38,7 +38,7 @@ pub(super) fn run(
         Command::CreateUser { username: args.name, password: password.clone(), admin: args.admin };
     match block_on(execute(config, command))? {
         Reply::Created(user_id) => {
-            writeln!(out, "Made {user_id}{}.", if args.admin { ", an admin" } else { "" })?;
+            writeln!(out, "Created {user_id}{}.", if args.admin { ", an admin" } else { "" })?;
             if is_generated {
                 writeln!(out, "The password is {password}")?;
             }
@@ -56,15 +56,15 @@ fn read_password(from_stdin: bool) -> Result<String, CliError> {
         let mut line = String::new();
         io::stdin().read_line(&mut line).map_err(CliError::Password)?;
         let password = line.trim_end_matches(['\r', '\n']).to_owned();
-        let missing = || CliError::Refused("standard input holds no password".to_owned());
+        let missing = || CliError::Refused("standard input contains no password".to_owned());
         return if password.is_empty() { Err(missing()) } else { Ok(password) };
     }
     if !io::stdin().is_terminal() {
         return Ok(String::new());
     }
     let ask = |prompt: &str| rpassword::prompt_password(prompt).map_err(CliError::Password);
-    let password = ask("Password (leave it empty to have one made up): ")?;
-    if !password.is_empty() && ask("The same once more: ")? != password {
+    let password = ask("Password (leave it empty to generate one): ")?;
+    if !password.is_empty() && ask("Repeat the password: ")? != password {
         return Err(CliError::PasswordsDiffer);
     }
     Ok(password)

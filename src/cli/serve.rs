@@ -13,7 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{CliError, ConfigArgs, block_on};
 
-/// Runs the server until it is told to stop.
+/// Runs the server until it gets a signal to stop.
 pub(super) fn run(args: &ConfigArgs, out: &mut impl Write) -> Result<(), CliError> {
     let config = args.load()?;
     let logging = Logging::start(&config, Random::system())?;
@@ -129,11 +129,11 @@ fn greeting(config: &Config, args: &ConfigArgs, clients: &Server, measurers: &Se
   metrics   {for_metrics}
   data      {data}
 
-To make the first account, an admin's, run in another terminal:
+To create the first account, an admin, run in another terminal:
 
   {program} create-user --admin alice
 
-Then sign in with a Matrix client:
+Then log in with a Matrix client:
 
   homeserver  {homeserver}
   user        @alice:{server_name}

@@ -17,7 +17,7 @@ fn limit(limit: Option<UInt>) -> Option<usize> {
 /// Refuses requests for another server's room directory.
 fn check_server(rooms: &Rooms, server: Option<&OwnedServerName>) -> Result<()> {
     if server.is_some_and(|server| server != rooms.server_name()) {
-        return Err(Error::not_found("The room lists of other servers are not known here."));
+        return Err(Error::not_found("The room directories of other servers are not available."));
     }
     Ok(())
 }

@@ -68,7 +68,7 @@ impl ControlSocket {
                 }
                 Ok(_) => tracing::warn!("a command of another user of this machine was refused"),
                 Err(error) => {
-                    tracing::warn!(%error, "commands cannot be accepted");
+                    tracing::warn!(%error, "cannot accept commands");
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
             }

@@ -41,6 +41,6 @@ pub(crate) fn check_invitee(rooms: &Rooms, invitee: &UserId) -> Result<()> {
     if rooms.is_local(invitee) {
         Ok(())
     } else {
-        Err(Error::forbidden("Users of other servers cannot be invited from this one."))
+        Err(Error::forbidden("Users of other servers cannot be invited."))
     }
 }

@@ -22,7 +22,7 @@ pub(crate) async fn find_room(
     directory: &Directory,
     id_or_alias: &RoomOrAliasId,
 ) -> Result<Arc<Room>> {
-    let not_found = || Error::not_found(format!("There is no room `{id_or_alias}` here."));
+    let not_found = || Error::not_found(format!("The room `{id_or_alias}` is not known here."));
     if let Ok(alias) = <&RoomAliasId>::try_from(id_or_alias) {
         return Ok(directory.resolve(alias).await?.ok_or_else(not_found)?.room);
     }

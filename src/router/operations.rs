@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_load_balancers_ask_is_free() {
+    fn only_health_checks_are_free() {
         let routes = routes();
         let operations = routes.operations();
         let free = operations.iter().filter(|operation| operation.class == Unlimited);

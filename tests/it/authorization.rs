@@ -5,7 +5,7 @@ use stoa::router;
 use stoa_testing::{TestServer, both_databases};
 
 both_databases! {
-    async fn no_route_that_needs_a_token_lets_in_without_one(db: TestDatabase) {
+    async fn routes_that_need_a_token_refuse_requests_without_one(db: TestDatabase) {
         let server = TestServer::start(db).await;
         let nobody = server.client();
         let impostor = nobody.with_token("made up");
@@ -50,7 +50,7 @@ const OPEN: &[&str] = &[
 ];
 
 #[test]
-fn only_what_is_listed_here_is_open_to_all() {
+fn only_the_listed_routes_are_open_to_everybody() {
     let routes = router::routes();
     let open = routes.table().iter().filter(|route| !route.needs_token);
     let mut open: Vec<_> = open.map(|route| format!("{} {}", route.method, route.path)).collect();

@@ -201,7 +201,7 @@ async fn costs_elsewhere(db: &TestDatabase, members: usize) -> [u64; 3] {
 }
 
 #[test]
-fn what_another_node_writes_is_read_once_for_all_who_wait() {
+fn changes_from_another_node_are_read_once_for_all_waiting() {
     run_on(Backend::Postgres, async |db| {
         let small = costs_elsewhere(db, 10).await;
         let large = TestDatabase::create(db.backend()).await.unwrap();

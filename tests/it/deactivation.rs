@@ -61,7 +61,7 @@ async fn idle(db: &TestDatabase) -> TestServer {
 }
 
 #[test]
-fn another_node_goes_on_where_one_was_killed() {
+fn another_node_continues_the_job_of_a_killed_one() {
     run_on(Backend::Postgres, async |db| {
         let server = idle(db).await;
         let (alice, bob, rooms) = fill(&server, 60).await;

@@ -23,7 +23,7 @@ async fn start(db: &TestDatabase, mib: u64) -> TestServer {
     .await
 }
 
-/// A room with `count` entries of state beside those that every room has.
+/// A room with `count` state events in addition to those that every room has.
 async fn large_room(alice: &TestClient, count: usize) -> String {
     let state: Vec<Value> = (0..count)
         .map(|n| {
@@ -43,7 +43,7 @@ async fn take_all(admission: &Admission) -> [Place; 2] {
 }
 
 both_databases! {
-    async fn who_is_logged_out_while_waiting_for_a_place_is_told_nothing(db: TestDatabase) {
+    async fn a_client_logged_out_while_waiting_for_memory_is_sent_nothing(db: TestDatabase) {
         let server = start(db, 16).await;
         let alice = server.register("alice").await;
         let room = large_room(&alice, 500).await;
@@ -193,7 +193,7 @@ both_databases! {
 
     /// The part that slow clients have not read yet counts with its real size, whatever was
     /// expected.
-    async fn large_events_count_as_what_they_take(db: TestDatabase) {
+    async fn large_events_count_with_their_real_size(db: TestDatabase) {
         let server = start(db, 64).await;
         let alice = server.register("alice").await;
         let room = alice.create_public_room().await;
@@ -274,7 +274,7 @@ both_databases! {
     }
 
     /// Small events that replace large ones, whose contents are sent as `prev_content`.
-    async fn what_stands_beside_an_event_counts(db: TestDatabase) {
+    async fn prev_content_counts(db: TestDatabase) {
         let server = start(db, 16).await;
         let alice = server.register("alice").await;
         let room = alice.create_room(json!({})).await;
@@ -312,7 +312,7 @@ both_databases! {
     }
 
     /// Events that a filter leaves out are read in portions and do not count.
-    async fn what_is_not_told_does_not_count(db: TestDatabase) {
+    async fn events_left_out_do_not_count(db: TestDatabase) {
         let server = start(db, 16).await;
         let alice = server.register("alice").await;
         let room = alice.create_room(json!({})).await;
@@ -328,7 +328,7 @@ both_databases! {
     }
 
     /// An event that is redacted while the answer waits for memory is sent redacted.
-    async fn what_was_redacted_meanwhile_is_not_told(db: TestDatabase) {
+    async fn an_event_redacted_meanwhile_is_sent_redacted(db: TestDatabase) {
         let server = start(db, 16).await;
         let alice = server.register("alice").await;
         let room = alice.create_room(json!({})).await;
@@ -380,7 +380,7 @@ both_databases! {
 
     /// If nothing is new for a client, but much had to be read to find that out, it is answered at
     /// once instead of keeping its memory while it waits.
-    async fn nobody_waits_for_news_in_a_place(db: TestDatabase) {
+    async fn no_memory_is_held_while_waiting_for_news(db: TestDatabase) {
         let server = start(db, 16).await;
         let alice = server.register("alice").await;
         let room = alice.create_room(json!({})).await;
@@ -463,7 +463,7 @@ both_databases! {
         assert_eq!(seen, (0..40).rev().collect::<Vec<_>>());
     }
 
-    async fn what_is_weighed_is_about_what_is_sent(db: TestDatabase) {
+    async fn estimated_sizes_are_close_to_the_sent_ones(db: TestDatabase) {
         let server = start(db, 64).await;
         let alice = server.register("alice").await;
         for count in [0, 10, 100, 490] {

@@ -85,7 +85,7 @@ both_databases! {
         refused(&alice.put(&other, json!({ "org.example.note": 1 })).await);
     }
 
-    async fn a_room_costs_what_it_begins_with(db: TestDatabase) {
+    async fn a_room_costs_its_invites_and_initial_state(db: TestDatabase) {
         let server = limited(db, |limits| limits.room_creation = rate(1, 30)).await;
         let alice = server.register("alice").await;
         let state: Vec<Value> = (0..100)
@@ -135,7 +135,7 @@ both_databases! {
         alice.get(&since).await.ok();
     }
 
-    async fn whoever_has_stolen_a_token_cannot_keep_its_user_from_ending_it(db: TestDatabase) {
+    async fn a_stolen_token_does_not_keep_its_user_from_ending_it(db: TestDatabase) {
         let server = limited(db, |limits| limits.writes = rate(1, 10)).await;
         let alice = register_from(&server, "alice", "192.0.2.1:1".parse().unwrap()).await;
         let ask = |method: Method, path: &str, body: Value, address: &str| {

@@ -32,13 +32,13 @@ const USERS: usize = 10;
 const STRETCH: u64 = 20;
 
 both_databases! {
-    async fn a_client_holds_what_a_new_one_is_told(db: TestDatabase) {
+    async fn a_client_ends_up_with_what_a_new_one_gets(db: TestDatabase) {
         soak(db, 1).await;
     }
 }
 
 #[test]
-fn a_client_of_two_nodes_holds_what_a_new_one_is_told() {
+fn a_client_of_two_nodes_ends_up_with_what_a_new_one_gets() {
     stoa_testing::run_on(Backend::Postgres, async |db| soak(db, 2).await);
 }
 
@@ -46,7 +46,7 @@ fn a_client_of_two_nodes_holds_what_a_new_one_is_told() {
 /// stops nothing, and all that it knows is right. These are the streams that the users here use most;
 /// `two_nodes/freshness.rs` has a node lack each.
 #[test]
-fn a_client_of_a_node_that_lacks_a_stream_holds_what_a_new_one_is_told() {
+fn a_client_of_a_node_that_lacks_a_stream_ends_up_with_what_a_new_one_gets() {
     let streams = [Stream::Timeline, Stream::State, Stream::Membership, Stream::AccountData];
     stoa_testing::run_on(Backend::Postgres, async |db| {
         for (stream, seed) in streams.into_iter().zip(number("STOA_TEST_SEED", 1)..) {
@@ -146,7 +146,7 @@ fn device(servers: &[TestServer], client: &TestClient) -> Device {
     Device(servers.iter().map(|server| server.client().with_session(&session)).collect())
 }
 
-/// What was done, to be repeated.
+/// A description of everything done, for reproducing a failure.
 struct Course {
     seed: u64,
     steps: Vec<String>,

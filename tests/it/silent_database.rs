@@ -20,7 +20,7 @@ const OUTAGE: Duration = Duration::from_secs(25);
 const PATIENCE: Duration = Duration::from_secs(20);
 
 #[test]
-fn a_database_host_that_vanishes_is_noticed_and_missed_no_longer_than_it_is_gone() {
+fn a_vanished_database_host_is_noticed_and_the_node_recovers() {
     in_own_network("silent_database::in_its_network");
 }
 

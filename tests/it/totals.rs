@@ -79,7 +79,7 @@ both_databases! {
         alice.post(path, filter(1)).await.ok();
     }
 
-    async fn a_log_in_too_many_ends_the_longest_unused_device(db: TestDatabase) {
+    async fn one_login_too_many_ends_the_longest_unused_device(db: TestDatabase) {
         let clock = stoa_base::ManualClock::at(1_700_000_000_000);
         let server = TestServer::start_with(db, |config, environment| {
             config.limits.totals.devices = 3;
@@ -122,7 +122,7 @@ both_databases! {
         assert_eq!(devices["devices"].as_array().unwrap().len(), 3, "{devices}");
     }
 
-    async fn one_user_is_in_so_many_rooms(db: TestDatabase) {
+    async fn joined_rooms_are_limited(db: TestDatabase) {
         let server = start(db, |totals| totals.joined_rooms = 2).await;
         let (alice, bob) = (server.register("alice").await, server.register("bob").await);
         let rooms = [alice.create_public_room().await, alice.create_public_room().await];

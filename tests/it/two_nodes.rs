@@ -19,7 +19,7 @@ use self::{
 const FROZEN: Duration = Duration::from_secs(4);
 
 #[test]
-fn every_message_arrives_once_though_nodes_are_killed_and_frozen() {
+fn every_message_arrives_once_even_if_nodes_are_killed_and_frozen() {
     run_on(Backend::Postgres, async |db| {
         let nodes = [
             Node::Process(Box::new(Process::start(db.url()).await)),
@@ -45,7 +45,7 @@ fn every_message_arrives_once_though_nodes_are_killed_and_frozen() {
 }
 
 #[test]
-fn every_message_arrives_once_though_nodes_tell_one_another_nothing() {
+fn every_message_arrives_once_even_without_notifications() {
     run_on(Backend::Postgres, async |db| {
         let nodes = [Node::InProcess(silent(db).await), Node::InProcess(silent(db).await)];
         Chat::new(&nodes).run().await;

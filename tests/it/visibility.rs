@@ -22,7 +22,7 @@ use crate::dice::{Dice, number};
 const STEPS: usize = 32;
 
 both_databases! {
-    async fn everybody_is_shown_what_he_may_see_and_nothing_else(db: TestDatabase) {
+    async fn every_reader_is_shown_exactly_what_they_may_see(db: TestDatabase) {
         let seed = number("STOA_TEST_SEED", 103);
         let histories = number("STOA_TEST_HISTORIES", 3);
         let mut seen = BTreeSet::new();

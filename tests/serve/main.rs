@@ -38,7 +38,7 @@ both_databases! {
         let made = place.run(&["create-user", "--admin", "alice"]);
         let said = text(&made.stdout);
         assert!(made.status.success(), "{}", text(&made.stderr));
-        assert!(said.starts_with("Made @alice:localhost, an admin.\nThe password is "), "{said}");
+        assert!(said.starts_with("Created @alice:localhost, an admin.\nThe password is "), "{said}");
         let again = place.run(&["create-user", "alice"]);
         assert!(!again.status.success());
         assert!(text(&again.stderr).contains("taken"), "{}", text(&again.stderr));
@@ -74,7 +74,7 @@ both_databases! {
         let mut child = command.stdin(Stdio::piped()).spawn().expect("the program starts");
         child.stdin.take().expect("its input").write_all(b"secret word\n").expect("written");
         let made = child.wait_with_output().expect("an end");
-        assert_eq!(text(&made.stdout), "Made @bob:localhost.\n", "{}", text(&made.stderr));
+        assert_eq!(text(&made.stdout), "Created @bob:localhost.\n", "{}", text(&made.stderr));
     }
 
     async fn a_database_belongs_to_its_server_name(db: TestDatabase) {
@@ -215,7 +215,7 @@ fn a_second_server_on_one_folder_is_refused() {
 }
 
 #[test]
-fn a_server_that_was_killed_is_in_nobodys_way() {
+fn a_killed_server_does_not_prevent_a_restart() {
     let database = TestDatabase::sqlite();
     let place = Place::new(database.url(), "");
     let server = place.serve();

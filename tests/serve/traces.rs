@@ -221,7 +221,7 @@ fn nothing_is_sent_unless_a_collector_is_set() {
 }
 
 #[test]
-fn a_collector_that_does_not_answer_holds_nobody_up() {
+fn a_collector_that_does_not_answer_delays_nothing() {
     let collector = Collector::start_silent();
     let database = TestDatabase::sqlite();
     let place = Place::new(

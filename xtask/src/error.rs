@@ -1,4 +1,4 @@
-//! Why a command could not do its work.
+//! Why a command failed.
 
 use std::{io, path::PathBuf};
 
@@ -19,7 +19,7 @@ pub(crate) enum Error {
     #[error("{path}: {source}")]
     File { path: PathBuf, source: io::Error },
 
-    /// Something the person at the terminal has to install.
+    /// Something that has to be installed by hand.
     #[error("{0}")]
     Missing(String),
 

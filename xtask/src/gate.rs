@@ -1,4 +1,4 @@
-//! The gate: what every commit has to hold before its tests are worth running.
+//! The gate: the rules that every commit has to keep before its tests are worth running.
 
 mod cycles;
 mod dependencies;
@@ -43,11 +43,11 @@ pub(crate) fn run(report: &mut Report, runner: &Runner, workspace: &Workspace) -
     Ok(())
 }
 
-// The profile is that of the tests, so that build scripts and macros are compiled once.
+// It uses the tests' profile, so that build scripts and macros are compiled only once.
 const CLIPPY: &[&str] =
     &["clippy", "--workspace", "--profile", "ci", "--quiet", "--", "-D", "warnings"];
 
-/// A test ends where it does not find what it expects, and reads the clock of the machine.
+/// Tests may panic, and may read the clock of the machine.
 const CLIPPY_OF_TESTS: &[&str] = &[
     "clippy",
     "--workspace",

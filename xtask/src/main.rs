@@ -1,7 +1,7 @@
 //! The chores of the project, each one command: `cargo xtask COMMAND`.
 //!
-//! Everything here runs on a fresh Debian machine with Rust and a C compiler. What a command
-//! starts it also stops, when it ends, fails, or is interrupted.
+//! Everything here runs on a fresh Debian machine with Rust and a C compiler. A command stops
+//! everything that it started when it ends, fails, or is interrupted.
 
 mod cargo_tests;
 mod clients;

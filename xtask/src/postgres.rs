@@ -1,6 +1,6 @@
-//! A PostgreSQL of one's own: a fresh cluster in a temporary folder, on a free port of loopback.
+//! A private PostgreSQL: a fresh cluster in a temporary folder, on a free loopback port.
 //!
-//! It flushes as a real one does, since the promises under test are about that.
+//! It flushes like a production server, because the tested promises depend on it.
 
 use std::{
     env, fs,
@@ -18,10 +18,10 @@ use crate::{
     process::{Group, Runner},
 };
 
-/// Tells tests where a PostgreSQL is that they may make databases in, as its superuser.
+/// Tells tests the URL of a PostgreSQL in which they may create databases as its superuser.
 pub(crate) const URL_VARIABLE: &str = "STOA_TEST_POSTGRES";
 
-/// Tells tests that to find no PostgreSQL is a failure, and not a reason to look away.
+/// Tells tests to fail if there is no PostgreSQL, instead of skipping.
 pub(crate) const REQUIRE_VARIABLE: &str = "STOA_TEST_REQUIRE_POSTGRES";
 
 /// Tests run side by side, and each has several pools of connections.
@@ -79,7 +79,7 @@ impl Cluster {
         Ok(self.url(name))
     }
 
-    /// Ends the server without ceremony: nobody wants its data.
+    /// Stops the server at once, because its data is not needed.
     pub(crate) fn stop(self) {
         drop(self);
     }
@@ -94,7 +94,8 @@ impl Drop for Cluster {
 impl Programs {
     fn command(&self, program: &str, folder: &Path) -> Command {
         let program = self.folder.join(program);
-        // The last resort of a server whose starter was killed: it is told, and ends too.
+        // A last resort if this program is killed: the kernel then signals the server, which ends
+        // too.
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "QUIT"]);
         if let Some(user) = self.user {
@@ -175,7 +176,7 @@ impl Folder {
     }
 }
 
-/// Makes a folder beside whatever an earlier run was kept from removing.
+/// Makes a folder next to those that an earlier run could not remove.
 fn create_unused(parent: &Path) -> Result<PathBuf> {
     let mut attempt = 0;
     loop {

@@ -73,7 +73,7 @@ impl Runner {
                     output.push_str(&line);
                     output.push('\n');
                 }
-                // A grandchild may hold the pipe open for ever.
+                // A grandchild may hold the pipe open forever.
                 Err(RecvTimeoutError::Timeout) if group.status()?.is_some() => break,
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,

@@ -67,7 +67,7 @@ impl Report {
     }
 }
 
-/// A line within a step, for what takes so long that one wonders.
+/// A line within a step, for long operations.
 pub(crate) fn progress(line: &str) {
     println!("    {line}");
 }

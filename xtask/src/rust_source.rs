@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn characters_and_lifetimes_are_told_apart() {
+    fn characters_and_lifetimes_are_distinguished() {
         assert_eq!(strings(r#"'"' "a" '\'' "b" '\\' "c" b'"' "d""#), ["a", "b", "c", "d"]);
         assert_eq!(
             words("fn f<'a>(x: &'a str) -> &'static str"),

@@ -1,6 +1,6 @@
-//! Finds what the tests need beside Rust, and installs what is missing.
+//! Finds the programs that the tests need in addition to Rust, and installs what is missing.
 //!
-//! Root gets it installed; anybody else is told exactly what to install.
+//! For root it installs them; other users get a message that says exactly what to install.
 
 mod cargo_deny;
 mod node;

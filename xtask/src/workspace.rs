@@ -1,4 +1,4 @@
-//! What the checks look at: the packages as `cargo metadata` tells them, and the project's files.
+//! The input of the checks: the packages from `cargo metadata`, and the project's files.
 
 use std::{
     fs,
@@ -13,7 +13,7 @@ use crate::{
     process::Runner,
 };
 
-/// Folders that hold nothing of the project's own.
+/// Folders without files of the project.
 const SKIPPED: &[&str] = &[".git", "node_modules", "stoa-data", "target"];
 
 pub(crate) struct Workspace {
@@ -146,7 +146,7 @@ fn relative(root: &Path, path: &Path) -> String {
     path.strip_prefix(root).unwrap_or(path).to_string_lossy().into_owned()
 }
 
-/// What the tests of the checks are fed with.
+/// Inputs for the tests of the checks.
 #[cfg(test)]
 pub(crate) mod fixture {
     use super::{Dependency, File, Kind, Package, PathBuf, Workspace};

@@ -1,5 +1,5 @@
-//! The few operations of the client-server API that the scenarios use, each with a check that the
-//! answer is what was asked for: an answer that is fast and wrong is no success.
+//! The few operations of the client-server API that the scenarios use. Each checks its answer,
+//! because a fast wrong answer is no success.
 
 use std::{collections::HashMap, fmt::Write as _, time::Duration};
 
@@ -16,7 +16,7 @@ pub(crate) struct Account {
     pub(crate) access_token: String,
 }
 
-/// What the scenarios look at in the answer of `/sync`.
+/// The parts of the answer of `/sync` that the scenarios use.
 #[derive(Deserialize)]
 pub(crate) struct Sync {
     pub(crate) next_batch: String,
@@ -53,7 +53,7 @@ pub(crate) struct Event {
     pub(crate) content: Content,
 }
 
-/// What tells the messages of the scenarios apart.
+/// Marks the messages of the scenarios.
 #[derive(Default, Deserialize)]
 pub(crate) struct Content {
     /// The number of the message in the fan-out that it belongs to.
@@ -78,7 +78,7 @@ impl Connection {
             .parse()
     }
 
-    /// Creates a room that everybody may join, and gives its id.
+    /// Creates a public room, and returns its ID.
     pub(crate) async fn create_room(&mut self, account: &Account) -> Result<String, Failure> {
         #[derive(Deserialize)]
         struct Created {
@@ -90,7 +90,7 @@ impl Connection {
         Ok(reply.parse::<Created>()?.room_id)
     }
 
-    /// Joins a room, and says how long that took.
+    /// Joins a room, and returns how long that took.
     pub(crate) async fn join(
         &mut self,
         account: &Account,
@@ -110,7 +110,7 @@ impl Connection {
         }
     }
 
-    /// Sends a text message, and gives its event id and how long that took.
+    /// Sends a text message, and returns its event ID and how long that took.
     pub(crate) async fn send(
         &mut self,
         account: &Account,
@@ -134,7 +134,7 @@ impl Connection {
         Ok((reply.parse::<Sent>()?.event_id, reply.elapsed))
     }
 
-    /// Syncs from `since`, or everything where there is none.
+    /// Syncs from `since`; without it, makes an initial sync.
     pub(crate) async fn sync(
         &mut self,
         account: &Account,
@@ -152,7 +152,7 @@ impl Connection {
         Ok((reply.parse()?, reply))
     }
 
-    /// The ids of all events of a room, from the newest back.
+    /// The IDs of all events of a room, newest first.
     pub(crate) async fn history(
         &mut self,
         account: &Account,

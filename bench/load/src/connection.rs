@@ -13,7 +13,7 @@ use hyper_util::rt::TokioIo;
 use serde::{Deserialize, de::DeserializeOwned};
 use tokio::{net::TcpStream, time::Instant};
 
-/// Why a request did not count as a success. The text is what failures are counted by.
+/// Why a request did not count as a success. Failures are counted by this text.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum Failure {
     #[error("no connection: {0}")]
@@ -50,7 +50,7 @@ impl Server {
         Self { address: address.to_owned(), timeout }
     }
 
-    /// A connection that is made when it is first used.
+    /// A connection that is opened when it is first used.
     pub(crate) fn connection(&self) -> Connection {
         Connection { server: self.clone(), sender: None }
     }
@@ -59,21 +59,21 @@ impl Server {
 /// An answer with status 200.
 pub(crate) struct Reply {
     pub(crate) body: Bytes,
-    /// From handing the request over until the last byte of the body.
+    /// The time from sending the request until the last byte of the body.
     pub(crate) elapsed: Duration,
-    /// When the last byte was there.
+    /// When the last byte arrived.
     pub(crate) finished: Instant,
 }
 
 impl Reply {
-    /// The body as the type that says what is expected of it.
+    /// Parses the body as the expected type.
     pub(crate) fn parse<T: DeserializeOwned>(&self) -> Result<T, Failure> {
         serde_json::from_slice(&self.body)
             .map_err(|error| Failure::Unexpected(format!("body: {error}")))
     }
 }
 
-/// A connection, made again where it is found closed.
+/// Opens the connection, or reopens it if it was closed.
 pub(crate) struct Connection {
     server: Server,
     sender: Option<SendRequest<Full<Bytes>>>,
@@ -109,7 +109,7 @@ impl Connection {
         let exchange = tokio::time::timeout(timeout, self.exchange(request)).await;
         let outcome = exchange.unwrap_or(Err(Failure::Timeout));
         if outcome.is_err() {
-            // What is left of this exchange must not be taken for the next one's answer.
+            // The rest of this exchange must not be taken for the next answer.
             self.sender = None;
         }
         let (status, reply) = outcome?;
@@ -138,7 +138,7 @@ async fn connect(address: &str) -> Result<SendRequest<Full<Bytes>>, Failure> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    // It ends with the sender, and what goes wrong with it is seen by the request under way.
+    // The task ends with the sender, and its errors are seen by the current request.
     tokio::spawn(connection);
     Ok(sender)
 }

@@ -10,19 +10,19 @@ use crate::{
     figures::Recorder,
 };
 
-/// When the workers stop: whichever comes first. What is under way is finished.
+/// When the workers stop: whichever comes first. Operations in progress are finished.
 #[derive(Clone, Copy)]
 pub(crate) struct Limit {
     pub(crate) operations: usize,
     pub(crate) time: Duration,
 }
 
-/// What came of a loop.
+/// The result of a loop.
 pub(crate) struct Driven<T> {
     pub(crate) recorder: Recorder,
     /// From the start of the first operation to the end of the last.
     pub(crate) time: Duration,
-    /// What each success gave, in no order.
+    /// The values of the successes, in no particular order.
     pub(crate) results: Vec<T>,
 }
 

@@ -33,7 +33,7 @@ impl Recorder {
         self.latencies.0.len()
     }
 
-    /// The failures in words; empty where there were none.
+    /// The failures in words; empty if there were none.
     pub(crate) fn failures(&self) -> String {
         let kinds = self.failures.iter().map(|(kind, count)| format!("{count} × {kind}"));
         kinds.collect::<Vec<_>>().join(", ")
@@ -66,7 +66,7 @@ impl Latencies {
 #[derive(Default)]
 pub(crate) struct Report {
     figures: BTreeMap<&'static str, f64>,
-    /// Whatever makes the figures suspect: failures, lost events, counts that do not add up.
+    /// The reasons to distrust the figures: failures, lost events, counts that do not add up.
     pub(crate) problems: Vec<String>,
 }
 
@@ -75,8 +75,8 @@ impl Report {
         self.figures.insert(figure, value);
     }
 
-    /// Quantiles in milliseconds. Nothing is put where nothing was measured, so that this never
-    /// reads as 0 ms.
+    /// Quantiles in milliseconds. Left out if nothing was measured, so that this never reads as 0
+    /// ms.
     pub(crate) fn put_latencies(&mut self, latencies: Latencies) {
         let mut sorted = latencies.0;
         sorted.sort_unstable();
@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quantiles_are_of_what_was_recorded() {
+    fn quantiles_are_of_the_recorded_latencies() {
         let mut recorder = Recorder::default();
         for i in (1..=1000).rev() {
             recorder.success(Duration::from_millis(i));

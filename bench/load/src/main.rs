@@ -1,13 +1,13 @@
 //! Puts load on a Matrix homeserver and measures it.
 //!
-//! It speaks only the public client-server API over plain HTTP, so that it measures any homeserver
-//! alike. It takes the names of scenarios from standard input, one a line, and runs each when it is
-//! named, so that several servers can be measured in turn. One JSON object a scenario goes to
-//! standard output, and what is going on to standard error. `bench/run` starts the servers, runs
-//! this program for each and makes a table of what they say.
+//! It uses only the public client-server API over plain HTTP, so it measures all homeservers alike.
+//! It reads the names of scenarios from standard input, one per line, and runs each as it is read,
+//! so that several servers can be measured in turn. It writes one JSON object per scenario to
+//! standard output, and its progress to standard error. `bench/run` starts the servers, runs this
+//! program for each and makes a table of the results.
 //!
-//! A scenario that needs the server to be started anew says so: `{"restart":true}`. The next line of
-//! the input is then the number of the new process, which listens where the old one did.
+//! A scenario that needs the server to be restarted prints `{"restart":true}`. The next line of the
+//! input is then the ID of the new process, which listens on the same address.
 
 mod api;
 mod connection;
@@ -35,7 +35,7 @@ use crate::{
 /// Puts load on a Matrix homeserver and measures it.
 #[derive(Parser)]
 struct Arguments {
-    /// Where the server's client-server API is reached, as `host:port` of plain HTTP.
+    /// The address of the server's client-server API, as `host:port` of plain HTTP.
     #[arg(long)]
     server: String,
     /// The secret with which accounts are registered at `/_synapse/admin/v1/register`.
@@ -44,20 +44,20 @@ struct Arguments {
     /// The server's process, whose memory and CPU time are measured with its descendants'.
     #[arg(long)]
     server_pid: Option<u32>,
-    /// The same for the database's, which are told apart.
+    /// The same for the database's processes, which are reported separately.
     #[arg(long)]
     database_pid: Option<u32>,
     /// Another node of the same deployment, for scenarios with two.
     #[arg(long)]
     other_node: Option<String>,
-    /// Everything small and short: shows that it works, and measures nothing.
+    /// Everything small and short: shows that it works; the figures mean nothing.
     #[arg(long)]
     quick: bool,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    // One thread, so that the load takes no more of the machine than it must.
+    // One thread, so that the load takes no more of the machine than necessary.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let outcome = match runtime {
         Ok(runtime) => runtime.block_on(run(&arguments)),
@@ -73,7 +73,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs each scenario that is named and prints what it finds. False where a figure is not to be
+/// Runs each scenario in the input and prints its results. Returns false if a figure cannot be
 /// trusted.
 async fn run(arguments: &Arguments) -> Result<bool, Failure> {
     let limit = Duration::from_mins(2);

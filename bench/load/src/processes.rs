@@ -28,10 +28,10 @@ pub(crate) struct Phase {
 }
 
 impl Processes {
-    /// Has the kernel forget how much memory the server has used at most.
+    /// Has the kernel reset the server's peak memory.
     pub(crate) fn forget_peak(self) {
         if let Some(pid) = self.server {
-            // Not ours to do for every server; the peak is then that of its whole life.
+            // This may not be permitted; the peak is then that of the server's whole life.
             let _ = fs::write(format!("/proc/{pid}/clear_refs"), "5");
         }
     }
@@ -60,7 +60,7 @@ impl Processes {
 }
 
 impl Phase {
-    /// Adds to the report what the phase has cost, and how much memory is in use at its end.
+    /// Adds the CPU time of the phase and the memory in use at its end to the report.
     ///
     /// A server's memory is what is resident. Of a database it is the proportional share, since
     /// its processes have most of theirs in common.
@@ -82,11 +82,11 @@ impl Phase {
     }
 }
 
-/// What `/proc/PID/stat` says of a process.
+/// The contents of `/proc/PID/stat`.
 #[derive(Debug, PartialEq)]
 struct Stat {
     parent: u32,
-    /// In user and system mode, that of children which have ended included.
+    /// In user and system mode, including children that have ended.
     cpu_s: f64,
 }
 
@@ -98,7 +98,7 @@ fn parse_stat(line: &str) -> Option<Stat> {
     Some(Stat { parent: fields.get(1)?.parse().ok()?, cpu_s: f64::from(ticks?) / TICKS_PER_SECOND })
 }
 
-/// All processes that there are.
+/// All running processes.
 fn processes() -> HashMap<u32, Stat> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
@@ -120,7 +120,7 @@ fn tree(root: u32, all: &HashMap<u32, Stat>) -> Vec<u32> {
     found
 }
 
-/// A sum over the processes of a tree, in MiB; `None` where one may not be looked at.
+/// A sum over the processes of a tree, in MiB; `None` if one of them cannot be read.
 fn memory_mib(root: u32, field: &str) -> Option<f64> {
     let mut kib = 0.0;
     for pid in tree(root, &processes()) {
@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_program_may_have_an_odd_name() {
+    fn program_names_with_spaces_and_parentheses_are_read() {
         let line = "42 (a b) (c)) S 7 42 42 0 -1 4194560 1 2 3 4 100 20 3 4 20 0 9 0 123 999 55 1";
         assert_eq!(parse_stat(line), Some(Stat { parent: 7, cpu_s: 1.27 }));
         assert_eq!(parse_stat("garbage"), None);

@@ -1,4 +1,4 @@
-//! What the scenarios share: the server, and accounts and rooms that are made before measuring.
+//! Shared by the scenarios: the server, and the accounts and rooms created before measuring.
 
 use std::{
     cell::{Cell, RefCell},
@@ -104,7 +104,7 @@ impl Bench {
         self.other_node.as_ref().ok_or_else(|| Failure::Unexpected("there is no other node".into()))
     }
 
-    /// Has the server end, and start again where it was.
+    /// Has the server stopped and started again on the same address.
     pub(crate) fn restart_server(&self) -> Result<(), Failure> {
         println!("{}", json!({ "restart": true }));
         let line = next_line()?.unwrap_or_default();
@@ -113,13 +113,13 @@ impl Bench {
         Ok(())
     }
 
-    /// A name that nothing else on the server has.
+    /// A name that is unique on the server.
     pub(crate) fn unique_name(&self, kind: &str) -> String {
         let number = self.names.replace(self.names.get() + 1);
         format!("{kind}-{:08x}-{number}", self.id)
     }
 
-    /// Accounts that may have been in other scenarios, which only the first run has to make.
+    /// Accounts shared with other scenarios, which only the first one creates.
     pub(crate) async fn accounts(&self, count: usize) -> Result<Vec<Account>, Failure> {
         let lacking = count.saturating_sub(self.accounts.borrow().len());
         let register = async |connection: &mut Connection, _| self.register(connection).await;
@@ -173,8 +173,8 @@ impl Bench {
         Ok(rooms)
     }
 
-    /// Does something as often as given, unmeasured, and gives the results in the order of their
-    /// numbers. All of it has to succeed.
+    /// Runs an operation the given number of times, unmeasured, and returns the results in order.
+    /// All have to succeed.
     pub(crate) async fn prepare<T>(
         &self,
         what: &str,
@@ -217,7 +217,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_proof_is_what_servers_expect() {
+    fn the_proof_matches_the_expected_one() {
         // From Python's `hmac.new(b"secret", b"nonce\0user\0user\0notadmin", "sha1")`.
         let mac = registration_mac("secret", "nonce", "user").unwrap();
         assert_eq!(mac, "71b296993854ffa7318a46b1f292118113a05eb7");

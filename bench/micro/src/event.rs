@@ -1,4 +1,4 @@
-//! One event: built, read again, and held against the rules.
+//! One event: built, parsed, and authorized.
 
 use std::collections::HashMap;
 
@@ -75,7 +75,7 @@ fn read(bencher: Bencher<'_, '_>) {
     });
 }
 
-/// Held against the state that decides on it.
+/// Authorized by the state that decides about it.
 #[divan::bench]
 fn authorize(bencher: Bencher<'_, '_>) {
     let server = Server::new();

@@ -1,8 +1,8 @@
 //! Times the parts of the engine that every request passes: `cargo run --release -p
-//! stoa-bench-micro`. For what a person notices of them see `bench/run`.
+//! stoa-bench-micro`. `bench/run` measures what users notice.
 //!
-//! A database is on the disk and flushes, as a server's does. PostgreSQL is measured where
-//! `STOA_TEST_POSTGRES` says where one is.
+//! Databases are on disk and flush, as in production. PostgreSQL is measured if
+//! `STOA_TEST_POSTGRES` gives its URL.
 #![expect(clippy::expect_used, reason = "a benchmark that cannot go on must end")]
 
 mod append;
@@ -13,7 +13,7 @@ mod sync;
 use tokio::runtime::Runtime;
 
 fn main() {
-    // Else it only lists them, unless it is run as a target of `cargo bench`.
+    // Without `run_benches`, divan only lists them, unless it is run by `cargo bench`.
     divan::Divan::from_args().run_benches();
 }
 

@@ -90,7 +90,7 @@ mod tests {
             server.client().post(path, login("new")).await.ok();
         }
 
-        async fn what_was_confirmed_is_done_once(db: TestDatabase) {
+        async fn a_confirmed_change_is_done_once(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let alice = server.register("alice").await;
             let mut request = json!({ "new_password": "new" });

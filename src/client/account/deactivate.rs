@@ -178,7 +178,7 @@ mod tests {
             assert_eq!(membership(&bob, &banned).await, "ban");
         }
 
-        async fn without_erasure_what_the_user_said_and_was_stays(db: TestDatabase) {
+        async fn without_erasure_messages_and_profile_stay(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let (alice, carol) = (server.register("alice").await, server.register("carol").await);
             let name = json!({ "displayname": "Alice" });
@@ -192,7 +192,7 @@ mod tests {
             assert_eq!(carol.event(&room, &event).await["content"]["body"], "hello");
         }
 
-        async fn an_erased_user_is_read_by_those_only_who_came_before(db: TestDatabase) {
+        async fn an_erased_user_is_read_only_by_earlier_members(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let (alice, bob) = (server.register("alice").await, server.register("bob").await);
             let (carol, erin) = (server.register("carol").await, server.register("erin").await);
@@ -232,7 +232,7 @@ mod tests {
             }
         }
 
-        async fn newcomers_are_not_told_what_an_erased_user_was_called(db: TestDatabase) {
+        async fn newcomers_do_not_see_the_name_of_an_erased_user(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let (alice, bob) = (server.register("alice").await, server.register("bob").await);
             let name = json!({ "displayname": "Alice Ames" });
@@ -281,7 +281,7 @@ mod tests {
             assert!(members.to_string().contains("Alice Ames"), "{members}");
         }
 
-        async fn what_an_erased_user_set_for_a_room_holds_for_newcomers(db: TestDatabase) {
+        async fn state_set_by_an_erased_user_is_shown_to_newcomers(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let alice = server.register("alice").await;
             let encryption = json!({ "algorithm": "m.megolm.v1.aes-sha2" });

@@ -18,10 +18,10 @@ pub(crate) async fn register(
     Ruma { body, address, .. }: Ruma<Request>,
 ) -> Result<Answer<Response>> {
     if body.kind != RegistrationKind::User {
-        return Err(Error::forbidden("There are no guests here."));
+        return Err(Error::forbidden("Guest accounts are not supported."));
     }
     if let Some(LoginType::ApplicationService) = body.login_type {
-        return Err(Error::forbidden("Only application services may do this."));
+        return Err(Error::forbidden("Only application services can use this login type."));
     }
     let answer = registrar
         .register(RegisterRequest {
@@ -116,7 +116,7 @@ mod tests {
             server.client().post(PATH, request("alice", "x")).await.ok();
         }
 
-        async fn names_are_lower_case_and_may_hold_some_signs(db: TestDatabase) {
+        async fn names_are_lower_case_with_some_punctuation(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let client = server.client();
             let upper = client.post(PATH, request("user-UPPER", "x")).await.ok();
@@ -150,7 +150,7 @@ mod tests {
             assert!(user_id.starts_with('@') && user_id.ends_with(":test"), "{user_id}");
         }
 
-        async fn no_session_is_begun_where_none_is_wanted(db: TestDatabase) {
+        async fn inhibit_login_creates_no_session(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let mut request = request("alice", "x");
             request["inhibit_login"] = true.into();

@@ -118,7 +118,7 @@ mod tests {
     }
 
     both_databases! {
-        async fn who_knows_the_secret_makes_users_and_admins(db: TestDatabase) {
+        async fn the_secret_creates_users_and_admins(db: TestDatabase) {
             let server = start(db).await;
             for (name, admin) in [("alice", true), ("user-UPPER-shared-SECRET", false)] {
                 let request = request(&server, name, admin).await;
@@ -134,7 +134,7 @@ mod tests {
             }
         }
 
-        async fn a_proof_is_good_once_and_for_what_it_proves(db: TestDatabase) {
+        async fn a_proof_is_valid_once_and_only_for_its_request(db: TestDatabase) {
             let server = start(db).await;
             let client = server.client();
             let good = request(&server, "alice", false).await;

@@ -21,7 +21,7 @@ mod tests {
     use stoa_testing::{TestServer, both_databases};
 
     both_databases! {
-        async fn a_token_tells_whose_it_is(db: TestDatabase) {
+        async fn a_token_identifies_its_user_and_device(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let alice = server.register("alice").await;
             let answer = alice.get("/_matrix/client/v3/account/whoami").await.ok();

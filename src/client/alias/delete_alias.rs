@@ -73,7 +73,7 @@ mod tests {
             bob.delete(&path("a")).await.refused(404, "M_NOT_FOUND");
         }
 
-        async fn who_has_power_deletes_and_the_room_loses_the_alias(db: TestDatabase) {
+        async fn an_admin_of_the_room_deletes_an_alias_and_the_room_loses_it(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let (alice, bob) = (server.register("alice").await, server.register("bob").await);
             let room = room(&alice, &[&bob]).await;

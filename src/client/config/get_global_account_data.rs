@@ -22,7 +22,8 @@ pub(crate) async fn get_global_account_data(
     check_own_user(&body.user_id, &session.user_id)?;
     let kind = body.event_type.to_string();
     let content = account_data.get(&body.user_id, None, &kind).await?;
-    let content = content.ok_or_else(|| Error::not_found("Nothing was set."))?;
+    let content =
+        content.ok_or_else(|| Error::not_found("No account data of this type is set."))?;
     Ok(Answer(Response::new(Raw::from_json(content))))
 }
 

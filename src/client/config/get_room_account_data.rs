@@ -25,6 +25,7 @@ pub(crate) async fn get_room_account_data(
     let room = rooms.known.by_id(&body.room_id).await?;
     let kind = body.event_type.to_string();
     let content = account_data.get(&body.user_id, Some(room.nid), &kind).await?;
-    let content = content.ok_or_else(|| Error::not_found("Nothing was set."))?;
+    let content =
+        content.ok_or_else(|| Error::not_found("No account data of this type is set."))?;
     Ok(Answer(Response::new(Raw::from_json(content))))
 }

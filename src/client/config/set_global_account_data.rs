@@ -33,7 +33,7 @@ mod tests {
     const PATH: &str = "/_matrix/client/v3/user/@alice:test/account_data/test.key";
 
     both_databases! {
-        async fn what_is_set_is_given_and_replaced(db: TestDatabase) {
+        async fn account_data_is_returned_and_replaced(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let alice = server.register("alice").await;
             alice.get(PATH).await.refused(404, "M_NOT_FOUND");
@@ -51,7 +51,7 @@ mod tests {
             }
         }
 
-        async fn what_the_server_manages_cannot_be_set(db: TestDatabase) {
+        async fn types_managed_by_the_server_cannot_be_set(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let alice = server.register("alice").await;
             for kind in ["m.fully_read", "m.push_rules"] {

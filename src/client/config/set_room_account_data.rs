@@ -37,7 +37,7 @@ mod tests {
     use stoa_testing::{TestServer, both_databases};
 
     both_databases! {
-        async fn what_is_set_for_a_room_is_given_and_replaced(db: TestDatabase) {
+        async fn room_account_data_is_returned_and_replaced(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let alice = server.register("alice").await;
             let bob = server.register("bob").await;

@@ -177,7 +177,7 @@ mod tests {
     }
 
     both_databases! {
-        async fn who_was_never_in_the_room_is_shown_no_state(db: TestDatabase) {
+        async fn users_who_were_never_in_the_room_get_no_state(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let alice = server.register("alice").await;
             for visibility in ["joined", "invited", "shared"] {
@@ -222,7 +222,7 @@ mod tests {
             }
         }
 
-        async fn who_left_is_shown_the_state_of_then(db: TestDatabase) {
+        async fn former_members_are_shown_the_state_of_when_they_left(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let (alice, bob) = (server.register("alice").await, server.register("bob").await);
             let room = alice.create_public_room().await;
@@ -242,7 +242,7 @@ mod tests {
             assert_eq!(names, ["then"]);
         }
 
-        async fn the_pages_beside_it_hold_what_it_does_not(db: TestDatabase) {
+        async fn the_pages_around_a_context_continue_it(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let alice = server.register("alice").await;
             let room = alice.create_public_room().await;

@@ -51,7 +51,7 @@ mod tests {
     }
 
     both_databases! {
-        async fn public_rooms_are_listed_without_a_token_where_that_is_allowed(db: TestDatabase) {
+        async fn public_rooms_are_listed_without_a_token_if_allowed(db: TestDatabase) {
             let server =
                 TestServer::start_with(db, |config, _| config.anonymous.room_list = true).await;
             let alice = server.register("alice").await;

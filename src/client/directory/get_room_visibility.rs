@@ -30,7 +30,7 @@ mod tests {
     use stoa_testing::{TestServer, both_databases};
 
     both_databases! {
-        async fn a_room_that_is_not_there_is_not_found(db: TestDatabase) {
+        async fn an_unknown_room_is_not_found(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let alice = server.register("alice").await;
             let unknown = "/_matrix/client/v3/directory/list/room/!unknown:test";

@@ -22,7 +22,7 @@ pub(crate) async fn set_room_visibility(
     let is_public = match request.body.visibility {
         Visibility::Public => true,
         Visibility::Private => false,
-        _ => return Err(Error::invalid_param("`visibility` is `public` or `private`.")),
+        _ => return Err(Error::invalid_param("`visibility` must be `public` or `private`.")),
     };
     let room = rooms.known.by_id(&request.body.room_id).await?;
     let is_admin = request.session.is_admin;
@@ -36,7 +36,7 @@ mod tests {
     use stoa_testing::{TestServer, both_databases};
 
     both_databases! {
-        async fn who_has_power_publishes(db: TestDatabase) {
+        async fn an_admin_of_the_room_publishes_it(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let (alice, bob) = (server.register("alice").await, server.register("bob").await);
             let created = alice.post("/_matrix/client/v3/createRoom", json!({})).await.ok();

@@ -15,7 +15,7 @@ pub(crate) async fn discover_homeserver(
     _: RumaStatic<Request>,
 ) -> Result<Answer<Response>> {
     let url = state.config.public_base_url.as_ref();
-    let url = url.ok_or_else(|| Error::not_found("Nothing is announced here."))?;
+    let url = url.ok_or_else(|| Error::not_found("No address is configured."))?;
     Ok(Answer(Response::new(HomeserverInfo::new(url.as_str().to_owned()))))
 }
 
@@ -27,7 +27,7 @@ mod tests {
     const PATH: &str = "/.well-known/matrix/client";
 
     both_databases! {
-        async fn the_public_address_is_announced_where_there_is_one(db: TestDatabase) {
+        async fn the_public_address_is_announced_if_it_is_set(db: TestDatabase) {
             let server = TestServer::start(db).await;
             server.client().get(PATH).await.refused(404, "M_NOT_FOUND");
             server.stop().await;

@@ -79,7 +79,7 @@ mod tests {
     use stoa_testing::{TestServer, both_databases};
 
     both_databases! {
-        async fn what_can_be_done_is_said_in_full(db: TestDatabase) {
+        async fn all_capabilities_are_listed(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let alice = server.register("alice").await;
             let answer = alice.get("/_matrix/client/v3/capabilities").await.ok();

@@ -20,7 +20,7 @@ mod tests {
     use stoa_testing::{TestServer, both_databases};
 
     both_databases! {
-        async fn versions_are_told_to_anybody(db: TestDatabase) {
+        async fn versions_need_no_token(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let answer = server.client().get("/_matrix/client/versions").await;
             assert_eq!(answer.headers["content-type"], "application/json");

@@ -33,7 +33,7 @@ mod tests {
     const PATH: &str = "/_matrix/client/v3/user/@alice:test/filter";
 
     both_databases! {
-        async fn a_filter_that_is_not_one_is_refused(db: TestDatabase) {
+        async fn an_invalid_filter_is_refused(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let alice = server.register("alice").await;
             for filter in [

@@ -40,7 +40,7 @@ mod tests {
     use stoa_testing::{TestServer, both_databases, encode};
 
     both_databases! {
-        async fn one_knocks_where_the_join_rule_says_so(db: TestDatabase) {
+        async fn knocking_needs_a_join_rule_that_allows_it(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let (alice, bob) = (server.register("alice").await, server.register("bob").await);
             let room = alice.create_room(json!({ "room_alias_name": "door" })).await;

@@ -43,7 +43,7 @@ mod tests {
             bob.post(&in_room(&room, "join"), json!({})).await.refused(403, "M_FORBIDDEN");
         }
 
-        async fn who_is_not_there_bans_nobody(db: TestDatabase) {
+        async fn outsiders_ban_nobody(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let (alice, bob) = (server.register("alice").await, server.register("bob").await);
             let charlie = server.register("charlie").await;

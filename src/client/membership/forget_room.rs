@@ -28,7 +28,7 @@ mod tests {
     use stoa_testing::{TestServer, both_databases, encode, in_room};
 
     both_databases! {
-        async fn what_is_forgotten_is_not_read_any_more(db: TestDatabase) {
+        async fn a_forgotten_room_cannot_be_read(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let (alice, bob) = (server.register("alice").await, server.register("bob").await);
             let room = alice.create_public_room().await;

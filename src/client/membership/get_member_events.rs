@@ -113,7 +113,7 @@ mod tests {
             assert_eq!(members(&alice, &room, "").await.len(), 2);
         }
 
-        async fn who_has_left_is_shown_who_was_there(db: TestDatabase) {
+        async fn former_members_get_the_members_of_when_they_left(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let (alice, bob) = (server.register("alice").await, server.register("bob").await);
             let charlie = server.register("charlie").await;

@@ -20,7 +20,7 @@ pub(crate) async fn invite_user(
 ) -> Result<Answer<Response>> {
     let (actor, body) = (request.actor(), request.body);
     let InvitationRecipient::UserId(invitee) = body.recipient else {
-        return Err(Error::invalid_param("Users are invited by their Matrix ID here."));
+        return Err(Error::invalid_param("Users can only be invited by their user ID."));
     };
     let change = MembershipChange::Invite(invitee.user_id);
     let (session, room_id) = (&request.session, &body.room_id);
@@ -34,7 +34,7 @@ mod tests {
     use stoa_testing::{TestServer, both_databases, in_room};
 
     both_databases! {
-        async fn the_invited_may_join(db: TestDatabase) {
+        async fn invited_users_can_join(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let (alice, bob) = (server.register("alice").await, server.register("bob").await);
             let room = alice.create_room(json!({})).await;
@@ -45,7 +45,7 @@ mod tests {
             bob.join(&room).await;
         }
 
-        async fn who_may_invite_whom(db: TestDatabase) {
+        async fn invites_need_permission(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let (alice, bob) = (server.register("alice").await, server.register("bob").await);
             let room = alice.create_public_room().await;
@@ -69,7 +69,7 @@ mod tests {
             alice.post(&nowhere, user("@bob:test")).await.refused(403, "M_FORBIDDEN");
         }
 
-        async fn a_creator_who_left_is_invited_back(db: TestDatabase) {
+        async fn a_creator_who_left_can_be_invited_back(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let (alice, bob) = (server.register("alice").await, server.register("bob").await);
             let room =

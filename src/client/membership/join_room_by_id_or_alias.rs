@@ -86,7 +86,7 @@ mod tests {
             }
         }
 
-        async fn a_room_that_is_not_there_is_not_found(db: TestDatabase) {
+        async fn an_unknown_room_is_not_found(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let alice = server.register("alice").await;
             for room in ["!nowhere:test", "#nowhere:test", "#nowhere:elsewhere"] {

@@ -54,7 +54,7 @@ mod tests {
     use stoa_testing::{TestServer, both_databases, encode, in_room};
 
     both_databases! {
-        async fn who_is_there_is_shown_with_name_and_avatar(db: TestDatabase) {
+        async fn joined_members_are_listed_with_name_and_avatar(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let (alice, bob) = (server.register("alice").await, server.register("bob").await);
             let name = "/_matrix/client/v3/profile/@bob:test/displayname";

@@ -31,7 +31,7 @@ mod tests {
     use stoa_testing::{TestServer, both_databases};
 
     both_databases! {
-        async fn only_rooms_that_one_is_in_are_listed(db: TestDatabase) {
+        async fn only_joined_rooms_are_listed(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let (alice, bob) = (server.register("alice").await, server.register("bob").await);
             let list = async || bob.get("/_matrix/client/v3/joined_rooms").await.ok();

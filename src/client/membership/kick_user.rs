@@ -31,7 +31,7 @@ mod tests {
     use stoa_testing::{TestServer, both_databases, in_room};
 
     both_databases! {
-        async fn only_who_is_there_is_kicked(db: TestDatabase) {
+        async fn only_members_can_be_kicked(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let (alice, bob) = (server.register("alice").await, server.register("bob").await);
             let room = alice.create_public_room().await;

@@ -31,7 +31,7 @@ mod tests {
     use stoa_testing::{TestServer, both_databases, in_room};
 
     both_databases! {
-        async fn who_leaves_is_gone(db: TestDatabase) {
+        async fn a_user_leaves_a_room(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let (alice, bob) = (server.register("alice").await, server.register("bob").await);
             let room = alice.create_public_room().await;
@@ -47,7 +47,7 @@ mod tests {
             bob.put(&send, json!({})).await.refused(403, "M_FORBIDDEN");
         }
 
-        async fn an_invite_is_rejected_even_when_nobody_is_there(db: TestDatabase) {
+        async fn an_invite_to_an_empty_room_can_be_rejected(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let (alice, bob) = (server.register("alice").await, server.register("bob").await);
             let room = alice.create_room(json!({ "invite": ["@bob:test"] })).await;
@@ -56,7 +56,7 @@ mod tests {
             bob.post(&in_room(&room, "join"), json!({})).await.refused(403, "M_FORBIDDEN");
         }
 
-        async fn who_is_not_there_cannot_leave(db: TestDatabase) {
+        async fn outsiders_cannot_leave(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let (alice, bob) = (server.register("alice").await, server.register("bob").await);
             let room = alice.create_public_room().await;

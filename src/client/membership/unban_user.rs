@@ -31,7 +31,7 @@ mod tests {
     use stoa_testing::{TestServer, both_databases, in_room};
 
     both_databases! {
-        async fn who_was_banned_may_come_back(db: TestDatabase) {
+        async fn an_unbanned_user_can_join_again(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let (alice, bob) = (server.register("alice").await, server.register("bob").await);
             let room = alice.create_public_room().await;

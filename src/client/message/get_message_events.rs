@@ -176,7 +176,7 @@ mod tests {
     }
 
     both_databases! {
-        async fn what_came_after_a_sync_is_found_from_its_token(db: TestDatabase) {
+        async fn paging_forward_from_a_sync_token_gives_later_events(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let alice = server.register("alice").await;
             let room = alice.create_public_room().await;
@@ -189,7 +189,7 @@ mod tests {
             assert_eq!(page["chunk"][0]["room_id"], room);
         }
 
-        async fn who_is_not_in_the_room_reads_nothing(db: TestDatabase) {
+        async fn outsiders_read_nothing(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let (alice, bob) = (server.register("alice").await, server.register("bob").await);
             let room = alice.create_room(json!({})).await;
@@ -228,7 +228,7 @@ mod tests {
             assert_eq!(page["state"], json!(null), "not asked for");
         }
 
-        async fn a_page_starts_where_it_was_asked_to(db: TestDatabase) {
+        async fn start_is_the_given_from(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let alice = server.register("alice").await;
             let room = alice.create_public_room().await;
@@ -251,7 +251,7 @@ mod tests {
             assert_eq!(brief(&again), brief(&page));
         }
 
-        async fn senders_are_shown_as_far_as_the_reader_may_see_the_state(db: TestDatabase) {
+        async fn senders_are_included_only_if_the_reader_may_see_the_state(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let (alice, bob) = (server.register("alice").await, server.register("bob").await);
             let carol = server.register("carol").await;
@@ -274,7 +274,7 @@ mod tests {
             carol.get(&path).await.refused(403, "M_FORBIDDEN");
         }
 
-        async fn who_has_left_reads_up_to_the_leave(db: TestDatabase) {
+        async fn former_members_read_up_to_their_leave(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let (alice, bob) = (server.register("alice").await, server.register("bob").await);
             let history = json!([{

@@ -43,7 +43,7 @@ pub(crate) async fn send_message_event(
 fn redacted(redacts: Option<&CanonicalJsonValue>) -> Result<OwnedEventId> {
     let redacts = redacts.and_then(CanonicalJsonValue::as_str);
     let redacts = redacts.and_then(|id| OwnedEventId::try_from(id).ok());
-    redacts.ok_or_else(|| Error::bad_json("The content of a redaction names what it `redacts`."))
+    redacts.ok_or_else(|| Error::bad_json("The content of a redaction must contain `redacts`."))
 }
 
 #[cfg(test)]
@@ -77,7 +77,7 @@ mod tests {
             assert_eq!(event["unsigned"].get("transaction_id"), None);
         }
 
-        async fn a_device_that_logs_in_again_goes_on_with_its_transactions(db: TestDatabase) {
+        async fn a_device_that_logs_in_again_keeps_its_transactions(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let alice = server.register("alice").await;
             let room = alice.create_public_room().await;
@@ -98,7 +98,7 @@ mod tests {
             assert_eq!(event["unsigned"]["transaction_id"], "1");
         }
 
-        async fn content_is_an_object_of_what_every_server_can_hold(db: TestDatabase) {
+        async fn content_is_canonical_json(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let alice = server.register("alice").await;
             let room = alice.create_public_room().await;
@@ -125,7 +125,7 @@ mod tests {
             }
         }
 
-        async fn what_is_too_large_is_refused_and_its_transaction_is_free(db: TestDatabase) {
+        async fn a_too_large_event_is_refused_and_leaves_its_transaction_free(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let alice = server.register("alice").await;
             let room = alice.create_public_room().await;
@@ -142,7 +142,7 @@ mod tests {
             alice.put(&path, json!({})).await.refused(400, "M_BAD_JSON");
         }
 
-        async fn who_is_not_in_the_room_sends_nothing(db: TestDatabase) {
+        async fn outsiders_send_nothing(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let (alice, bob) = (server.register("alice").await, server.register("bob").await);
             let room = alice.create_public_room().await;
@@ -164,7 +164,7 @@ mod tests {
             alice.put(&path, json!({ "reason": "why" })).await.refused(400, "M_BAD_JSON");
         }
 
-        async fn a_repeated_request_has_its_answer_whatever_came_since(db: TestDatabase) {
+        async fn a_repeated_request_gets_its_first_answer(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let (alice, bob) = (server.register("alice").await, server.register("bob").await);
             let room = alice.create_public_room().await;
@@ -197,7 +197,7 @@ mod tests {
             bob_there.put(&sent, json!({ "body": "hello" })).await.refused(401, "M_UNKNOWN_TOKEN");
         }
 
-        async fn a_device_is_not_answered_for_an_earlier_one_of_its_name(db: TestDatabase) {
+        async fn a_new_device_does_not_get_the_answers_of_an_old_one_with_its_id(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let alice = server.register("alice").await;
             let room = alice.create_public_room().await;
@@ -226,7 +226,7 @@ mod tests {
             assert!(earlier["unsigned"].get("transaction_id").is_none(), "{earlier}");
         }
 
-        async fn two_nodes_send_once_and_know_who_is_logged_out(db: TestDatabase) {
+        async fn two_nodes_send_a_transaction_once_and_refuse_ended_sessions(db: TestDatabase) {
             if db.backend() == stoa_testing::Backend::Sqlite {
                 return;
             }

@@ -54,7 +54,7 @@ mod tests {
             assert_eq!(alice.get(&name).await.ok(), json!({ "displayname": "Alice" }));
         }
 
-        async fn there_is_none_of_who_is_not_there(db: TestDatabase) {
+        async fn an_unknown_user_has_no_profile(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let client = server.client();
             let nobody = client.get("/_matrix/client/v3/profile/@nobody:test").await;

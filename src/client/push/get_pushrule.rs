@@ -35,7 +35,7 @@ mod tests {
             assert_eq!(enabled, json!({ "enabled": false }));
         }
 
-        async fn a_rule_that_is_not_there_is_not_found(db: TestDatabase) {
+        async fn an_unknown_rule_is_not_found(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let alice = server.register("alice").await;
             for place in ["room/.m.rule.master", "override/.m.rule.none", "unknown/.m.rule.master"] {

@@ -44,7 +44,7 @@ pub(crate) async fn create_receipt(
 }
 
 fn thread(body: &CanonicalJsonObject) -> Result<ReceiptThread> {
-    let invalid = || Error::invalid_param("`thread_id` is `main` or an event ID.");
+    let invalid = || Error::invalid_param("`thread_id` must be `main` or an event ID.");
     match body.get("thread_id") {
         None => Ok(ReceiptThread::Unthreaded),
         Some(CanonicalJsonValue::String(thread)) => {

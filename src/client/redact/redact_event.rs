@@ -57,7 +57,7 @@ mod tests {
             assert_eq!(because["content"]["reason"], "why");
         }
 
-        async fn who_may_redact_what(db: TestDatabase) {
+        async fn redactions_need_permission(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let (alice, bob) = (server.register("alice").await, server.register("bob").await);
             let room = alice.create_public_room().await;

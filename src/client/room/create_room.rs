@@ -40,7 +40,7 @@ pub(crate) async fn create_room(
     let is_public = match body.visibility {
         Visibility::Public => true,
         Visibility::Private => false,
-        _ => return Err(Error::invalid_param("`visibility` is `public` or `private`.")),
+        _ => return Err(Error::invalid_param("`visibility` must be `public` or `private`.")),
     };
     let alias = body.room_alias_name.as_deref();
     let alias = alias.map(|name| directory.local_alias(name)).transpose()?;
@@ -76,7 +76,7 @@ async fn read(
     body: Request,
 ) -> Result<CreateRoom> {
     if !body.invite_3pid.is_empty() {
-        return Err(Error::invalid_param("Users are invited by their Matrix ID here."));
+        return Err(Error::invalid_param("Users can only be invited by their user ID."));
     }
     let preset = match (body.preset, body.visibility) {
         (None, Visibility::Public) | (Some(RoomPreset::PublicChat), _) => Preset::PublicChat,

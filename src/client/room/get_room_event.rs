@@ -54,11 +54,11 @@ mod tests {
             assert!(event["origin_server_ts"].is_u64(), "{event}");
         }
 
-        async fn what_came_before_is_shown_as_the_visibility_says(db: TestDatabase) {
+        async fn earlier_events_are_shown_according_to_the_history_visibility(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let (alice, bob) = (server.register("alice").await, server.register("bob").await);
-            // Whether Bob sees, as a stranger, what was sent; and once he has joined, what was sent
-            // before he was invited, and between.
+            // Whether Bob, before he is invited, sees an event; and, once he has joined, the events
+            // from before his invite and those between invite and join.
             for (visibility, as_stranger, before, between) in [
                 ("joined", false, false, false),
                 ("invited", false, false, true),

@@ -61,7 +61,7 @@ impl Request {
     fn user(&self) -> Result<&str> {
         match &self.identifier {
             Some(UserIdentifier::Matrix(identifier)) => Ok(&identifier.user),
-            Some(_) => Err(Error::bad_request("Users are not known here by this kind of name.")),
+            Some(_) => Err(Error::bad_request("This type of identifier is not supported.")),
             None => {
                 let user = self.user.as_deref();
                 user.ok_or_else(|| Error::missing_param("`identifier` is missing."))
@@ -77,7 +77,7 @@ pub(crate) async fn login(
     Ruma { body, address, .. }: Ruma<Request>,
 ) -> Result<Answer<Response>> {
     if body.kind != "m.login.password" {
-        return Err(Error::bad_request("This way to log in is not known here."));
+        return Err(Error::bad_request("This login type is not supported."));
     }
     let password = body.password.as_deref();
     let session = passwords

@@ -78,7 +78,7 @@ mod tests {
             assert_eq!(alice.get(&device_path).await.ok()["device_id"], session["device_id"]);
         }
 
-        async fn a_device_goes_on_with_its_transactions(db: TestDatabase) {
+        async fn a_device_keeps_its_transactions_after_a_refresh(db: TestDatabase) {
             let server = TestServer::start(db).await;
             server.register("alice").await;
             let request = json!({

@@ -59,7 +59,7 @@ mod tests {
             }
         }
 
-        async fn who_has_left_is_given_what_was_then(db: TestDatabase) {
+        async fn former_members_get_the_state_of_when_they_left(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let (alice, bob) = (server.register("alice").await, server.register("bob").await);
             let room = alice.create_public_room().await;

@@ -55,7 +55,7 @@ mod tests {
     use stoa_testing::{TestServer, both_databases, encode, in_room};
 
     both_databases! {
-        async fn the_key_may_be_left_out(db: TestDatabase) {
+        async fn the_key_can_be_left_out(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let alice = server.register("alice").await;
             let room = alice.create_public_room().await;
@@ -79,7 +79,7 @@ mod tests {
             assert_eq!(alice.get(&r0).await.ok(), json!({ "v": 4 }));
         }
 
-        async fn what_is_set_already_is_not_set_again(db: TestDatabase) {
+        async fn unchanged_state_is_not_sent_again(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let alice = server.register("alice").await;
             let room = alice.create_public_room().await;
@@ -120,7 +120,7 @@ mod tests {
             assert_eq!(alice.get(&levels).await.ok(), json!({}));
         }
 
-        async fn the_default_level_can_be_lowered_by_who_made_it(db: TestDatabase) {
+        async fn the_creator_can_lower_the_default_level(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let alice = server.register("alice").await;
             let levels = |users_default: i64| {
@@ -148,7 +148,7 @@ mod tests {
             assert_eq!(alice.state(&room, "m.room.power_levels", "").await, levels);
         }
 
-        async fn nobody_lets_himself_in_by_setting_state(db: TestDatabase) {
+        async fn setting_state_does_not_get_around_the_join_rules(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let (alice, bob) = (server.register("alice").await, server.register("bob").await);
             let space = alice.create_public_room().await;
@@ -166,7 +166,7 @@ mod tests {
             bob.put(&path, forged).await.ok();
         }
 
-        async fn nobody_is_invited_who_is_not_told(db: TestDatabase) {
+        async fn only_users_of_this_server_can_be_invited(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let alice = server.register("alice").await;
             server.register("bob").await;

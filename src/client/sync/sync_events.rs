@@ -160,7 +160,7 @@ impl WantedFilter {
                 let unknown = || Error::invalid_param("`filter`: you have no such filter.");
                 filter.map(Self::Stored).ok_or_else(unknown)
             }
-            Some(_) => Err(Error::invalid_param("`filter` is neither a filter nor an ID.")),
+            Some(_) => Err(Error::invalid_param("`filter` must be a filter or a filter ID.")),
         }
     }
 
@@ -190,7 +190,7 @@ mod tests {
     }
 
     both_databases! {
-        async fn who_makes_a_room_is_told_of_it(db: TestDatabase) {
+        async fn the_creator_gets_the_new_room_in_sync(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let alice = server.register("alice").await;
             let before = alice.get(PATH).await.ok();
@@ -269,7 +269,7 @@ mod tests {
             }
         }
 
-        async fn who_is_logged_out_while_waiting_is_told_nothing(db: TestDatabase) {
+        async fn a_client_logged_out_while_waiting_is_sent_nothing(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let (alice, bob) = (server.register("alice").await, server.register("bob").await);
             let room = alice.create_public_room().await;
@@ -310,7 +310,7 @@ mod tests {
             answer.refused(401, "M_UNKNOWN_TOKEN");
         }
 
-        async fn a_new_profile_is_told_in_every_room(db: TestDatabase) {
+        async fn a_new_profile_appears_in_every_room(db: TestDatabase) {
             let server = TestServer::start(db).await;
             let (alice, bob) = (server.register("alice").await, server.register("bob").await);
             let room = alice.create_public_room().await;

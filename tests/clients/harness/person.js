@@ -104,14 +104,14 @@ export class Person {
         return state?.getStateEvents(type, key)?.getContent();
     }
 
-    /** A member of a room as this client shows him. */
+    /** A member of a room, as this client shows them. */
     member(roomId, person) {
         return this.room(roomId)?.getMember(person.id);
     }
 
     /**
      * Sends a text, and if the connection breaks sends it again until it is through, as a person
-     * does who is told that a message was not sent.
+     * does when the client says that a message was not sent.
      */
     async say(roomId, body) {
         const room = this.room(roomId);

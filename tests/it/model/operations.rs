@@ -27,7 +27,7 @@ struct Room {
     events: Vec<String>,
 }
 
-/// What has been done.
+/// A description of everything done so far.
 pub(super) struct Done {
     pub(super) what: String,
     /// A user who has forgotten a room.

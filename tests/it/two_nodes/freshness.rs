@@ -67,7 +67,7 @@ fn say() -> Value {
 }
 
 #[test]
-fn what_is_created_on_one_is_used_on_the_other() {
+fn a_room_created_on_one_node_is_usable_on_the_other() {
     on_two_nodes(&[Stream::Timeline], async |nodes| {
         let (alice, alice_on_b) = nodes.register("alice").await;
         let (bob, bob_on_b) = nodes.register("bob").await;
@@ -90,7 +90,7 @@ fn what_is_created_on_one_is_used_on_the_other() {
 }
 
 #[test]
-fn who_is_banned_on_one_is_out_on_the_other() {
+fn a_user_banned_on_one_node_is_out_on_the_other() {
     on_two_nodes(&[Stream::Membership], async |nodes| {
         let (alice, _) = nodes.register("alice").await;
         let (_, bob) = nodes.register("bob").await;
@@ -113,7 +113,7 @@ fn who_is_banned_on_one_is_out_on_the_other() {
 }
 
 #[test]
-fn who_leaves_on_one_sees_nothing_more_on_the_other() {
+fn a_user_who_leaves_on_one_node_sees_nothing_more_on_the_other() {
     on_two_nodes(&[Stream::Membership], async |nodes| {
         let (alice, alice_on_b) = nodes.register("alice").await;
         let (bob, bob_on_b) = nodes.register("bob").await;
@@ -133,7 +133,7 @@ fn who_leaves_on_one_sees_nothing_more_on_the_other() {
 }
 
 #[test]
-fn who_is_logged_out_on_one_is_so_on_the_other() {
+fn a_user_logged_out_on_one_node_is_logged_out_on_the_other() {
     on_two_nodes(&[Stream::Sessions, Stream::Devices], async |nodes| {
         let (alice, alice_on_b) = nodes.register("alice").await;
         let room = alice_on_b.create_public_room().await;
@@ -157,7 +157,7 @@ fn who_is_logged_out_on_one_is_so_on_the_other() {
 }
 
 #[test]
-fn what_is_redacted_on_one_is_gone_on_the_other() {
+fn an_event_redacted_on_one_node_is_redacted_on_the_other() {
     on_two_nodes(&[Stream::Redaction], async |nodes| {
         let (alice, alice_on_b) = nodes.register("alice").await;
         let room = alice.create_public_room().await;
@@ -173,7 +173,7 @@ fn what_is_redacted_on_one_is_gone_on_the_other() {
 }
 
 #[test]
-fn what_is_set_on_one_is_read_on_the_other() {
+fn settings_on_one_node_are_read_on_the_other() {
     on_two_nodes(&[Stream::State, Stream::AccountData], async |nodes| {
         let (alice, alice_on_b) = nodes.register("alice").await;
         let room = alice_on_b.create_public_room().await;
@@ -193,7 +193,7 @@ fn what_is_set_on_one_is_read_on_the_other() {
 }
 
 #[test]
-fn what_is_read_on_one_is_told_on_the_other() {
+fn a_receipt_on_one_node_is_shown_on_the_other() {
     on_two_nodes(&[Stream::Receipts], async |nodes| {
         let (alice, alice_on_b) = nodes.register("alice").await;
         let (bob, _) = nodes.register("bob").await;

@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_that_is_told_does_not_show_the_state() {
+    fn seeing_an_event_does_not_show_the_state() {
         let (join, invite, leave) =
             (member("@a:x", "join"), member("@a:x", "invite"), member("@a:x", "leave"));
         let (knock, ban) = (member("@a:x", "knock"), member("@a:x", "ban"));

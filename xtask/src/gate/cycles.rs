@@ -1,8 +1,8 @@
-//! Modules of a crate do not depend on each other in a circle.
+//! The modules of a crate do not form dependency cycles.
 //!
 //! A parent may use its children while they use it. Anything larger means that none of the modules
-//! can be read, moved or changed without the others. What a module only exports again counts where it
-//! is defined, unless it is exported with a glob.
+//! can be read, moved or changed without the others. Re-exported items count where they are
+//! defined, unless they are re-exported with a glob.
 
 mod modules;
 mod paths;
@@ -17,7 +17,7 @@ pub(super) fn check(workspace: &Workspace) -> Vec<String> {
     members.flat_map(|package| graphs(&workspace.sources(package))).flat_map(cycles).collect()
 }
 
-/// A sentence for each knot of modules that is more than a parent with its children.
+/// A sentence for each cycle of modules that is more than a parent with its children.
 fn cycles(graph: Graph) -> Vec<String> {
     let mut findings: Vec<String> = graph.errors;
     for knot in knots(&graph.uses) {
@@ -59,7 +59,7 @@ fn reachable(uses: &Uses, start: &String) -> BTreeSet<String> {
     reached
 }
 
-/// Whether a knot is nothing but children that use their parent, which uses them.
+/// Whether a cycle consists only of a parent and its children.
 fn is_parent_with_children(uses: &Uses, knot: &BTreeSet<String>, parent: &String) -> bool {
     let others: BTreeSet<&String> = knot.iter().filter(|module| *module != parent).collect();
     let without_parent: Uses = others
@@ -77,8 +77,8 @@ fn is_within(module: &str, parent: &str) -> bool {
     module.strip_prefix(parent).is_some_and(|rest| rest.starts_with("::"))
 }
 
-/// The shortest way from a module of a knot back to itself, if possible one that is not just from a
-/// parent to its child and back.
+/// The shortest path from a module of a cycle back to itself, if possible one that is not just from
+/// a parent to its child and back.
 fn shortest_circle(uses: &Uses, knot: &BTreeSet<String>) -> Vec<String> {
     let to_others = uses.iter().map(|(module, used)| {
         let others = used.iter().filter(|used| !is_within(module, used)).cloned().collect();
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_exported_again_counts_where_it_is_defined() {
+    fn re_exports_count_where_they_are_defined() {
         let files = [
             ("src/lib.rs", "mod a; mod b; pub use self::a::A; pub(crate) use b::B as Other;"),
             ("src/a.rs", "use crate::Other; pub struct A;"),
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_parent_only_passes_on_is_no_use() {
+    fn re_exports_by_a_parent_are_no_use() {
         let files = [
             ("src/lib.rs", "mod a; pub use self::a::A; pub struct Root;"),
             ("src/a.rs", "mod b; pub use self::b::{B, C}; pub struct A(crate::Root);"),

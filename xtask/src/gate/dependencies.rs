@@ -1,5 +1,5 @@
-//! Every dependency comes from crates.io, under a licence that goes with Apache-2.0, and has no
-//! fault that is known: `deny.toml` says so, and cargo-deny looks.
+//! Every dependency comes from crates.io, under a license compatible with Apache-2.0, and has no
+//! known vulnerability: cargo-deny checks it by `deny.toml`.
 
 use std::{path::Path, process::Command};
 

@@ -1,6 +1,6 @@
 //! Which crate may depend on which: the picture in ARCHITECTURE.md as data.
 //!
-//! The compiler refuses what a crate has not declared; this refuses the declaration.
+//! The compiler refuses undeclared dependencies; this check refuses wrong declarations.
 
 use crate::workspace::{Dependency, Kind, Package, Workspace};
 
@@ -13,16 +13,16 @@ const FEATURES: &[&str] = &["stoa-ephemeral", "stoa-push", "stoa-directory"];
 const HTTP: &[&str] = &["stoa-http"];
 const SERVICES: &[&str] = &["stoa-federation", "stoa-appservices", "stoa-sync"];
 const PROGRAM: &[&str] = &["stoa"];
-/// Helps the tests of any crate, and so may know all of them.
+/// Supports the tests of every crate, so it may depend on all of them.
 const TESTING: &[&str] = &["stoa-testing"];
 
 /// Measures the parts of the engine.
 const MEASURING: &[&str] = &["stoa-bench-micro"];
 
-/// Programs that see Stoa from outside, or not at all.
+/// Programs that use Stoa only from outside, or not at all.
 const TOOLS: &[&str] = &["stoa-bench-load", "stoa-complement-tests", "xtask"];
 
-/// The crates of a row know those of the rows named beside it, and not one another.
+/// The crates of a row may depend on those of the rows that it lists, and not on each other.
 const PICTURE: &[(&[&str], &[&[&str]])] = &[
     (BASE, &[]),
     (CONFIG, &[]),

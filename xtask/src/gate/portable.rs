@@ -1,4 +1,4 @@
-//! What is committed is of the project, and not of the machine on which it was written.
+//! Committed files contain nothing of the machine on which they were written.
 
 use std::path::Path;
 

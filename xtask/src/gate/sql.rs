@@ -73,7 +73,7 @@ mod tests {
     use crate::workspace::fixture::file;
 
     #[test]
-    fn statements_are_told_from_sentences() {
+    fn statements_are_distinguished_from_sentences() {
         for text in [
             "SELECT 1",
             "\n    select name from users",

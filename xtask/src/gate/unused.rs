@@ -1,4 +1,4 @@
-//! A dependency that is declared is used: its name stands somewhere in the package's code.
+//! Every declared dependency is used: its name appears in the package's code.
 
 use crate::{
     rust_source::RustSource,
@@ -12,7 +12,7 @@ pub(super) fn check(workspace: &Workspace) -> Vec<String> {
 fn check_package(workspace: &Workspace, package: &Package) -> Vec<String> {
     let sources: Vec<RustSource> =
         workspace.sources(package).into_iter().map(|file| RustSource::parse(&file.text)).collect();
-    // A package without a single path is laid out and not yet written.
+    // A package whose code has no path at all is only a skeleton.
     if sources.iter().all(|source| !source.code.contains("::")) {
         return Vec::new();
     }

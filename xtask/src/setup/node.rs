@@ -23,8 +23,8 @@ pub(crate) struct Node {
 
 /// Finds Node.js and npm.
 ///
-/// Debian's Node.js may be too old for the clients; then a newer one goes into the user's cache,
-/// where it is in nobody's way.
+/// Debian's Node.js may be too old for the clients; then a newer one is installed into the user's
+/// cache, where it affects nothing else.
 pub(crate) fn node(runner: &Runner) -> Result<Node> {
     if !answers(runner, "npm") {
         apt_install(runner, "npm", &["npm"])?;

@@ -1,9 +1,9 @@
 //! How soon a message reaches members who wait for it in `/sync`.
 //!
-//! At a fixed rate, messages are sent however long the server takes for each. The time of a delivery
-//! is counted from the moment at which its message was due, so that a server that falls behind
-//! cannot hide it, until the last byte of the member's answer. Flat out, each message is sent when
-//! the last one is acknowledged, and the deliveries a second are counted.
+//! At a fixed rate, messages are sent no matter how long the server takes for each. The time of a
+//! delivery is counted from the moment at which its message was due, so that a server that falls
+//! behind cannot hide it, until the last byte of the member's answer. Flat out, each message is
+//! sent when the last one is acknowledged, and the deliveries a second are counted.
 
 use std::{
     cell::{Cell, RefCell},
@@ -24,24 +24,24 @@ use crate::{
 /// How long a member's sync waits.
 const POLL: Duration = Duration::from_secs(30);
 
-/// How long deliveries are waited for after the last message.
+/// How long to wait for deliveries after the last message.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Connections of the sender, so that a slow answer does not hold up the next message.
+/// Connections of the sender, so that a slow answer does not delay the next message.
 const SENDER_CONNECTIONS: usize = 16;
 
 /// How fast messages are sent.
 #[derive(Clone, Copy)]
 pub(crate) enum Pace {
-    /// So many a second, come what may.
+    /// This many a second, whatever the server does.
     PerSecond(u32),
-    /// Each when the last one is acknowledged, for so long at most.
+    /// Each when the last one is acknowledged, for at most this long.
     FlatOut(Duration),
 }
 
 /// One room, and what happens in it.
 pub(crate) struct FanOut {
-    /// How many wait, beside the sender.
+    /// How many members wait, not counting the sender.
     pub(crate) members: usize,
     pub(crate) pace: Pace,
     /// How many messages are sent, or how many at most where they are sent flat out.
@@ -50,12 +50,12 @@ pub(crate) struct FanOut {
     pub(crate) on_other_node: bool,
 }
 
-/// The messages of one fan-out, and what became of them.
+/// The messages of one fan-out, and their deliveries.
 struct Messages {
     first: Instant,
     /// Zero where they are sent flat out.
     interval: Duration,
-    /// When no more are sent.
+    /// When sending stops.
     until: Option<Instant>,
     count: usize,
     deliveries: Cell<usize>,
@@ -68,7 +68,7 @@ impl Messages {
     }
 }
 
-/// What one member was given.
+/// The messages that one member received.
 struct Member {
     received: Vec<bool>,
     repeated: usize,
@@ -77,7 +77,7 @@ struct Member {
 }
 
 impl Member {
-    /// Takes what a sync that ended at this time holds of the room.
+    /// Adds the room's messages from a sync that ended at this time.
     fn take(&mut self, timeline: &Timeline, at: Instant, messages: &Messages) {
         self.limited += usize::from(timeline.limited);
         for number in timeline.events.iter().filter_map(|event| event.content.number) {
@@ -104,7 +104,7 @@ pub(crate) async fn run(bench: &Bench, fan_out: FanOut) -> Result<Report, Failur
         connection.join(&members[number], room).await
     };
     bench.prepare("joins", members.len(), join).await?;
-    // Nothing but this room: members may be in rooms of other scenarios.
+    // Only this room, because members may be in rooms of other scenarios.
     let filter = &json!({
         "room": {
             "rooms": [room],
@@ -121,7 +121,7 @@ pub(crate) async fn run(bench: &Bench, fan_out: FanOut) -> Result<Report, Failur
     };
     let since = bench.prepare("first syncs", members.len(), first).await?;
 
-    // Time for every member's sync to have come to the server.
+    // Gives every member's sync time to reach the server.
     let first = Instant::now() + Duration::from_secs(2);
     let messages = Messages {
         first,
@@ -155,7 +155,7 @@ pub(crate) async fn run(bench: &Bench, fan_out: FanOut) -> Result<Report, Failur
             report.put_rate(messages.deliveries.get(), first.elapsed());
         }
         phase.end(&mut report);
-        // Members that follow on see it after the answer that they wait for, at the latest.
+        // Members see it at the latest after the answer that they are waiting for.
         let _ = stop.send(true);
         (report, sent, expected)
     };
@@ -209,7 +209,7 @@ async fn send_all(bench: &Bench, sender: &Account, room: &str, messages: &Messag
     all
 }
 
-/// Syncs as one member until it is told to stop.
+/// Syncs as one member until stopped.
 async fn follow(
     server: &Server,
     account: &Account,
@@ -236,7 +236,7 @@ async fn follow(
                 since = sync.next_batch;
             }
             Err(failure) => {
-                // It asks again from where it was, so that nothing is missed.
+                // It asks again with the same token, so that nothing is missed.
                 failures.failure(&failure);
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }

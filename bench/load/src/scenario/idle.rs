@@ -1,4 +1,4 @@
-//! The server at rest: its memory, and the CPU time that it uses for nothing.
+//! The idle server: its memory and its CPU time.
 
 use crate::{figures::Report, setup::Bench};
 

@@ -1,4 +1,4 @@
-//! What is read of one very large room as a whole.
+//! Reading one very large room as a whole.
 
 use std::time::Duration;
 
@@ -16,8 +16,8 @@ use crate::{
 /// How often it is read.
 const READS: usize = 5;
 
-/// A room in whose state so many users are. Nobody needs an account to be banned, and a member event
-/// is read alike whatever it says.
+/// A room with this many users in its state. Most are banned, because a user needs no account to be
+/// banned, and all member events cost the same to read.
 async fn large_room(bench: &Bench) -> Result<LargeRoom, Failure> {
     if let Some(made) = &*bench.large_room.borrow() {
         return Ok(made.clone());
@@ -63,5 +63,5 @@ pub(crate) async fn run(bench: &Bench, what: &str) -> Result<Report, Failure> {
     Ok(report)
 }
 
-/// What stands in each member event.
+/// The content of each member event.
 const MEMBER: &[u8] = b"\"m.room.member\"";

@@ -10,10 +10,10 @@ use crate::{
     setup::{Bench, LargeRooms},
 };
 
-/// A filter that leaves out the members of whom nothing is shown.
+/// A filter that loads members lazily.
 pub(crate) const LAZY: &str = r#"{"room":{"state":{"lazy_load_members":true}}}"#;
 
-/// Syncs on new devices where they come one by one.
+/// How many syncs on new devices are made one by one.
 const SYNCS: usize = 5;
 
 async fn large_rooms(bench: &Bench) -> Result<LargeRooms, Failure> {

@@ -29,7 +29,7 @@ impl Path {
         Self([&self.0, rest].concat())
     }
 
-    /// Its longest beginning of which `is_module` says so, and the rest.
+    /// Its longest prefix that is a module by `is_module`, and the rest.
     pub(super) fn split(&self, is_module: impl Fn(&Self) -> bool) -> Option<(Self, &[String])> {
         (0..=self.0.len()).rev().find_map(|length| {
             let module = Self(self.0[..length].to_vec());
@@ -49,12 +49,12 @@ impl fmt::Display for Path {
     }
 }
 
-/// What stands in the file of a module.
+/// The contents of a module's file.
 #[derive(Debug, Default)]
 pub(super) struct Found {
     /// The modules that have files of their own.
     pub(super) children: Vec<Path>,
-    /// What is used, apart from what is only exported again.
+    /// The paths used, except those that are only re-exported.
     pub(super) uses: BTreeSet<Path>,
     /// What the module calls otherwise than it is called where it is defined: what it imports or
     /// exports again.

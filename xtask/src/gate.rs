@@ -2,6 +2,7 @@
 
 mod cycles;
 mod dependencies;
+mod documents;
 mod generated;
 mod layers;
 mod migrations;
@@ -28,6 +29,7 @@ const RULES: &[(&str, Rule)] = &[
     ("SQL only in storage", sql::check),
     ("migrations", migrations::check),
     ("generated files", generated::check),
+    ("documents", documents::check),
     ("nothing of one machine", portable::check),
 ];
 

@@ -214,7 +214,7 @@ both_databases! {
         assert_forbidden(world.try_set(&room, ALICE, own, json!({ "membership": "join" })).await);
         world.set(&room, ALICE, own, json!({ "membership": "ban" })).await;
         assert_eq!(world.membership(&room, BOB).await.as_deref(), Some("ban"));
-        // Bob's own earlier state does not let him back in.
+        // Bob's own earlier state does not let them back in.
         assert_forbidden(world.try_send(&room, BOB, "x").await);
     }
 

@@ -299,7 +299,7 @@ both_databases! {
         site.change("bob", &id, MembershipChange::Leave).await;
         let answer = bob.sync(&site).await;
         let news = room(&answer, "leave", &id);
-        // An invite has no timeline, so Bob was not shown what he may see.
+        // An invite has no timeline, so it showed Bob none of the events that are visible to them.
         assert_eq!(brief(&news["timeline"]), ["bob:leave"]);
         assert_eq!(news["timeline"]["limited"], true);
     }

@@ -40,7 +40,7 @@ fn check_document(workspace: &Workspace, functions: &BTreeSet<&str>, file: &File
 /// Whether it is the path or the name of a source file. What has a placeholder in it is an example.
 fn names_a_file(name: &str) -> bool {
     let is_path = |c: char| is_word(c) || matches!(c, '/' | '.' | '-');
-    name.ends_with(".rs") && name.chars().all(is_path)
+    name.strip_suffix(".rs").is_some_and(|stem| stem.chars().all(is_path))
 }
 
 /// Whether it is a sentence in the form of a name, as tests have.
